@@ -1,0 +1,223 @@
+//! The control channel: what the arbiter tells the gateway and what it hears back.
+//!
+//! Decides the form of the messages only: JSON, one message per packet of an `AF_UNIX` `SOCK_SEQPACKET` socketpair, with
+//! the descriptors a message speaks of attached to the same packet. Packets keep their borders, so there is no framing,
+//! and JSON costs nothing here: these messages are rare (a worker's life, a reload), never one per request.
+//!
+//! The end of file of this channel is a message too: the gateway takes it as the arbiter's death and drains by itself,
+//! the arbiter as the gateway's death.
+//!
+//! The two ends are the same build of the same program, so a message that does not decode is a fault to report, not a
+//! version to negotiate.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+/// The most bytes one packet may have: what both ends make room for when they receive. Far below the default socket
+/// buffer of 208 KiB; the largest message is [`ToGateway::Settings`] with long trust lists.
+pub const PACKET_LIMIT: usize = 128 * 1024;
+
+/// The most descriptors in one packet (the kernel's `SCM_MAX_FD` is 253). More listeners than this go in several
+/// [`ToGateway::Listeners`] messages.
+pub const DESCRIPTOR_LIMIT: usize = 64;
+
+/// Arbiter to gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToGateway {
+    /// A worker was forked (or lived before this gateway did): here is its link. Four descriptors, in the order of
+    /// [`AttachWorker`]'s description. The worker gets nothing before [`ToGateway::WorkerReady`].
+    AttachWorker(AttachWorker),
+    /// The worker has loaded the application and run its hooks. Sent again, after its `AttachWorker`, to a gateway
+    /// started later.
+    WorkerReady {
+        /// Which worker.
+        worker: u32,
+    },
+    /// From now on only workers of this generation get requests. Before the first of these nobody does.
+    ServeGeneration {
+        /// The generation, counted by the arbiter.
+        generation: u32,
+    },
+    /// The worker gets nothing new; what it has not claimed goes to others. Answered by
+    /// [`FromGateway::WorkerDrained`] when nothing of it is in flight.
+    RetireWorker {
+        /// Which worker.
+        worker: u32,
+    },
+    /// The worker's process has ended (reaped): its claimed requests are answered with 502 or cut, the others given away,
+    /// its link is dropped. The last message about this worker.
+    WorkerGone {
+        /// Which worker.
+        worker: u32,
+    },
+    /// The listeners to serve from now on, one descriptor for each bind. They come on top of those the gateway has; the
+    /// ones named again are kept as they are.
+    Listeners {
+        /// The addresses as written in the logs, in the order of the descriptors.
+        binds: Vec<String>,
+        /// Whether listeners that are not named are closed (their backlog is served first).
+        replace: bool,
+    },
+    /// New settings (reload). Log files are opened anew, connections that are open keep the limits they started with.
+    Settings(Box<Settings>),
+    /// USR1: open the log files again.
+    ReopenLogs,
+    /// TERM: serve the backlog, close the listeners, finish what is in flight, then say [`FromGateway::Drained`] and
+    /// exit with 0. What is not finished at the deadline is cut.
+    Drain {
+        /// Milliseconds from now.
+        deadline_ms: u64,
+    },
+    /// QUIT, INT: cut everything and exit with 0.
+    Stop,
+}
+
+/// A worker to attach. The descriptors in the packet, in this order: the link's `memory`, `gateway_doorbell`,
+/// `worker_doorbell`, `gateway_side` (fields of `oxicorn_link::LinkParts`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachWorker {
+    /// The arbiter's number of the worker, never used twice in the life of an arbiter.
+    pub worker: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Gunicorn's `worker.age`.
+    pub age: u64,
+    /// The cohort it belongs to.
+    pub generation: u32,
+    /// How many requests it takes at once: sync 1, gthread `threads`, asgi `worker_connections`.
+    pub capacity: u32,
+}
+
+/// How many descriptors an [`ToGateway::AttachWorker`] packet carries.
+pub const ATTACH_DESCRIPTORS: usize = 4;
+
+/// Gateway to arbiter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromGateway {
+    /// The event loop runs and the listeners are watched. Requests may already wait for the first worker.
+    Ready,
+    /// After [`ToGateway::Drain`]: every connection has ended (or the deadline has passed). The process exits next.
+    Drained,
+    /// After [`ToGateway::RetireWorker`]: nothing of this worker is in flight any more.
+    WorkerDrained {
+        /// Which worker.
+        worker: u32,
+    },
+    /// A claimed request is older than the `timeout` setting. The client has its 504 (or was cut). Dump the worker's
+    /// stacks, replace it.
+    RequestExpired(RequestExpired),
+    /// The worker wrote something into its link that cannot be (or the link broke). The gateway has let go of it and
+    /// treats it as gone; kill it.
+    WorkerFault {
+        /// Which worker.
+        worker: u32,
+        /// For the log.
+        reason: String,
+    },
+    /// A control message could not be acted on (a descriptor missing, an address that cannot be watched).
+    Refused {
+        /// For the log.
+        reason: String,
+    },
+}
+
+/// See [`FromGateway::RequestExpired`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestExpired {
+    /// Which worker has it.
+    pub worker: u32,
+    /// `METHOD target HTTP/1.1`, escaped for a log line.
+    pub request_line: String,
+    /// The peer's address as in the access log.
+    pub client: String,
+    /// Since the worker took it.
+    pub age_ms: u64,
+    /// How many other requests the worker still works on.
+    pub others_in_flight: u32,
+}
+
+/// Why a packet is not a message.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ControlFault {
+    /// Not the JSON of a message of this build.
+    Undecodable(serde_json::Error),
+    /// Longer than [`PACKET_LIMIT`].
+    TooLong(usize),
+}
+
+impl fmt::Display for ControlFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Undecodable(error) => write!(f, "control message not understood: {error}"),
+            Self::TooLong(length) => write!(
+                f,
+                "control message of {length} bytes is over {PACKET_LIMIT}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ControlFault {}
+
+/// The bytes of a packet for `message`.
+pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, ControlFault> {
+    let bytes = serde_json::to_vec(message).map_err(ControlFault::Undecodable)?;
+    if bytes.len() > PACKET_LIMIT {
+        return Err(ControlFault::TooLong(bytes.len()));
+    }
+    Ok(bytes)
+}
+
+/// The message in a packet.
+pub fn decode<M: for<'de> Deserialize<'de>>(packet: &[u8]) -> Result<M, ControlFault> {
+    serde_json::from_slice(packet).map_err(ControlFault::Undecodable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_survives_a_packet() {
+        let attach = AttachWorker {
+            worker: 3,
+            pid: 77,
+            age: 4,
+            generation: 2,
+            capacity: 16,
+        };
+        let messages = [
+            ToGateway::AttachWorker(attach),
+            ToGateway::WorkerReady { worker: 3 },
+            ToGateway::ServeGeneration { generation: 2 },
+            ToGateway::RetireWorker { worker: 3 },
+            ToGateway::WorkerGone { worker: 3 },
+            ToGateway::Listeners {
+                binds: vec!["127.0.0.1:8000".into(), "unix:/tmp/s".into()],
+                replace: true,
+            },
+            ToGateway::Settings(Box::default()),
+            ToGateway::ReopenLogs,
+            ToGateway::Drain {
+                deadline_ms: 30_000,
+            },
+            ToGateway::Stop,
+        ];
+        for message in messages {
+            let packet = encode(&message).expect("short");
+            assert_eq!(decode::<ToGateway>(&packet).expect("our own"), message);
+        }
+    }
+
+    #[test]
+    fn names_what_it_does_not_understand() {
+        assert!(decode::<ToGateway>(b"{\"dance\":1}").is_err());
+        assert!(decode::<FromGateway>(b"").is_err());
+    }
+}
