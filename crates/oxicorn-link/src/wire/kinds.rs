@@ -1,0 +1,150 @@
+//! Kinds, flags and reasons: the small numbers of the link's messages.
+
+/// Bits of a message header's `flags`. One set for all rings; which bit may stand beside which kind
+/// is in the table at the head of [`wire`](crate::wire).
+pub mod flags {
+    /// Last message of its body (or of its WebSocket message).
+    pub const END: u8 = 1;
+    /// A descriptor with the same stream id was sent before this message.
+    pub const HAS_DESCRIPTOR: u8 = 1 << 1;
+    /// The payload did not fit into the ring: it is the whole content of the descriptor sent
+    /// before, and a descriptor for the body follows that one if `HAS_DESCRIPTOR` is set too.
+    pub const SPILLED: u8 = 1 << 2;
+    /// The application wants the connection closed after this response.
+    pub const CLOSE: u8 = 1 << 3;
+    /// The WebSocket message is binary, not text.
+    pub const BINARY: u8 = 1 << 4;
+}
+
+macro_rules! numbered {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant = $number,)*
+        }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The one with this number, if there is one.
+            pub const fn from_u8(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// Its number on the wire.
+            pub const fn as_u8(self) -> u8 {
+                self as u8
+            }
+        }
+    };
+}
+
+// Kind 0 is nobody's: cleared memory is not a message. 255 is the ring's own (padding).
+numbered! {
+    /// What a worker sends.
+    ResponseKind {
+        /// 1xx head, such as 103 Early Hints.
+        Informational = 1,
+        /// Head of the response, with the first piece of the body.
+        Head = 2,
+        /// More of the body.
+        BodyChunk = 3,
+        /// Trailers; ends the response.
+        Trailers = 4,
+        /// A piece of a file, whose descriptor was sent before, is the next piece of the body.
+        File = 5,
+        /// There will be no (more) response.
+        Abort = 6,
+        /// The application wants the client's socket.
+        Hijack = 7,
+        /// The gateway may send so many more bytes of the request's body.
+        Credit = 8,
+        /// The WebSocket handshake is accepted.
+        WebSocketAccept = 9,
+        /// A WebSocket message or a fragment of one.
+        WebSocketMessage = 10,
+        /// Close the WebSocket with this code.
+        WebSocketClose = 11,
+    }
+}
+
+numbered! {
+    /// What the gateway sends to the worker about a request that was taken.
+    EventKind {
+        /// More of the request's body.
+        BodyChunk = 1,
+        /// End of the request's body, with trailers.
+        BodyEnd = 2,
+        /// The worker may send so many more bytes of the response's body.
+        Credit = 3,
+        /// Nobody waits for the response any more.
+        Cancel = 4,
+        /// The client's socket was sent; the payload is what had been read from it already.
+        Hijacked = 5,
+        /// A WebSocket message or a fragment of one.
+        WebSocketMessage = 6,
+        /// The WebSocket is closed.
+        WebSocketClose = 7,
+    }
+}
+
+numbered! {
+    /// Why a worker gives an exchange up.
+    AbortReason {
+        /// The application raised, before or after the head (the gateway knows which).
+        ApplicationFailed = 1,
+        /// The body was shorter or longer than the head promised.
+        LengthMismatch = 2,
+        /// Nothing was run for this request: it may be given to another worker.
+        Declined = 3,
+        /// The response could not be put on the link (a head larger than a message may be).
+        TooLarge = 4,
+        /// The worker is told to stop at once.
+        Interrupted = 5,
+    }
+}
+
+numbered! {
+    /// Why nobody waits for a response any more.
+    CancelReason {
+        /// The client went away.
+        ClientGone = 1,
+        /// The request was older than it may get.
+        Expired = 2,
+        /// The worker broke the protocol of this exchange.
+        WorkerFault = 3,
+        /// The server is stopping.
+        Stopping = 4,
+        /// The rest of the request's body did not come or was not well-formed.
+        BodyFault = 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AbortReason, CancelReason, EventKind, ResponseKind};
+
+    #[test]
+    fn numbers_name_what_they_came_from_and_no_others() {
+        for kind in ResponseKind::ALL {
+            assert_eq!(ResponseKind::from_u8(kind.as_u8()), Some(*kind));
+        }
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_u8(kind.as_u8()), Some(*kind));
+        }
+        for reason in AbortReason::ALL {
+            assert_eq!(AbortReason::from_u8(reason.as_u8()), Some(*reason));
+        }
+        for reason in CancelReason::ALL {
+            assert_eq!(CancelReason::from_u8(reason.as_u8()), Some(*reason));
+        }
+        assert_eq!(ResponseKind::from_u8(0), None);
+        assert_eq!(EventKind::from_u8(255), None);
+    }
+}
