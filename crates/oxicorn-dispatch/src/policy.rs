@@ -1,0 +1,35 @@
+//! The knobs of dispatch and their defaults.
+
+use std::time::Duration;
+
+/// How much may wait, how long, and how far ahead requests are placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How many requests may wait for a worker; beyond it the newest is rejected. What can be placed at
+    /// once does not count, so 0 means "serve now or refuse".
+    pub queue_limit: usize,
+    /// How long a request may wait for a worker.
+    pub queue_timeout: Duration,
+    /// How many requests may be placed at one worker beyond its capacity. 0 makes dispatch strict.
+    pub prefetch_limit: u32,
+    /// How much work, by the measured pace of the worker, may be placed ahead of it.
+    pub prefetch_budget: Duration,
+    /// A worker that completes nothing for so long has stalled: what it did not claim is given to others.
+    /// Also the longest an unclaimed request stays where it is while another worker is free.
+    pub stall_after: Duration,
+}
+
+impl Default for Policy {
+    /// 2048 waiting (Gunicorn's `backlog`) for at most 30 s (its `timeout`); at most a millisecond of work
+    /// and 32 requests ahead, which is where a further one no longer saves a wake-up worth measuring; 1 ms
+    /// without progress is a stall: twenty times a hello, a tenth of what a client can notice.
+    fn default() -> Self {
+        Self {
+            queue_limit: 2048,
+            queue_timeout: Duration::from_secs(30),
+            prefetch_limit: 32,
+            prefetch_budget: Duration::from_millis(1),
+            stall_after: Duration::from_millis(1),
+        }
+    }
+}
