@@ -1,0 +1,242 @@
+//! Where the server listens, as `bind` writes it.
+//!
+//! `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, each with `tcp://` in front or not; `unix:PATH` and `unix://PATH`; a name in
+//! the abstract namespace after `unix:@` or `unix:` and a NUL; `fd://N` for a socket that is already open. Nothing is
+//! resolved here: a host is a name until the listener is made.
+
+use std::fmt;
+
+use crate::value::Quoted;
+
+/// The port where an address names none.
+pub(crate) const DEFAULT_PORT: u16 = 8000;
+
+/// One address to listen on. `Display` gives the form of the line `Listening at: ...` without TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BindAddress {
+    /// A host (name or address in lower case, without brackets; empty: every interface) and a port.
+    Tcp {
+        /// The host.
+        host: String,
+        /// The port; 0: any.
+        port: u16,
+    },
+    /// A path in the file system.
+    Unix {
+        /// The path.
+        path: String,
+    },
+    /// A name in Linux' abstract namespace, without the NUL it starts with.
+    Abstract {
+        /// The name.
+        name: String,
+    },
+    /// A socket the process has inherited.
+    Descriptor(i32),
+}
+
+/// Why a text is no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BindAddressError {
+    /// The part after the colon is no number from 0 to 65535.
+    Port(String),
+    /// The part after `fd://` is no descriptor.
+    Descriptor(String),
+    /// Nothing after `unix:`.
+    EmptyPath,
+}
+
+impl fmt::Display for BindAddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(text) => write!(f, "{} is not a valid port number", Quoted(text)),
+            Self::Descriptor(text) => write!(f, "{} is not a valid file descriptor", Quoted(text)),
+            Self::EmptyPath => f.write_str("the path of the unix socket is empty"),
+        }
+    }
+}
+
+impl std::error::Error for BindAddressError {}
+
+impl BindAddress {
+    /// Reads one entry of `bind`.
+    pub fn parse(text: &str) -> Result<Self, BindAddressError> {
+        Self::parse_with_port(text, DEFAULT_PORT)
+    }
+
+    /// The same with another default port (StatsD's is 8125).
+    pub(crate) fn parse_with_port(text: &str, default_port: u16) -> Result<Self, BindAddressError> {
+        if let Some(rest) = text.strip_prefix("unix:") {
+            return parse_unix(rest.strip_prefix("//").unwrap_or(rest));
+        }
+        if let Some(number) = text.strip_prefix("fd://") {
+            return parse_descriptor(number);
+        }
+        parse_tcp(text.strip_prefix("tcp://").unwrap_or(text), default_port)
+    }
+
+    /// The form of the line `Listening at: ...`, with `https` if the listener speaks TLS.
+    pub fn listening_at(&self, tls: bool) -> String {
+        match self {
+            Self::Tcp { host, port } => {
+                let scheme = if tls { "https" } else { "http" };
+                let host = if host.is_empty() { "0.0.0.0" } else { host };
+                let (open, close) = if host.contains(':') {
+                    ("[", "]")
+                } else {
+                    ("", "")
+                };
+                format!("{scheme}://{open}{host}{close}:{port}")
+            }
+            Self::Unix { path } => format!("unix:{path}"),
+            Self::Abstract { name } => format!("unix:@{name}"),
+            Self::Descriptor(number) => format!("fd://{number}"),
+        }
+    }
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.listening_at(false))
+    }
+}
+
+fn parse_unix(path: &str) -> Result<BindAddress, BindAddressError> {
+    if let Some(name) = path.strip_prefix(['@', '\0']) {
+        return Ok(BindAddress::Abstract { name: name.into() });
+    }
+    if path.is_empty() {
+        return Err(BindAddressError::EmptyPath);
+    }
+    Ok(BindAddress::Unix { path: path.into() })
+}
+
+fn parse_descriptor(number: &str) -> Result<BindAddress, BindAddressError> {
+    match number.trim().parse() {
+        Ok(number) if number >= 0 => Ok(BindAddress::Descriptor(number)),
+        _ => Err(BindAddressError::Descriptor(number.into())),
+    }
+}
+
+fn parse_tcp(text: &str, default_port: u16) -> Result<BindAddress, BindAddressError> {
+    let (host, port) = split_host(text);
+    let port = match port {
+        None => default_port,
+        Some(digits) => digits
+            .trim()
+            .parse()
+            .map_err(|_| BindAddressError::Port(digits.into()))?,
+    };
+    let host = if text.is_empty() { "0.0.0.0" } else { host };
+    Ok(BindAddress::Tcp {
+        host: host.to_lowercase(),
+        port,
+    })
+}
+
+/// Host and the text after its colon. An address with colons in it needs brackets, as everywhere; without them the text
+/// after the first colon is taken for the port and refused by name.
+fn split_host(text: &str) -> (&str, Option<&str>) {
+    if let Some(bracketed) = text.strip_prefix('[')
+        && let Some((host, rest)) = bracketed.split_once(']')
+    {
+        return match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => (host, Some(rest)),
+        };
+    }
+    match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Result<BindAddress, BindAddressError> {
+        Ok(BindAddress::Tcp {
+            host: host.into(),
+            port,
+        })
+    }
+
+    fn unix(path: &str) -> Result<BindAddress, BindAddressError> {
+        Ok(BindAddress::Unix { path: path.into() })
+    }
+
+    fn abstract_name(name: &str) -> Result<BindAddress, BindAddressError> {
+        Ok(BindAddress::Abstract { name: name.into() })
+    }
+
+    fn no_port(text: &str) -> Result<BindAddress, BindAddressError> {
+        Err(BindAddressError::Port(text.into()))
+    }
+
+    #[test]
+    fn reads_every_form() {
+        let cases = [
+            ("127.0.0.1:8000", tcp("127.0.0.1", 8000)),
+            ("localhost", tcp("localhost", 8000)),
+            ("HOST:1", tcp("host", 1)),
+            (":8000", tcp("", 8000)),
+            ("", tcp("0.0.0.0", 8000)),
+            ("h:0", tcp("h", 0)),
+            ("[::1]:80", tcp("::1", 80)),
+            ("[::1]", tcp("::1", 8000)),
+            ("tcp://1.2.3.4:5", tcp("1.2.3.4", 5)),
+            ("tcp://[FE80::1%eth0]:9", tcp("fe80::1%eth0", 9)),
+            ("tcp://h", tcp("h", 8000)),
+            ("unix:/a/b", unix("/a/b")),
+            ("unix:///a/b", unix("/a/b")),
+            ("unix://a", unix("a")),
+            ("unix:a", unix("a")),
+            ("unix:\0name", abstract_name("name")),
+            ("unix:@name", abstract_name("name")),
+            ("fd://3", Ok(BindAddress::Descriptor(3))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(BindAddress::parse(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_names_no_socket() {
+        let descriptor = |text: &str| Err(BindAddressError::Descriptor(text.into()));
+        let cases = [
+            ("::1", no_port(":1")),
+            ("h:", no_port("")),
+            ("a:b", no_port("b")),
+            ("a:99999", no_port("99999")),
+            ("a:-1", no_port("-1")),
+            ("[::1]x", no_port("x")),
+            ("[::1", no_port(":1")),
+            ("http://x:1", no_port("//x:1")),
+            ("fd://x", descriptor("x")),
+            ("fd://-1", descriptor("-1")),
+            ("unix:", Err(BindAddressError::EmptyPath)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(BindAddress::parse(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn prints_what_the_log_line_shows() {
+        let cases = [
+            ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+            (":80", "http://0.0.0.0:80"),
+            ("[::1]:80", "http://[::1]:80"),
+            ("unix:/a", "unix:/a"),
+            ("unix:\0a", "unix:@a"),
+            ("fd://3", "fd://3"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(BindAddress::parse(text).expect(text).to_string(), expected);
+        }
+        let secure = BindAddress::parse("[::1]:443").expect("an address");
+        assert_eq!(secure.listening_at(true), "https://[::1]:443");
+    }
+}

@@ -1,0 +1,356 @@
+//! What there is to say about one setting, as data.
+
+use crate::environment::{Environment, Host};
+use crate::value::Raw;
+
+/// One setting. Everything that is said about it anywhere (help, validation, reference page) is said here.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    /// Its name in the config file and as attribute of `cfg`.
+    pub name: &'static str,
+    /// The heading it stands under.
+    pub section: Section,
+    /// How the command line sets it.
+    pub flags: Flags,
+    /// Which values it takes.
+    pub kind: Kind,
+    /// What it is where nobody sets it.
+    pub default: Default,
+    /// What it means. The first sentence is its line in `--help`.
+    pub doc: &'static str,
+    /// Since when it exists.
+    pub since: Since,
+    /// When a changed value takes effect.
+    pub applies: Applies,
+    /// How far Gunicorn's meaning is kept.
+    pub parity: Parity,
+}
+
+impl Definition {
+    /// The line of `--help`: the first sentence of the description.
+    pub fn summary(&self) -> &'static str {
+        let end = self.doc.find(". ").or_else(|| self.doc.find(".\n"));
+        end.map_or(self.doc, |end| &self.doc[..=end])
+    }
+
+    /// Whether it takes a Python callable that the server calls.
+    pub fn is_hook(&self) -> bool {
+        matches!(self.kind, Kind::Hook { .. })
+    }
+
+    /// Whether only oxicorn has it.
+    pub fn is_own(&self) -> bool {
+        matches!(self.since, Since::Oxicorn(_))
+    }
+}
+
+/// The headings of `--help` and of the reference page, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the titles say it")]
+pub enum Section {
+    ConfigFile,
+    ServerSocket,
+    WorkerProcesses,
+    Queue,
+    Security,
+    Debugging,
+    ServerMechanics,
+    Logging,
+    ProcessNaming,
+    ServerHooks,
+    Tls,
+    Http2,
+    DirtyArbiters,
+    DirtyArbiterHooks,
+    Control,
+}
+
+impl Section {
+    /// Every section, in the order of the reference page.
+    pub const ALL: [Self; 15] = [
+        Self::ConfigFile,
+        Self::ServerSocket,
+        Self::WorkerProcesses,
+        Self::Queue,
+        Self::Security,
+        Self::Debugging,
+        Self::ServerMechanics,
+        Self::Logging,
+        Self::ProcessNaming,
+        Self::ServerHooks,
+        Self::Tls,
+        Self::Http2,
+        Self::DirtyArbiters,
+        Self::DirtyArbiterHooks,
+        Self::Control,
+    ];
+
+    /// The heading; Gunicorn's where Gunicorn has the section.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::ConfigFile => "Config File",
+            Self::ServerSocket => "Server Socket",
+            Self::WorkerProcesses => "Worker Processes",
+            Self::Queue => "Request Queue",
+            Self::Security => "Security",
+            Self::Debugging => "Debugging",
+            Self::ServerMechanics => "Server Mechanics",
+            Self::Logging => "Logging",
+            Self::ProcessNaming => "Process Naming",
+            Self::ServerHooks => "Server Hooks",
+            Self::Tls => "SSL",
+            Self::Http2 => "HTTP/2",
+            Self::DirtyArbiters => "Dirty Arbiters",
+            Self::DirtyArbiterHooks => "Dirty Arbiter Hooks",
+            Self::Control => "Control",
+        }
+    }
+}
+
+/// How the command line sets a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flags {
+    /// Every spelling, Gunicorn's letter for letter; none: the config file only.
+    pub names: &'static [&'static str],
+    /// Stands for the value in `--help`.
+    pub metavar: &'static str,
+    /// What the flag does.
+    pub action: Action,
+}
+
+/// What giving a flag does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Takes a text.
+    Text,
+    /// Takes a whole number in decimal digits.
+    Integer,
+    /// Takes a whole number; `0x`, `0o`, `0b` and a leading 0 (octal) choose the base.
+    AnyBaseInteger,
+    /// Takes a text and may be repeated.
+    Repeat,
+    /// Takes nothing and says this.
+    Switch(bool),
+    /// Takes a text, or nothing, which says this.
+    OptionalText(&'static str),
+}
+
+impl Flags {
+    /// No flag.
+    pub const NONE: Self = Self::new(&[], "", Action::Text);
+
+    const fn new(names: &'static [&'static str], metavar: &'static str, action: Action) -> Self {
+        Self {
+            names,
+            metavar,
+            action,
+        }
+    }
+
+    /// Flags that take a text.
+    pub const fn text(names: &'static [&'static str], metavar: &'static str) -> Self {
+        Self::new(names, metavar, Action::Text)
+    }
+
+    /// Flags that take a whole number.
+    pub const fn integer(names: &'static [&'static str]) -> Self {
+        Self::new(names, "INT", Action::Integer)
+    }
+
+    /// Flags that take a whole number in any base.
+    pub const fn any_base_integer(names: &'static [&'static str]) -> Self {
+        Self::new(names, "INT", Action::AnyBaseInteger)
+    }
+
+    /// Flags that may be repeated.
+    pub const fn repeat(names: &'static [&'static str], metavar: &'static str) -> Self {
+        Self::new(names, metavar, Action::Repeat)
+    }
+
+    /// Flags that switch something on.
+    pub const fn switch_on(names: &'static [&'static str]) -> Self {
+        Self::new(names, "", Action::Switch(true))
+    }
+
+    /// Flags that switch something off.
+    pub const fn switch_off(names: &'static [&'static str]) -> Self {
+        Self::new(names, "", Action::Switch(false))
+    }
+
+    /// Flags whose value may be left out.
+    pub const fn optional_text(
+        names: &'static [&'static str],
+        metavar: &'static str,
+        missing: &'static str,
+    ) -> Self {
+        Self::new(names, metavar, Action::OptionalText(missing))
+    }
+
+    /// The long form that messages name.
+    pub fn long(&self) -> Option<&'static str> {
+        self.names
+            .iter()
+            .copied()
+            .find(|name| name.starts_with("--"))
+    }
+}
+
+/// Which values a setting takes; `validate` has the rules.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// True, False or None; as text in any case.
+    Bool,
+    /// A whole number within bounds, both allowed; as text in any base Python's `int(text, 0)` knows.
+    Integer {
+        /// The smallest allowed.
+        least: i64,
+        /// The largest allowed.
+        most: i64,
+    },
+    /// Text, stripped of white space around it, or None.
+    Text,
+    /// A list of texts; one text is a list of one.
+    TextList,
+    /// Texts separated by commas.
+    CommaList,
+    /// Addresses and networks separated by commas, or `*`.
+    NetworkList,
+    /// Existing files, or patterns.
+    FileList,
+    /// One of several words.
+    Choice(&'static Choice),
+    /// `h1` and `h2` separated by commas.
+    Protocols,
+    /// A dictionary from text to text.
+    TextDict,
+    /// A Python dictionary of any content.
+    ObjectDict,
+    /// A Python class, or the name of one.
+    Class,
+    /// A Python callable with one of these numbers of positional arguments.
+    Hook {
+        /// The parameters of the full form.
+        parameters: &'static str,
+        /// How many it may take.
+        arities: &'static [usize],
+    },
+    /// A user's name or number.
+    User,
+    /// A group's name or number.
+    Group,
+    /// An existing directory; made absolute.
+    Directory,
+    /// `host:port` or `unix://PATH`.
+    StatsdAddress,
+    /// Any value.
+    Anything,
+}
+
+/// The words of a [`Kind::Choice`] and what else is understood.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice {
+    /// The words.
+    pub words: &'static [&'static str],
+    /// Other spellings of them.
+    pub synonyms: &'static [(&'static str, &'static str)],
+    /// What True and False mean, if anything.
+    pub switches: Option<(&'static str, &'static str)>,
+    /// What None means.
+    pub none: NoneMeans,
+    /// Whether white space and case must match.
+    pub exact: bool,
+}
+
+/// What None means to a [`Choice`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoneMeans {
+    /// It is no choice.
+    Nothing,
+    /// It stays None.
+    Unset,
+    /// It is this word.
+    Word(&'static str),
+}
+
+/// What a setting is where nobody sets it.
+#[derive(Debug, Clone, Copy)]
+pub enum Default {
+    /// Not set.
+    None,
+    /// A switch.
+    Bool(bool),
+    /// A number.
+    Int(i64),
+    /// A text; validated like any other.
+    Str(&'static str),
+    /// Several texts.
+    List(&'static [&'static str]),
+    /// Texts by name.
+    Dict(&'static [(&'static str, &'static str)]),
+    /// It depends on where the server runs.
+    Computed {
+        /// How the reference page says it.
+        described: &'static str,
+        /// What it is in this environment, and the variable that made it so.
+        compute: fn(&Environment, &dyn Host) -> (Raw, Option<&'static str>),
+    },
+}
+
+impl Default {
+    /// What a source that said this would have said, and the environment variable it was taken from.
+    pub(crate) fn raw(
+        &self,
+        environment: &Environment,
+        host: &dyn Host,
+    ) -> (Raw, Option<&'static str>) {
+        let text = |text: &&str| Raw::Str((*text).into());
+        let raw = match self {
+            Self::None => Raw::None,
+            Self::Bool(value) => Raw::Bool(*value),
+            Self::Int(value) => Raw::Int(*value),
+            Self::Str(value) => text(value),
+            Self::List(values) => Raw::List(values.iter().map(text).collect()),
+            Self::Dict(entries) => Raw::Dict(
+                entries
+                    .iter()
+                    .map(|(name, value)| ((*name).into(), text(value)))
+                    .collect(),
+            ),
+            Self::Computed { compute, .. } => return compute(environment, host),
+        };
+        (raw, None)
+    }
+}
+
+/// Since when a setting exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// From the beginning, as far as anybody who still upgrades is concerned.
+    Always,
+    /// A release of Gunicorn.
+    Gunicorn(&'static str),
+    /// A release of oxicorn, which alone has it.
+    Oxicorn(&'static str),
+}
+
+/// When a changed value takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// When the server starts.
+    Start,
+    /// Also when it is told to reload (HUP).
+    Reload,
+}
+
+/// How far Gunicorn's meaning is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parity {
+    /// To the letter.
+    Same,
+    /// Kept and bettered: how.
+    Better(&'static str),
+    /// Understood and checked, but what it asks for is not there yet: which part of the server that is.
+    NotYet(&'static str),
+    /// Understood, checked and without effect: why.
+    NotApplicable(&'static str),
+}
