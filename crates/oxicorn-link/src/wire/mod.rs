@@ -38,7 +38,7 @@ pub use kinds::{AbortReason, CancelReason, EventKind, ResponseKind, flags};
 pub use request::{
     Address, BodyPlace, ProxyInfo, RequestEncoder, RequestHead, RequestView, Scheme, Version,
 };
-pub use response::{ResponseEncoder, ResponseHead, ResponseView};
+pub use response::{ResponseEncoder, ResponseHead, ResponseView, append_header};
 pub use small::{
     FilePart, WebSocketClose, decode_abort, decode_cancel, decode_credit, encode_abort,
     encode_cancel, encode_credit,

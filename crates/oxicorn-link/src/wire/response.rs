@@ -54,6 +54,18 @@ impl<'b> ResponseEncoder<'b> {
     }
 }
 
+/// Appends one header to a finished head with nothing behind it.
+pub fn append_header(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let before = head.len();
+    HeaderList::encode_entry(head, name, value);
+    let added = len32(&head[before..]);
+    let [.., h0, h1, h2, h3] = head[..FIXED] else {
+        return;
+    };
+    let len = u32::from_ne_bytes([h0, h1, h2, h3]).saturating_add(added);
+    head[4..FIXED].copy_from_slice(&len.to_ne_bytes());
+}
+
 /// A decoded response head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseView<'a> {
@@ -134,6 +146,16 @@ mod tests {
         assert_eq!(view.body, b"hello");
         let prefix = &bytes[..ResponseView::PREFIX];
         assert_eq!(ResponseView::head_len(prefix, bytes.len()), Ok(head_len));
+    }
+
+    #[test]
+    fn a_header_can_be_appended_to_a_finished_head() {
+        let mut bytes = sample();
+        append_header(&mut bytes, b"Content-Length", b"5");
+        let view = ResponseView::decode(&bytes).unwrap();
+        assert_eq!(view.headers.len(), 3);
+        let last = view.headers.iter().last();
+        assert_eq!(last, Some((&b"Content-Length"[..], &b"5"[..])));
     }
 
     #[test]
