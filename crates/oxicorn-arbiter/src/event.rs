@@ -1,0 +1,174 @@
+//! What can happen to the arbiter.
+
+use std::fmt;
+
+use crate::plan::{Plan, WorkerId};
+
+/// Something happened. The performer reports it with the time it noticed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The listeners are bound; begin. Once.
+    Started,
+    /// The user wants something (a signal, later the control socket).
+    Command(Command),
+
+    /// [`crate::Action::PreloadApplication`] succeeded.
+    ApplicationPreloaded,
+    /// It did not (the performer has logged the traceback).
+    PreloadFailed,
+    /// Answer to [`crate::Action::LoadConfiguration`].
+    ConfigurationLoaded(Plan),
+    /// Answer to [`crate::Action::LoadConfiguration`]: it is not valid (the performer has logged why).
+    ConfigurationRefused,
+
+    /// [`crate::Action::SpawnGateway`] was done. Reported before anything else about this gateway.
+    GatewaySpawned {
+        /// Its process.
+        pid: u32,
+    },
+    /// The fork failed.
+    GatewaySpawnFailed,
+    /// Its event loop runs and watches the listeners.
+    GatewayReady,
+    /// After [`crate::Action::DrainGateway`]: every connection has ended. The process exits next.
+    GatewayDrained,
+    /// It was reaped.
+    GatewayExited(Exit),
+
+    /// [`crate::Action::SpawnWorker`] was done. Reported before anything else about this worker.
+    WorkerSpawned {
+        /// The worker ordered.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+    },
+    /// The fork (or the making of the link) failed; there is no process.
+    WorkerSpawnFailed(WorkerId),
+    /// Application loaded, hooks run; the worker can take requests.
+    WorkerReady(WorkerId),
+    /// It cannot be made ready and exits by itself. Saying so is optional: the exit code says the same.
+    WorkerBootFailed {
+        /// Which one.
+        worker: WorkerId,
+        /// Why.
+        failure: BootFailure,
+    },
+    /// It was reaped.
+    WorkerExited {
+        /// Which one.
+        worker: WorkerId,
+        /// How.
+        exit: Exit,
+    },
+    /// The gateway, asked to retire it, has nothing of it in flight any more.
+    WorkerDrained(WorkerId),
+    /// It serves on, but wants a successor.
+    WorkerWantsReplacement {
+        /// Which one.
+        worker: WorkerId,
+        /// Why.
+        reason: ReplacementReason,
+    },
+    /// The gateway gave up on a request of this worker that is older than `timeout`.
+    RequestExpired {
+        /// Which one.
+        worker: WorkerId,
+        /// Requests it still works on beside the expired one.
+        in_flight_others: u32,
+    },
+    /// Its heartbeat on the scoreboard is older than `timeout`: the whole process stands still.
+    HeartbeatMissed(WorkerId),
+    /// The gateway found nonsense in its link and has let go of it.
+    WorkerFault(WorkerId),
+}
+
+/// What a user orders by a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// TERM: stop gracefully. A second one makes it quick.
+    Terminate,
+    /// INT: stop quickly.
+    Interrupt,
+    /// QUIT: stop quickly.
+    Quit,
+    /// HUP: load the configuration and the application anew.
+    Reload,
+    /// TTIN: one worker more.
+    MoreWorkers,
+    /// TTOU: one worker less.
+    FewerWorkers,
+    /// USR1: open the log files anew.
+    Reopen,
+}
+
+impl Command {
+    /// The signal's name as Gunicorn logs it.
+    pub const fn signal_name(self) -> &'static str {
+        match self {
+            Self::Terminate => "term",
+            Self::Interrupt => "int",
+            Self::Quit => "quit",
+            Self::Reload => "hup",
+            Self::MoreWorkers => "ttin",
+            Self::FewerWorkers => "ttou",
+            Self::Reopen => "usr1",
+        }
+    }
+}
+
+/// Why a worker could not be made ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BootFailure {
+    /// Any exception before it was booted (Gunicorn's `WORKER_BOOT_ERROR`, exit code 3).
+    Boot,
+    /// The application could not be found or made (Gunicorn's `APP_LOAD_ERROR`, exit code 4).
+    Application,
+}
+
+impl BootFailure {
+    /// What a worker's exit status says about its boot.
+    pub const fn from_exit(exit: Exit) -> Option<Self> {
+        match exit {
+            Exit::Code(3) => Some(Self::Boot),
+            Exit::Code(4) => Some(Self::Application),
+            Exit::Code(_) | Exit::Signal(_) => None,
+        }
+    }
+
+    /// The code the worker, and on a first boot the server, exits with.
+    pub const fn exit_code(self) -> i32 {
+        match self {
+            Self::Boot => 3,
+            Self::Application => 4,
+        }
+    }
+}
+
+impl fmt::Display for BootFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Boot => "Worker failed to boot.",
+            Self::Application => "App failed to load.",
+        })
+    }
+}
+
+/// How a process ended, as `waitpid` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+/// Why a worker that works well is to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReplacementReason {
+    /// It served `max_requests`.
+    MaxRequests,
+    /// It uses more memory than it may.
+    Memory,
+    /// The user asked for it.
+    Requested,
+}

@@ -1,0 +1,86 @@
+//! What the user wants to run, and the fixed times of the machine.
+//!
+//! Only the settings that decide about processes are here; everything else stays with the performer, filed under the
+//! [`Generation`] it was loaded for.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The part of the settings the arbiter decides by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// How many workers serve. 0 is allowed: the server runs with none until TTIN.
+    ///
+    /// How many processes that makes at most, for `n` wanted now and `m` by a generation being loaded:
+    /// * `n`, while nothing changes;
+    /// * `n + max(1, n / 4)` while workers are replaced one by one (`max_requests`), those on their way out included;
+    /// * `n + m` during a reload, those on their way out included: a reload on the heels of another one waits for room;
+    /// * where requests expire or workers die besides, at most three times the largest number wanted: a dead worker is
+    ///   replaced whatever is still on its way out, an expired one unless `n` expired ones are still alive.
+    pub workers: u32,
+    /// What requests in flight are given when their worker, or the server, stops.
+    pub graceful_timeout: Duration,
+    /// Load the application once, before the first worker is forked ([`crate::Action::PreloadApplication`]).
+    pub preload_app: bool,
+}
+
+impl Default for Plan {
+    /// Gunicorn's defaults.
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            graceful_timeout: Duration::from_secs(30),
+            preload_app: false,
+        }
+    }
+}
+
+/// One worker process in the life of an arbiter; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u32);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The workers started from one loading of the configuration. The first one is 1; a refused or given up generation
+/// leaves a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u32);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The fixed times and bounds of the machine.
+pub mod timing {
+    use std::time::Duration;
+
+    /// Between the last polite signal to a process (TERM after its drain, QUIT) and SIGKILL. Gunicorn's quick stop
+    /// waits as long.
+    pub const STOP_GRACE: Duration = Duration::from_secs(2);
+
+    /// Between ABRT and SIGKILL for a worker that expired: time for the `worker_abort` hook and its traceback.
+    pub const ABORT_GRACE: Duration = Duration::from_secs(1);
+
+    /// During a shutdown: how long a process may stay unreaped after SIGKILL (it sits in the kernel, for example on a
+    /// dead network file system) before the arbiter exits without it.
+    pub const REAP_GRACE: Duration = Duration::from_secs(5);
+
+    /// A process that lived this long did not die young, and back-off starts over when this long nothing died young.
+    pub const HEALTHY_AGE: Duration = Duration::from_secs(10);
+
+    /// The wait after the second young death in a row; the first is replaced at once. Doubles from here.
+    pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+
+    /// The longest wait of the back-off.
+    pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+    /// So many workers of a new generation may die before it serves (killed, crashed, fork refused) until it is given up.
+    /// One that says it cannot boot is enough.
+    pub const RELOAD_DEATH_LIMIT: u32 = 3;
+}
