@@ -1,1 +1,36 @@
-//! To be written.
+//! System calls, one concern a file, all behind interfaces that a caller cannot misuse into
+//! undefined behaviour (the two copies of [`mapping`] excepted: they say what they ask for).
+//!
+//! What it decides: nothing. It knows how the kernel is asked, how its answers are spelled, and
+//! which of them are ordinary (a full buffer, an interrupted wait) and therefore values, not
+//! errors. It does not know what oxicorn is.
+//!
+//! Linux is what it is written for. What other systems spell differently (memory files, futexes,
+//! eventfds, parent-death signals) is confined to the files named after it.
+
+pub mod channel;
+pub mod eventfd;
+pub mod futex;
+pub mod mapping;
+pub mod memfd;
+pub mod poll;
+pub mod process;
+pub mod rlimit;
+pub mod sendfile;
+pub mod signals;
+pub mod sockets;
+pub mod tempfile;
+pub mod time;
+pub mod title;
+
+use std::time::Duration;
+
+use rustix::time::Timespec;
+
+/// The kernel's form of a duration; what is too long for it waits as long as it can.
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}

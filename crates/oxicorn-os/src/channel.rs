@@ -1,0 +1,246 @@
+//! A socketpair between two processes that keeps messages apart and carries descriptors.
+//!
+//! Messages arrive whole or not at all. Who may talk to whom, and what the bytes mean, is the
+//! users' business; so is a message that is too long for the socket's buffer (an error here).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+/// Most descriptors in one message.
+pub const MAX_DESCRIPTORS: usize = 64;
+
+/// Longest message that [`Channel::recv`] takes. Linux takes about as much into a socket of default
+/// buffer size.
+pub const MAX_MESSAGE: usize = 128 << 10;
+
+/// Whether a call may block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking {
+    /// It returns at once.
+    No,
+    /// It waits as long as it takes (a signal interrupts it:
+    /// [`Interrupted`](io::ErrorKind::Interrupted)).
+    Yes,
+}
+
+/// What was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A message of this many bytes.
+    Message(usize),
+    /// Nothing yet (only if not blocking).
+    Nothing,
+    /// The other end is closed and everything it sent was received.
+    Closed,
+}
+
+/// One end of a `SOCK_SEQPACKET` socketpair. Close-on-exec.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    /// Makes both ends.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, two) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Self(one), Self(two)))
+    }
+
+    /// Sends a message with descriptors. `false`: there is no room now (only if not blocking).
+    /// A closed other end is [`BrokenPipe`](io::ErrorKind::BrokenPipe). An empty message cannot be
+    /// told from the end and is refused.
+    pub fn send(
+        &self,
+        message: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        blocking: Blocking,
+    ) -> io::Result<bool> {
+        if message.is_empty() || descriptors.len() > MAX_DESCRIPTORS {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
+            debug_assert!(fits, "the space is for the most descriptors");
+        }
+        let flags = match blocking {
+            Blocking::Yes => SendFlags::NOSIGNAL,
+            Blocking::No => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        };
+        match rustix::net::sendmsg(&self.0, &[IoSlice::new(message)], &mut control, flags) {
+            Ok(_) => Ok(true),
+            // TOOMANYREFS: too many descriptors under way that nobody received yet.
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::TOOMANYREFS) => Ok(false),
+            Err(Errno::CONNRESET) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Receives a message into the front of `message` and appends its descriptors. One that is
+    /// longer than `message`, or has more than [`MAX_DESCRIPTORS`], is lost and
+    /// [`InvalidData`](io::ErrorKind::InvalidData).
+    pub fn recv_into(
+        &self,
+        message: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+        blocking: Blocking,
+    ) -> io::Result<Received> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = match blocking {
+            Blocking::Yes => RecvFlags::CMSG_CLOEXEC,
+            Blocking::No => RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+        };
+        let parts = &mut [IoSliceMut::new(message)];
+        let received = match rustix::net::recvmsg(&self.0, parts, &mut control, flags) {
+            Ok(received) => received,
+            Err(Errno::AGAIN) => return Ok(Received::Nothing),
+            Err(Errno::CONNRESET) => return Ok(Received::Closed),
+            Err(error) => return Err(error.into()),
+        };
+        let before = descriptors.len();
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(arrived) = part {
+                descriptors.extend(arrived);
+            }
+        }
+        if received
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        {
+            descriptors.truncate(before);
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        match received.bytes {
+            0 => Ok(Received::Closed),
+            len => Ok(Received::Message(len)),
+        }
+    }
+
+    /// [`recv_into`](Self::recv_into) a vector, which then has exactly the message (or nothing).
+    pub fn recv(
+        &self,
+        message: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+        blocking: Blocking,
+    ) -> io::Result<Received> {
+        message.resize(MAX_MESSAGE, 0);
+        let received = self.recv_into(message, descriptors, blocking);
+        match received {
+            Ok(Received::Message(len)) => message.truncate(len),
+            _ => message.clear(),
+        }
+        received
+    }
+}
+
+impl From<OwnedFd> for Channel {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn messages_stay_apart_and_carry_descriptors() {
+        let (here, there) = Channel::pair().unwrap();
+        let file = crate::memfd::with_content("test", b"x").unwrap();
+        assert!(here.send(b"one", &[file.as_fd()], Blocking::No).unwrap());
+        assert!(here.send(b"two", &[], Blocking::No).unwrap());
+        let (mut message, mut descriptors) = (Vec::new(), Vec::new());
+        let received = there
+            .recv(&mut message, &mut descriptors, Blocking::Yes)
+            .unwrap();
+        assert_eq!(
+            (received, &message[..]),
+            (Received::Message(3), &b"one"[..])
+        );
+        assert_eq!(descriptors.len(), 1);
+        there
+            .recv(&mut message, &mut descriptors, Blocking::Yes)
+            .unwrap();
+        assert_eq!((&message[..], descriptors.len()), (&b"two"[..], 1));
+        let mut file = File::from(descriptors.remove(0));
+        std::io::Seek::rewind(&mut file).unwrap();
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        assert_eq!(content, b"x");
+    }
+
+    #[test]
+    fn nothing_and_closed_are_told_apart() {
+        let (here, there) = Channel::pair().unwrap();
+        let mut message = Vec::new();
+        let mut recv = || {
+            there
+                .recv(&mut message, &mut Vec::new(), Blocking::No)
+                .unwrap()
+        };
+        assert_eq!(recv(), Received::Nothing);
+        here.send(b"last", &[], Blocking::No).unwrap();
+        drop(here);
+        assert_eq!(recv(), Received::Message(4));
+        assert_eq!(recv(), Received::Closed);
+        let error = there.send(b"x", &[], Blocking::No).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn full_socket_says_so() {
+        let (here, _there) = Channel::pair().unwrap();
+        let mut sent = 0;
+        while here.send(&[0; 1024], &[], Blocking::No).unwrap() {
+            sent += 1;
+            assert!(sent < 100_000);
+        }
+        assert!(sent > 0);
+    }
+
+    #[test]
+    fn message_longer_than_the_buffer_is_refused_with_its_descriptors() {
+        let (here, there) = Channel::pair().unwrap();
+        here.send(b"long", &[there.as_fd()], Blocking::No).unwrap();
+        let mut descriptors = Vec::new();
+        let error = there
+            .recv_into(&mut [0; 2], &mut descriptors, Blocking::No)
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(descriptors.is_empty());
+    }
+}

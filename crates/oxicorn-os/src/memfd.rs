@@ -1,0 +1,68 @@
+//! Memory files: shared memory without a name in any file system.
+//!
+//! Sealed against change of size, because a mapping of a file that shrinks kills its reader with
+//! SIGBUS; the seal itself is sealed, so whoever finds it there may rely on it for good.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+
+/// The seals that make a mapping safe from the other holders of the file.
+const SEALS: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
+
+/// Makes a zeroed memory file of `len` bytes whose size cannot change any more. `name` is only
+/// for people who look into `/proc`.
+pub fn create_sealed(name: &str, len: usize) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = rustix::fs::memfd_create(name, flags)?;
+    rustix::fs::ftruncate(&file, len as u64)?;
+    rustix::fs::fcntl_add_seals(&file, SEALS)?;
+    Ok(file)
+}
+
+/// Makes a memory file with this content, to be handed to another process as a descriptor.
+pub fn with_content(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::Write as _;
+    let mut file = File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    Ok(file.into())
+}
+
+/// Whether the size of `file` is sealed for good.
+pub fn is_sealed<F: AsFd>(file: F) -> io::Result<bool> {
+    match rustix::fs::fcntl_get_seals(file) {
+        Ok(seals) => Ok(seals.contains(SEALS)),
+        // Not a memory file at all.
+        Err(rustix::io::Errno::INVAL) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Size of a file in bytes.
+pub fn len<F: AsFd>(file: F) -> io::Result<u64> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok(u64::try_from(stat.st_size).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sealed_file_has_its_size_for_good() {
+        let file = create_sealed("test", 4096).unwrap();
+        assert!(is_sealed(&file).unwrap());
+        assert_eq!(len(&file).unwrap(), 4096);
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+    }
+
+    #[test]
+    fn other_files_are_not_sealed() {
+        assert!(!is_sealed(with_content("test", b"x").unwrap()).unwrap());
+        assert!(!is_sealed(tempfile::tempfile().unwrap()).unwrap());
+    }
+}

@@ -1,0 +1,186 @@
+//! Other processes: how they ended, signals to them, and when the parent dies.
+//!
+//! Forking is not here: it goes through the interpreter.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    fn from_status(status: WaitStatus) -> Option<Self> {
+        status
+            .exit_status()
+            .map(Self::Code)
+            .or(status.terminating_signal().map(Self::Signal))
+    }
+}
+
+/// Reaps one child that has ended. `None`: no child has, or there is none at all.
+pub fn wait_any() -> io::Result<Option<(i32, Exit)>> {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(None) | Err(Errno::CHILD) => return Ok(None),
+            Ok(Some((pid, status))) => {
+                // Stopped and continued children are not asked for.
+                if let Some(exit) = Exit::from_status(status) {
+                    return Ok(Some((pid.as_raw_nonzero().get(), exit)));
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends a signal to one process. `false`: there is no such process (any more). A number that is
+/// not that of one process (0, -1 and process groups are not) is refused.
+pub fn kill(pid: i32, signal: i32) -> io::Result<bool> {
+    if pid <= 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: kill takes two numbers and has no preconditions on memory.
+    if unsafe { libc::kill(pid, signal) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ESRCH) {
+        Ok(false)
+    } else {
+        Err(error)
+    }
+}
+
+/// Whether a process of this number exists (a zombie does).
+pub fn exists(pid: i32) -> bool {
+    // No permission to signal it: it exists.
+    kill(pid, 0).unwrap_or(pid > 0)
+}
+
+/// This process.
+pub fn id() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// The parent, or 0 if it is outside of what this process can see.
+pub fn parent_id() -> i32 {
+    rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get())
+}
+
+/// What a child must know to notice that its parent died before it could ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// It lives.
+    Alive,
+    /// It was gone already: no signal will come.
+    Gone,
+}
+
+/// This process gets SIGTERM when its parent dies. `expected_parent` is the parent's number, taken
+/// before the fork. Counted is the thread that forked, so that thread must live as long as its
+/// process.
+pub fn terminate_with_parent(expected_parent: i32) -> io::Result<Parent> {
+    set_parent_death_signal(Some(Signal::TERM), expected_parent)
+}
+
+/// This process is killed when its parent dies.
+pub fn die_with_parent(expected_parent: i32) -> io::Result<Parent> {
+    set_parent_death_signal(Some(Signal::KILL), expected_parent)
+}
+
+fn set_parent_death_signal(signal: Option<Signal>, expected_parent: i32) -> io::Result<Parent> {
+    rustix::process::set_parent_process_death_signal(signal)?;
+    // Only now: a parent that dies after this line is noticed by the kernel, before it by us.
+    Ok(if parent_id() == expected_parent {
+        Parent::Alive
+    } else {
+        Parent::Gone
+    })
+}
+
+/// A descriptor that is readable once the process has ended, and never names another process.
+pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Resident memory of this process in bytes, for limits on it; `None` where `/proc` is not mounted.
+pub fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
+/// Processor time of this process (all threads, user and system).
+pub fn cpu_time() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    std::time::Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+    use std::process::Command;
+
+    use super::*;
+
+    // One test, since `wait_any` would reap the children of tests in other threads.
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "reaping them is what is tested")]
+    fn children_are_reaped_with_how_they_ended() {
+        let code = Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap();
+        wait_for(&code);
+        assert_eq!(wait_any().unwrap(), Some((pid_of(&code), Exit::Code(3))));
+
+        let killed = Command::new("sleep").arg("1000").spawn().unwrap();
+        assert_eq!(wait_any().unwrap(), None);
+        assert!(kill(pid_of(&killed), libc::SIGKILL).unwrap());
+        wait_for(&killed);
+        assert!(exists(pid_of(&killed)));
+        assert_eq!(
+            wait_any().unwrap(),
+            Some((pid_of(&killed), Exit::Signal(libc::SIGKILL)))
+        );
+        assert_eq!(wait_any().unwrap(), None);
+        assert!(!kill(pid_of(&killed), libc::SIGKILL).unwrap());
+        assert!(!exists(pid_of(&killed)));
+    }
+
+    fn pid_of(child: &std::process::Child) -> i32 {
+        child.id().cast_signed()
+    }
+
+    fn wait_for(child: &std::process::Child) {
+        let ended = pidfd(pid_of(child)).unwrap();
+        crate::poll::wait_readable(&[ended.as_fd()], None).unwrap();
+    }
+
+    #[test]
+    fn groups_and_everybody_are_not_a_process() {
+        for pid in [0, -1, -42] {
+            assert_eq!(
+                kill(pid, 0).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput
+            );
+            assert!(!exists(pid));
+        }
+    }
+
+    #[test]
+    fn own_figures_are_plausible() {
+        assert_eq!(id(), std::process::id().cast_signed());
+        assert!(resident_bytes().is_some_and(|bytes| bytes > 4096));
+        assert!(cpu_time() > std::time::Duration::ZERO);
+    }
+}

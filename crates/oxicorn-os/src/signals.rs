@@ -1,0 +1,257 @@
+//! Signals, turned into bytes of a pipe that a loop can wait for.
+//!
+//! The handler does the least a handler can do: it writes the signal's number into the pipe. A
+//! forked child shares pipe and handlers until it resets them, and a signal sent to the child in
+//! that moment must not look like one sent to the parent: so the handler does nothing in a process
+//! that is not the one that installed it. To lose nothing either, block signals around the fork
+//! ([`block_all`]) and reset before unblocking.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+
+/// Where the handler writes; -1: nowhere.
+static PIPE: AtomicI32 = AtomicI32::new(-1);
+/// The process whose handler it is.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+/// Highest signal number there is on Linux.
+const LAST_SIGNAL: i32 = 64;
+
+/// Reading end of the pipe into which signals are written. One at a time per process.
+#[derive(Debug)]
+pub struct SignalPipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl SignalPipe {
+    /// Makes the pipe this process's one. An earlier one gets nothing any more.
+    pub fn new() -> io::Result<Self> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        OWNER.store(process_id(), Ordering::Relaxed);
+        PIPE.store(write.as_raw_fd(), Ordering::Release);
+        Ok(Self { read, write })
+    }
+
+    /// From now on `signal` is written into the pipe. System calls it interrupts are not restarted.
+    pub fn catch(&self, signal: i32) -> io::Result<()> {
+        let handler = write_to_pipe as extern "C" fn(libc::c_int);
+        set_action(signal, handler as libc::sighandler_t)
+    }
+
+    /// The next signal that came, if any.
+    pub fn next_signal(&self) -> io::Result<Option<i32>> {
+        let mut number = [0];
+        loop {
+            match rustix::io::read(&self.read, &mut number) {
+                Ok(0) | Err(Errno::AGAIN) => return Ok(None),
+                Ok(_) => return Ok(Some(number[0].into())),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for SignalPipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+}
+
+impl Drop for SignalPipe {
+    fn drop(&mut self) {
+        // Only if it is still ours: a later pipe has its own number.
+        let ours = self.write.as_raw_fd();
+        let _ = PIPE.compare_exchange(ours, -1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// The handler. Async-signal-safe: loads, `getpid`, `write`; errno is kept as it was.
+extern "C" fn write_to_pipe(signal: libc::c_int) {
+    let pipe = PIPE.load(Ordering::Acquire);
+    if pipe < 0 || OWNER.load(Ordering::Relaxed) != process_id() {
+        return;
+    }
+    let number = u8::try_from(signal).unwrap_or(0);
+    // SAFETY: errno is a variable of this thread; write takes a live byte, and a stale descriptor
+    // number at worst fails (the pipe is forgotten before its end is closed). A full pipe means
+    // that a thousand signals wait to be read already: one more would tell nothing new.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::write(pipe, (&raw const number).cast(), 1);
+        *libc::__errno_location() = errno;
+    }
+}
+
+fn process_id() -> i32 {
+    // SAFETY: getpid has no preconditions and cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// `signal` has its default effect again.
+pub fn reset(signal: i32) -> io::Result<()> {
+    set_action(signal, libc::SIG_DFL)
+}
+
+/// Every signal has its default effect again (first thing in a child), but for those that are
+/// ignored: SIGPIPE, which Rust and Python ignore, and what the parent's caller ignored (nohup).
+pub fn reset_all_caught() {
+    for signal in 1..=LAST_SIGNAL {
+        if is_caught(signal) {
+            // Signals that cannot be changed cannot be caught either.
+            let _ = reset(signal);
+        }
+    }
+}
+
+/// `signal` has no effect.
+pub fn ignore(signal: i32) -> io::Result<()> {
+    set_action(signal, libc::SIG_IGN)
+}
+
+fn set_action(signal: i32, handler: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: a sigaction is plain numbers, a mask and a pointer, for which zero is a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    // SAFETY: `action` is a live sigaction of ours; the handler, if it is one, is an extern "C"
+    // function of one int that does only what handlers may do.
+    let result = unsafe {
+        libc::sigfillset(&raw mut action.sa_mask);
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn is_caught(signal: i32) -> bool {
+    // SAFETY: as in `set_action`; the kernel fills `action` or fails and leaves it as it was.
+    let action = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action);
+        action
+    };
+    action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN
+}
+
+/// Signals of this thread are blocked as long as this exists.
+#[derive(Debug)]
+#[must_use = "dropping it unblocks the signals"]
+pub struct Blocked {
+    before: libc::sigset_t,
+}
+
+/// Blocks all signals of this thread, for the time around a fork.
+pub fn block_all() -> io::Result<Blocked> {
+    // SAFETY: a signal set is plain bits, for which zero is a value.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    let mut before = all;
+    // SAFETY: both sets are live values of ours.
+    let result = unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before)
+    };
+    if result == 0 {
+        Ok(Blocked { before })
+    } else {
+        Err(io::Error::from_raw_os_error(result))
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the set the kernel gave us.
+        unsafe {
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.before,
+                std::ptr::null_mut(),
+            )
+        };
+    }
+}
+
+/// Name as in `kill -l`, with SIG: for log lines.
+pub fn name(signal: i32) -> Option<&'static str> {
+    const NAMES: [(i32, &str); 24] = [
+        (libc::SIGHUP, "SIGHUP"),
+        (libc::SIGINT, "SIGINT"),
+        (libc::SIGQUIT, "SIGQUIT"),
+        (libc::SIGILL, "SIGILL"),
+        (libc::SIGTRAP, "SIGTRAP"),
+        (libc::SIGABRT, "SIGABRT"),
+        (libc::SIGBUS, "SIGBUS"),
+        (libc::SIGFPE, "SIGFPE"),
+        (libc::SIGKILL, "SIGKILL"),
+        (libc::SIGUSR1, "SIGUSR1"),
+        (libc::SIGSEGV, "SIGSEGV"),
+        (libc::SIGUSR2, "SIGUSR2"),
+        (libc::SIGPIPE, "SIGPIPE"),
+        (libc::SIGALRM, "SIGALRM"),
+        (libc::SIGTERM, "SIGTERM"),
+        (libc::SIGCHLD, "SIGCHLD"),
+        (libc::SIGCONT, "SIGCONT"),
+        (libc::SIGSTOP, "SIGSTOP"),
+        (libc::SIGTTIN, "SIGTTIN"),
+        (libc::SIGTTOU, "SIGTTOU"),
+        (libc::SIGXCPU, "SIGXCPU"),
+        (libc::SIGXFSZ, "SIGXFSZ"),
+        (libc::SIGWINCH, "SIGWINCH"),
+        (libc::SIGSYS, "SIGSYS"),
+    ];
+    NAMES
+        .iter()
+        .find(|(number, _)| *number == signal)
+        .map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raise(signal: i32) {
+        // SAFETY: raise has no preconditions.
+        assert_eq!(unsafe { libc::raise(signal) }, 0);
+    }
+
+    // One test, since handlers belong to the whole process and tests may run in threads of one.
+    #[test]
+    fn signals_are_caught_blocked_ignored_and_reset() {
+        let pipe = SignalPipe::new().unwrap();
+        pipe.catch(libc::SIGUSR1).unwrap();
+        assert_eq!(pipe.next_signal().unwrap(), None);
+        raise(libc::SIGUSR1);
+        assert_eq!(pipe.next_signal().unwrap(), Some(libc::SIGUSR1));
+
+        let blocked = block_all().unwrap();
+        raise(libc::SIGUSR1);
+        assert_eq!(pipe.next_signal().unwrap(), None);
+        drop(blocked);
+        assert_eq!(pipe.next_signal().unwrap(), Some(libc::SIGUSR1));
+
+        assert!(is_caught(libc::SIGUSR1));
+        ignore(libc::SIGUSR2).unwrap();
+        reset_all_caught();
+        assert!(!is_caught(libc::SIGUSR1));
+        raise(libc::SIGUSR2);
+        assert_eq!(pipe.next_signal().unwrap(), None);
+    }
+
+    #[test]
+    fn signals_that_cannot_be_caught_are_refused() {
+        assert!(ignore(libc::SIGKILL).is_err());
+    }
+
+    #[test]
+    fn names_are_those_of_kill() {
+        assert_eq!(name(libc::SIGTTOU), Some("SIGTTOU"));
+        assert_eq!(name(0), None);
+    }
+}

@@ -1,0 +1,410 @@
+//! Stream sockets: listening, accepting, options.
+//!
+//! Everything made or adopted here is close-on-exec and non-blocking. Whether a stale Unix socket
+//! may be removed, how often a bind is tried, and what an address is called are decided elsewhere.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+/// Where a socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4 or IPv6.
+    Ip(SocketAddr),
+    /// Unix: empty if unnamed, beginning with NUL if abstract, else a path.
+    Unix(Vec<u8>),
+}
+
+impl Address {
+    fn from_system(address: SocketAddrAny) -> io::Result<Self> {
+        match address.address_family() {
+            AddressFamily::UNIX => {
+                let unix = SocketAddrUnix::try_from(address)?;
+                // What is unnamed has an empty abstract name here.
+                let name = unix.abstract_name().filter(|name| !name.is_empty());
+                let name = name.map(|name| [b"\0", name].concat());
+                let path = || unix.path().map(|path| path.to_bytes().to_vec());
+                Ok(Self::Unix(name.or_else(path).unwrap_or_default()))
+            }
+            _ => Ok(Self::Ip(SocketAddr::try_from(address)?)),
+        }
+    }
+}
+
+/// Options of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BindOptions {
+    /// Several listeners may share the address, the kernel deals connections among them.
+    pub reuse_port: bool,
+}
+
+/// Binds a TCP socket (not listening yet) with `SO_REUSEADDR` and `TCP_NODELAY`, which accepted
+/// connections inherit. IPv6 sockets take IPv4 too, if that is the machine's default.
+pub fn bind_tcp(address: SocketAddr, options: BindOptions) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = stream_socket(family)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    if options.reuse_port {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// Binds a Unix socket (not listening yet). A path that begins with NUL is an abstract name. With
+/// `umask` the file gets that (the umask belongs to the whole process: only while there is one
+/// thread).
+pub fn bind_unix(path: &[u8], umask: Option<u32>) -> io::Result<OwnedFd> {
+    let address = match path.split_first() {
+        Some((0, name)) => SocketAddrUnix::new_abstract_name(name)?,
+        _ => SocketAddrUnix::new(path)?,
+    };
+    let socket = stream_socket(AddressFamily::UNIX)?;
+    let before = umask.map(|umask| rustix::process::umask(Mode::from_raw_mode(umask)));
+    let bound = rustix::net::bind(&socket, &address);
+    if let Some(before) = before {
+        rustix::process::umask(before);
+    }
+    bound?;
+    Ok(socket)
+}
+
+fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(
+        family,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
+}
+
+/// Whether there is a Unix socket (and no other file) at this path.
+pub fn is_unix_socket(path: &[u8]) -> bool {
+    let path = Path::new(OsStr::from_bytes(path));
+    rustix::fs::lstat(path)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
+}
+
+/// Connects to see whether somebody listens at this Unix address.
+pub fn is_unix_served(path: &[u8]) -> bool {
+    let address = match path.split_first() {
+        Some((0, name)) => SocketAddrUnix::new_abstract_name(name),
+        _ => SocketAddrUnix::new(path),
+    };
+    let connect = |address: SocketAddrUnix| {
+        let socket = stream_socket(AddressFamily::UNIX)?;
+        match rustix::net::connect(&socket, &address) {
+            // AGAIN: its backlog is full, so there is one.
+            Ok(()) | Err(Errno::AGAIN) => Ok(()),
+            Err(error) => Err(io::Error::from(error)),
+        }
+    };
+    address.is_ok_and(|address| connect(address).is_ok())
+}
+
+/// Takes over a listener by its number, as systemd or a parent passes it: it must be a stream
+/// socket. From then on the descriptor belongs to the result, so each number may be given once.
+pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with F_GETFD asks about a number, whatever it is.
+    if descriptor < 0 || unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: the number is an open descriptor; that nobody else of this process owns it is what a
+    // number on the command line or in the environment says.
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    match prepare_adopted(&socket) {
+        Ok(()) => Ok(socket),
+        Err(error) => {
+            // It is not what it was said to be, so it may well be somebody else's: leave it open.
+            std::mem::forget(socket);
+            Err(error)
+        }
+    }
+}
+
+fn prepare_adopted(socket: &OwnedFd) -> io::Result<()> {
+    if sockopt::socket_type(socket)? != SocketType::STREAM {
+        return Err(io::Error::from_raw_os_error(libc::ESOCKTNOSUPPORT));
+    }
+    set_inheritable(socket, false)?;
+    set_nonblocking(socket, true)
+}
+
+/// Starts to listen, or changes the backlog.
+pub fn listen<F: AsFd>(socket: F, backlog: u32) -> io::Result<()> {
+    Ok(rustix::net::listen(
+        socket,
+        i32::try_from(backlog).unwrap_or(i32::MAX),
+    )?)
+}
+
+/// Whether the socket listens.
+pub fn is_listening<F: AsFd>(socket: F) -> io::Result<bool> {
+    Ok(sockopt::socket_acceptconn(socket)?)
+}
+
+/// What an [`accept`] gave.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A connection, and who is at its other end.
+    Connection(OwnedFd, Address),
+    /// None waits.
+    Nothing,
+    /// This one is gone again, or its network had a fault; the next may be fine.
+    Aborted,
+    /// No descriptors or no memory: try again later, the connection keeps waiting.
+    Exhausted(io::Error),
+}
+
+/// Accepts one connection, non-blocking and close-on-exec.
+pub fn accept<F: AsFd>(listener: F) -> io::Result<Accepted> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    loop {
+        return match rustix::net::acceptfrom_with(&listener, flags) {
+            Ok((socket, Some(peer))) => {
+                // A family we do not know cannot come from a listener that we bound or adopted.
+                let peer = Address::from_system(peer).unwrap_or(Address::Unix(Vec::new()));
+                Ok(Accepted::Connection(socket, peer))
+            }
+            Ok((socket, None)) => Ok(Accepted::Connection(socket, Address::Unix(Vec::new()))),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(Accepted::Nothing),
+            Err(error) if concerns_one_connection(error) => Ok(Accepted::Aborted),
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                Ok(Accepted::Exhausted(error.into()))
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// accept(2), "Error handling": Linux passes on errors of the new socket's network.
+fn concerns_one_connection(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+    )
+}
+
+/// Address of this end.
+pub fn local_address<F: AsFd>(socket: F) -> io::Result<Address> {
+    Address::from_system(rustix::net::getsockname(socket)?)
+}
+
+/// Address of the other end.
+pub fn peer_address<F: AsFd>(socket: F) -> io::Result<Address> {
+    match rustix::net::getpeername(socket)? {
+        Some(address) => Address::from_system(address),
+        None => Ok(Address::Unix(Vec::new())),
+    }
+}
+
+/// Small pieces are sent at once (TCP only; others say no, which is fine).
+pub fn set_nodelay<F: AsFd>(socket: F, nodelay: bool) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(socket, nodelay)?)
+}
+
+/// What `close` does with bytes not yet sent: `None` sends them in the background, zero throws them
+/// away and resets the connection.
+pub fn set_linger<F: AsFd>(socket: F, linger: Option<Duration>) -> io::Result<()> {
+    Ok(sockopt::set_socket_linger(socket, linger)?)
+}
+
+/// Whether calls on it return instead of waiting. Belongs to the open socket, that is, to all
+/// processes that have it.
+pub fn set_nonblocking<F: AsFd>(descriptor: F, nonblocking: bool) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&descriptor)?;
+    let wanted = if nonblocking {
+        flags | OFlags::NONBLOCK
+    } else {
+        flags - OFlags::NONBLOCK
+    };
+    if wanted != flags {
+        rustix::fs::fcntl_setfl(descriptor, wanted)?;
+    }
+    Ok(())
+}
+
+/// Whether a program this process turns into (exec) keeps the descriptor.
+pub fn set_inheritable<F: AsFd>(descriptor: F, inheritable: bool) -> io::Result<()> {
+    let flags = if inheritable {
+        FdFlags::empty()
+    } else {
+        FdFlags::CLOEXEC
+    };
+    Ok(rustix::io::fcntl_setfd(descriptor, flags)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+    use std::os::fd::{AsRawFd as _, IntoRawFd as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn local(socket: &OwnedFd) -> SocketAddr {
+        match local_address(socket).unwrap() {
+            Address::Ip(address) => address,
+            Address::Unix(_) => panic!("not an IP socket"),
+        }
+    }
+
+    fn accept_one(listener: &OwnedFd) -> (OwnedFd, Address) {
+        crate::poll::wait_readable(&[listener.as_fd()], None).unwrap();
+        match accept(listener).unwrap() {
+            Accepted::Connection(socket, peer) => (socket, peer),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn tcp_listener_accepts() {
+        for address in [
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            (Ipv6Addr::LOCALHOST, 0).into(),
+        ] {
+            let Ok(listener) = bind_tcp(address, BindOptions::default()) else {
+                assert!(
+                    address.is_ipv6(),
+                    "machines without IPv6 exist, without IPv4 not yet"
+                );
+                continue;
+            };
+            assert!(!is_listening(&listener).unwrap());
+            listen(&listener, 16).unwrap();
+            assert!(is_listening(&listener).unwrap());
+            assert!(matches!(accept(&listener).unwrap(), Accepted::Nothing));
+            let mut client = TcpStream::connect(local(&listener)).unwrap();
+            let (socket, peer) = accept_one(&listener);
+            assert_eq!(peer, Address::Ip(client.local_addr().unwrap()));
+            assert!(sockopt::tcp_nodelay(&socket).unwrap());
+            set_nonblocking(&socket, false).unwrap();
+            TcpStream::from(socket).write_all(b"hi").unwrap();
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "hi");
+        }
+    }
+
+    #[test]
+    fn address_in_use_is_told() {
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        let one = bind_tcp(any, BindOptions::default()).unwrap();
+        listen(&one, 1).unwrap();
+        let error = bind_tcp(local(&one), BindOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let shared = BindOptions { reuse_port: true };
+        let one = bind_tcp(any, shared).unwrap();
+        assert!(bind_tcp(local(&one), shared).is_ok());
+    }
+
+    #[test]
+    fn unix_listener_has_its_path_and_its_umask() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("socket");
+        let path = file.as_os_str().as_bytes();
+        assert!(!is_unix_socket(path) && !is_unix_served(path));
+        let listener = bind_unix(path, Some(0o177)).unwrap();
+        assert!(is_unix_socket(path) && !is_unix_served(path));
+        listen(&listener, 16).unwrap();
+        assert!(is_unix_served(path));
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            local_address(&listener).unwrap(),
+            Address::Unix(path.to_vec())
+        );
+        let _client = UnixStream::connect(&file).unwrap();
+        let (_socket, peer) = accept_one(&listener);
+        assert_eq!(peer, Address::Unix(Vec::new()));
+    }
+
+    #[test]
+    fn abstract_listener_has_its_name() {
+        let name = format!("\0oxicorn-os-test-{}", std::process::id());
+        let listener = bind_unix(name.as_bytes(), None).unwrap();
+        listen(&listener, 1).unwrap();
+        assert_eq!(
+            local_address(&listener).unwrap(),
+            Address::Unix(name.clone().into_bytes())
+        );
+        assert!(is_unix_served(name.as_bytes()));
+    }
+
+    #[test]
+    fn only_stream_sockets_are_adopted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let adopted = adopt(listener.into_raw_fd()).unwrap();
+        assert_eq!(local(&adopted), address);
+        assert!(
+            rustix::fs::fcntl_getfl(&adopted)
+                .unwrap()
+                .contains(OFlags::NONBLOCK)
+        );
+
+        let file = tempfile::tempfile().unwrap();
+        assert!(adopt(file.as_raw_fd()).is_err());
+        assert!(file.metadata().is_ok(), "a refused descriptor stays open");
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(adopt(udp.as_raw_fd()).is_err());
+        assert!(adopt(-1).is_err());
+        assert!(adopt(100_000).is_err());
+    }
+
+    #[test]
+    fn closing_with_zero_linger_resets() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        set_linger(&socket, Some(Duration::ZERO)).unwrap();
+        drop(socket);
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn inheritance_is_switched() {
+        let socket = stream_socket(AddressFamily::INET).unwrap();
+        assert!(
+            rustix::io::fcntl_getfd(&socket)
+                .unwrap()
+                .contains(FdFlags::CLOEXEC)
+        );
+        set_inheritable(&socket, true).unwrap();
+        assert!(
+            !rustix::io::fcntl_getfd(&socket)
+                .unwrap()
+                .contains(FdFlags::CLOEXEC)
+        );
+    }
+}
