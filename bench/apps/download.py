@@ -1,0 +1,44 @@
+"""Three ways of sending much: /large 1 MiB at once, /pieces 100 x 1 KiB from a generator, /file 100 KiB by
+wsgi.file_wrapper (PEP 3333's own recipe where a server offers none)."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+LARGE = b"x" * 1024 * 1024
+PIECE = b"x" * 1024
+PIECES = 100
+FILE_BLOCK = 64 * 1024
+
+StartResponse = Callable[..., Any]
+
+
+def large(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(LARGE)))])
+    return [LARGE]
+
+
+def pieces(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for _ in range(PIECES):
+        yield PIECE
+
+
+def read_blocks(file: Any, block_size: int) -> Iterator[bytes]:
+    with file:
+        while block := file.read(block_size):
+            yield block
+
+
+def file(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    stream = open(os.environ["BENCH_FILE"], "rb")  # the server closes it
+    length = os.fstat(stream.fileno()).st_size
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(length))])
+    return environ.get("wsgi.file_wrapper", read_blocks)(stream, FILE_BLOCK)
+
+
+ROUTES = {"/large": large, "/pieces": pieces, "/file": file}
+
+
+def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    return ROUTES[environ["PATH_INFO"]](environ, start_response)

@@ -1,0 +1,1 @@
+"""What bench/run.py is made of; each module's first lines say what it decides."""

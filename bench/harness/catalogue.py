@@ -1,0 +1,195 @@
+"""The list of experiments: the workloads and targets of the project, one entry each. A flat list on purpose."""
+
+from harness import measures
+from harness.clients import Load
+from harness.experiment import Experiment, Target
+from harness.servers import FLASK, Shape
+
+HELLO_LENGTH = 14
+CPU = "CPU us/request"
+KIB = 1024
+
+#: What a desktop browser sends beside Host and Connection.
+BROWSER_HEADERS = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-GB,en;q=0.7,de;q=0.3",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Referer: https://www.example.com/a/page/before?with=query",
+    "Cookie: sessionid=0123456789abcdef0123456789abcdef; csrftoken=fedcba9876543210fedcba9876543210",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+)
+
+
+def than(peer: str, limit: float) -> Target:
+    return Target(limit, peer)
+
+
+AHEAD_OF_GRANIAN = (Target(1.0, "granian", strictly=True),)
+
+EXPERIMENTS = (
+    Experiment(
+        "hello",
+        "WSGI hello",
+        CPU,
+        Shape("hello"),
+        measures.cpu_per_request(Load(), HELLO_LENGTH),
+        ("oxicorn", "granian", "gunicorn", "floor", "bjoern"),
+        (than("granian", 0.55), than("gunicorn", 0.07), than("floor", 1.35)),
+    ),
+    Experiment(
+        "headers",
+        "hello with ten browser-like headers",
+        CPU,
+        Shape("hello"),
+        measures.cpu_per_request(Load(headers=BROWSER_HEADERS), HELLO_LENGTH),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        (than("granian", 0.55),),
+    ),
+    Experiment(
+        "two-workers",
+        "hello, two workers",
+        CPU,
+        Shape("hello", workers=2),
+        measures.cpu_per_request(Load(), HELLO_LENGTH),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        (than("granian", 0.50),),
+    ),
+    Experiment(
+        # The request says Connection: close, every one of the servers confirms it and wrk connects anew: each pays for
+        # an accept and a close.
+        "new-connection",
+        "hello, a new connection for each request",
+        CPU,
+        Shape("hello"),
+        measures.cpu_per_request(Load(headers=("Connection: close",)), HELLO_LENGTH),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        (than("granian", 0.95),),
+    ),
+    Experiment(
+        "mixed",
+        "99 % hello + 1 % sleeping 10 ms, 16 threads",
+        CPU,
+        Shape("sleeping", threads=16),
+        measures.cpu_per_request(Load(script="mixed.lua"), HELLO_LENGTH),
+        ("oxicorn", "granian", "gunicorn"),
+        (than("granian", 0.60),),
+    ),
+    Experiment(
+        "sleeping",
+        "all sleeping 10 ms, 16 threads",
+        CPU,
+        Shape("sleeping", threads=16),
+        measures.cpu_per_request(Load("/sleep"), HELLO_LENGTH),
+        ("oxicorn", "granian", "gunicorn"),
+        (than("granian", 0.80),),
+    ),
+    Experiment(
+        # The floor has no threads and takes part all the same: it tells what the Python itself costs.
+        "spinning",
+        "110 microseconds of pure Python, 16 threads",
+        CPU,
+        Shape("spinning", threads=16),
+        measures.cpu_per_request(Load(), HELLO_LENGTH),
+        ("oxicorn", "granian", "floor"),
+        (than("granian", 0.90),),
+        threads_optional=True,
+    ),
+    Experiment(
+        "flask",
+        "Flask JSON hello",
+        CPU,
+        Shape("flask_json", variables=(("PYTHONPATH", str(FLASK)),)),
+        measures.cpu_per_request(Load(), 28),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        (than("granian", 0.88),),
+    ),
+    Experiment(
+        "upload",
+        "10 KiB POST",
+        CPU,
+        Shape("upload"),
+        measures.cpu_per_request(Load(script="upload.lua"), len(b"10240\n"), b"x" * 10 * KIB),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        AHEAD_OF_GRANIAN,
+    ),
+    Experiment(
+        "large",
+        "1 MiB response",
+        CPU,
+        Shape("download"),
+        measures.cpu_per_request(Load("/large"), KIB * KIB),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        AHEAD_OF_GRANIAN,
+    ),
+    Experiment(
+        "pieces",
+        "100 x 1 KiB from a generator",
+        CPU,
+        Shape("download"),
+        measures.cpu_per_request(Load("/pieces"), 100 * KIB),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        AHEAD_OF_GRANIAN,
+    ),
+    Experiment(
+        "file",
+        "100 KiB by wsgi.file_wrapper",
+        CPU,
+        Shape("download"),
+        measures.cpu_per_request(Load("/file"), 100 * KIB),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        AHEAD_OF_GRANIAN,
+    ),
+    Experiment(
+        "latency",
+        "one connection, one request at a time: median latency",
+        "us",
+        Shape("hello"),
+        measures.median_latency,
+        ("oxicorn", "granian", "gunicorn", "floor"),
+        (than("granian", 1.0),),
+    ),
+    Experiment(
+        # The worst round counts: "no request waits" allows none.
+        "neighbour",
+        "one 4-second request among fast ones, two workers: fast requests that waited",
+        "requests",
+        Shape("sleeping", workers=2),
+        measures.waiting_neighbours,
+        ("oxicorn", "granian", "gunicorn"),
+        (Target(0),),
+        summary=max,
+        most_rounds=3,
+    ),
+    Experiment(
+        "slow-clients",
+        "500 clients sending a byte every half second: a normal client's p99, as a multiple of before",
+        "x",
+        Shape("hello"),
+        measures.slow_company,
+        ("oxicorn", "granian", "floor"),
+        (Target(1.5),),
+    ),
+    Experiment(
+        "memory",
+        "PSS of the process tree after load, one worker",
+        "MiB",
+        Shape("hello"),
+        measures.memory_after_load,
+        ("oxicorn", "granian", "gunicorn"),
+        (than("granian", 0.75),),
+        most_rounds=3,
+    ),
+    Experiment(
+        "start",
+        "start to first answer",
+        "ms",
+        Shape("hello"),
+        measures.first_answer,
+        ("oxicorn", "gunicorn", "granian"),
+        (than("gunicorn", 1.0),),
+    ),
+)

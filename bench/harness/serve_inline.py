@@ -1,0 +1,45 @@
+"""Starts a server that has no command of its own: serve_inline.py floor|bjoern PORT WORKERS MODULE:CALLABLE.
+
+The application is imported from the current directory, once, and inherited by the other workers; each worker listens
+for itself on the same port (SO_REUSEPORT). TERM to the first process ends all of them.
+"""
+
+import ctypes
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+FLOOR = Path(__file__).resolve().parent.parent / "floor" / "target" / "release"
+PR_SET_PDEATHSIG = 1
+
+
+def serve(kind: str, application: Callable[..., object], port: int, workers: int) -> None:
+    if kind == "floor":
+        sys.path.insert(0, str(FLOOR))
+        import floor
+
+        floor.serve(application, port, workers > 1)
+    else:
+        import bjoern
+
+        bjoern.run(application, "127.0.0.1", port, reuse_port=workers > 1)
+
+
+def main() -> None:
+    kind, port, workers, target = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    sys.path.insert(0, os.getcwd())
+    module, _, name = target.partition(":")
+    application = getattr(importlib.import_module(module), name)
+    # Neither server returns to Python to handle a signal in time: the operating system ends the processes.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for _ in range(workers - 1):
+        if os.fork() == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            break
+    serve(kind, application, port, workers)
+
+
+main()

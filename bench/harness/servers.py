@@ -1,0 +1,115 @@
+"""One command line per server, for a given number of workers and threads; nothing else differs between them.
+
+Each gets what its own documentation recommends for that shape and no access log. A server that cannot take a shape
+(threads where there are none) says so and is left out of that workload.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent.parent
+PROJECT = BENCH.parent
+APPLICATIONS = BENCH / "apps"
+PEERS = BENCH / ".venv-peers"
+OXICORN = PROJECT / ".venv" / "bin" / "oxicorn"
+FLOOR = BENCH / "floor"
+# Flask stands apart from the peers, so that servers from different virtual environments import the same files.
+FLASK = PEERS / "flask"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a workload asks of a server."""
+
+    application: str
+    workers: int = 1
+    threads: int = 1
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def target(self) -> str:
+        return f"{self.application}:application"
+
+
+@dataclass(frozen=True)
+class Contender:
+    name: str
+    needs: Path
+    hint: str
+    command: Callable[[Shape, int], list[str]]
+    takes_threads: bool = True
+
+    def missing(self) -> str | None:
+        return None if self.needs.exists() else f"{self.needs.relative_to(PROJECT)} is missing: {self.hint}"
+
+
+def _gunicorn_options(shape: Shape, port: int) -> list[str]:
+    options = ["-b", f"127.0.0.1:{port}", "-w", str(shape.workers), "--chdir", str(APPLICATIONS)]
+    if shape.threads > 1:
+        options += ["-k", "gthread", "--threads", str(shape.threads)]
+    return [*options, shape.target]
+
+
+def _oxicorn(shape: Shape, port: int) -> list[str]:
+    return [str(OXICORN), *_gunicorn_options(shape, port)]
+
+
+def _gunicorn(shape: Shape, port: int) -> list[str]:
+    return [str(PEERS / "bin" / "gunicorn"), *_gunicorn_options(shape, port)]
+
+
+def _granian(shape: Shape, port: int) -> list[str]:
+    options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+    options += ["--workers", str(shape.workers), "--blocking-threads", str(shape.threads)]
+    return [str(PEERS / "bin" / "granian"), *options, "--working-dir", str(APPLICATIONS), shape.target]
+
+
+def _inline(kind: str) -> Callable[[Shape, int], list[str]]:
+    def command(shape: Shape, port: int) -> list[str]:
+        program = [str(PEERS / "bin" / "python"), str(BENCH / "harness" / "serve_inline.py"), kind]
+        return [*program, str(port), str(shape.workers), shape.target]
+
+    return command
+
+
+_SETUP = "run bench/setup.sh"
+CONTENDERS = {
+    contender.name: contender
+    for contender in (
+        Contender("oxicorn", OXICORN, "run make build", _oxicorn),
+        Contender("granian", PEERS / "bin" / "granian", _SETUP, _granian),
+        Contender("gunicorn", PEERS / "bin" / "gunicorn", _SETUP, _gunicorn),
+        Contender("floor", FLOOR / "target/release/floor.so", _SETUP, _inline("floor"), False),
+        Contender(
+            "bjoern",
+            next(PEERS.glob("lib/python*/site-packages/bjoern.py"), PEERS / "lib/bjoern.py"),
+            f"{_SETUP} (it builds only where libev-dev is)",
+            _inline("bjoern"),
+            False,
+        ),
+    )
+}
+
+
+def environment(extra: dict[str, str]) -> dict[str, str]:
+    """The caller's environment without what would change a server's shape."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_STEERING)}
+    return {**kept, **extra}
+
+
+_STEERING = ("GUNICORN_", "GRANIAN_", "OXICORN_", "WEB_CONCURRENCY", "PORT", "PYTHON", "FORWARDED_ALLOW_IPS", "BENCH_")
+
+
+def free_port() -> int:
+    """A port nobody listens on now; below the ephemeral range, where the load's own connections would take it."""
+    while True:
+        port = 20_000 + int.from_bytes(os.urandom(2)) % 10_000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

@@ -1,0 +1,57 @@
+#!/bin/sh
+# Makes everything bench/run.py needs beside oxicorn itself: wrk, the peers in bench/.venv-peers, the floor in
+# bench/floor/target. Safe to run again; what is there already is left alone.
+#
+#   PYTHON=python3.13 bench/setup.sh     picks the interpreter (default: the one of .venv, else python3)
+set -eu
+
+bench=$(cd "$(dirname "$0")" && pwd)
+project=$(dirname "$bench")
+venv=$bench/.venv-peers
+
+# All servers run the same CPython, or the comparison compares interpreters. The base interpreter is taken, because a
+# venv made from a venv's python still names the base.
+if [ -z "${PYTHON:-}" ]; then
+    if [ -x "$project/.venv/bin/python" ]; then PYTHON=$project/.venv/bin/python; else PYTHON=python3; fi
+fi
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "setup: $PYTHON is older than 3.11" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_package() {
+    command -v apt-get >/dev/null || return 1
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" && return
+    as_root apt-get update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1"
+}
+
+command -v wrk >/dev/null || install_package wrk || {
+    echo "setup: wrk is missing and could not be installed" >&2
+    exit 1
+}
+
+[ -x "$venv/bin/python" ] || "$PYTHON" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check granian==2.8.7 gunicorn==27.0.1
+
+# Flask stands apart, so that servers from different virtual environments import the same files.
+[ -d "$venv/flask/flask" ] ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$venv/flask" flask
+
+# bjoern has no wheels and is only there for orientation: no target is measured against it.
+if ! "$venv/bin/python" -c 'import bjoern' 2>/dev/null; then
+    if [ ! -e /usr/include/ev.h ]; then install_package libev-dev || true; fi
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check bjoern ||
+        echo "setup: bjoern does not build here; going on without it" >&2
+fi
+
+PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$venv/bin/python cargo build --quiet --release --locked \
+    --manifest-path "$bench/floor/Cargo.toml" --target-dir "$bench/floor/target"
+# CPython imports an extension module by the name of its file.
+ln -sf libfloor.so "$bench/floor/target/release/floor.so"
+
+echo "setup: done"
