@@ -10,6 +10,7 @@
 
 pub mod channel;
 pub mod eventfd;
+pub mod file;
 pub mod futex;
 pub mod mapping;
 pub mod memfd;

@@ -47,6 +47,18 @@ pub fn wait_writable(descriptor: BorrowedFd<'_>, timeout: Option<Duration>) -> i
     wait(&[descriptor], PollFlags::OUT, timeout)
 }
 
+/// Whether the other end of a socketpair or pipe is closed. Does not block, and does not care
+/// whether something is left to be read.
+pub fn has_hung_up(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    // Hanging up is reported whatever is asked for; nothing else is asked for.
+    let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::empty())];
+    let now = timespec(Duration::ZERO);
+    rustix::event::poll(&mut polled, Some(&now))?;
+    Ok(polled[0]
+        .revents()
+        .intersects(PollFlags::HUP | PollFlags::ERR))
+}
+
 fn wait(
     descriptors: &[BorrowedFd<'_>],
     what: PollFlags,
@@ -78,6 +90,16 @@ fn ready_set(polled: &[PollFd<'_>]) -> ReadySet {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd as _;
+
+    #[test]
+    fn sees_that_the_other_end_hung_up_with_something_left_to_read() {
+        use std::io::Write as _;
+        let (mut far, near) = std::os::unix::net::UnixStream::pair().unwrap();
+        far.write_all(b"x").unwrap();
+        assert!(!super::has_hung_up(near.as_fd()).unwrap());
+        drop(far);
+        assert!(super::has_hung_up(near.as_fd()).unwrap());
+    }
 
     use super::*;
     use crate::eventfd::EventFd;

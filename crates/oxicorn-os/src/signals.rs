@@ -165,6 +165,15 @@ pub fn block_all() -> io::Result<Blocked> {
     }
 }
 
+/// Starts a thread in which no signal is handled: those of the process go to its other threads.
+pub fn spawn_without_signals(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // The new thread inherits the mask of this one.
+    let blocked = block_all()?;
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(body);
+    drop(blocked);
+    spawned.map(drop)
+}
+
 impl Drop for Blocked {
     fn drop(&mut self) {
         // SAFETY: `before` is the set the kernel gave us.

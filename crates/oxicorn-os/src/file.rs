@@ -1,0 +1,36 @@
+//! Files that somebody else has opened.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::fs::FileType;
+
+/// Length of the regular file behind a descriptor number that came from outside (an application's
+/// `fileno()`). `None`: there is no such descriptor, or it is no regular file.
+pub fn regular_length(descriptor: RawFd) -> Option<u64> {
+    if descriptor < 0 {
+        return None;
+    }
+    // SAFETY: borrowed for this call only, in which the kernel looks at it; a number that names
+    // nothing is an error, and one that names something else is only looked at.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let found = rustix::fs::fstat(descriptor).ok()?;
+    let is_regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+    is_regular.then(|| u64::try_from(found.st_size).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    #[test]
+    fn only_regular_files_have_a_length() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"12345").unwrap();
+        assert_eq!(super::regular_length(file.as_raw_fd()), Some(5));
+        let (end, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(super::regular_length(end.as_raw_fd()), None);
+        assert_eq!(super::regular_length(-1), None);
+        assert_eq!(super::regular_length(i32::MAX), None);
+    }
+}
