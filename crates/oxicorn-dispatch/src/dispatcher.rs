@@ -1,134 +1,366 @@
-//! The face of the dispatcher.
+//! The face of the dispatcher: every event and every transition of a request. What to do next is decided
+//! in `decide.rs`; this file only keeps the books, so that any number of events may be told before one
+//! decision is made with all of them known.
+//!
+//! Order that matters: an event first notes the time, then moves the request, then tells its worker. A
+//! request's state is assigned nowhere else than here (and `running` in `flight.rs`).
 
+mod decide;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::{Action, Cancelled, Generation, Policy, RequestId, WorkerId};
+use crate::book::Book;
+use crate::policy::Bounds;
+use crate::queue::Queue;
+use crate::requests::{Key, NONE, Placement, Requests, State};
+use crate::time::{NEVER, Nanos, nanos};
+use crate::worker::{Stage, Worker};
+use crate::{Cancelled, Generation, Policy, RequestId, WorkerId};
 
 /// The queue and the book of workers. The crate's head tells how to drive it.
 #[derive(Debug)]
 pub struct Dispatcher {
-    policy: Policy,
+    bounds: Bounds,
+    requests: Requests,
+    queue: Queue,
+    book: Book,
+    /// Said once, not decided: what an event itself demands.
+    notices: VecDeque<Notice>,
+    /// The latest time told.
+    now: Nanos,
+    /// Counts placements.
+    placements: u64,
+    /// How many are placed.
+    placed: usize,
+    /// Revocations without answer. While there are any, nothing is placed or revoked: the answer decides
+    /// who stands at the front.
+    unanswered: u32,
+    /// No placed request needs to move before this time, whatever the workers offer: spares the scan for
+    /// them on almost every decision. May be too early, never too late.
+    look_again: Nanos,
+    /// Nothing happened since `poll_action` returned `None`.
+    settled: bool,
+}
+
+/// An action that waits to be polled. It is checked again then: the world may have moved on.
+#[derive(Clone, Copy, Debug)]
+enum Notice {
+    Drained(WorkerId),
+    RevokeCancelled(RequestId),
 }
 
 impl Dispatcher {
     /// Without workers, and serving no generation: requests wait until [`Self::serve_generation`].
     pub fn new(policy: Policy) -> Self {
-        Self { policy }
+        Self {
+            bounds: Bounds::from(policy),
+            requests: Requests::new(),
+            queue: Queue::new(),
+            book: Book::new(),
+            notices: VecDeque::new(),
+            now: 0,
+            placements: 0,
+            placed: 0,
+            unanswered: 0,
+            look_again: NEVER,
+            settled: true,
+        }
     }
 
     /// From now on; what is already placed stays where it is.
     pub fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
+        self.bounds = Bounds::from(policy);
+        self.look_again = 0;
+        self.settled = false;
     }
 
     /// A worker that boots: it gets nothing before [`Self::worker_ready`]. `capacity` is how many requests
-    /// it works on at a time (sync 1, gthread `threads`), at least 1.
-    pub fn add_worker(&mut self, _worker: WorkerId, _generation: Generation, _capacity: u32) {
-        todo!()
+    /// it works on at a time (sync 1, gthread `threads`), at least 1. A known id is ignored.
+    pub fn add_worker(&mut self, worker: WorkerId, generation: Generation, capacity: u32) {
+        self.book.add(Worker::new(worker, generation, capacity));
     }
 
     /// The worker's application is loaded and its hooks ran.
-    pub fn worker_ready(&mut self, _worker: WorkerId, _now: Duration) {
-        todo!()
+    pub fn worker_ready(&mut self, worker: WorkerId, now: Duration) {
+        self.note_time(now);
+        if let Some(slot) = self.book.find(worker)
+            && self.book.get(slot).stage == Stage::Booting
+        {
+            self.book.set_stage(slot, Stage::Ready);
+        }
     }
 
-    /// No new requests for it; unclaimed ones are revoked and given to others; then [`Action::Drained`].
-    pub fn retire_worker(&mut self, _worker: WorkerId, _now: Duration) {
-        todo!()
+    /// No new requests for it; unclaimed ones are revoked and given to others; then [`Action::Drained`](crate::Action::Drained).
+    pub fn retire_worker(&mut self, worker: WorkerId, now: Duration) {
+        self.note_time(now);
+        if let Some(slot) = self.book.find(worker)
+            && self.book.get(slot).stage != Stage::Retiring
+        {
+            self.book.set_stage(slot, Stage::Retiring);
+            self.look_again = 0;
+            self.note_if_drained(slot);
+        }
     }
 
     /// The worker died or is gone. Returns what was placed there, oldest placement first; the driver
     /// answers each with [`Self::handle_revoked`] (unclaimed: it goes to another worker) or
-    /// [`Self::handle_lost`] (claimed).
-    pub fn remove_worker(&mut self, _worker: WorkerId, _now: Duration) -> Vec<RequestId> {
-        todo!()
+    /// [`Self::handle_lost`] (claimed). Those whose client had left are returned too, but need no answer.
+    pub fn remove_worker(&mut self, worker: WorkerId, now: Duration) -> Vec<RequestId> {
+        self.note_time(now);
+        let Some(slot) = self.book.find(worker) else {
+            return Vec::new();
+        };
+        let mut orphans = Vec::with_capacity(self.book.get(slot).flight.len() as usize);
+        while self.book.get(slot).flight.head() != NONE {
+            let key = self.book.get(slot).flight.head();
+            orphans.push(self.requests.get(key).id);
+            self.orphan(key);
+        }
+        self.book.set_stage(slot, Stage::Gone);
+        orphans
     }
 
-    /// Dispatch moves: only workers of this generation get requests.
-    pub fn serve_generation(&mut self, _generation: Generation, _now: Duration) {
-        todo!()
+    fn orphan(&mut self, key: Key) {
+        let cancelled = self.requests.get(key).placement().cancelled;
+        self.leave_flight(key, None);
+        if cancelled {
+            self.requests.remove(key);
+        } else {
+            self.requests.get_mut(key).state = State::Orphaned;
+        }
     }
 
-    /// A request that wants a worker.
-    pub fn submit(&mut self, _request: RequestId, _now: Duration) {
-        todo!()
+    /// Dispatch moves: only workers of this generation get requests. What is placed at others stays there.
+    pub fn serve_generation(&mut self, generation: Generation, now: Duration) {
+        self.note_time(now);
+        self.book.serve(generation);
+    }
+
+    /// A request that wants a worker. A known id is ignored.
+    pub fn submit(&mut self, request: RequestId, now: Duration) {
+        self.note_time(now);
+        if let Some(key) = self.requests.insert(request, self.now) {
+            self.queue.push_new(&mut self.requests, key);
+        }
     }
 
     /// The client left.
-    pub fn cancel(&mut self, _request: RequestId, _now: Duration) -> Cancelled {
-        todo!()
+    pub fn cancel(&mut self, request: RequestId, now: Duration) -> Cancelled {
+        self.note_time(now);
+        let Some(key) = self.requests.find(request) else {
+            return Cancelled::Forgotten;
+        };
+        if let State::Placed(placement) = &mut self.requests.get_mut(key).state {
+            placement.cancelled = true;
+            let slot = placement.worker;
+            self.notices.push_back(Notice::RevokeCancelled(request));
+            return Cancelled::Placed(self.book.get(slot).id);
+        }
+        self.forget(key);
+        Cancelled::Forgotten
     }
 
     /// The driver saw the claim word taken. It need not look: a completion implies it.
-    pub fn handle_claimed(&mut self, _request: RequestId, _now: Duration) {
-        todo!()
+    pub fn handle_claimed(&mut self, request: RequestId, now: Duration) {
+        self.note_time(now);
+        if let Some((key, slot)) = self.find_placed(request) {
+            self.note_claimed(key, slot);
+        }
+    }
+
+    fn note_claimed(&mut self, key: Key, slot: usize) {
+        let worker = self.book.get_mut(slot);
+        worker.flight.claimed_through(&self.requests, key);
+        worker.handle_life();
     }
 
     /// The worker is through with it: the response is complete, or the worker gave it up.
-    pub fn handle_completed(&mut self, _request: RequestId, _now: Duration) {
-        todo!()
+    pub fn handle_completed(&mut self, request: RequestId, now: Duration) {
+        self.note_time(now);
+        let Some(key) = self.requests.find(request) else {
+            return;
+        };
+        if let State::Placed(placement) = &self.requests.get(key).state {
+            let worker = self.book.get_mut(placement.worker);
+            worker.flight.claimed_through(&self.requests, key);
+            worker.handle_completed(&self.bounds, self.now);
+        }
+        self.forget(key);
     }
 
-    /// The request was taken back unclaimed (after [`Action::Revoke`], or from a dead worker's ring).
-    pub fn handle_revoked(&mut self, _request: RequestId, _now: Duration) {
-        todo!()
+    /// The request was taken back unclaimed (after [`Action::Revoke`](crate::Action::Revoke), or from a dead worker's ring).
+    pub fn handle_revoked(&mut self, request: RequestId, now: Duration) {
+        self.note_time(now);
+        let Some(key) = self.requests.find(request) else {
+            return;
+        };
+        let mut cancelled = false;
+        match &self.requests.get(key).state {
+            State::Queued => return,
+            State::Orphaned => {}
+            State::Placed(placement) => {
+                cancelled = placement.cancelled;
+                self.note_hang(
+                    placement.worker,
+                    placement.running && placement.revoking && !cancelled,
+                );
+                self.leave_flight(key, None);
+            }
+        }
+        self.settle_returned(key, cancelled);
+    }
+
+    fn settle_returned(&mut self, key: Key, cancelled: bool) {
+        if cancelled {
+            self.requests.remove(key);
+        } else {
+            self.requests.get_mut(key).state = State::Queued;
+            self.queue.put_back(&mut self.requests, key);
+        }
     }
 
     /// It had been claimed in the meantime and stays where it is.
-    pub fn handle_revoke_refused(&mut self, _request: RequestId, _now: Duration) {
-        todo!()
+    pub fn handle_revoke_refused(&mut self, request: RequestId, now: Duration) {
+        self.note_time(now);
+        let Some((key, slot)) = self.find_placed(request) else {
+            return;
+        };
+        let placement = self.requests.get_mut(key).placement_mut();
+        if std::mem::take(&mut placement.revoking) {
+            self.unanswered -= 1;
+        }
+        self.note_claimed(key, slot);
     }
 
     /// The request died with its worker. Not for one that was merely answered early (504, client gone): as
     /// long as the worker works on it, it takes up capacity there.
-    pub fn handle_lost(&mut self, _request: RequestId) {
-        todo!()
+    pub fn handle_lost(&mut self, request: RequestId) {
+        self.settled = false;
+        if let Some(key) = self.requests.find(request) {
+            self.forget(key);
+        }
     }
 
     /// The ring was full: the request goes back to the front, and the worker gets nothing more until it
     /// shows progress or a moment has passed.
-    pub fn handle_placement_refused(&mut self, _request: RequestId, _now: Duration) {
-        todo!()
+    pub fn handle_placement_refused(&mut self, request: RequestId, now: Duration) {
+        self.note_time(now);
+        let Some((key, slot)) = self.find_placed(request) else {
+            return;
+        };
+        self.book.get_mut(slot).handle_ring_full(self.now);
+        let cancelled = self.requests.get(key).placement().cancelled;
+        self.leave_flight(key, None);
+        self.settle_returned(key, cancelled);
     }
 
     /// The timer for [`Self::next_deadline`] rang (early is harmless).
-    pub fn handle_timeout(&mut self, _now: Duration) {
-        todo!()
-    }
-
-    /// What to do next; `None` when there is nothing to do, or a revocation waits for its answer.
-    pub fn poll_action(&mut self) -> Option<Action> {
-        todo!()
-    }
-
-    /// When [`Self::handle_timeout`] is due; ask after `poll_action` returned `None`. Then it always lies
-    /// after the last `now`.
-    pub fn next_deadline(&self) -> Option<Duration> {
-        todo!()
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.note_time(now);
     }
 
     /// Requests that wait for a worker.
     pub fn queued(&self) -> usize {
-        todo!()
+        self.queue.len()
     }
 
     /// Requests placed at this worker, claimed or not; 0 if it is unknown.
-    pub fn in_flight(&self, _worker: WorkerId) -> u32 {
-        todo!()
+    pub fn in_flight(&self, worker: WorkerId) -> u32 {
+        self.book
+            .find(worker)
+            .map_or(0, |slot| self.book.get(slot).flight.len())
     }
 
     /// Requests placed at all workers.
     pub fn total_in_flight(&self) -> usize {
-        todo!()
+        self.placed
     }
 
     /// How long the oldest waiting request has waited since it was submitted.
-    pub fn waiting_longest(&self, _now: Duration) -> Option<Duration> {
-        todo!()
+    pub fn waiting_longest(&self, now: Duration) -> Option<Duration> {
+        let head = self.queue.head()?;
+        let waited = nanos(now).saturating_sub(self.requests.get(head).submitted);
+        Some(Duration::from_nanos(waited))
     }
 
     /// The measured time between two completions of this worker while it is busy.
-    pub fn pace(&self, _worker: WorkerId) -> Option<Duration> {
-        todo!()
+    pub fn pace(&self, worker: WorkerId) -> Option<Duration> {
+        let slot = self.book.find(worker)?;
+        self.book.get(slot).pace.mean().map(Duration::from_nanos)
+    }
+
+    fn note_time(&mut self, now: Duration) {
+        self.now = self.now.max(nanos(now));
+        self.settled = false;
+    }
+
+    fn find_placed(&self, request: RequestId) -> Option<(Key, usize)> {
+        let key = self.requests.find(request)?;
+        match &self.requests.get(key).state {
+            State::Placed(placement) => Some((key, placement.worker)),
+            State::Queued | State::Orphaned => None,
+        }
+    }
+
+    /// Out of wherever it is, and out of the slab.
+    fn forget(&mut self, key: Key) {
+        match &self.requests.get(key).state {
+            State::Queued => self.queue.unlink(&mut self.requests, key),
+            State::Placed(_) => self.leave_flight(key, Some(self.now)),
+            State::Orphaned => {}
+        }
+        self.requests.remove(key);
+    }
+
+    /// `moved_up`: see [`Flight::remove`](crate::flight::Flight::remove).
+    fn leave_flight(&mut self, key: Key, moved_up: Option<Nanos>) {
+        let placement = self.requests.get(key).placement();
+        let slot = placement.worker;
+        self.unanswered -= u32::from(placement.revoking);
+        self.placed -= 1;
+        let flight = &mut self.book.get_mut(slot).flight;
+        if flight.ahead() > 0 {
+            // Somebody moves up, or another one is the first ahead.
+            self.look_again = 0;
+        }
+        flight.remove(&mut self.requests, key, moved_up);
+        self.note_if_drained(slot);
+    }
+
+    fn enter_flight(&mut self, key: Key, slot: usize) {
+        let worker = self.book.get_mut(slot);
+        worker.handle_placed(self.now);
+        self.placements += 1;
+        self.placed += 1;
+        self.requests.get_mut(key).state = State::Placed(Placement {
+            worker: slot,
+            serial: self.placements,
+            since: self.now,
+            running: false,
+            revoking: false,
+            cancelled: false,
+        });
+        worker.flight.push(&mut self.requests, key);
+        self.look_again = if worker.flight.ahead() > 0 {
+            0
+        } else {
+            self.look_again
+                .min(self.now.saturating_add(self.bounds.stall_after))
+        };
+    }
+
+    fn note_hang(&mut self, slot: usize, proved: bool) {
+        let worker = self.book.get_mut(slot);
+        if proved && worker.stage == Stage::Ready {
+            worker.handle_hang_proved(&self.bounds, self.now);
+        }
+    }
+
+    fn note_if_drained(&mut self, slot: usize) {
+        let worker = self.book.get(slot);
+        if worker.stage == Stage::Retiring && worker.flight.is_empty() {
+            self.notices.push_back(Notice::Drained(worker.id));
+        }
     }
 }

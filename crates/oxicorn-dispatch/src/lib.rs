@@ -44,8 +44,16 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod book;
 mod dispatcher;
+mod flight;
+mod index;
+mod pace;
 mod policy;
+mod queue;
+mod requests;
+mod time;
+mod worker;
 
 pub use action::{Action, Cancelled, Generation, RejectReason, RequestId, WorkerId};
 pub use dispatcher::Dispatcher;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::time::{Nanos, nanos};
+
 /// How much may wait, how long, and how far ahead requests are placed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How many requests may wait for a worker; beyond it the newest is rejected. What can be placed at
     /// once does not count, so 0 means "serve now or refuse".
@@ -20,16 +22,43 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// 2048 waiting (Gunicorn's `backlog`) for at most 30 s (its `timeout`); at most a millisecond of work
-    /// and 32 requests ahead, which is where a further one no longer saves a wake-up worth measuring; 1 ms
-    /// without progress is a stall: twenty times a hello, a tenth of what a client can notice.
+    /// 2048 waiting (Gunicorn's `backlog`) for at most 30 s (its `timeout`); at most half a
+    /// millisecond of work and 16 requests ahead, which is where a further one no longer saves a wake-up
+    /// worth measuring; 1 ms without progress is a stall: fifty times a hello, a tenth of what a person or
+    /// a load balancer notices.
     fn default() -> Self {
         Self {
             queue_limit: 2048,
             queue_timeout: Duration::from_secs(30),
-            prefetch_limit: 32,
-            prefetch_budget: Duration::from_millis(1),
+            prefetch_limit: 16,
+            prefetch_budget: Duration::from_micros(500),
             stall_after: Duration::from_millis(1),
+        }
+    }
+}
+
+/// A policy as the decisions need it.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    pub(crate) queue_limit: usize,
+    pub(crate) queue_timeout: Nanos,
+    pub(crate) prefetch_limit: u32,
+    pub(crate) prefetch_budget: Nanos,
+    pub(crate) stall_after: Nanos,
+    /// Samples of a worker's pace count at most this: twice what already forbids all prefetch.
+    pub(crate) sample_cap: Nanos,
+}
+
+impl From<Policy> for Bounds {
+    fn from(policy: Policy) -> Self {
+        let prefetch_budget = nanos(policy.prefetch_budget);
+        Self {
+            queue_limit: policy.queue_limit,
+            queue_timeout: nanos(policy.queue_timeout),
+            prefetch_limit: policy.prefetch_limit,
+            prefetch_budget,
+            stall_after: nanos(policy.stall_after),
+            sample_cap: prefetch_budget.saturating_mul(2),
         }
     }
 }

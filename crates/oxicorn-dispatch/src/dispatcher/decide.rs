@@ -1,0 +1,197 @@
+//! What to do next. The rules, in the order in which they are asked:
+//!
+//! 1. What an event demanded by itself: revoke a cancelled request, report a drained worker.
+//! 2. While a revocation has no answer: nothing.
+//! 3. A retired worker gives back what it did not claim.
+//! 4. The best place there is goes to the request that arrived first, be it the head of the queue or one
+//!    that lies badly at a worker (behind a slow one, at a worker that hangs, or ahead while somebody else
+//!    is free). The latter is revoked, so comes to the head of the queue, and is placed in the next step.
+//! 5. With no place left, the head of the queue is rejected if it waited too long,
+//! 6. and the youngest one if more wait than may.
+//!
+//! The last two come last so that a request that can be served is never rejected.
+
+use std::time::Duration;
+
+use super::{Dispatcher, Notice};
+use crate::book::Offer;
+use crate::requests::{Key, State};
+use crate::time::NEVER;
+use crate::worker::{Rank, Stage};
+use crate::{Action, RejectReason, WorkerId};
+
+/// Clients are asked to wait at least a second, because `Retry-After` has no fractions,
+const RETRY_AFTER_LEAST: u64 = 1;
+/// and at most a minute, because nobody can foretell more.
+const RETRY_AFTER_MOST: u64 = 60;
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+impl Dispatcher {
+    /// What to do next; `None` when there is nothing to do, or a revocation waits for its answer.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.settled {
+            return None;
+        }
+        let action = self.next_notice().or_else(|| self.decide());
+        self.settled = action.is_none();
+        action
+    }
+
+    /// When [`Self::handle_timeout`] is due; ask after `poll_action` returned `None`. Then it always lies
+    /// after the last `now`.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let expiry = self
+            .queue
+            .head()
+            .map_or(NEVER, |head| self.expires_at(head));
+        let change = self
+            .book
+            .next_change(&self.requests, &self.bounds, self.now);
+        let deadline = expiry.min(change);
+        (deadline != NEVER).then(|| Duration::from_nanos(deadline))
+    }
+
+    fn next_notice(&mut self) -> Option<Action> {
+        while let Some(notice) = self.notices.pop_front() {
+            let action = match notice {
+                Notice::Drained(worker) => {
+                    self.is_retiring(worker).then_some(Action::Drained(worker))
+                }
+                Notice::RevokeCancelled(request) => self
+                    .requests
+                    .find(request)
+                    .and_then(|key| self.revoke_cancelled(key)),
+            };
+            if action.is_some() {
+                return action;
+            }
+        }
+        None
+    }
+
+    fn is_retiring(&self, worker: WorkerId) -> bool {
+        self.book
+            .find(worker)
+            .is_some_and(|slot| self.book.get(slot).stage == Stage::Retiring)
+    }
+
+    fn revoke_cancelled(&mut self, key: Key) -> Option<Action> {
+        let State::Placed(placement) = &self.requests.get(key).state else {
+            return None;
+        };
+        let flight = &self.book.get(placement.worker).flight;
+        let worth_trying = placement.cancelled
+            && !placement.revoking
+            && flight.may_be_unclaimed(&self.requests, key);
+        worth_trying.then(|| self.revoke(key))
+    }
+
+    fn decide(&mut self) -> Option<Action> {
+        if self.unanswered > 0 {
+            return None;
+        }
+        let head = self.queue.head();
+        let misplaced_possible = self.look_again <= self.now;
+        if head.is_none() && !misplaced_possible {
+            return None;
+        }
+        let best = self.book.best_offer(&self.requests, &self.bounds, self.now);
+        let misplaced = if misplaced_possible {
+            self.misplaced(best)
+        } else {
+            None
+        };
+        match (misplaced, head, best) {
+            (Some(misplaced), head, _)
+                if head.is_none_or(|head| self.arrived_before(misplaced, head)) =>
+            {
+                Some(self.revoke(misplaced))
+            }
+            (_, Some(head), Some(offer)) => Some(self.place(head, offer)),
+            (Some(misplaced), _, None) => Some(self.revoke(misplaced)),
+            _ => self.reject(),
+        }
+    }
+
+    fn misplaced(&mut self, best: Option<Offer>) -> Option<Key> {
+        let best: Option<Rank> = best.map(|offer| offer.rank);
+        let overdue = self
+            .book
+            .overdue(&self.requests, &self.bounds, self.now, best);
+        self.look_again = overdue.look_again;
+        overdue.oldest
+    }
+
+    fn arrived_before(&self, one: Key, other: Key) -> bool {
+        self.requests.get(one).arrival < self.requests.get(other).arrival
+    }
+
+    fn place(&mut self, key: Key, offer: Offer) -> Action {
+        self.queue.unlink(&mut self.requests, key);
+        self.enter_flight(key, offer.worker);
+        self.book.end_turn(offer.worker);
+        Action::Place {
+            request: self.requests.get(key).id,
+            worker: self.book.get(offer.worker).id,
+        }
+    }
+
+    fn revoke(&mut self, key: Key) -> Action {
+        self.unanswered += 1;
+        let request = self.requests.get_mut(key);
+        let placement = request.placement_mut();
+        placement.revoking = true;
+        let worker = placement.worker;
+        Action::Revoke {
+            request: request.id,
+            worker: self.book.get(worker).id,
+        }
+    }
+
+    fn reject(&mut self) -> Option<Action> {
+        let head = self.queue.head()?;
+        if self.expires_at(head) <= self.now {
+            return Some(self.reject_for(head, RejectReason::WaitedTooLong));
+        }
+        if self.queue.len() <= self.bounds.queue_limit {
+            return None;
+        }
+        let youngest = self.queue.youngest_never_placed()?;
+        Some(self.reject_for(youngest, RejectReason::QueueFull))
+    }
+
+    fn reject_for(&mut self, key: Key, reason: RejectReason) -> Action {
+        let retry_after = self.retry_after();
+        let request = self.requests.get(key).id;
+        self.forget(key);
+        Action::Reject {
+            request,
+            reason,
+            retry_after,
+        }
+    }
+
+    fn expires_at(&self, key: Key) -> u64 {
+        self.requests
+            .get(key)
+            .submitted
+            .saturating_add(self.bounds.queue_timeout)
+    }
+
+    /// How long the workers will have to do with what waits now.
+    fn retry_after(&self) -> Duration {
+        let eligible = self.book.iter().filter(|worker| worker.eligible);
+        let paces = eligible.filter_map(|worker| worker.pace.mean());
+        // In requests per thousand seconds, so that a worker slower than a second a request still counts.
+        let rate: u64 = paces
+            .map(|pace| NANOS_PER_SECOND * 1000 / pace.max(1))
+            .sum();
+        let waiting = self.queue.len() as u64;
+        let seconds = waiting
+            .saturating_mul(1000)
+            .checked_div(rate)
+            .unwrap_or(RETRY_AFTER_LEAST);
+        Duration::from_secs(seconds.clamp(RETRY_AFTER_LEAST, RETRY_AFTER_MOST))
+    }
+}

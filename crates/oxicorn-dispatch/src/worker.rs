@@ -1,0 +1,242 @@
+//! One worker in the book: whether it may get requests, how much it offers, and what it should give back.
+//!
+//! Nothing here is known about the process beyond what came through the dispatcher's face. Signs of
+//! trouble are read from the flight alone:
+//!
+//! * *stalled*: it has requests and completed none for `stall_after`. That is no fault (every slow request
+//!   looks so), but nothing may be placed ahead of it, and what lies ahead should leave.
+//! * *hanging*: stalled, and a request that it had room for lies unclaimed for `stall_after`. A claim that
+//!   was not reported looks the same; the refused revocation clears it up.
+//! * *suspect*: a revocation has proved that it hung. For a while others are preferred.
+
+use crate::flight::Flight;
+use crate::pace::Pace;
+use crate::policy::Bounds;
+use crate::requests::{Key, NONE, Requests};
+use crate::time::{NEVER, Nanos};
+use crate::{Generation, WorkerId};
+
+/// A suspect is avoided for so many times `stall_after`: long enough that a hung worker delays few
+/// requests, short enough that one that merely waited for a processor is soon used again.
+const SUSPICION: u64 = 4;
+
+/// After a full ring the worker is tried again when it shows progress, or after this: the ring is drained
+/// by claims, which the driver need not report.
+const RING_RETRY: Nanos = 1_000_000;
+
+/// From this pace on, a request placed ahead is worth moving as soon as somebody is free: what it costs to
+/// revoke it and to wake another worker is below this. Faster workers will have done it themselves.
+const MOVE_AT_ONCE: Nanos = 50_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Booting,
+    Ready,
+    Retiring,
+    /// The slot is free for another worker.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) generation: Generation,
+    pub(crate) stage: Stage,
+    /// Ready and of the generation being served: derived, kept for the scan.
+    pub(crate) eligible: bool,
+    pub(crate) flight: Flight,
+    pub(crate) pace: Pace,
+    /// Its last completion, or when it last got something to do.
+    progress: Nanos,
+    suspect_until: Nanos,
+    blocked_until: Nanos,
+}
+
+/// How good a place is; better ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// It would be worked on at once.
+    Free,
+    /// Ahead of a worker that is making progress.
+    Ahead,
+    /// Room at a worker that hangs or recently did: better than waiting, for it can be taken back.
+    Doubtful,
+}
+
+/// A request that may leave for a better place, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Movable {
+    pub(crate) key: Key,
+    /// From when on it may move to where it would run at once.
+    pub(crate) to_free: Nanos,
+    /// From when on it may also move to where it would be placed ahead. Never before `to_free`.
+    to_ahead: Nanos,
+    /// From when on it goes back to the queue, whatever others offer.
+    to_queue: Nanos,
+}
+
+impl Movable {
+    pub(crate) fn due(&self, best: Option<Rank>) -> Nanos {
+        match best {
+            Some(Rank::Free) => self.to_free,
+            Some(Rank::Ahead) => self.to_ahead,
+            Some(Rank::Doubtful) | None => self.to_queue,
+        }
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(id: WorkerId, generation: Generation, capacity: u32) -> Self {
+        Self {
+            id,
+            generation,
+            stage: Stage::Booting,
+            eligible: false,
+            flight: Flight::new(capacity.max(1)),
+            pace: Pace::new(),
+            progress: 0,
+            suspect_until: 0,
+            blocked_until: 0,
+        }
+    }
+
+    /// The place it offers, and how many are there before.
+    pub(crate) fn offer(
+        &self,
+        requests: &Requests,
+        bounds: &Bounds,
+        now: Nanos,
+    ) -> Option<(Rank, u32)> {
+        if !self.eligible || self.blocked_until > now {
+            None
+        } else if self.flight.has_room() {
+            let doubtful = self.suspect_until > now || self.hangs(requests, bounds, now);
+            let rank = if doubtful { Rank::Doubtful } else { Rank::Free };
+            Some((rank, self.flight.len()))
+        } else {
+            self.offers_ahead(bounds, now)
+                .then(|| (Rank::Ahead, self.flight.ahead()))
+        }
+    }
+
+    fn offers_ahead(&self, bounds: &Bounds, now: Nanos) -> bool {
+        let ahead = self.flight.ahead();
+        ahead < bounds.prefetch_limit
+            && !self.stalled(bounds, now)
+            && self.suspect_until <= now
+            && self.pace.typical().is_some_and(|pace| {
+                pace.saturating_mul(u64::from(ahead) + 1) <= bounds.prefetch_budget
+            })
+    }
+
+    fn stalls_at(&self, bounds: &Bounds) -> Nanos {
+        self.progress.saturating_add(bounds.stall_after)
+    }
+
+    fn stalled(&self, bounds: &Bounds, now: Nanos) -> bool {
+        !self.flight.is_empty() && self.stalls_at(bounds) <= now
+    }
+
+    fn hangs(&self, requests: &Requests, bounds: &Bounds, now: Nanos) -> bool {
+        self.stalled(bounds, now)
+            && self
+                .oldest_startable(requests, bounds)
+                .is_some_and(|movable| movable.to_free <= now)
+    }
+
+    /// The requests it could give back, the older first: the oldest that it had room for but may not have
+    /// claimed, and the oldest placed ahead. Those behind them follow when they are gone.
+    pub(crate) fn movables(
+        &self,
+        requests: &Requests,
+        bounds: &Bounds,
+    ) -> impl Iterator<Item = Movable> + use<> {
+        let startable = self.oldest_startable(requests, bounds);
+        startable
+            .into_iter()
+            .chain(self.oldest_ahead(requests, bounds))
+    }
+
+    fn oldest_startable(&self, requests: &Requests, bounds: &Bounds) -> Option<Movable> {
+        let key = self.flight.first_unclaimed();
+        if key == NONE {
+            return None;
+        }
+        let placement = requests.get(key).placement();
+        // Progress made after it was placed shows that the worker claims.
+        let overdue = placement
+            .since
+            .max(self.progress)
+            .saturating_add(bounds.stall_after);
+        placement
+            .running
+            .then(|| self.movable(key, overdue, overdue))
+    }
+
+    fn oldest_ahead(&self, requests: &Requests, bounds: &Bounds) -> Option<Movable> {
+        let key = self.flight.first_ahead();
+        if key == NONE || !self.flight.may_be_unclaimed(requests, key) {
+            return None;
+        }
+        let to_ahead = self.stalls_at(bounds);
+        let to_free = if self.pace.typical().is_some_and(|pace| pace >= MOVE_AT_ONCE) {
+            0
+        } else {
+            let since = requests.get(key).placement().since;
+            since.saturating_add(bounds.stall_after).min(to_ahead)
+        };
+        Some(self.movable(key, to_free, to_ahead))
+    }
+
+    fn movable(&self, key: Key, to_free: Nanos, to_ahead: Nanos) -> Movable {
+        match self.stage {
+            Stage::Retiring => Movable {
+                key,
+                to_free: 0,
+                to_ahead: 0,
+                to_queue: 0,
+            },
+            _ => Movable {
+                key,
+                to_free,
+                to_ahead,
+                to_queue: NEVER,
+            },
+        }
+    }
+
+    /// When it offers more than now without any event: an end of suspicion or of a blockade.
+    pub(crate) fn recovers_at(&self, now: Nanos) -> Nanos {
+        [self.suspect_until, self.blocked_until]
+            .into_iter()
+            .filter(|at| self.eligible && *at > now)
+            .min()
+            .unwrap_or(NEVER)
+    }
+
+    pub(crate) fn handle_placed(&mut self, now: Nanos) {
+        if self.flight.is_empty() {
+            self.progress = now;
+        }
+    }
+
+    pub(crate) fn handle_completed(&mut self, bounds: &Bounds, now: Nanos) {
+        self.pace
+            .add(now.saturating_sub(self.progress), bounds.sample_cap);
+        self.progress = now;
+        self.handle_life();
+    }
+
+    pub(crate) fn handle_life(&mut self) {
+        self.suspect_until = 0;
+        self.blocked_until = 0;
+    }
+
+    pub(crate) fn handle_hang_proved(&mut self, bounds: &Bounds, now: Nanos) {
+        self.suspect_until = now.saturating_add(bounds.stall_after.saturating_mul(SUSPICION));
+    }
+
+    pub(crate) fn handle_ring_full(&mut self, now: Nanos) {
+        self.blocked_until = now.saturating_add(RING_RETRY);
+    }
+}
