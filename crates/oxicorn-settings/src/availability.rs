@@ -1,15 +1,244 @@
 //! What a configuration asks for that is not there, and what in it is probably not meant.
 
-use crate::settings::Settings;
+use crate::definition::{Definition, Parity};
+use crate::resolver::default_value;
+use crate::settings::{LOG_LEVELS, Settings};
+use crate::table::TABLE;
+use crate::validate::is_pattern;
+use crate::value::{Quoted, Source, Value};
+use crate::worker_class::WorkerClass;
 
 /// One line for each setting that was set to something this release cannot do yet.
+///
+/// A setting that only says more about a feature nobody switched on (`statsd_prefix` without `statsd_host`) has no effect in
+/// Gunicorn either and is not worth a line.
 pub fn not_available_yet(settings: &Settings) -> Vec<String> {
-    let _ = settings;
-    todo!("availability")
+    let rows = TABLE
+        .iter()
+        .enumerate()
+        .filter(|(position, _)| is_changed(settings, *position));
+    rows.filter_map(|(_, definition)| complaint(settings, definition))
+        .collect()
+}
+
+fn complaint(settings: &Settings, definition: &Definition) -> Option<String> {
+    let name = definition.name;
+    let source = settings.source(name)?;
+    if name == "worker_class" {
+        return unavailable_worker_class(settings, source);
+    }
+    let Parity::NotYet(feature) = definition.parity else {
+        return None;
+    };
+    (asks_for_more(settings, name))
+        .then(|| format!("{name} ({source}): {feature} is not available in this release"))
+}
+
+fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<String> {
+    let class = settings.worker_class();
+    let available = WorkerClass::AVAILABLE;
+    (!available.contains(&class)).then(|| {
+        let [one, other] = available;
+        format!("worker_class ({source}): {class} is not available in this release, {one} and {other} are")
+    })
+}
+
+/// Whether somebody set it to something other than its default.
+fn is_changed(settings: &Settings, position: usize) -> bool {
+    let name = TABLE[position].name;
+    let default = default_value(position, settings.environment(), settings.host());
+    settings.source(name) != Some(&Source::Default)
+        && default.map_or(true, |(default, _)| default != *settings.get(name))
+}
+
+/// Whether the changed setting makes a difference: it switches a feature on, or the feature it belongs to is on.
+fn asks_for_more(settings: &Settings, name: &str) -> bool {
+    let is_set = |name: &str| !matches!(settings.get(name), Value::None);
+    match name {
+        "syslog_addr"
+        | "syslog_prefix"
+        | "syslog_facility"
+        | "disable_redirect_access_to_syslog" => settings.switch("syslog"),
+        "dogstatsd_tags" | "statsd_prefix" | "enable_backlog_metric" => is_set("statsd_host"),
+        "reload_engine" | "reload_extra_files" => settings.switch("reload"),
+        "enable_stdio_inheritance" => settings.switch("daemon"),
+        "raw_paste_global_conf" => is_set("paste"),
+        // Any other word means http, in Gunicorn too; `warnings` points it out.
+        "protocol" => settings.text(name) == Some("uwsgi"),
+        "uwsgi_allow_ips" => settings.text("protocol") == Some("uwsgi"),
+        "logger_class" => !is_own_logger(settings),
+        "ca_certs"
+        | "cert_reqs"
+        | "ciphers"
+        | "do_handshake_on_connect"
+        | "suppress_ragged_eofs"
+        | "ssl_context" => is_set("certfile") || is_set("keyfile"),
+        "http_protocols" => speaks_http2(settings),
+        _ if name.starts_with("http2_") => speaks_http2(settings),
+        _ if name.starts_with("asgi_") || name.starts_with("websocket_") => {
+            settings.worker_class() == WorkerClass::Asgi
+        }
+        _ if name.contains("dirty_") => {
+            settings.count("dirty_workers") > 0 && !settings.list("dirty_apps").is_empty()
+        }
+        _ => true,
+    }
+}
+
+fn speaks_http2(settings: &Settings) -> bool {
+    settings
+        .list("http_protocols")
+        .iter()
+        .any(|protocol| protocol == "h2")
+}
+
+fn is_own_logger(settings: &Settings) -> bool {
+    let own = [
+        "oxicorn.glogging.Logger",
+        "gunicorn.glogging.Logger",
+        "simple",
+    ];
+    settings
+        .text("logger_class")
+        .is_some_and(|name| own.contains(&name))
 }
 
 /// One line for each setting that works, but hardly as meant.
 pub fn warnings(settings: &Settings) -> Vec<String> {
-    let _ = settings;
-    todo!("availability")
+    let mut warnings = Vec::new();
+    warn_of_word(settings, "loglevel", &LOG_LEVELS, "info", &mut warnings);
+    warn_of_word(
+        settings,
+        "protocol",
+        &["http", "uwsgi"],
+        "http",
+        &mut warnings,
+    );
+    if *settings.get("ssl_version") != Value::Int(2) {
+        warnings.push("ssl_version has no effect, ssl_context is its successor".into());
+    }
+    for entry in settings.list("reload_extra_files") {
+        if is_pattern(entry) && !settings.host().matches_any(entry) {
+            warnings.push(format!(
+                "reload_extra_files: no file matches {} at present",
+                Quoted(entry)
+            ));
+        }
+    }
+    warnings
+}
+
+fn warn_of_word(
+    settings: &Settings,
+    name: &str,
+    words: &[&str],
+    meaning: &str,
+    warnings: &mut Vec<String>,
+) {
+    let Some(word) = settings.text(name) else {
+        return;
+    };
+    if !words.contains(&word.to_lowercase().as_str()) {
+        let words = words.join(", ");
+        warnings.push(format!(
+            "{name}: {} is none of {words}; {meaning} is used",
+            Quoted(word)
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{resolve, text, texts};
+    use crate::value::Raw;
+
+    fn lines(said: &[(&str, Raw)]) -> Vec<String> {
+        not_available_yet(&resolve(said))
+    }
+
+    #[test]
+    fn says_nothing_about_defaults_however_they_are_set() {
+        assert_eq!(lines(&[]), Vec::<String>::new());
+        let said = [
+            ("daemon", Raw::Bool(false)),
+            ("user", Raw::Int(1000)),
+            ("certfile", Raw::None),
+            ("http_protocols", text("h1")),
+            ("dirty_apps", texts(&[])),
+            ("logger_class", text("gunicorn.glogging.Logger")),
+            ("workers", Raw::Int(9)),
+            ("worker_class", text("gthread")),
+        ];
+        assert_eq!(lines(&said), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_setting_source_and_feature() {
+        let line = "certfile (gunicorn.conf.py): TLS is not available in this release";
+        assert_eq!(lines(&[("certfile", text("a.pem"))]), [line]);
+        let line = "worker_class (gunicorn.conf.py): gevent is not available in this release, sync and gthread are";
+        assert_eq!(lines(&[("worker_class", text("gevent"))]), [line]);
+    }
+
+    #[test]
+    fn complains_about_a_feature_only_where_it_is_switched_on() {
+        let quiet = [
+            ("statsd_prefix", text("shop")),
+            ("syslog_facility", text("local0")),
+            ("asgi_loop", text("uvloop")),
+            ("http2_max_frame_size", Raw::Int(20_000)),
+            ("dirty_workers", Raw::Int(2)),
+            ("ca_certs", text("ca.pem")),
+            ("protocol", text("HTTP")),
+            ("on_dirty_starting", Raw::Object(1, Some(1))),
+            ("ssl_context", Raw::Object(1, Some(2))),
+        ];
+        assert_eq!(lines(&quiet), Vec::<String>::new());
+        let switches = [
+            ("statsd_host", text("localhost")),
+            ("syslog", Raw::Bool(true)),
+            ("worker_class", text("asgi")),
+            ("http_protocols", text("h2,h1")),
+            ("dirty_apps", texts(&["app:Model"])),
+            ("keyfile", text("key.pem")),
+        ];
+        let both: Vec<_> = quiet.into_iter().chain(switches).collect();
+        let complaints = lines(&both);
+        let of = |name: &&(&str, Raw)| {
+            complaints
+                .iter()
+                .any(|line| line.starts_with(&format!("{} (", name.0)))
+        };
+        let silent: Vec<_> = both
+            .iter()
+            .filter(|said| !of(said))
+            .map(|said| said.0)
+            .collect();
+        assert_eq!(silent, ["protocol"]);
+        assert_eq!(lines(&[("protocol", text("uwsgi"))]).len(), 1);
+    }
+
+    #[test]
+    fn points_out_what_is_hardly_meant() {
+        assert_eq!(
+            warnings(&resolve(&[("reload_extra_files", texts(&["*.ini"]))])),
+            Vec::<String>::new()
+        );
+        let settings = resolve(&[
+            ("loglevel", text("loud")),
+            ("protocol", text("https")),
+            ("ssl_version", Raw::Int(5)),
+            ("reload_extra_files", texts(&["*.html"])),
+        ]);
+        assert_eq!(
+            warnings(&settings),
+            [
+                "loglevel: 'loud' is none of debug, info, warning, error, critical; info is used",
+                "protocol: 'https' is none of http, uwsgi; http is used",
+                "ssl_version has no effect, ssl_context is its successor",
+                "reload_extra_files: no file matches '*.html' at present",
+            ]
+        );
+    }
 }

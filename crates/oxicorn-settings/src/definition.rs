@@ -51,7 +51,7 @@ pub enum Section {
     ConfigFile,
     ServerSocket,
     WorkerProcesses,
-    Queue,
+    Gateway,
     Security,
     Debugging,
     ServerMechanics,
@@ -71,7 +71,7 @@ impl Section {
         Self::ConfigFile,
         Self::ServerSocket,
         Self::WorkerProcesses,
-        Self::Queue,
+        Self::Gateway,
         Self::Security,
         Self::Debugging,
         Self::ServerMechanics,
@@ -91,7 +91,7 @@ impl Section {
             Self::ConfigFile => "Config File",
             Self::ServerSocket => "Server Socket",
             Self::WorkerProcesses => "Worker Processes",
-            Self::Queue => "Request Queue",
+            Self::Gateway => "Gateway",
             Self::Security => "Security",
             Self::Debugging => "Debugging",
             Self::ServerMechanics => "Server Mechanics",
@@ -353,4 +353,6 @@ pub enum Parity {
     NotYet(&'static str),
     /// Understood, checked and without effect: why.
     NotApplicable(&'static str),
+    /// Gunicorn has no such setting.
+    Own,
 }

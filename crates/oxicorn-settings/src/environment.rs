@@ -29,6 +29,33 @@ impl Environment {
     pub(crate) fn filled_variable(&self, name: &str) -> Option<&str> {
         self.variable(name).filter(|value| !value.is_empty())
     }
+
+    /// The working directory as the user sees it: `PWD` keeps the symbolic links of the way there, if it is true.
+    pub(crate) fn visible_working_directory(&self, host: &dyn Host) -> &str {
+        self.filled_variable("PWD")
+            .filter(|directory| host.is_same_file(directory, &self.working_directory))
+            .unwrap_or(&self.working_directory)
+    }
+
+    /// The path made absolute, and rid of `.`, `..` and doubled slashes without looking at any file.
+    pub(crate) fn absolute(&self, path: &str, host: &dyn Host) -> String {
+        let base = if path.starts_with('/') {
+            ""
+        } else {
+            self.visible_working_directory(host)
+        };
+        let mut parts: Vec<&str> = Vec::new();
+        for part in base.split('/').chain(path.split('/')) {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    parts.pop();
+                }
+                name => parts.push(name),
+            }
+        }
+        format!("/{}", parts.join("/"))
+    }
 }
 
 /// What validators and defaults must know of the machine.

@@ -25,13 +25,17 @@ pub mod command_line;
 mod definition;
 mod environment;
 mod misspelling;
+mod network;
 mod print_config;
 mod resolver;
 mod settings;
 mod shell_words;
 mod table;
+#[cfg(test)]
+mod testing;
 mod validate;
 mod value;
+mod worker_class;
 
 pub use availability::{not_available_yet, warnings};
 pub use bind_address::{BindAddress, BindAddressError};
@@ -40,9 +44,10 @@ pub use definition::{Action, Applies, Default, Definition, Flags, Kind, Parity, 
 pub use environment::{Environment, Host};
 pub use misspelling::did_you_mean;
 pub use resolver::{Resolver, SettingError};
-pub use settings::{Settings, WorkerClass};
+pub use settings::Settings;
 pub use table::{TABLE, find};
 pub use value::{Raw, Source, Value};
+pub use worker_class::WorkerClass;
 
 /// Config files looked for in the working directory where none is named, the first that exists is taken.
 pub const DEFAULT_CONFIG_FILES: [&str; 2] = ["oxicorn.conf.py", "gunicorn.conf.py"];

@@ -1,15 +1,19 @@
 //! All settings, resolved: a value and its source for each, and typed getters for those Rust code asks for.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bind_address::BindAddress;
 use crate::environment::{Environment, Host};
+use crate::network::Network;
 use crate::resolver::{SettingError, known};
 use crate::table::{TABLE, position};
-use crate::validate::validate;
-use crate::value::{Raw, Source, Value};
+use crate::validate::{parse_statsd_address, validate};
+use crate::value::{Quoted, Raw, Source, Value};
+use crate::worker_class::WorkerClass;
+
+/// The words of `loglevel`; whatever else is written there means the second.
+pub(crate) const LOG_LEVELS: [&str; 5] = ["debug", "info", "warning", "error", "critical"];
 
 /// The settings in force.
 #[derive(Debug, Clone)]
@@ -23,6 +27,40 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Checks what Gunicorn only finds out when it uses the values.
+    pub(crate) fn new(
+        values: Vec<(Value, Source)>,
+        environment: Environment,
+        host: Arc<dyn Host>,
+    ) -> Result<Self, SettingError> {
+        let mut settings = Self {
+            environment,
+            host,
+            values,
+            bind: Vec::new(),
+        };
+        settings.bind = settings.read_bind()?;
+        settings.check_assignments("raw_env")?;
+        settings.check_assignments("raw_paste_global_conf")?;
+        Ok(settings)
+    }
+
+    /// Sets one value whoever set it before (`cfg.set` of Gunicorn). A refused value changes nothing.
+    pub fn set(&mut self, name: &str, raw: Raw, source: Source) -> Result<(), SettingError> {
+        let position = known(name)?;
+        let value = validate(
+            &TABLE[position],
+            raw,
+            &source,
+            &self.environment,
+            &*self.host,
+        )?;
+        let mut values = self.values.clone();
+        values[position] = (value, source);
+        *self = Self::new(values, self.environment.clone(), Arc::clone(&self.host))?;
+        Ok(())
+    }
+
     /// The value of a setting of the table.
     ///
     /// # Panics
@@ -41,30 +79,6 @@ impl Settings {
         position(name).map(|position| &self.values[position].1)
     }
 
-    /// Checks what only shows when every value is known.
-    pub(crate) fn new(
-        values: Vec<(Value, Source)>,
-        environment: Environment,
-        host: Arc<dyn Host>,
-    ) -> Result<Self, SettingError> {
-        let _ = (values, environment, host);
-        todo!("cross checks")
-    }
-
-    /// Sets one value whoever set it before (`cfg.set` of Gunicorn).
-    pub fn set(&mut self, name: &str, raw: Raw, source: Source) -> Result<(), SettingError> {
-        let position = known(name)?;
-        let value = validate(
-            &TABLE[position],
-            raw,
-            &source,
-            &self.environment,
-            &*self.host,
-        )?;
-        self.values[position] = (value, source);
-        Ok(())
-    }
-
     /// Every name and value, in the order of the table.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         TABLE
@@ -73,6 +87,82 @@ impl Settings {
             .map(|(definition, (value, _))| (definition.name, value))
     }
 
+    /// What the machine was asked by when the settings were read.
+    pub(crate) fn host(&self) -> &dyn Host {
+        &*self.host
+    }
+
+    /// The environment the defaults were computed from.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    // Getters by type. A setting that holds something else, or nothing, gives the type's empty value.
+
+    /// A switch.
+    pub fn switch(&self, name: &str) -> bool {
+        self.get(name).is_true()
+    }
+
+    /// A text, if it is set.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).as_str()
+    }
+
+    /// A number; no setting of the table may be negative.
+    pub fn number(&self, name: &str) -> u64 {
+        self.get(name)
+            .as_int()
+            .and_then(|number| u64::try_from(number).ok())
+            .unwrap_or_default()
+    }
+
+    /// A number that counts things of which there are never 2^32.
+    pub fn count(&self, name: &str) -> u32 {
+        u32::try_from(self.number(name)).unwrap_or(u32::MAX)
+    }
+
+    /// A number of bytes.
+    pub fn bytes(&self, name: &str) -> usize {
+        usize::try_from(self.number(name)).unwrap_or(usize::MAX)
+    }
+
+    /// A number of seconds.
+    pub fn seconds(&self, name: &str) -> Duration {
+        Duration::from_secs(self.number(name))
+    }
+
+    /// Several texts.
+    pub fn list(&self, name: &str) -> &[String] {
+        self.get(name).as_list().unwrap_or_default()
+    }
+
+    /// Texts by name.
+    pub fn dict(&self, name: &str) -> &[(String, String)] {
+        match self.get(name) {
+            Value::Dict(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// Handle of a hook, if it is set.
+    pub fn hook(&self, name: &str) -> Option<u32> {
+        match self.get(name) {
+            Value::Object(object) => Some(*object),
+            _ => None,
+        }
+    }
+
+    /// Addresses and networks (`ADDRESS/LENGTH`) of a setting such as `forwarded_allow_ips`, or `*`.
+    pub fn networks(&self, name: &str) -> Vec<String> {
+        let normal = |entry: &String| {
+            Network::parse(entry).map_or_else(|_| entry.clone(), |network| network.to_string())
+        };
+        self.list(name).iter().map(normal).collect()
+    }
+
+    // Getters by name, for what more than one room asks.
+
     /// `bind`, read.
     pub fn bind(&self) -> &[BindAddress] {
         &self.bind
@@ -80,59 +170,236 @@ impl Settings {
 
     /// `workers`.
     pub fn workers(&self) -> u32 {
-        todo!()
+        self.count("workers")
     }
 
     /// `threads`, at least one.
     pub fn threads(&self) -> u32 {
-        todo!()
+        self.count("threads").max(1)
+    }
+
+    /// `worker_connections`.
+    pub fn worker_connections(&self) -> u32 {
+        self.count("worker_connections")
+    }
+
+    /// `max_requests`; none: a worker is never replaced for its age.
+    pub fn max_requests(&self) -> Option<u64> {
+        Some(self.number("max_requests")).filter(|limit| *limit > 0)
     }
 
     /// `timeout`; zero switches it off.
     pub fn timeout(&self) -> Duration {
-        todo!()
+        self.seconds("timeout")
     }
 
     /// `graceful_timeout`.
     pub fn graceful_timeout(&self) -> Duration {
-        todo!()
+        self.seconds("graceful_timeout")
     }
 
     /// `keepalive`; zero closes connections after each response.
     pub fn keep_alive(&self) -> Duration {
-        todo!()
+        self.seconds("keepalive")
     }
 
     /// The worker class in force: `sync` with more than one thread is `gthread`.
     pub fn worker_class(&self) -> WorkerClass {
-        todo!()
+        WorkerClass::in_force(self.get("worker_class"), self.threads())
+    }
+
+    /// `loglevel`, in lower case; `info` where it is no level.
+    pub fn log_level(&self) -> &'static str {
+        let level = self.text("loglevel").unwrap_or_default().to_lowercase();
+        LOG_LEVELS
+            .into_iter()
+            .find(|word| *word == level)
+            .unwrap_or("info")
+    }
+
+    /// The name in process titles: `proc_name`, else `default_proc_name`.
+    pub fn process_name(&self) -> &str {
+        self.text("proc_name")
+            .or_else(|| self.text("default_proc_name"))
+            .unwrap_or_default()
+    }
+
+    /// Whether files are sent with `sendfile(2)`: the setting, else the variable `SENDFILE`, else yes.
+    pub fn sendfile(&self) -> bool {
+        match (self.get("sendfile"), self.environment.variable("SENDFILE")) {
+            (Value::Bool(value), _) => *value,
+            (_, Some(word)) => ["y", "1", "yes", "true"].contains(&word.to_lowercase().as_str()),
+            (_, None) => true,
+        }
+    }
+
+    /// `raw_env`, split at the first `=`.
+    pub fn application_environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.list("raw_env")
+            .iter()
+            .filter_map(|entry| entry.split_once('='))
+    }
+
+    /// `statsd_host`, read.
+    pub fn statsd_address(&self) -> Option<BindAddress> {
+        self.text("statsd_host").and_then(parse_statsd_address)
+    }
+
+    fn read_bind(&self) -> Result<Vec<BindAddress>, SettingError> {
+        let entries = self.list("bind");
+        if entries.is_empty() {
+            return Err(self.refusal("bind", "must have at least one address".into()));
+        }
+        let read = |entry: &String| {
+            BindAddress::parse(entry)
+                .map_err(|fault| self.refusal("bind", format!("{fault}, in {}", Quoted(entry))))
+        };
+        entries.iter().map(read).collect()
+    }
+
+    fn check_assignments(&self, name: &'static str) -> Result<(), SettingError> {
+        match self.list(name).iter().find(|entry| !entry.contains('=')) {
+            Some(entry) => Err(self.refusal(
+                name,
+                format!("must be NAME=VALUE, unlike {}", Quoted(entry)),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn refusal(&self, setting: &'static str, allowed: String) -> SettingError {
+        let source = self
+            .source(setting)
+            .expect("the name is in the table")
+            .clone();
+        SettingError::NotAllowed {
+            setting,
+            value: self.get(setting).to_string(),
+            allowed,
+            source,
+        }
     }
 }
 
-/// The kind of worker that serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WorkerClass {
-    /// One request at a time.
-    Sync,
-    /// A pool of threads.
-    Gthread,
-    /// Greenlets.
-    Gevent,
-    /// `gevent.pywsgi`'s server.
-    GeventPywsgi,
-    /// Tornado's server.
-    Tornado,
-    /// An event loop and ASGI.
-    Asgi,
-    /// A class by its dotted path or entry point.
-    Named(String),
-    /// A class the config file holds.
-    Object(u32),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{environment, file, refused, resolve, text, texts, try_resolve};
 
-impl fmt::Display for WorkerClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let _ = f;
-        todo!()
+    #[test]
+    fn gives_numbers_as_what_they_mean() {
+        let settings = resolve(&[
+            ("workers", Raw::Int(4)),
+            ("threads", Raw::Int(0)),
+            ("timeout", Raw::Int(0)),
+            ("keepalive", text("5")),
+            ("max_requests", Raw::Int(i64::MAX)),
+            ("worker_connections", Raw::Int(i64::MAX)),
+        ]);
+        assert_eq!((settings.workers(), settings.threads()), (4, 1));
+        assert_eq!(settings.timeout(), Duration::ZERO);
+        assert_eq!(settings.keep_alive(), Duration::from_secs(5));
+        assert_eq!(settings.graceful_timeout(), Duration::from_secs(30));
+        assert_eq!(settings.max_requests(), Some(i64::MAX.unsigned_abs()));
+        assert_eq!(settings.worker_connections(), u32::MAX);
+        assert_eq!(resolve(&[]).max_requests(), None);
+    }
+
+    #[test]
+    fn reads_bind_once_everything_is_known() {
+        let settings = resolve(&[("bind", texts(&["unix:/a", "[::1]:80"]))]);
+        let shown: Vec<String> = settings.bind().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["unix:/a", "http://[::1]:80"]);
+        assert_eq!(
+            refused("bind", texts(&["a:b"])),
+            "'b' is not a valid port number, in 'a:b'"
+        );
+        assert_eq!(
+            refused("bind", texts(&[])),
+            "must have at least one address"
+        );
+    }
+
+    #[test]
+    fn refuses_environment_entries_without_a_value() {
+        assert_eq!(
+            refused("raw_env", texts(&["A=1", "B"])),
+            "must be NAME=VALUE, unlike 'B'"
+        );
+        let settings = resolve(&[("raw_env", texts(&["A=1=2", "B="]))]);
+        assert!(
+            settings
+                .application_environment()
+                .eq([("A", "1=2"), ("B", "")])
+        );
+    }
+
+    #[test]
+    fn decides_about_sendfile() {
+        let cases = [
+            (None, Raw::None, true),
+            (Some("no"), Raw::None, false),
+            (Some("YES"), Raw::None, true),
+            (Some("no"), Raw::Bool(true), true),
+            (None, Raw::Bool(false), false),
+        ];
+        for (variable, raw, expected) in cases {
+            let variables: Vec<(&str, &str)> = variable
+                .map(|value| ("SENDFILE", value))
+                .into_iter()
+                .collect();
+            let settings = try_resolve(&variables, &[("sendfile", raw)]).expect("fine");
+            assert_eq!(settings.sendfile(), expected, "{variable:?}");
+        }
+    }
+
+    #[test]
+    fn set_overrides_every_source_and_leaves_all_as_it_was_on_a_refusal() {
+        let mut settings = resolve(&[("workers", Raw::Int(4))]);
+        settings
+            .set("workers", Raw::Int(2), Source::Framework)
+            .expect("fine");
+        assert_eq!(
+            (settings.workers(), settings.source("workers")),
+            (2, Some(&Source::Framework))
+        );
+        settings
+            .set("bind", text("a:b"), file())
+            .expect_err("no port");
+        settings
+            .set("workers", Raw::Int(-1), file())
+            .expect_err("negative");
+        assert_eq!((settings.workers(), settings.bind().len()), (2, 1));
+        assert_eq!(settings.environment(), &environment(&[]));
+    }
+
+    #[test]
+    fn writes_networks_the_short_way() {
+        let settings = resolve(&[("forwarded_allow_ips", text("10.0.0.0/255.0.0.0, ::1,*"))]);
+        assert_eq!(
+            settings.networks("forwarded_allow_ips"),
+            ["10.0.0.0/8", "::1", "*"]
+        );
+        assert_eq!(
+            settings.list("forwarded_allow_ips"),
+            ["10.0.0.0/255.0.0.0", "::1", "*"]
+        );
+    }
+
+    #[test]
+    fn names_the_process_and_the_level() {
+        let settings = resolve(&[
+            ("loglevel", text("WARNING")),
+            ("default_proc_name", text("app:app")),
+        ]);
+        assert_eq!(
+            (settings.log_level(), settings.process_name()),
+            ("warning", "app:app")
+        );
+        let settings = resolve(&[("loglevel", text("loud")), ("proc_name", text("shop"))]);
+        assert_eq!(
+            (settings.log_level(), settings.process_name()),
+            ("info", "shop")
+        );
     }
 }

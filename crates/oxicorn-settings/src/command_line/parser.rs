@@ -1,0 +1,239 @@
+//! clap, built from the table, and its findings put into argparse's words.
+
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::{Arguments, Fault, Stop, USAGE};
+use crate::VERSION;
+use crate::definition::{Action, Default, Definition};
+use crate::misspelling::nearest_flag;
+use crate::table::TABLE;
+use crate::validate::{Base, parse_integer};
+use crate::value::{Quoted, Raw};
+
+/// The id of everything that is no flag's.
+const POSITIONALS: &str = "APP_MODULE";
+
+/// Columns of `--help`; the terminal is not asked, so that help is the same everywhere.
+const HELP_WIDTH: usize = 100;
+
+/// Reads arguments whose flags are spelled out.
+pub(super) fn read(args: Vec<String>) -> Result<Arguments, Fault> {
+    let matches = command()
+        .try_get_matches_from(args)
+        .map_err(|error| fault(&error))?;
+    let settings = TABLE
+        .iter()
+        .filter_map(|definition| Some((definition.name, said(&matches, definition)?)));
+    Ok(Arguments {
+        settings: settings.collect(),
+        positionals: positionals(&matches)?,
+    })
+}
+
+fn command() -> Command {
+    let help = Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::Help)
+        .help("Print this and exit.");
+    let version = Arg::new("version")
+        .short('v')
+        .long("version")
+        .action(ArgAction::Version)
+        .help("Print the version and exit.");
+    Command::new("oxicorn")
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .version(format!("(version {VERSION})"))
+        .override_usage(USAGE)
+        .help_template("usage: {usage}\n\n{all-args}\n")
+        .term_width(HELP_WIDTH)
+        .args_override_self(true)
+        .args([help, version])
+        .args(
+            TABLE
+                .iter()
+                .filter(|definition| !definition.flags.names.is_empty())
+                .map(argument),
+        )
+        .arg(
+            Arg::new(POSITIONALS)
+                .action(ArgAction::Append)
+                .num_args(0..)
+                .hide(true),
+        )
+}
+
+fn argument(definition: &'static Definition) -> Arg {
+    let flags = definition.flags;
+    let longs = flags
+        .names
+        .iter()
+        .filter_map(|name| name.strip_prefix("--"));
+    let short = flags
+        .names
+        .iter()
+        .find(|name| !name.starts_with("--"))
+        .and_then(|name| name.chars().nth(1));
+    let argument = Arg::new(definition.name)
+        .short(short)
+        .long(flags.long().and_then(|name| name.strip_prefix("--")))
+        .visible_aliases(longs.skip(1))
+        .help(help_line(definition))
+        .help_heading(definition.section.title());
+    match flags.action {
+        Action::Switch(_) => argument.action(ArgAction::SetTrue),
+        Action::Repeat => argument.action(ArgAction::Append).value_name(flags.metavar),
+        Action::Text => argument.action(ArgAction::Set).value_name(flags.metavar),
+        Action::Integer => argument
+            .value_name(flags.metavar)
+            .value_parser(number(Base::Decimal)),
+        Action::AnyBaseInteger => argument
+            .value_name(flags.metavar)
+            .value_parser(number(Base::OctalByZero)),
+        Action::OptionalText(missing) => argument
+            .value_name(flags.metavar)
+            .num_args(0..=1)
+            .default_missing_value(missing),
+    }
+}
+
+fn number(base: Base) -> ValueParser {
+    let parse = move |text: &str| parse_integer(text, base).ok_or("no number");
+    ValueParser::from(parse)
+}
+
+fn help_line(definition: &Definition) -> String {
+    let summary = definition.summary().replace('`', "");
+    let default = match definition.default {
+        Default::Computed { described, .. } => described.replace('`', ""),
+        Default::Int(number) => number.to_string(),
+        Default::Str(text) => text.to_owned(),
+        _ => String::new(),
+    };
+    if default.is_empty() {
+        summary
+    } else {
+        format!("{summary} [{default}]")
+    }
+}
+
+/// What the arguments say about a setting.
+fn said(matches: &ArgMatches, definition: &Definition) -> Option<Raw> {
+    let name = definition.name;
+    if definition.flags.names.is_empty()
+        || matches.value_source(name) != Some(ValueSource::CommandLine)
+    {
+        return None;
+    }
+    match definition.flags.action {
+        Action::Switch(value) => Some(Raw::Bool(value)),
+        Action::Integer | Action::AnyBaseInteger => matches.get_one(name).copied().map(Raw::Int),
+        Action::Text | Action::OptionalText(_) => matches.get_one(name).cloned().map(Raw::Str),
+        Action::Repeat => Some(Raw::List(
+            matches
+                .get_many(name)?
+                .map(|text: &String| Raw::Str(text.clone()))
+                .collect(),
+        )),
+    }
+}
+
+/// The arguments that are no flag's. argparse takes them from one place only: what comes after another flag is too much.
+fn positionals(matches: &ArgMatches) -> Result<Vec<String>, Fault> {
+    let values: Vec<String> = matches
+        .get_many(POSITIONALS)
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    let indices: Vec<usize> = matches
+        .indices_of(POSITIONALS)
+        .into_iter()
+        .flatten()
+        .collect();
+    match indices.windows(2).position(|pair| pair[1] != pair[0] + 1) {
+        Some(position) => Err(Fault::Refused(format!(
+            "unrecognized arguments: {}",
+            values[position + 1..].join(" ")
+        ))),
+        None => Ok(values),
+    }
+}
+
+fn fault(error: &clap::Error) -> Fault {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let (argument, value) = (
+        context(ContextKind::InvalidArg),
+        context(ContextKind::InvalidValue),
+    );
+    Fault::Refused(match error.kind() {
+        ErrorKind::DisplayHelp => return Fault::Asked(Stop::Help(error.render().to_string())),
+        ErrorKind::DisplayVersion => {
+            return Fault::Asked(Stop::Version(error.render().to_string()));
+        }
+        ErrorKind::UnknownArgument => unknown(argument),
+        ErrorKind::InvalidValue => {
+            format!("argument {}: expected one argument", names_of(argument))
+        }
+        ErrorKind::ValueValidation => {
+            format!(
+                "argument {}: invalid {} value: {}",
+                names_of(argument),
+                type_of(argument),
+                Quoted(value)
+            )
+        }
+        ErrorKind::TooManyValues => {
+            format!(
+                "argument {}: ignored explicit argument {}",
+                names_of(argument),
+                Quoted(value)
+            )
+        }
+        _ => error
+            .render()
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    })
+}
+
+fn unknown(argument: &str) -> String {
+    match nearest_flag(argument) {
+        Some(flag) => format!("unrecognized arguments: {argument}, did you mean {flag}?"),
+        None => format!("unrecognized arguments: {argument}"),
+    }
+}
+
+/// The definition behind what clap calls `--workers <INT>`.
+fn definition_of(argument: &str) -> Option<&'static Definition> {
+    let flag = argument.split([' ', '=', '[']).next()?;
+    TABLE
+        .iter()
+        .find(|definition| definition.flags.names.contains(&flag))
+}
+
+/// How argparse names it: every spelling, with slashes between.
+fn names_of(argument: &str) -> String {
+    definition_of(argument).map_or_else(
+        || argument.to_owned(),
+        |definition| definition.flags.names.join("/"),
+    )
+}
+
+fn type_of(argument: &str) -> &'static str {
+    match definition_of(argument).map(|definition| definition.flags.action) {
+        Some(Action::AnyBaseInteger) => "auto_int",
+        _ => "int",
+    }
+}

@@ -1,0 +1,31 @@
+//! Where the configuration and the application are.
+
+use crate::definition::{Applies, Default, Definition, Flags, Kind, Parity, Section, Since};
+
+/// The section's settings.
+pub(super) const DEFINITIONS: &[Definition] = &[
+    Definition {
+        name: "config",
+        section: Section::ConfigFile,
+        flags: Flags::text(&["-c", "--config"], "CONFIG"),
+        kind: Kind::Text,
+        default: Default::Str("./gunicorn.conf.py"),
+        doc: "The config file: a path, `file:PATH`, or `python:MODULE`. It is Python code, run before anything \
+          else; each global whose name is a setting's sets it. Without this flag `oxicorn.conf.py` or \
+          `gunicorn.conf.py` of the working directory is read if there is one.",
+        since: Since::Always,
+        applies: Applies::Start,
+        parity: Parity::Better("`oxicorn.conf.py` is found too, and taken first"),
+    },
+    Definition {
+        name: "wsgi_app",
+        section: Section::ConfigFile,
+        flags: Flags::NONE,
+        kind: Kind::Text,
+        default: Default::None,
+        doc: "The application, `MODULE:CALLABLE`, where the command line names none.",
+        since: Since::Gunicorn("20.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
+    },
+];

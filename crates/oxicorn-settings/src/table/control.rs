@@ -1,0 +1,48 @@
+//! The control socket.
+
+use crate::definition::{Applies, Default, Definition, Flags, Kind, Parity, Section, Since};
+use crate::table::computed;
+
+/// The section's settings.
+pub(super) const DEFINITIONS: &[Definition] = &[
+    Definition {
+        name: "control_socket",
+        section: Section::Control,
+        flags: Flags::text(&["--control-socket"], "PATH"),
+        kind: Kind::Text,
+        default: Default::Computed {
+            described: "`$XDG_RUNTIME_DIR/oxicorn.ctl`, or `~/.oxicorn/oxicorn.ctl`",
+            compute: computed::control_socket,
+        },
+        doc: "The unix socket commands come in on. The default is `oxicorn.ctl` in `XDG_RUNTIME_DIR`, else \
+          `~/.oxicorn/oxicorn.ctl`.",
+        since: Since::Gunicorn("25.1.0"),
+        applies: Applies::Start,
+        parity: Parity::NotYet("the control socket"),
+    },
+    Definition {
+        name: "control_socket_mode",
+        section: Section::Control,
+        flags: Flags::any_base_integer(&["--control-socket-mode"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: 0o7777,
+        },
+        default: Default::Int(0o600),
+        doc: "The file mode of the control socket.",
+        since: Since::Gunicorn("25.1.0"),
+        applies: Applies::Start,
+        parity: Parity::NotYet("the control socket"),
+    },
+    Definition {
+        name: "control_socket_disable",
+        section: Section::Control,
+        flags: Flags::switch_on(&["--no-control-socket"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Make no control socket.",
+        since: Since::Gunicorn("25.1.0"),
+        applies: Applies::Start,
+        parity: Parity::NotApplicable("there is no control socket in this release"),
+    },
+];

@@ -1,0 +1,83 @@
+//! For development, and for looking at a configuration.
+
+use crate::definition::{
+    Applies, Choice, Default, Definition, Flags, Kind, NoneMeans, Parity, Section, Since,
+};
+
+const RELOAD_ENGINE: Choice = Choice {
+    words: &["auto", "poll", "inotify"],
+    synonyms: &[],
+    switches: None,
+    none: NoneMeans::Nothing,
+    exact: true,
+};
+
+/// The section's settings.
+pub(super) const DEFINITIONS: &[Definition] = &[
+    Definition {
+        name: "reload",
+        section: Section::Debugging,
+        flags: Flags::switch_on(&["--reload"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Load the application anew when its source changes. For development only.",
+        since: Since::Always,
+        applies: Applies::Start,
+        parity: Parity::NotYet("the reloader"),
+    },
+    Definition {
+        name: "reload_engine",
+        section: Section::Debugging,
+        flags: Flags::text(&["--reload-engine"], "STRING"),
+        kind: Kind::Choice(&RELOAD_ENGINE),
+        default: Default::Str("auto"),
+        doc: "How changes are noticed: `poll`, `inotify`, or `auto`, which takes inotify where it can be had.",
+        since: Since::Gunicorn("19.7"),
+        applies: Applies::Start,
+        parity: Parity::NotYet("the reloader"),
+    },
+    Definition {
+        name: "reload_extra_files",
+        section: Section::Debugging,
+        flags: Flags::repeat(&["--reload-extra-file"], "FILES"),
+        kind: Kind::FileList,
+        default: Default::List(&[]),
+        doc: "More files to watch with `reload`: paths that exist, or patterns. May be given several times.",
+        since: Since::Gunicorn("19.8"),
+        applies: Applies::Start,
+        parity: Parity::NotYet("the reloader"),
+    },
+    Definition {
+        name: "spew",
+        section: Section::Debugging,
+        flags: Flags::switch_on(&["--spew"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Print every line of Python a worker runs. For the last resort only.",
+        since: Since::Always,
+        applies: Applies::Start,
+        parity: Parity::NotYet("tracing every line (spew)"),
+    },
+    Definition {
+        name: "check_config",
+        section: Section::Debugging,
+        flags: Flags::switch_on(&["--check-config"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Check the configuration, load the application, and exit: 0 if all is well, else 1.",
+        since: Since::Always,
+        applies: Applies::Start,
+        parity: Parity::Better("it also checks the addresses and the worker class"),
+    },
+    Definition {
+        name: "print_config",
+        section: Section::Debugging,
+        flags: Flags::switch_on(&["--print-config"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Print every setting as it was resolved, then do as `check_config`.",
+        since: Since::Always,
+        applies: Applies::Start,
+        parity: Parity::Same,
+    },
+];

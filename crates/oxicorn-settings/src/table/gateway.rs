@@ -1,0 +1,83 @@
+//! What the gateway holds for clients and workers. Gunicorn has no gateway, so these are oxicorn's own.
+
+use crate::definition::{Applies, Default, Definition, Flags, Kind, Parity, Section, Since};
+
+/// The section's settings.
+pub(super) const DEFINITIONS: &[Definition] = &[
+    Definition {
+        name: "queue_limit",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--queue-limit"]),
+        kind: Kind::Integer {
+            least: 1,
+            most: i64::MAX,
+        },
+        default: Default::Int(2048),
+        doc: "How many requests may wait for a worker at once. One more is answered with 503 and `Retry-After`, at \
+          once.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "queue_timeout",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--queue-timeout"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(30),
+        doc: "How many seconds a request may wait for a worker before it is answered with 503 and `Retry-After`; \
+          0: as long as it takes.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "prefetch",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--prefetch"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(16),
+        doc: "How many short requests may at most be placed ahead in a worker that is busy, so that it never idles \
+          between two. A request that was placed ahead is taken back when another worker is free; 0 places \
+          none.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "body_memory",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--body-memory"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(65_536),
+        doc: "How many bytes of a request body are kept in memory. A longer body goes to a temporary file in \
+          `tmp_upload_dir`, which the worker is given.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "response_buffer",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--response-buffer"]),
+        kind: Kind::Integer {
+            least: 1,
+            most: i64::MAX,
+        },
+        default: Default::Int(1_048_576),
+        doc: "How many bytes of one response are taken from the worker before the client has read them. A response \
+          that fits costs its worker no time with a slow client.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+];

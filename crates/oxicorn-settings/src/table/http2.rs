@@ -1,0 +1,95 @@
+//! HTTP/2.
+
+use crate::definition::{
+    Applies, Choice, Default, Definition, Flags, Kind, NoneMeans, Parity, Section, Since,
+};
+
+const CLEARTEXT: Choice = Choice {
+    words: &["off", "prior-knowledge", "upgrade", "both"],
+    synonyms: &[],
+    switches: Some(("prior-knowledge", "off")),
+    none: NoneMeans::Word("off"),
+    exact: false,
+};
+
+/// The section's settings.
+pub(super) const DEFINITIONS: &[Definition] = &[
+    Definition {
+        name: "http_protocols",
+        section: Section::Http2,
+        flags: Flags::text(&["--http-protocols"], "STRING"),
+        kind: Kind::Protocols,
+        default: Default::Str("h1"),
+        doc: "Which versions of HTTP are spoken, in order of preference, separated by commas: `h1`, `h2`.",
+        since: Since::Gunicorn("25.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("HTTP/2"),
+    },
+    Definition {
+        name: "http2_cleartext",
+        section: Section::Http2,
+        flags: Flags::text(&["--http2-cleartext"], "STRING"),
+        kind: Kind::Choice(&CLEARTEXT),
+        default: Default::Str("off"),
+        doc: "Whether HTTP/2 is spoken without TLS: `off`, `prior-knowledge`, `upgrade` or `both`.",
+        since: Since::Gunicorn("26.2.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("HTTP/2"),
+    },
+    Definition {
+        name: "http2_max_concurrent_streams",
+        section: Section::Http2,
+        flags: Flags::integer(&["--http2-max-concurrent-streams"]),
+        kind: Kind::Integer {
+            least: 1,
+            most: i64::MAX,
+        },
+        default: Default::Int(100),
+        doc: "How many requests one HTTP/2 connection may have open.",
+        since: Since::Gunicorn("25.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("HTTP/2"),
+    },
+    Definition {
+        name: "http2_initial_window_size",
+        section: Section::Http2,
+        flags: Flags::integer(&["--http2-initial-window-size"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: 0x7fff_ffff,
+        },
+        default: Default::Int(65_535),
+        doc: "How many bytes an HTTP/2 peer may send on a stream before it is given more room.",
+        since: Since::Gunicorn("25.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("HTTP/2"),
+    },
+    Definition {
+        name: "http2_max_frame_size",
+        section: Section::Http2,
+        flags: Flags::integer(&["--http2-max-frame-size"]),
+        kind: Kind::Integer {
+            least: 16_384,
+            most: 16_777_215,
+        },
+        default: Default::Int(16_384),
+        doc: "How long one HTTP/2 frame may be.",
+        since: Since::Gunicorn("25.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("HTTP/2"),
+    },
+    Definition {
+        name: "http2_max_header_list_size",
+        section: Section::Http2,
+        flags: Flags::integer(&["--http2-max-header-list-size"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(65_536),
+        doc: "How many bytes the headers of one HTTP/2 request may have, together; 0: no bound is announced.",
+        since: Since::Gunicorn("25.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("HTTP/2"),
+    },
+];

@@ -1,0 +1,49 @@
+//! How much a client may send.
+
+use crate::definition::{Applies, Default, Definition, Flags, Kind, Parity, Section, Since};
+
+/// The section's settings.
+pub(super) const DEFINITIONS: &[Definition] = &[
+    Definition {
+        name: "limit_request_line",
+        section: Section::Security,
+        flags: Flags::integer(&["--limit-request-line"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(4094),
+        doc: "How many bytes a request line may have; 0: the most there is. A longer one is answered with 414.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Same,
+    },
+    Definition {
+        name: "limit_request_fields",
+        section: Section::Security,
+        flags: Flags::integer(&["--limit-request-fields"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(100),
+        doc: "How many headers a request may have. One more is answered with 431.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Same,
+    },
+    Definition {
+        name: "limit_request_field_size",
+        section: Section::Security,
+        flags: Flags::integer(&["--limit-request-field_size"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(8190),
+        doc: "How many bytes one header line may have. A longer one is answered with 431.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Same,
+    },
+];

@@ -1,0 +1,231 @@
+//! How many workers there are, of which kind, and how long they may take.
+
+use crate::definition::{
+    Applies, Choice, Default, Definition, Flags, Kind, NoneMeans, Parity, Section, Since,
+};
+use crate::table::computed;
+
+const ASGI_LOOP: Choice = Choice {
+    words: &["auto", "asyncio", "uvloop"],
+    synonyms: &[],
+    switches: None,
+    none: NoneMeans::Word("auto"),
+    exact: false,
+};
+
+const ASGI_LIFESPAN: Choice = Choice {
+    words: &["auto", "on", "off"],
+    ..ASGI_LOOP
+};
+
+const HTTP_PARSER: Choice = Choice {
+    words: &["auto", "fast", "python"],
+    ..ASGI_LOOP
+};
+
+/// The section's settings.
+pub(super) const DEFINITIONS: &[Definition] = &[
+    Definition {
+        name: "workers",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["-w", "--workers"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Computed {
+            described: "`1`, or `$WEB_CONCURRENCY`",
+            compute: computed::workers,
+        },
+        doc: "How many worker processes serve requests. Two to four per processor core is where to start \
+          measuring; `WEB_CONCURRENCY` in the environment sets the default. 0 starts a server without workers, \
+          which TTIN can add.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Same,
+    },
+    Definition {
+        name: "worker_class",
+        section: Section::WorkerProcesses,
+        flags: Flags::text(&["-k", "--worker-class"], "STRING"),
+        kind: Kind::Class,
+        default: Default::Str("sync"),
+        doc: "The kind of worker: `sync`, `gthread`, `gevent`, `tornado`, `asgi`, the dotted path of a class, or \
+          in the config file the class itself. `sync` with more than one thread is `gthread`. In this release \
+          `sync` and `gthread` are available.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Better("a class that does not exist is refused before anything is started"),
+    },
+    Definition {
+        name: "threads",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--threads"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(1),
+        doc: "How many threads a worker serves requests with. More than one turns `sync` into `gthread`.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Same,
+    },
+    Definition {
+        name: "worker_connections",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--worker-connections"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(1000),
+        doc: "How many requests a worker of an event-driven class takes at once. `sync` and `gthread` are bound by \
+          their threads.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Better(
+            "the bound holds for requests in a worker; idle connections cost no worker anything",
+        ),
+    },
+    Definition {
+        name: "max_requests",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--max-requests"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(0),
+        doc: "After how many requests a worker is replaced; 0: never. It bounds what a leak can cost.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Better("the successor is ready before the worker stops taking requests"),
+    },
+    Definition {
+        name: "max_requests_jitter",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--max-requests-jitter"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(0),
+        doc: "Up to this many requests, drawn at random for each worker, are added to `max_requests`, so that \
+          workers are not all replaced at once.",
+        since: Since::Gunicorn("19.2"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
+    },
+    Definition {
+        name: "timeout",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["-t", "--timeout"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(30),
+        doc: "How many seconds a request may take; 0: as long as it likes. When it is over, the worker's stacks \
+          are logged, the client is answered and the worker is replaced.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Better(
+            "it bounds each request in every worker class; the client gets 504, the log the request line and the Python stacks",
+        ),
+    },
+    Definition {
+        name: "graceful_timeout",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--graceful-timeout"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(30),
+        doc: "How many seconds requests in flight have to finish after the server or a worker was told to stop. \
+          What is left then is killed.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Same,
+    },
+    Definition {
+        name: "keepalive",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--keep-alive"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(2),
+        doc: "How many seconds a connection may wait for its next request; 0 closes it after each response.",
+        since: Since::Always,
+        applies: Applies::Reload,
+        parity: Parity::Better("`sync` keeps connections alive too, since no worker waits on them"),
+    },
+    Definition {
+        name: "asgi_loop",
+        section: Section::WorkerProcesses,
+        flags: Flags::text(&["--asgi-loop"], "STRING"),
+        kind: Kind::Choice(&ASGI_LOOP),
+        default: Default::Str("auto"),
+        doc: "The event loop of the asgi worker class: `asyncio`, `uvloop`, or `auto`, which takes uvloop where it \
+          is installed.",
+        since: Since::Gunicorn("24.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("the asgi worker class"),
+    },
+    Definition {
+        name: "asgi_lifespan",
+        section: Section::WorkerProcesses,
+        flags: Flags::text(&["--asgi-lifespan"], "STRING"),
+        kind: Kind::Choice(&ASGI_LIFESPAN),
+        default: Default::Str("auto"),
+        doc: "Whether the application is told of start and end of its worker by the lifespan protocol: `on`, \
+          `off`, or `auto`, which asks the application.",
+        since: Since::Gunicorn("24.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("the asgi worker class"),
+    },
+    Definition {
+        name: "asgi_disconnect_grace_period",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--asgi-disconnect-grace-period"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(3),
+        doc: "How many seconds an ASGI application may go on with a request whose client has left; 0 cancels it at \
+          once.",
+        since: Since::Gunicorn("25.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("the asgi worker class"),
+    },
+    Definition {
+        name: "websocket_max_message_size",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--websocket-max-message-size"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(16_777_216),
+        doc: "How many bytes one WebSocket message may have; 0: any number. A longer one closes the connection \
+          with code 1009.",
+        since: Since::Gunicorn("27.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotYet("the asgi worker class"),
+    },
+    Definition {
+        name: "http_parser",
+        section: Section::WorkerProcesses,
+        flags: Flags::text(&["--http-parser"], "STRING"),
+        kind: Kind::Choice(&HTTP_PARSER),
+        default: Default::Str("auto"),
+        doc: "The HTTP parser of Gunicorn: `auto`, `fast` or `python`.",
+        since: Since::Gunicorn("25.0.0"),
+        applies: Applies::Reload,
+        parity: Parity::NotApplicable("there is one parser, native and always there"),
+    },
+];

@@ -1,0 +1,149 @@
+//! Which kind of worker serves.
+
+use std::fmt;
+
+use crate::value::Value;
+
+/// The kind of worker that serves. `Display` gives the word of the line `Using worker: ...`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerClass {
+    /// One request at a time.
+    Sync,
+    /// A pool of threads.
+    Gthread,
+    /// Greenlets.
+    Gevent,
+    /// The server of `gevent.pywsgi`.
+    GeventPywsgi,
+    /// Tornado's server.
+    Tornado,
+    /// An event loop and ASGI.
+    Asgi,
+    /// A class by its dotted path, or an entry point.
+    Named(String),
+    /// A class the config file holds.
+    Object(u32),
+}
+
+/// Each class, its names, and the path of Gunicorn's class below the package.
+const KNOWN: [(WorkerClass, &[&str], &str); 6] = [
+    (WorkerClass::Sync, &["sync"], "workers.sync.SyncWorker"),
+    (
+        WorkerClass::Gthread,
+        &["gthread"],
+        "workers.gthread.ThreadWorker",
+    ),
+    (
+        WorkerClass::Gevent,
+        &["gevent"],
+        "workers.ggevent.GeventWorker",
+    ),
+    (
+        WorkerClass::GeventPywsgi,
+        &["gevent_pywsgi", "gevent_wsgi"],
+        "workers.ggevent.GeventPyWSGIWorker",
+    ),
+    (
+        WorkerClass::Tornado,
+        &["tornado"],
+        "workers.gtornado.TornadoWorker",
+    ),
+    (WorkerClass::Asgi, &["asgi"], "workers.gasgi.ASGIWorker"),
+];
+
+impl WorkerClass {
+    /// What `worker_class` and `threads` mean together. Every class whose name ends with `SyncWorker` becomes `gthread`
+    /// where there is more than one thread; so does Gunicorn.
+    pub(crate) fn in_force(setting: &Value, threads: u32) -> Self {
+        match setting {
+            Value::Str(name) if threads > 1 && (name == "sync" || name.ends_with("SyncWorker")) => {
+                Self::Gthread
+            }
+            Value::Str(name) => Self::named(name),
+            Value::Object(object) => Self::Object(*object),
+            _ if threads > 1 => Self::Gthread,
+            _ => Self::Sync,
+        }
+    }
+
+    /// The names of the classes this release can run.
+    pub(crate) const AVAILABLE: [Self; 2] = [Self::Sync, Self::Gthread];
+
+    fn named(name: &str) -> Self {
+        let alias = ["egg:gunicorn#", "egg:oxicorn#"]
+            .iter()
+            .find_map(|egg| name.strip_prefix(egg))
+            .unwrap_or(name);
+        let path = ["gunicorn.", "oxicorn."]
+            .iter()
+            .find_map(|package| name.strip_prefix(package));
+        let known = KNOWN
+            .into_iter()
+            .find(|(_, aliases, class)| aliases.contains(&alias) || path == Some(class));
+        known.map_or_else(|| Self::Named(name.into()), |(class, _, _)| class)
+    }
+}
+
+impl fmt::Display for WorkerClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sync => "sync",
+            Self::Gthread => "gthread",
+            Self::Gevent => "gevent",
+            Self::GeventPywsgi => "gevent_pywsgi",
+            Self::Tornado => "tornado",
+            Self::Asgi => "asgi",
+            Self::Named(name) => name,
+            Self::Object(_) => "a class of the config file",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_every_name_of_a_class() {
+        let cases = [
+            ("sync", 1, WorkerClass::Sync),
+            ("sync", 2, WorkerClass::Gthread),
+            ("gunicorn.workers.sync.SyncWorker", 1, WorkerClass::Sync),
+            ("oxicorn.workers.sync.SyncWorker", 4, WorkerClass::Gthread),
+            ("my.SyncWorker", 2, WorkerClass::Gthread),
+            (
+                "my.SyncWorker",
+                1,
+                WorkerClass::Named("my.SyncWorker".into()),
+            ),
+            ("egg:gunicorn#gthread", 1, WorkerClass::Gthread),
+            ("gthread", 1, WorkerClass::Gthread),
+            ("gevent_wsgi", 1, WorkerClass::GeventPywsgi),
+            ("gunicorn.workers.gasgi.ASGIWorker", 8, WorkerClass::Asgi),
+            (
+                "uvicorn.workers.UvicornWorker",
+                8,
+                WorkerClass::Named("uvicorn.workers.UvicornWorker".into()),
+            ),
+        ];
+        for (name, threads, expected) in cases {
+            assert_eq!(
+                WorkerClass::in_force(&Value::Str(name.into()), threads),
+                expected,
+                "{name}"
+            );
+        }
+        assert_eq!(WorkerClass::in_force(&Value::None, 1), WorkerClass::Sync);
+        assert_eq!(
+            WorkerClass::in_force(&Value::Object(3), 2),
+            WorkerClass::Object(3)
+        );
+    }
+
+    #[test]
+    fn is_printed_by_its_first_name() {
+        for (class, aliases, _) in KNOWN {
+            assert_eq!(class.to_string(), aliases[0]);
+        }
+    }
+}
