@@ -138,7 +138,7 @@ impl fmt::Display for SettingError {
             } => {
                 write!(
                     f,
-                    "invalid value for {setting}: {value} ({source}); {allowed}"
+                    "invalid value for {setting}: {value} ({source}): {allowed}"
                 )
             }
         }
@@ -146,3 +146,96 @@ impl fmt::Display for SettingError {
 }
 
 impl std::error::Error for SettingError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, environment, file, text};
+
+    fn resolver() -> Resolver {
+        Resolver::new(environment(&[("WEB_CONCURRENCY", "9")]), Arc::new(Machine))
+    }
+
+    /// Every source, lowest precedence first.
+    fn sources() -> [Source; 4] {
+        [
+            Source::Framework,
+            file(),
+            Source::Environment {
+                variable: "GUNICORN_CMD_ARGS".into(),
+            },
+            Source::CommandLine {
+                flag: "--workers".into(),
+            },
+        ]
+    }
+
+    #[test]
+    fn the_highest_source_wins_in_whatever_order_they_speak() {
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
+            let mut resolver = resolver();
+            assert_eq!(resolver.value("workers"), Ok(Value::Int(9)));
+            let mut highest = 0;
+            for rank in order {
+                let number = i64::try_from(rank).expect("small");
+                resolver
+                    .apply("workers", Raw::Int(number), sources()[rank].clone())
+                    .expect("fine");
+                highest = highest.max(number);
+                assert_eq!(
+                    resolver.value("workers"),
+                    Ok(Value::Int(highest)),
+                    "{order:?}"
+                );
+            }
+            let settings = resolver.finish().expect("fine");
+            assert_eq!(settings.source("workers"), Some(&sources()[3]));
+        }
+    }
+
+    #[test]
+    fn of_equal_sources_the_later_wins_and_lists_replace() {
+        let mut resolver = resolver();
+        let variable = |name: &str| Source::Environment {
+            variable: name.into(),
+        };
+        resolver
+            .apply("bind", text(":1"), variable("GUNICORN_CMD_ARGS"))
+            .expect("fine");
+        resolver
+            .apply("bind", text(":2"), variable("OXICORN_CMD_ARGS"))
+            .expect("fine");
+        assert_eq!(resolver.value("bind"), Ok(Value::List(vec![":2".into()])));
+    }
+
+    #[test]
+    fn refuses_a_wrong_value_in_one_line_that_says_it_all() {
+        for (source, place) in sources().into_iter().zip([
+            "the program that runs the server",
+            "gunicorn.conf.py",
+            "environment variable GUNICORN_CMD_ARGS",
+            "command line, --workers",
+        ]) {
+            let error = resolver()
+                .apply("workers", text("many\n"), source)
+                .expect_err("no number");
+            let expected = format!(
+                "invalid value for workers: 'many\\n' ({place}): must be an integer, 0 or more"
+            );
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_names_it_does_not_know() {
+        let error = resolver()
+            .apply("wrokers", Raw::Int(1), file())
+            .expect_err("no setting");
+        assert_eq!(
+            error.to_string(),
+            "no setting is called 'wrokers', did you mean 'workers'?"
+        );
+        let error = resolver().value("os").expect_err("no setting");
+        assert_eq!(error.to_string(), "no setting is called 'os'");
+    }
+}

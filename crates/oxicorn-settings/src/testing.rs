@@ -7,7 +7,7 @@ use crate::resolver::{Resolver, SettingError};
 use crate::settings::Settings;
 use crate::value::{Raw, Source, Value};
 
-/// A machine with the directories `/srv`, `/srv/app`, `/run/user` and `/home`, the file `/srv/app/app.ini`, and the user
+/// A machine with the directories `/srv`, `/srv/app`, `/link`, `/run/user/` and `/home`, the file `/srv/app/app.ini`, and the user
 /// and group `www` (33).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Machine;
@@ -18,7 +18,7 @@ impl Host for Machine {
     }
 
     fn is_directory(&self, path: &str) -> bool {
-        ["/", "/srv", "/srv/app", "/run/user", "/home"].contains(&path)
+        ["/", "/srv", "/srv/app", "/link", "/run/user/", "/home"].contains(&path)
     }
 
     /// `/link` is a symbolic link to `/srv/app`.

@@ -29,3 +29,23 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Same,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, default_in, refused, text};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn takes_text_without_the_space_around_it() {
+        assert_eq!(
+            accepted("config", text(" python:conf ")),
+            Value::Str("python:conf".into())
+        );
+        assert_eq!(accepted("wsgi_app", Raw::None), Value::None);
+        assert_eq!(refused("wsgi_app", Raw::Int(1)), "must be text");
+        assert_eq!(
+            default_in(&[], "config"),
+            Value::Str("./gunicorn.conf.py".into())
+        );
+    }
+}

@@ -46,3 +46,45 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::NotApplicable("there is no control socket in this release"),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, default_in, refused, text};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn puts_the_socket_where_only_its_user_finds_it() {
+        for (variables, expected) in [
+            (
+                &[("XDG_RUNTIME_DIR", "/run/user/"), ("HOME", "/home/me")][..],
+                "/run/user/oxicorn.ctl",
+            ),
+            (
+                &[("XDG_RUNTIME_DIR", "/gone"), ("HOME", "/home/me/")],
+                "/home/me/.oxicorn/oxicorn.ctl",
+            ),
+            (
+                &[("XDG_RUNTIME_DIR", ""), ("HOME", "/home/me")],
+                "/home/me/.oxicorn/oxicorn.ctl",
+            ),
+            (&[], "/home/.oxicorn/oxicorn.ctl"),
+        ] {
+            assert_eq!(
+                default_in(variables, "control_socket"),
+                Value::Str(expected.into())
+            );
+        }
+    }
+
+    #[test]
+    fn takes_a_file_mode() {
+        assert_eq!(
+            accepted("control_socket_mode", text("0o660")),
+            Value::Int(0o660)
+        );
+        assert_eq!(
+            refused("control_socket_mode", Raw::Int(0o10000)),
+            "must be an integer from 0 to 4095"
+        );
+    }
+}

@@ -81,3 +81,49 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Same,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, list, refused, text, texts};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn takes_switches_as_booleans_or_their_names() {
+        for name in ["reload", "spew", "check_config", "print_config"] {
+            assert_eq!(accepted(name, text(" TRUE ")), Value::Bool(true));
+            assert_eq!(accepted(name, Raw::Bool(false)), Value::Bool(false));
+            assert_eq!(accepted(name, Raw::None), Value::None);
+            for raw in [Raw::Int(1), text("yes"), text("1"), text("")] {
+                assert_eq!(refused(name, raw), "must be True or False");
+            }
+        }
+    }
+
+    #[test]
+    fn takes_a_reload_engine_to_the_letter() {
+        assert_eq!(
+            accepted("reload_engine", text("poll")),
+            Value::Str("poll".into())
+        );
+        for raw in [text("Poll"), text(" poll"), Raw::None, Raw::Bool(true)] {
+            assert_eq!(
+                refused("reload_engine", raw),
+                "must be one of: auto, poll, inotify"
+            );
+        }
+    }
+
+    #[test]
+    fn watches_files_that_exist_and_patterns() {
+        let files = ["/srv/app/app.ini", "*.html", "conf/[ab]?.py"];
+        assert_eq!(accepted("reload_extra_files", texts(&files)), list(&files));
+        assert_eq!(
+            accepted("reload_extra_files", text("*.ini")),
+            list(&["*.ini"])
+        );
+        assert_eq!(
+            refused("reload_extra_files", text("gone.ini")),
+            "must be existing files or patterns: 'gone.ini' does not exist"
+        );
+    }
+}

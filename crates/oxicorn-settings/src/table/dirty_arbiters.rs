@@ -72,3 +72,22 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, list, refused, text};
+    use crate::value::Raw;
+
+    #[test]
+    fn takes_one_application_or_several() {
+        assert_eq!(
+            accepted("dirty_apps", text("app:Model:2")),
+            list(&["app:Model:2"])
+        );
+        assert_eq!(accepted("dirty_apps", Raw::None), list(&[]));
+        assert_eq!(
+            refused("dirty_workers", Raw::Int(-1)),
+            "must be an integer, 0 or more"
+        );
+    }
+}

@@ -81,3 +81,24 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Own,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, refused};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn bounds_what_waits_and_what_is_held() {
+        assert_eq!(accepted("prefetch", Raw::Int(0)), Value::Int(0));
+        assert_eq!(accepted("body_memory", Raw::Int(0)), Value::Int(0));
+        assert_eq!(accepted("queue_timeout", Raw::Int(0)), Value::Int(0));
+        assert_eq!(
+            refused("queue_limit", Raw::Int(0)),
+            "must be an integer, 1 or more"
+        );
+        assert_eq!(
+            refused("response_buffer", Raw::Int(0)),
+            "must be an integer, 1 or more"
+        );
+    }
+}

@@ -93,3 +93,59 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::NotYet("HTTP/2"),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, list, refused, text, texts};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn orders_protocols_by_preference() {
+        for (raw, expected) in [
+            (text("h2, H1"), &["h2", "h1"][..]),
+            (text("h2,"), &["h2"]),
+            (text(" , "), &["h1"]),
+            (Raw::None, &["h1"]),
+        ] {
+            assert_eq!(accepted("http_protocols", raw), list(expected));
+        }
+        for raw in [text("h3"), text("h1,h1"), texts(&["h1"]), Raw::Bool(true)] {
+            let allowed = "must be h1 and h2 separated by commas, each at most once";
+            assert_eq!(refused("http_protocols", raw), allowed);
+        }
+    }
+
+    #[test]
+    fn speaks_it_without_tls_if_told_how() {
+        for (raw, expected) in [
+            (text("Both"), "both"),
+            (Raw::Bool(true), "prior-knowledge"),
+            (Raw::Bool(false), "off"),
+            (Raw::None, "off"),
+        ] {
+            assert_eq!(
+                accepted("http2_cleartext", raw),
+                Value::Str(expected.into())
+            );
+        }
+        let allowed = "must be one of: off, prior-knowledge, upgrade, both";
+        assert_eq!(refused("http2_cleartext", text("true")), allowed);
+    }
+
+    #[test]
+    fn keeps_within_the_bounds_of_rfc_9113() {
+        for (name, least, most) in [
+            ("http2_max_concurrent_streams", 1, i64::MAX),
+            ("http2_initial_window_size", 0, (1 << 31) - 1),
+            ("http2_max_frame_size", 1 << 14, (1 << 24) - 1),
+        ] {
+            assert_eq!(accepted(name, Raw::Int(least)), Value::Int(least));
+            assert_eq!(accepted(name, Raw::Int(most)), Value::Int(most));
+            assert!(refused(name, Raw::Int(least - 1)).starts_with("must be an integer"));
+            if most < i64::MAX {
+                let allowed = format!("must be an integer from {least} to {most}");
+                assert_eq!(refused(name, Raw::Int(most + 1)), allowed);
+            }
+        }
+    }
+}

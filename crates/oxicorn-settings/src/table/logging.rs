@@ -230,3 +230,55 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::NotYet("StatsD"),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, default_in, refused, text};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn logs_errors_and_no_accesses_by_default() {
+        assert_eq!(default_in(&[], "accesslog"), Value::None);
+        assert_eq!(default_in(&[], "errorlog"), Value::Str("-".into()));
+    }
+
+    #[test]
+    fn takes_any_dictionary_for_the_logging_module() {
+        assert_eq!(
+            accepted("logconfig_dict", Raw::Object(100, None)),
+            Value::Object(100)
+        );
+        assert_eq!(
+            accepted("logconfig_dict", Raw::Dict(Vec::new())),
+            Value::Dict(Vec::new())
+        );
+        for raw in [Raw::Object(1, None), Raw::None, text("{}")] {
+            assert_eq!(refused("logconfig_dict", raw), "must be a dictionary");
+        }
+    }
+
+    #[test]
+    fn knows_the_forms_of_a_statsd_address() {
+        for address in ["localhost", "[::1]:9125", "unix:///run/statsd", "unix:123"] {
+            assert_eq!(
+                accepted("statsd_host", text(address)),
+                Value::Str(address.into())
+            );
+        }
+        assert_eq!(accepted("statsd_host", Raw::None), Value::None);
+        for raw in [text("host:port"), Raw::Int(8125)] {
+            assert_eq!(
+                refused("statsd_host", raw),
+                "must be HOST:PORT or unix://PATH"
+            );
+        }
+    }
+
+    #[test]
+    fn leaves_words_it_does_not_know_to_the_warnings() {
+        assert_eq!(
+            accepted("loglevel", text(" LOUD ")),
+            Value::Str("LOUD".into())
+        );
+    }
+}

@@ -28,3 +28,18 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Same,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, refused, text};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn takes_any_name() {
+        assert_eq!(
+            accepted("proc_name", text("the shop")),
+            Value::Str("the shop".into())
+        );
+        assert_eq!(refused("proc_name", Raw::Bool(true)), "must be text");
+    }
+}

@@ -47,3 +47,22 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Same,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, default_in, refused, text};
+    use crate::value::Value;
+
+    #[test]
+    fn has_the_limits_of_gunicorn() {
+        for (name, expected) in [
+            ("limit_request_line", 4094),
+            ("limit_request_fields", 100),
+            ("limit_request_field_size", 8190),
+        ] {
+            assert_eq!(default_in(&[], name), Value::Int(expected));
+            assert_eq!(accepted(name, text("0")), Value::Int(0));
+            assert_eq!(refused(name, text("many")), "must be an integer, 0 or more");
+        }
+    }
+}

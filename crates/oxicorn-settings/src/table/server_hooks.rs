@@ -232,3 +232,61 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::NotYet("TLS"),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::definition::Kind;
+    use crate::table::TABLE;
+    use crate::testing::{accepted, default_in, refused, text};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn takes_callables_with_the_right_number_of_arguments() {
+        for definition in &TABLE {
+            let Kind::Hook {
+                parameters,
+                arities,
+            } = definition.kind
+            else {
+                continue;
+            };
+            let name = definition.name;
+            assert_eq!(parameters.split(", ").count(), arities[0], "{name}");
+            assert_eq!(default_in(&[], name), Value::None);
+            for arity in 0..6 {
+                let hook = Raw::Object(9, Some(arity));
+                if arities.contains(&arity) {
+                    assert_eq!(accepted(name, hook), Value::Object(9), "{name}");
+                } else {
+                    let allowed = format!("must be a callable with the arguments ({parameters})");
+                    assert_eq!(refused(name, hook), allowed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_called() {
+        for raw in [
+            Raw::None,
+            text("module.hook"),
+            Raw::Object(9, None),
+            Raw::Int(1),
+        ] {
+            assert_eq!(
+                refused("pre_fork", raw),
+                "must be a callable with the arguments (server, worker)"
+            );
+        }
+    }
+
+    #[test]
+    fn takes_the_short_forms_of_post_request() {
+        for arity in [2, 3, 4] {
+            assert_eq!(
+                accepted("post_request", Raw::Object(1, Some(arity))),
+                Value::Object(1)
+            );
+        }
+    }
+}

@@ -398,3 +398,160 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         ),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, default_in, list, refused, text, texts};
+    use crate::value::{Raw, Value};
+
+    fn word(word: &str) -> Value {
+        Value::Str(word.into())
+    }
+
+    #[test]
+    fn goes_to_an_existing_directory() {
+        for (path, expected) in [
+            ("/srv", "/srv"),
+            ("..", "/srv"),
+            (".", "/srv/app"),
+            ("", "/srv/app"),
+            ("/srv//app/../app/.", "/srv/app"),
+            ("../../..", "/"),
+        ] {
+            assert_eq!(accepted("chdir", text(path)), word(expected), "{path}");
+        }
+        for raw in [text("gone"), text("app.ini"), Raw::None, Raw::Int(1)] {
+            assert_eq!(refused("chdir", raw), "must be an existing directory");
+        }
+    }
+
+    #[test]
+    fn starts_where_the_user_believes_to_be() {
+        assert_eq!(default_in(&[], "chdir"), word("/srv/app"));
+        assert_eq!(
+            default_in(&[("PWD", "/elsewhere")], "chdir"),
+            word("/srv/app")
+        );
+        assert_eq!(default_in(&[("PWD", "/link")], "chdir"), word("/link"));
+    }
+
+    #[test]
+    fn looks_up_users_and_groups() {
+        for name in ["user", "group"] {
+            assert_eq!(default_in(&[], name), Value::Int(1000));
+            assert_eq!(accepted(name, Raw::None), Value::Int(1000));
+            assert_eq!(accepted(name, Raw::Int(0)), Value::Int(0));
+            assert_eq!(accepted(name, text("33")), Value::Int(33));
+            assert_eq!(accepted(name, text("www")), Value::Int(33));
+            for raw in [
+                text("nobody knows"),
+                text("-1"),
+                Raw::Int(-1),
+                Raw::Int(1 << 32),
+                text(""),
+            ] {
+                assert_eq!(
+                    refused(name, raw),
+                    format!("must be an existing {name} or a number")
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn reads_networks_to_the_bit() {
+        for name in ["forwarded_allow_ips", "proxy_allow_ips", "uwsgi_allow_ips"] {
+            assert_eq!(default_in(&[], name), list(&["127.0.0.1", "::1"]));
+            assert_eq!(
+                accepted(name, text("10.0.0.0/8, *,")),
+                list(&["10.0.0.0/8", "*"])
+            );
+            assert_eq!(accepted(name, Raw::None), list(&[]));
+            let allowed = "must be IP addresses and networks separated by commas, or '*': ";
+            assert_eq!(
+                refused(name, text("10.0.0.1/24")),
+                format!("{allowed}'10.0.0.1/24' has host bits set")
+            );
+            assert_eq!(
+                refused(name, text("::1, host")),
+                format!("{allowed}'host' is no IP address")
+            );
+            assert_eq!(
+                refused(name, texts(&["::1"])),
+                "must be text, its parts separated by commas"
+            );
+        }
+        assert_eq!(
+            default_in(&[("FORWARDED_ALLOW_IPS", "*")], "forwarded_allow_ips"),
+            list(&["*"])
+        );
+        assert_eq!(
+            default_in(&[("FORWARDED_ALLOW_IPS", "")], "forwarded_allow_ips"),
+            list(&[])
+        );
+        assert_eq!(
+            default_in(&[("FORWARDED_ALLOW_IPS", "*")], "proxy_allow_ips"),
+            list(&["127.0.0.1", "::1"])
+        );
+    }
+
+    #[test]
+    fn understands_every_word_for_the_proxy_protocol() {
+        for (raw, expected) in [
+            (text("V1"), "v1"),
+            (text("v2"), "v2"),
+            (text(" True "), "auto"),
+            (text("1"), "auto"),
+            (text("none"), "off"),
+            (text("0"), "off"),
+            (Raw::Bool(true), "auto"),
+            (Raw::Bool(false), "off"),
+            (Raw::None, "off"),
+        ] {
+            assert_eq!(
+                accepted("proxy_protocol", raw.clone()),
+                word(expected),
+                "{raw}"
+            );
+        }
+        for raw in [text("v3"), Raw::Int(1), text("")] {
+            assert_eq!(
+                refused("proxy_protocol", raw),
+                "must be one of: off, v1, v2, auto"
+            );
+        }
+    }
+
+    #[test]
+    fn decides_about_underscores() {
+        assert_eq!(accepted("header_map", text("Refuse")), word("refuse"));
+        assert_eq!(accepted("header_map", Raw::None), Value::None);
+        assert_eq!(
+            refused("header_map", text("keep")),
+            "must be one of: drop, refuse, dangerous"
+        );
+        assert_eq!(
+            accepted("forwarder_headers", text("A_B, C ,")),
+            list(&["A_B", "C"])
+        );
+    }
+
+    #[test]
+    fn takes_scheme_headers_as_a_dictionary_of_texts() {
+        let given = Raw::Dict(vec![("X-SCHEME".into(), text("https"))]);
+        assert_eq!(
+            accepted("secure_scheme_headers", given),
+            Value::Dict(vec![("X-SCHEME".into(), "https".into())])
+        );
+        for raw in [
+            Raw::Dict(vec![("X-SCHEME".into(), Raw::Int(1))]),
+            Raw::None,
+            text("X-SCHEME"),
+        ] {
+            assert_eq!(
+                refused("secure_scheme_headers", raw),
+                "must be a dictionary from text to text"
+            );
+        }
+    }
+}

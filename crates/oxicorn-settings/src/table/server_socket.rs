@@ -39,3 +39,58 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Same,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, default_in, list, refused, text, texts, try_resolve};
+    use crate::value::{Raw, Source, Value};
+
+    #[test]
+    fn binds_where_the_platform_says() {
+        assert_eq!(default_in(&[], "bind"), list(&["127.0.0.1:8000"]));
+        assert_eq!(
+            default_in(&[("PORT", "")], "bind"),
+            list(&["127.0.0.1:8000"])
+        );
+        assert_eq!(default_in(&[("PORT", "80")], "bind"), list(&["0.0.0.0:80"]));
+        let error = try_resolve(&[("PORT", "http")], &[]).expect_err("no port");
+        assert_eq!(
+            error.to_string(),
+            "invalid value for bind: ['0.0.0.0:http'] (environment variable PORT): \
+             'http' is not a valid port number, in '0.0.0.0:http'"
+        );
+        try_resolve(&[("PORT", "http")], &[("bind", text(":80"))]).expect("nobody asks PORT");
+    }
+
+    #[test]
+    fn takes_one_address_or_several() {
+        assert_eq!(accepted("bind", text("unix:/a")), list(&["unix:/a"]));
+        assert_eq!(accepted("bind", texts(&[" :1", ":2"])), list(&[":1", ":2"]));
+        assert_eq!(refused("bind", Raw::Int(80)), "must be a list of texts");
+        assert_eq!(
+            refused("bind", Raw::List(vec![Raw::None])),
+            "must be a list of texts"
+        );
+    }
+
+    #[test]
+    fn takes_a_backlog_in_any_base() {
+        assert_eq!(accepted("backlog", text("0x10")), Value::Int(16));
+        assert_eq!(
+            refused("backlog", Raw::Int(-1)),
+            "must be an integer, 0 or more"
+        );
+    }
+
+    #[test]
+    fn calls_a_default_from_a_variable_by_its_name() {
+        let settings = try_resolve(&[("PORT", "80")], &[]).expect("fine");
+        assert_eq!(
+            settings.source("bind"),
+            Some(&Source::Environment {
+                variable: "PORT".into()
+            })
+        );
+        assert_eq!(settings.source("backlog"), Some(&Source::Default));
+    }
+}

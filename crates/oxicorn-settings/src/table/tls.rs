@@ -96,3 +96,32 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::NotYet("TLS"),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, default_in, refused, text};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn asks_for_certificates_of_clients_by_number() {
+        assert_eq!(default_in(&[], "cert_reqs"), Value::Int(0));
+        assert_eq!(accepted("cert_reqs", text("2")), Value::Int(2));
+        assert_eq!(
+            refused("cert_reqs", text("CERT_REQUIRED")),
+            "must be an integer, 0 or more"
+        );
+    }
+
+    #[test]
+    fn takes_any_ssl_version_there_ever_was() {
+        for (raw, expected) in [
+            (text("TLSv1_2"), Value::Str("TLSv1_2".into())),
+            (Raw::Int(5), Value::Int(5)),
+            (Raw::None, Value::None),
+            (Raw::Object(1, None), Value::Object(1)),
+            (Raw::Float(1.5), Value::Str("1.5".into())),
+        ] {
+            assert_eq!(accepted("ssl_version", raw), expected);
+        }
+    }
+}

@@ -229,3 +229,96 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::NotApplicable("there is one parser, native and always there"),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{accepted, default_in, refused, text, try_resolve};
+    use crate::value::{Raw, Value};
+
+    #[test]
+    fn starts_as_many_workers_as_the_platform_says() {
+        for (content, expected) in [("", 1), ("4", 4), (" 4\n", 4), ("010", 10)] {
+            assert_eq!(
+                default_in(&[("WEB_CONCURRENCY", content)], "workers"),
+                Value::Int(expected)
+            );
+        }
+        for content in ["many", "-1", "1.5"] {
+            let error = try_resolve(&[("WEB_CONCURRENCY", content)], &[])
+                .expect_err(content)
+                .to_string();
+            assert!(
+                error.contains("(environment variable WEB_CONCURRENCY): must be an integer"),
+                "{error}"
+            );
+        }
+        try_resolve(&[("WEB_CONCURRENCY", "many")], &[("workers", Raw::Int(1))])
+            .expect("nobody asks it");
+    }
+
+    #[test]
+    fn takes_whole_numbers_only() {
+        for name in [
+            "workers",
+            "threads",
+            "timeout",
+            "graceful_timeout",
+            "keepalive",
+            "max_requests",
+        ] {
+            assert_eq!(accepted(name, Raw::Int(0)), Value::Int(0));
+            assert_eq!(accepted(name, Raw::Bool(true)), Value::Int(1));
+            assert_eq!(accepted(name, text("0b11")), Value::Int(3));
+            for raw in [
+                Raw::None,
+                Raw::Float(1.5),
+                Raw::Int(-1),
+                text("010"),
+                text(""),
+                Raw::List(Vec::new()),
+            ] {
+                assert_eq!(refused(name, raw), "must be an integer, 0 or more");
+            }
+        }
+    }
+
+    #[test]
+    fn takes_a_worker_class_or_its_name() {
+        assert_eq!(
+            accepted("worker_class", text(" gthread ")),
+            Value::Str("gthread".into())
+        );
+        assert_eq!(
+            accepted("worker_class", Raw::Object(3, None)),
+            Value::Object(3)
+        );
+        assert_eq!(
+            refused("worker_class", Raw::Int(3)),
+            "must be a class or the name of one"
+        );
+    }
+
+    #[test]
+    fn takes_words_in_any_case() {
+        for (name, raw, expected) in [
+            ("asgi_loop", text(" UVLOOP "), "uvloop"),
+            ("asgi_loop", Raw::None, "auto"),
+            ("asgi_lifespan", text("Off"), "off"),
+            ("http_parser", text("fast"), "fast"),
+        ] {
+            assert_eq!(accepted(name, raw), Value::Str(expected.into()));
+        }
+        assert_eq!(
+            refused("asgi_loop", text("trio")),
+            "must be one of: auto, asyncio, uvloop"
+        );
+        assert_eq!(
+            refused("asgi_lifespan", Raw::Bool(true)),
+            "must be one of: auto, on, off"
+        );
+        assert_eq!(
+            refused("http_parser", text("")),
+            "must be one of: auto, fast, python"
+        );
+    }
+}
