@@ -13,8 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.dont_write_bytecode = True
-
 from harness import processes, report
 from harness.catalogue import EXPERIMENTS
 from harness.experiment import Experiment, Outcome, Settings, carry_out

@@ -3,7 +3,7 @@ wsgi.file_wrapper (PEP 3333's own recipe where a server offers none)."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 LARGE = b"x" * 1024 * 1024
 PIECE = b"x" * 1024
@@ -24,7 +24,7 @@ def pieces(environ: dict[str, Any], start_response: StartResponse) -> Iterator[b
         yield PIECE
 
 
-def read_blocks(file: Any, block_size: int) -> Iterator[bytes]:
+def read_blocks(file: IO[bytes], block_size: int) -> Iterator[bytes]:
     with file:
         while block := file.read(block_size):
             yield block

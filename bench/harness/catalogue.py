@@ -165,13 +165,15 @@ EXPERIMENTS = (
         most_rounds=3,
     ),
     Experiment(
+        # A thousand wake-ups a second cost every server some microseconds that land in the 99th percentile; a server
+        # that waits for a slow client loses hundreds of milliseconds. The limit stands between.
         "slow-clients",
-        "500 clients sending a byte every half second: a normal client's p99, as a multiple of before",
-        "x",
+        "500 clients sending a byte every half second: growth of a normal client's p99",
+        "ms",
         Shape("hello"),
         measures.slow_company,
         ("oxicorn", "granian", "floor"),
-        (Target(1.5),),
+        (Target(0.5),),
     ),
     Experiment(
         "memory",

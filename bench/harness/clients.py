@@ -120,7 +120,7 @@ def answers(port: int, path: str = "/") -> bool:
 
 SLOW_PERIOD = 0.5
 #: A period's bytes are spread over this many moments, or they would be one burst.
-SLOW_MOMENTS = 50
+SLOW_MOMENTS = 500
 SLOW_HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Filler: "
 
 
@@ -182,6 +182,7 @@ def slow_clients(port: int, count: int) -> Iterator[SlowCrowd]:
     )
     crowd = SlowCrowd()
     try:
+        assert process.stdout, "it is a pipe"
         if process.stdout.readline() != "ready\n":
             raise ClientFailure("the slow clients could not connect")
         yield crowd

@@ -5,6 +5,7 @@ An experiment yields one figure a round and server; smaller is better. Its targe
 """
 
 import statistics
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from harness.servers import APPLICATIONS, CONTENDERS, Contender, Shape, environm
 SUBJECT = "oxicorn"
 START_PATIENCE = 20.0
 START_PAUSE = 0.02
+#: One worker has answered; the others are given this much longer.
+SIBLINGS_PAUSE = 0.5
 #: A machine on which others use more of the processors than this gives no figures worth keeping.
 TOLERATED_DISTURBANCE = 0.10
 
@@ -92,6 +95,8 @@ class Bench:
         except BaseException:
             server.stop()
             raise
+        if self.shape.workers > 1:
+            time.sleep(SIBLINGS_PAUSE)
         return server
 
 

@@ -8,7 +8,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Callable
+from typing import Self
 
 from harness import processes
 from harness.clients import ClientFailure, Load, WrkResult, answers, fetch, run_wrk, slow_clients
@@ -20,6 +20,7 @@ SETTLE = 0.1
 
 NEIGHBOUR_REQUESTS = 40
 NEIGHBOUR_SPACING = 0.05
+NEIGHBOUR_HEAD_START = 0.3
 #: Slower than this has waited for somebody; the long request takes 4 s.
 NEIGHBOUR_WAITED = 0.2
 
@@ -49,10 +50,9 @@ def cpu_per_request(load: Load, length: int, body: bytes | None = None) -> Measu
 
 def _loaded_sample(server: processes.Server, bench: Bench, load: Load) -> Sample:
     time.sleep(SETTLE)
-    accounts = Accounts(server.pid)
-    result = run_wrk(bench.port, load, bench.settings.seconds)
-    time.sleep(SETTLE)
-    accounts.close()
+    with Accounts(server.pid) as accounts:
+        result = run_wrk(bench.port, load, bench.settings.seconds)
+        time.sleep(SETTLE)
     return Sample(
         accounts.server / result.requests * 1e6,
         {"requests/s": round(result.per_second), "p99 ms": result.p99_us / 1e3},
@@ -62,81 +62,93 @@ def _loaded_sample(server: processes.Server, bench: Bench, load: Load) -> Sample
 
 
 class Accounts:
-    """Who used the processors between the making of this and `close`."""
+    """Who used the processors while the context lasted. Clients must have been waited for at its end."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._before = self._now()
         self.server = 0.0
         self.disturbance = 0.0
 
-    def _now(self) -> tuple[float, float, float, float]:
-        ours = sum(
-            usage.ru_utime + usage.ru_stime
-            for usage in map(resource.getrusage, (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
-        )
-        return processes.cpu_seconds(self._pid), ours, processes.machine_busy_seconds(), time.monotonic()
+    def __enter__(self) -> Self:
+        self._before = self._now()
+        return self
 
-    def close(self) -> None:
-        self.server, ours, machine, elapsed = (
-            after - before for after, before in zip(self._now(), self._before, strict=True)
-        )
+    def __exit__(self, *exception: object) -> None:
+        spent = (after - before for after, before in zip(self._now(), self._before, strict=True))
+        self.server, ours, machine, elapsed = spent
         others = machine - self.server - ours
         self.disturbance = max(0.0, others / elapsed / (os.cpu_count() or 1))
+
+    def _now(self) -> tuple[float, float, float, float]:
+        usages = map(resource.getrusage, (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
+        ours = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+        server, machine = processes.cpu_seconds(self._pid), processes.machine_busy_seconds()
+        return server, ours, machine, time.monotonic()
 
 
 def median_latency(bench: Bench) -> Sample:
     """Microseconds; one connection, one request at a time."""
-    with bench.start():
-        load = Load(connections=1)
-        run_wrk(bench.port, load, min(WARM_UP, bench.settings.seconds))
-        result = run_wrk(bench.port, load, bench.settings.seconds)
-        return Sample(result.median_us, {"p99 us": result.p99_us}, result.errors)
+    with bench.start() as server:
+        _normal_client(bench, min(WARM_UP, bench.settings.seconds))
+        with Accounts(server.pid) as accounts:
+            result = _normal_client(bench, bench.settings.seconds)
+        return Sample(result.median_us, {"p99 us": result.p99_us}, result.errors, accounts.disturbance)
+
+
+def _normal_client(bench: Bench, seconds: float) -> WrkResult:
+    return run_wrk(bench.port, Load(connections=1), seconds)
 
 
 def waiting_neighbours(bench: Bench) -> Sample:
     """How many of the fast requests, each on a new connection, waited while a long one was being worked on."""
     with bench.start():
-        waits: list[float] = []
+        long = TimedRequest(bench.port, "/long")
+        time.sleep(NEIGHBOUR_HEAD_START)
+        fast = [TimedRequest(bench.port, "/", NEIGHBOUR_SPACING) for _ in range(NEIGHBOUR_REQUESTS)]
+        waits = [request.join() for request in fast]
+        failed = sum(wait is None for wait in (*waits, long.join()))
+    answered = [wait for wait in waits if wait is not None]
+    return Sample(
+        sum(wait > NEIGHBOUR_WAITED for wait in answered),
+        {"of": len(answered), "longest wait ms": max(answered, default=0) * 1e3},
+        (f"{failed} requests failed",) if failed else (),
+    )
 
-        def timed(path: str, into: Callable[[float], None]) -> None:
-            begun = time.monotonic()
-            fetch(bench.port, path)
-            into(time.monotonic() - begun)
 
-        long: list[float] = []
-        clients = [threading.Thread(target=timed, args=("/long", long.append))]
-        clients[0].start()
-        time.sleep(0.3)
-        for _ in range(NEIGHBOUR_REQUESTS):
-            client = threading.Thread(target=timed, args=("/", waits.append))
-            client.start()
-            clients.append(client)
-            time.sleep(NEIGHBOUR_SPACING)
-        for client in clients:
-            client.join()
-        unanswered = NEIGHBOUR_REQUESTS - len(waits) + (not long)
-        return Sample(
-            sum(wait > NEIGHBOUR_WAITED for wait in waits),
-            {"of": len(waits), "longest wait ms": max(waits, default=0) * 1e3},
-            (f"{unanswered} requests failed",) if unanswered else (),
-        )
+class TimedRequest:
+    """A request of its own thread and connection, under way once this is made; `pause`: wait a little after that."""
+
+    def __init__(self, port: int, path: str, pause: float = 0.0) -> None:
+        self._seconds: float | None = None
+        self._thread = threading.Thread(target=self._run, args=(port, path))
+        self._thread.start()
+        time.sleep(pause)
+
+    def _run(self, port: int, path: str) -> None:
+        begun = time.monotonic()
+        try:
+            fetch(port, path)
+        except (OSError, ClientFailure):
+            return
+        self._seconds = time.monotonic() - begun
+
+    def join(self) -> float | None:
+        """How long it took; None where there was no good answer."""
+        self._thread.join()
+        return self._seconds
 
 
 def slow_company(bench: Bench) -> Sample:
-    """A normal client's p99 in the company of slow ones, as a multiple of what it is alone."""
-    with bench.start():
+    """By how many milliseconds a normal client's p99 grows in the company of slow ones."""
+    with bench.start() as server:
         _normal_client(bench, min(WARM_UP, bench.settings.seconds))
-        alone = _normal_client(bench, bench.settings.seconds)
-        with slow_clients(bench.port, SLOW_CLIENTS) as crowd:
-            accompanied = _normal_client(bench, bench.settings.seconds)
-        errors = alone.errors + accompanied.errors
-        details = {"p99 us alone": alone.p99_us, "with slow clients": accompanied.p99_us, "cut off": crowd.cut}
-        return Sample(accompanied.p99_us / alone.p99_us, details, errors)
-
-
-def _normal_client(bench: Bench, seconds: float) -> WrkResult:
-    return run_wrk(bench.port, Load(connections=1), seconds)
+        with Accounts(server.pid) as accounts:
+            alone = _normal_client(bench, bench.settings.seconds)
+            with slow_clients(bench.port, SLOW_CLIENTS) as crowd:
+                accompanied = _normal_client(bench, bench.settings.seconds)
+    details = {"p99 us alone": alone.p99_us, "with slow clients": accompanied.p99_us, "cut off": crowd.cut}
+    growth = (accompanied.p99_us - alone.p99_us) / 1e3
+    return Sample(growth, details, alone.errors + accompanied.errors, accounts.disturbance)
 
 
 def memory_after_load(bench: Bench) -> Sample:

@@ -1,0 +1,170 @@
+"""Tests of the runner itself, without servers: python -m unittest discover bench."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from harness import processes, report
+from harness.clients import ClientFailure, parse_wrk
+from harness.experiment import SUBJECT, Experiment, Outcome, Sample, Target
+from harness.servers import CONTENDERS, Shape
+
+WRK_OUTPUT = """Running 2s test @ http://127.0.0.1:8992/
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.52ms  768.42us   5.49ms   67.93%
+    Req/Sec    22.09k     0.89k   22.98k    90.00%
+  Latency Distribution
+     50%  850.00us
+     75%    1.75ms
+     90%    2.00ms
+     99%    1.20s
+  44073 requests in 2.01s, 7.02MB read
+{errors}Requests/sec:  21939.54
+Transfer/sec:      3.49MB
+"""
+
+
+def outcome(samples: dict[str, list[Sample]], *targets: Target) -> Outcome:
+    experiment = Experiment("name", "title", "us", Shape("hello"), lambda bench: Sample(0), ("oxicorn",), targets)
+    return Outcome(experiment, samples)
+
+
+def samples(*values: float, disturbance: float = 0.0) -> list[Sample]:
+    return [Sample(value, disturbance=disturbance) for value in values]
+
+
+class WrkTest(unittest.TestCase):
+    def test_reads_counts_and_percentiles(self) -> None:
+        result = parse_wrk(WRK_OUTPUT.format(errors=""))
+        self.assertEqual((result.requests, result.seconds), (44073, 2.01))
+        self.assertEqual((result.median_us, result.p99_us), (850.0, 1.2e6))
+        self.assertEqual(result.errors, ())
+
+    def test_reports_errors(self) -> None:
+        lines = "  Socket errors: connect 0, read 5, write 0, timeout 0\n  Non-2xx or 3xx responses: 7\n"
+        result = parse_wrk(WRK_OUTPUT.format(errors=lines))
+        self.assertEqual(len(result.errors), 2)
+
+    def test_no_answer_is_a_failure(self) -> None:
+        with self.assertRaises(ClientFailure):
+            parse_wrk("  0 requests in 2.00s, 0.00B read\n")
+
+
+class VerdictTest(unittest.TestCase):
+    def word(self, found: Outcome) -> str:
+        return found.verdicts()[0].word
+
+    def test_compares_medians(self) -> None:
+        found = outcome({SUBJECT: samples(1, 5, 90), "granian": samples(10, 10, 11)}, Target(0.5, "granian"))
+        self.assertEqual(self.word(found), "pass")
+        self.assertEqual(found.verdicts()[0].ratio, 0.5)
+
+    def test_strict_target_refuses_equality(self) -> None:
+        found = outcome({SUBJECT: samples(10), "granian": samples(10)}, Target(1.0, "granian", strictly=True))
+        self.assertEqual(self.word(found), "FAIL")
+
+    def test_absolute_target_needs_no_peer(self) -> None:
+        self.assertEqual(self.word(outcome({SUBJECT: samples(0)}, Target(0))), "pass")
+        self.assertEqual(self.word(outcome({SUBJECT: samples(1)}, Target(0))), "FAIL")
+
+    def test_without_figures_nothing_is_judged(self) -> None:
+        self.assertEqual(self.word(outcome({"granian": samples(1)}, Target(1, "granian"))), "not measured")
+        self.assertEqual(self.word(outcome({SUBJECT: samples(1)}, Target(1, "granian"))), "not measured")
+
+    def test_complaint_fails_however_fast(self) -> None:
+        found = outcome({SUBJECT: [Sample(1, complaints=("errors",))], "granian": samples(9)}, Target(1, "granian"))
+        self.assertEqual(self.word(found), "FAIL")
+
+    def test_disturbed_rounds_are_left_out(self) -> None:
+        mixed = samples(4) + samples(50, 60, disturbance=0.5)
+        found = outcome({SUBJECT: mixed, "granian": samples(10)}, Target(0.5, "granian"))
+        self.assertEqual(self.word(found), "pass")
+
+    def test_nothing_is_judged_where_all_rounds_were_disturbed(self) -> None:
+        found = outcome({SUBJECT: samples(1, disturbance=0.5), "granian": samples(9)}, Target(1, "granian"))
+        self.assertEqual(self.word(found), "not measured")
+
+
+class ReportTest(unittest.TestCase):
+    def test_names_server_ratio_and_verdict(self) -> None:
+        text = report.as_text(outcome({SUBJECT: samples(5), "granian": samples(10)}, Target(0.55, "granian")))
+        line = next(line for line in text.splitlines() if line.startswith("| granian"))
+        self.assertEqual([cell.strip() for cell in line.split("|")][4:7], ["0.500", "<= 0.55 x granian", "pass"])
+
+
+class ProcessTest(unittest.TestCase):
+    #: An orphan that burns CPU and stays; a child that is reaped; a parent that at TERM only ends itself.
+    PROGRAM = """
+import os, signal, time
+def burn(seconds):
+    while time.process_time() < seconds: pass
+if os.fork() == 0:
+    if os.fork() == 0:
+        burn(0.1); print("x", flush=True); time.sleep(60)
+    os._exit(0)
+os.wait()
+if (child := os.fork()) == 0:
+    burn(0.2); os._exit(0)
+os.waitpid(child, 0)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+print("y", flush=True)
+time.sleep(60)
+"""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.log = Path(directory.name) / "log"
+        processes.become_subreaper()
+
+    def test_counts_reaped_and_detached_processes_and_ends_all(self) -> None:
+        command = [sys.executable, "-c", self.PROGRAM]
+        with processes.Server(command, os.environ, Path.cwd(), self.log) as server:
+            server.wait_until(lambda: len(self.log.read_text().split()) == 2, 10, 0.01)
+            tree = processes.tree(server.pid)
+            self.assertEqual(len(tree), 2)
+            self.assertGreaterEqual(processes.cpu_seconds(server.pid), 0.25)
+            self.assertGreater(processes.pss_kib(server.pid), 1000)
+            original = processes.STOP_PATIENCE
+            processes.STOP_PATIENCE = 0.2
+            try:
+                server.stop()
+            finally:
+                processes.STOP_PATIENCE = original
+        for pid in tree:
+            self.assertIsNone(processes.read_stat(pid))
+
+    def test_reads_stat_of_a_process_with_an_awkward_name(self) -> None:
+        program = "open('/proc/self/comm', 'w').write('a) S (b'); print(flush=True); input()"
+        command = [sys.executable, "-c", program]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            assert process.stdout
+            process.stdout.readline()
+            stat = processes.read_stat(process.pid)
+            assert stat
+            self.assertEqual(stat.parent, os.getpid())
+        finally:
+            process.communicate(b"\n")
+
+    def test_start_failure_carries_the_last_words(self) -> None:
+        command = [sys.executable, "-c", "import sys; sys.exit('no such application')"]
+        with processes.Server(command, os.environ, Path.cwd(), self.log) as server:
+            with self.assertRaisesRegex(processes.StartFailure, "no such application"):
+                server.wait_until(lambda: False, 10, 0.01)
+
+
+class CommandTest(unittest.TestCase):
+    def test_oxicorn_and_gunicorn_take_the_same_options(self) -> None:
+        shape = Shape("sleeping", workers=2, threads=16)
+        ours, theirs = (CONTENDERS[name].command(shape, 8000) for name in ("oxicorn", "gunicorn"))
+        self.assertEqual(ours[1:], theirs[1:])
+        self.assertIn("gthread", ours)
+
+
+if __name__ == "__main__":
+    unittest.main()
