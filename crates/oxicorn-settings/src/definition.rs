@@ -1,7 +1,7 @@
 //! What there is to say about one setting, as data.
 
 use crate::environment::{Environment, Host};
-use crate::value::Raw;
+use crate::value::{Quoted, Raw};
 
 /// One setting. Everything that is said about it anywhere (help, validation, reference page) is said here.
 #[derive(Debug, Clone, Copy)]
@@ -246,6 +246,37 @@ pub enum Kind {
     Anything,
 }
 
+impl Kind {
+    /// How the reference page says which values are taken.
+    pub fn described(&self) -> String {
+        let fixed = match self {
+            Self::Bool => "True or False",
+            Self::Text => "text",
+            Self::TextList => "list of texts",
+            Self::CommaList => "texts separated by commas",
+            Self::NetworkList => "IP addresses and networks separated by commas, or `*`",
+            Self::FileList => "list of existing files or patterns",
+            Self::Protocols => "`h1` and `h2` separated by commas",
+            Self::TextDict => "dictionary from text to text",
+            Self::ObjectDict => "dictionary",
+            Self::Class => "class, or the name of one",
+            Self::User => "user, by name or number",
+            Self::Group => "group, by name or number",
+            Self::Directory => "existing directory",
+            Self::StatsdAddress => "`HOST:PORT` or `unix://PATH`",
+            Self::Anything => "anything",
+            Self::Integer {
+                least,
+                most: i64::MAX,
+            } => return format!("integer, {least} or more"),
+            Self::Integer { least, most } => return format!("integer from {least} to {most}"),
+            Self::Choice(choice) => return format!("one of `{}`", choice.words.join("`, `")),
+            Self::Hook { parameters, .. } => return format!("callable `({parameters})`"),
+        };
+        fixed.to_owned()
+    }
+}
+
 /// The words of a [`Kind::Choice`] and what else is understood.
 #[derive(Debug, Clone, Copy)]
 pub struct Choice {
@@ -297,6 +328,31 @@ pub enum Default {
 }
 
 impl Default {
+    /// How the reference page says it: as Python writes it, or in words where it is computed.
+    pub fn described(&self) -> String {
+        let quoted = |text: &&str| Quoted(text).to_string();
+        let python = match self {
+            Self::Computed { described, .. } => return (*described).to_owned(),
+            Self::None => "None".to_owned(),
+            Self::Bool(value) => if *value { "True" } else { "False" }.to_owned(),
+            Self::Int(value) => value.to_string(),
+            Self::Str(text) => quoted(text),
+            Self::List(items) => format!(
+                "[{}]",
+                items.iter().map(quoted).collect::<Vec<_>>().join(", ")
+            ),
+            Self::Dict(entries) => {
+                let entry =
+                    |(name, value): &(&str, &str)| format!("{}: {}", quoted(name), quoted(value));
+                format!(
+                    "{{{}}}",
+                    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
+                )
+            }
+        };
+        format!("`{python}`")
+    }
+
     /// What a source that said this would have said, and the environment variable it was taken from.
     pub(crate) fn raw(
         &self,
