@@ -32,7 +32,8 @@ pub enum Action {
     AttachWorker(WorkerId),
     /// Tell the gateway that this attached worker is ready.
     AnnounceReady(WorkerId),
-    /// Tell the gateway to give requests to this generation only. Follows every start of a gateway, and commits a reload.
+    /// Tell the gateway, if there is one, to give requests to this generation only. Follows every start of a gateway, and
+    /// commits a reload: this generation's configuration is the server's from now on.
     ServeGeneration(Generation),
     /// Tell the gateway to give this worker nothing new and to answer with [`crate::Event::WorkerDrained`].
     RetireWorker(WorkerId),

@@ -1,69 +1,220 @@
-//! The machine itself.
+//! The machine itself: what it remembers, and which event goes where.
+//!
+//! One file a concern below this one: `commands` (what a user orders), `workers` (what happens to workers), `gateway`,
+//! `reload`, `staffing` (the comparison of what is there with what is wanted), `stop`, `deadlines`. None of them assigns a
+//! worker's or the gateway's state: that is `worker.rs` and `gateway.rs`.
 
+mod commands;
+mod deadlines;
+mod gateway;
+mod reload;
+mod staffing;
+mod stop;
+mod workers;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use self::reload::{Configuration, Reload};
+use self::stop::Stop;
 use crate::action::Action;
+use crate::backoff::Backoff;
+use crate::book::Book;
 use crate::event::Event;
+use crate::gateway::Gateway;
+use crate::log::LogLine;
 use crate::plan::{Generation, Plan, WorkerId};
-use crate::worker::WorkerRecord;
+use crate::worker::{Illegal, WorkerRecord};
 
 /// The supervising process's decisions. See the crate's description for how to drive it.
 ///
 /// Kinds of method: `handle*` is told what happened, `poll_action` and `next_deadline` say what to do and when to wake
 /// up, the rest only looks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arbiter {
+    phase: Phase,
+    /// The latest time heard of. Times that go back are taken as this one.
+    now: Duration,
+
+    /// The serving generation, its plan, and how many workers of it are wanted (TTIN and TTOU applied).
+    serving: Generation,
     plan: Plan,
+    wanted: u32,
+    /// The generation being booted beside it.
+    reload: Option<Reload>,
+    configuration: Configuration,
+    last_generation: Generation,
+    last_worker: WorkerId,
+
+    book: Book,
+    gateway: Gateway,
+    backoff: Backoff,
+    /// All wanted workers of a serving generation were ready once. Before it, a worker that cannot boot ends the server.
+    booted: bool,
+    /// The application is being preloaded: no worker may be forked yet.
+    preloading: bool,
+
+    /// What `NumWorkersChanged` and the debug line said last.
+    announced_wanted: Option<u32>,
+    announced_active: usize,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// Waits for `Started`.
+    Idle,
+    Running,
+    Stopping(Stop),
+    Exited,
 }
 
 impl Arbiter {
     /// An arbiter that waits for [`Event::Started`].
     pub fn new(plan: Plan) -> Self {
-        Self { plan }
+        Self {
+            phase: Phase::Idle,
+            now: Duration::ZERO,
+            serving: Generation(1),
+            wanted: plan.workers,
+            plan,
+            reload: None,
+            configuration: Configuration::Settled,
+            last_generation: Generation(1),
+            last_worker: WorkerId(0),
+            book: Book::default(),
+            gateway: Gateway::default(),
+            backoff: Backoff::default(),
+            booted: false,
+            preloading: false,
+            announced_wanted: None,
+            announced_active: 0,
+            actions: VecDeque::new(),
+        }
     }
 
     /// Something happened.
-    pub fn handle(&mut self, _event: Event, _now: Duration) {
-        todo!()
+    pub fn handle(&mut self, event: Event, now: Duration) {
+        self.advance(now);
+        let name = event.name();
+        match self.accept(event) {
+            Ok(()) => self.reconcile(),
+            Err(Illegal) => self.log(LogLine::EventIgnored { event: name }),
+        }
     }
 
     /// The deadline of [`Self::next_deadline`] has come (being early does no harm).
-    pub fn handle_timeout(&mut self, _now: Duration) {
-        todo!()
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.advance(now);
+        self.enforce_deadlines();
+        self.reconcile();
     }
 
     /// The next thing to do. Ask until there is none.
     pub fn poll_action(&mut self) -> Option<Action> {
-        todo!()
+        self.actions.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] is to be called if nothing happens before. Ask after every `handle`.
+    /// When [`Self::handle_timeout`] is to be called if nothing happens before. Ask after every `handle`; a time already
+    /// past means at once.
     pub fn next_deadline(&self) -> Option<Duration> {
-        todo!()
+        self.earliest_deadline()
     }
 
     /// Every worker not yet reaped, the oldest first.
     pub fn workers(&self) -> impl Iterator<Item = &WorkerRecord> {
-        std::iter::empty()
+        self.book.iter()
     }
 
     /// One of them.
-    pub fn worker(&self, _worker: WorkerId) -> Option<&WorkerRecord> {
-        todo!()
+    pub fn worker(&self, worker: WorkerId) -> Option<&WorkerRecord> {
+        self.book.find(worker)
     }
 
     /// The generation that gets the requests.
     pub fn serving(&self) -> Generation {
-        todo!()
+        self.serving
     }
 
     /// The generation being booted beside it, if a reload is under way.
     pub fn loading(&self) -> Option<Generation> {
-        todo!()
+        self.reload.as_ref().map(|reload| reload.generation)
     }
 
-    /// How many workers are wanted (`plan.workers`, TTIN and TTOU applied).
+    /// How many workers are wanted (`plan.workers`, TTIN and TTOU applied); during a reload, of the generation to come.
     pub fn wanted(&self) -> u32 {
-        self.plan.workers
+        self.reload
+            .as_ref()
+            .map_or(self.wanted, |reload| reload.wanted)
+    }
+
+    /// A shutdown has begun.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping(_) | Phase::Exited)
+    }
+}
+
+impl Arbiter {
+    fn accept(&mut self, event: Event) -> Result<(), Illegal> {
+        match self.phase {
+            Phase::Exited => return Err(Illegal),
+            Phase::Idle if !matches!(event, Event::Started | Event::Command(_)) => {
+                return Err(Illegal);
+            }
+            _ => {}
+        }
+        match event {
+            Event::Started => self.start(),
+            Event::Command(command) => self.handle_command(command),
+            Event::ApplicationPreloaded => self.handle_preloaded(),
+            Event::PreloadFailed => self.handle_preload_failed(),
+            Event::ConfigurationLoaded(plan) => self.handle_configuration(Some(plan)),
+            Event::ConfigurationRefused => self.handle_configuration(None),
+            Event::GatewaySpawned { pid } => self.handle_gateway_spawned(pid),
+            Event::GatewaySpawnFailed => self.handle_gateway_spawn_failed(),
+            Event::GatewayReady => self.handle_gateway_ready(),
+            Event::GatewayDrained => self.handle_gateway_drained(),
+            Event::GatewayExited(exit) => self.handle_gateway_exited(exit),
+            Event::WorkerSpawned { worker, pid } => self.handle_worker_spawned(worker, pid),
+            Event::WorkerSpawnFailed(worker) => self.handle_worker_spawn_failed(worker),
+            Event::WorkerReady(worker) => self.handle_worker_ready(worker),
+            Event::WorkerBootFailed { worker, failure } => {
+                self.handle_worker_boot_failed(worker, failure)
+            }
+            Event::WorkerExited { worker, exit } => self.handle_worker_exited(worker, exit),
+            Event::WorkerDrained(worker) => self.handle_worker_drained(worker),
+            Event::WorkerWantsReplacement { worker, reason: _ } => {
+                self.book.record(worker)?.mark_outgoing()
+            }
+            Event::RequestExpired {
+                worker,
+                in_flight_others,
+            } => self.handle_request_expired(worker, in_flight_others),
+            Event::HeartbeatMissed(worker) => self.handle_heartbeat_missed(worker),
+            Event::WorkerFault(worker) => self.handle_worker_fault(worker),
+        }
+    }
+
+    /// Time only goes forward, whatever the performer's clock does.
+    fn advance(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
+    /// This much later. Saturating: the settings may name any time.
+    fn after(&self, wait: Duration) -> Duration {
+        self.now.saturating_add(wait)
+    }
+
+    fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    fn log(&mut self, line: LogLine) {
+        let level = line.level();
+        self.act(Action::Log(line, level));
     }
 }

@@ -82,6 +82,35 @@ pub enum Event {
     WorkerFault(WorkerId),
 }
 
+impl Event {
+    /// What it is called in a debug line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Started => "Started",
+            Self::Command(command) => command.signal_name(),
+            Self::ApplicationPreloaded => "ApplicationPreloaded",
+            Self::PreloadFailed => "PreloadFailed",
+            Self::ConfigurationLoaded(_) => "ConfigurationLoaded",
+            Self::ConfigurationRefused => "ConfigurationRefused",
+            Self::GatewaySpawned { .. } => "GatewaySpawned",
+            Self::GatewaySpawnFailed => "GatewaySpawnFailed",
+            Self::GatewayReady => "GatewayReady",
+            Self::GatewayDrained => "GatewayDrained",
+            Self::GatewayExited(_) => "GatewayExited",
+            Self::WorkerSpawned { .. } => "WorkerSpawned",
+            Self::WorkerSpawnFailed(_) => "WorkerSpawnFailed",
+            Self::WorkerReady(_) => "WorkerReady",
+            Self::WorkerBootFailed { .. } => "WorkerBootFailed",
+            Self::WorkerExited { .. } => "WorkerExited",
+            Self::WorkerDrained(_) => "WorkerDrained",
+            Self::WorkerWantsReplacement { .. } => "WorkerWantsReplacement",
+            Self::RequestExpired { .. } => "RequestExpired",
+            Self::HeartbeatMissed(_) => "HeartbeatMissed",
+            Self::WorkerFault(_) => "WorkerFault",
+        }
+    }
+}
+
 /// What a user orders by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Command {

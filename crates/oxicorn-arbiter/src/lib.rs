@@ -32,7 +32,7 @@
 //!   first boot may end the server (exit code 3 or 4).
 //! * **How many at most.** See [`Plan::workers`].
 //! * **Every wait has an end.** A worker told to go is signalled gracefully, then quickly, then killed; the constants are in
-//!   [`timing`]. After TERM everything is over within `graceful_timeout` + [`timing::STOP_GRACE`] + [`timing::REAP_GRACE`].
+//!   [`timing`]. After TERM everything is over within `graceful_timeout` + twice [`timing::STOP_GRACE`] + [`timing::REAP_GRACE`].
 //! * **Illegal or stale events change nothing.** Notices cross with deaths (a worker reports ready and is reaped before the
 //!   notice is read); such an event leaves a debug line and nothing else.
 
@@ -40,7 +40,10 @@
 
 mod action;
 mod arbiter;
+mod backoff;
+mod book;
 mod event;
+mod gateway;
 mod log;
 mod plan;
 mod worker;

@@ -97,13 +97,250 @@ pub enum Reason {
 }
 
 impl fmt::Display for Reason {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot(failure) => failure.fmt(f),
+            Self::WorkersDied => f.write_str("Workers died before they were ready."),
+            Self::Configuration => f.write_str("Configuration is not valid."),
+            Self::Gateway => f.write_str("Gateway failed to boot."),
+            Self::Preload => f.write_str("App failed to load."),
+        }
+    }
+}
+
+impl LogLine {
+    /// How loud this line is where nothing else is said.
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::ActiveWorkers(_) | Self::EventIgnored { .. } => Level::Debug,
+            Self::HandlingSignal(_)
+            | Self::HangUp
+            | Self::QuickShutdownRequested
+            | Self::Reloaded { .. }
+            | Self::ShuttingDown
+            | Self::ReasonForShutdown(_) => Level::Info,
+            Self::WorkerGracefulTimeout { .. } | Self::WorkerKilled { .. } => Level::Warning,
+            Self::WorkerEnded { exit, .. } => exit_level(*exit),
+            Self::WorkerFaulty { .. }
+            | Self::WorkerSpawnFailed { .. }
+            | Self::WorkerUnreapable { .. }
+            | Self::GatewayEnded { .. }
+            | Self::GatewaySpawnFailed
+            | Self::GatewayUnreapable { .. }
+            | Self::ReloadGivenUp { .. } => Level::Error,
+            Self::WorkerTimeout { .. } => Level::Critical,
+        }
+    }
+}
+
+/// Gunicorn's: killed and failed are errors, terminated is information, other signals are warnings.
+const fn exit_level(exit: Exit) -> Level {
+    match exit {
+        Exit::Code(_) | Exit::Signal(SIGKILL) => Level::Error,
+        Exit::Signal(SIGTERM) => Level::Info,
+        Exit::Signal(_) => Level::Warning,
     }
 }
 
 impl fmt::Display for LogLine {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HandlingSignal(command) => {
+                write!(f, "Handling signal: {}", command.signal_name())
+            }
+            Self::HangUp => f.write_str("Hang up: Master"),
+            Self::QuickShutdownRequested => f.write_str("Quick shutdown requested"),
+            Self::ActiveWorkers(count) => write!(f, "{count} workers"),
+            Self::WorkerTimeout { pid } => write!(f, "WORKER TIMEOUT (pid:{pid})"),
+            Self::WorkerGracefulTimeout { pid } => {
+                write!(f, "Worker graceful timeout (pid:{pid})")
+            }
+            Self::WorkerEnded { pid, exit } => write_exit(f, "Worker", *pid, *exit),
+            Self::WorkerKilled { pid } => write!(f, "Worker (pid:{pid}) was sent SIGKILL!"),
+            Self::WorkerFaulty { pid } => {
+                write!(
+                    f,
+                    "Worker (pid:{pid}) wrote nonsense to the gateway; killing it."
+                )
+            }
+            Self::WorkerSpawnFailed { worker } => {
+                write!(f, "Worker {worker} could not be started.")
+            }
+            Self::WorkerUnreapable { pid } => {
+                write!(f, "Worker (pid:{pid}) does not die; leaving it behind.")
+            }
+            Self::GatewayEnded { pid, exit } => write_exit(f, "Gateway", *pid, *exit),
+            Self::GatewaySpawnFailed => f.write_str("Gateway could not be started."),
+            Self::GatewayUnreapable { pid } => {
+                write!(f, "Gateway (pid:{pid}) does not die; leaving it behind.")
+            }
+            Self::Reloaded { generation } => write!(f, "Reloaded: generation {generation} serves"),
+            Self::ReloadGivenUp {
+                generation,
+                serving,
+                reason,
+            } => write!(
+                f,
+                "Reload failed, generation {generation} is given up, \
+                 generation {serving} goes on serving. Reason: {reason}"
+            ),
+            Self::ShuttingDown => f.write_str("Shutting down: Master"),
+            Self::ReasonForShutdown(reason) => write!(f, "Reason: {reason}"),
+            Self::EventIgnored { event } => write!(f, "Ignored in this state: {event}"),
+        }
+    }
+}
+
+fn write_exit(f: &mut fmt::Formatter<'_>, who: &str, pid: u32, exit: Exit) -> fmt::Result {
+    match exit {
+        Exit::Code(code) => write!(f, "{who} (pid:{pid}) exited with code {code}."),
+        Exit::Signal(signal) => {
+            write!(f, "{who} (pid:{pid}) was sent {}!", SignalName(signal))?;
+            // Somebody else's KILL; the arbiter's own is `WorkerKilled`.
+            if signal == SIGKILL {
+                f.write_str(" Perhaps out of memory?")
+            } else {
+                Ok(())
+            }
+        }
+    }
+}
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+/// Signals by number: those that POSIX and custom number the same everywhere, and the ones that differ.
+struct SignalName(i32);
+
+impl fmt::Display for SignalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            1 => "SIGHUP",
+            2 => "SIGINT",
+            3 => "SIGQUIT",
+            4 => "SIGILL",
+            5 => "SIGTRAP",
+            6 => "SIGABRT",
+            8 => "SIGFPE",
+            SIGKILL => "SIGKILL",
+            11 => "SIGSEGV",
+            13 => "SIGPIPE",
+            14 => "SIGALRM",
+            SIGTERM => "SIGTERM",
+            other => match platform_signal_name(other) {
+                Some(name) => name,
+                // Gunicorn's words for a number without a name.
+                None => return write!(f, "code {other}"),
+            },
+        };
+        f.write_str(name)
+    }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+const fn platform_signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        7 => "SIGBUS",
+        10 => "SIGUSR1",
+        12 => "SIGUSR2",
+        16 => "SIGSTKFLT",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        26 => "SIGVTALRM",
+        27 => "SIGPROF",
+        29 => "SIGIO",
+        30 => "SIGPWR",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}
+
+#[cfg(target_vendor = "apple")]
+const fn platform_signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        7 => "SIGEMT",
+        10 => "SIGBUS",
+        12 => "SIGSYS",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        26 => "SIGVTALRM",
+        27 => "SIGPROF",
+        30 => "SIGUSR1",
+        31 => "SIGUSR2",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_operators_search_for_are_gunicorns() {
+        let ended = |exit| LogLine::WorkerEnded { pid: 7, exit };
+        let cases = [
+            (
+                LogLine::HandlingSignal(Command::Reload),
+                Level::Info,
+                "Handling signal: hup",
+            ),
+            (
+                LogLine::HandlingSignal(Command::Reopen),
+                Level::Info,
+                "Handling signal: usr1",
+            ),
+            (LogLine::HangUp, Level::Info, "Hang up: Master"),
+            (
+                LogLine::QuickShutdownRequested,
+                Level::Info,
+                "Quick shutdown requested",
+            ),
+            (LogLine::ActiveWorkers(3), Level::Debug, "3 workers"),
+            (
+                LogLine::WorkerTimeout { pid: 7 },
+                Level::Critical,
+                "WORKER TIMEOUT (pid:7)",
+            ),
+            (
+                ended(Exit::Signal(9)),
+                Level::Error,
+                "Worker (pid:7) was sent SIGKILL! Perhaps out of memory?",
+            ),
+            (
+                ended(Exit::Signal(15)),
+                Level::Info,
+                "Worker (pid:7) was sent SIGTERM!",
+            ),
+            (
+                ended(Exit::Signal(11)),
+                Level::Warning,
+                "Worker (pid:7) was sent SIGSEGV!",
+            ),
+            (
+                ended(Exit::Signal(64)),
+                Level::Warning,
+                "Worker (pid:7) was sent code 64!",
+            ),
+            (
+                ended(Exit::Code(3)),
+                Level::Error,
+                "Worker (pid:7) exited with code 3.",
+            ),
+            (LogLine::ShuttingDown, Level::Info, "Shutting down: Master"),
+            (
+                LogLine::ReasonForShutdown(Reason::Boot(BootFailure::Boot)),
+                Level::Info,
+                "Reason: Worker failed to boot.",
+            ),
+            (
+                LogLine::ReasonForShutdown(Reason::Boot(BootFailure::Application)),
+                Level::Info,
+                "Reason: App failed to load.",
+            ),
+        ];
+        for (line, level, words) in cases {
+            assert_eq!(line.to_string(), words);
+            assert_eq!(line.level(), level, "{words}");
+        }
     }
 }

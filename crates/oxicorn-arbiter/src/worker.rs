@@ -1,7 +1,38 @@
-//! One worker in the arbiter's book.
+//! One worker in the arbiter's book, and the only file that changes its state.
+//!
+//! Decides which change is legal in which state. Does not decide when, nor what is ordered because of it: that is the
+//! arbiter's. A call that the state does not know returns [`Illegal`] and changes nothing.
+//!
+//! ```text
+//!             SpawnWorker ordered
+//!                    |
+//!                Starting -------- spawn failed -----------------------------+
+//!                    | spawned                                               |
+//!      unwanted      v                                                       |
+//!     +---------- Booting ---- cannot boot (exits by itself) ---+            |
+//!     |              | ready                                    |            |
+//!     |              v                                          |            |
+//!     |            Ready  (outgoing: until its successor is     |            |
+//!     |              |     ready it serves on)                  |            |
+//!     |     retired / \ a request expired                       |            |
+//!     |            v   v                                        |            |
+//!     |     Retiring -> Expiring   (others are finished)        |            |
+//!     |            |     |                                      |            |
+//!     | drained:   |     | drained, or deadline:                |            |
+//!     | TERM       |     | ABRT                                 |            |
+//!     | deadline:  |     |                                      |            |
+//!     v QUIT       v     v                                      v            |
+//!     +------------+-> Stopping <-------------------------------+            |
+//!          TERM -> QUIT  | deadline                                          |
+//!                        v                                                   |
+//!                      Killed                                                |
+//!                        |                                                   v
+//!     every state but Starting ----- reaped ------------------------------> gone (off the book)
+//! ```
 
 use std::time::Duration;
 
+use crate::action::WorkerSignal;
 use crate::plan::{Generation, WorkerId};
 
 /// Where a worker stands.
@@ -31,8 +62,10 @@ pub enum WorkerState {
     },
     /// Was told to exit, or exits by itself.
     Stopping {
-        /// When it is killed.
-        kill_at: Duration,
+        /// What it was told with last; `None` if it goes by itself.
+        signal: Option<WorkerSignal>,
+        /// When the next stronger signal follows: QUIT after TERM, KILL after all others.
+        deadline: Duration,
     },
     /// SIGKILL was sent.
     Killed {
@@ -41,6 +74,10 @@ pub enum WorkerState {
     },
 }
 
+/// The state does not know this; nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Illegal;
+
 /// What the arbiter knows about a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerRecord {
@@ -48,6 +85,11 @@ pub struct WorkerRecord {
     generation: Generation,
     pid: Option<u32>,
     state: WorkerState,
+    started: Duration,
+    round: u32,
+    expired: bool,
+    /// The present gateway was told about it.
+    pub(crate) attached: bool,
 }
 
 impl WorkerRecord {
@@ -75,4 +117,183 @@ impl WorkerRecord {
     pub const fn state(&self) -> WorkerState {
         self.state
     }
+
+    /// A request of it ran over its time, or its heart stood still.
+    pub const fn is_expired(&self) -> bool {
+        self.expired
+    }
+
+    /// It serves, or is on its way to.
+    pub const fn is_active(&self) -> bool {
+        use WorkerState::{Booting, Ready, Starting};
+        matches!(
+            self.state,
+            Starting { unwanted: false } | Booting | Ready { .. }
+        )
+    }
+
+    pub(crate) const fn is_ready(&self) -> bool {
+        matches!(self.state, WorkerState::Ready { .. })
+    }
+
+    pub(crate) const fn is_outgoing(&self) -> bool {
+        matches!(self.state, WorkerState::Ready { outgoing: true })
+    }
+
+    pub(crate) const fn is_killed(&self) -> bool {
+        matches!(self.state, WorkerState::Killed { .. })
+    }
+
+    pub(crate) const fn is_stopping(&self) -> bool {
+        matches!(self.state, WorkerState::Stopping { .. })
+    }
+
+    /// Has a process that was not told to go.
+    pub(crate) const fn is_booting(&self) -> bool {
+        matches!(self.state, WorkerState::Booting)
+    }
+
+    pub(crate) const fn started(&self) -> Duration {
+        self.started
+    }
+
+    pub(crate) const fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// What log lines call it.
+    pub(crate) fn log_pid(&self) -> u32 {
+        self.pid.unwrap_or_default()
+    }
 }
+
+/// Transitions.
+impl WorkerRecord {
+    pub(crate) const fn ordered(
+        id: WorkerId,
+        generation: Generation,
+        started: Duration,
+        round: u32,
+    ) -> Self {
+        Self {
+            id,
+            generation,
+            pid: None,
+            state: WorkerState::Starting { unwanted: false },
+            started,
+            round,
+            expired: false,
+            attached: false,
+        }
+    }
+
+    /// There is a process. Gives whether it is still wanted.
+    pub(crate) fn handle_spawned(&mut self, pid: u32) -> Result<bool, Illegal> {
+        let WorkerState::Starting { unwanted } = self.state else {
+            return Err(Illegal);
+        };
+        self.pid = Some(pid);
+        self.state = WorkerState::Booting;
+        Ok(!unwanted)
+    }
+
+    pub(crate) fn disown(&mut self) -> Result<(), Illegal> {
+        let WorkerState::Starting { .. } = self.state else {
+            return Err(Illegal);
+        };
+        self.state = WorkerState::Starting { unwanted: true };
+        Ok(())
+    }
+
+    pub(crate) fn handle_ready(&mut self) -> Result<(), Illegal> {
+        let WorkerState::Booting = self.state else {
+            return Err(Illegal);
+        };
+        self.state = WorkerState::Ready { outgoing: false };
+        Ok(())
+    }
+
+    pub(crate) fn mark_outgoing(&mut self) -> Result<(), Illegal> {
+        let WorkerState::Ready { outgoing: false } = self.state else {
+            return Err(Illegal);
+        };
+        self.state = WorkerState::Ready { outgoing: true };
+        Ok(())
+    }
+
+    pub(crate) fn retire(&mut self, deadline: Duration) -> Result<(), Illegal> {
+        let WorkerState::Ready { .. } = self.state else {
+            return Err(Illegal);
+        };
+        self.state = WorkerState::Retiring { deadline };
+        Ok(())
+    }
+
+    /// A request expired. One that is retiring gets no longer than it had; a further expired request no longer than the
+    /// first one.
+    pub(crate) fn expire(&mut self, deadline: Duration) -> Result<(), Illegal> {
+        let deadline = match self.state {
+            WorkerState::Ready { .. } => deadline,
+            WorkerState::Retiring { deadline: own } | WorkerState::Expiring { deadline: own } => {
+                own.min(deadline)
+            }
+            _ => return Err(Illegal),
+        };
+        self.state = WorkerState::Expiring { deadline };
+        self.expired = true;
+        Ok(())
+    }
+
+    /// It is told to exit, or says that it does. Gives whether the signal is to be sent: one that is on its way out is
+    /// told again only where TERM becomes something stronger, because a second QUIT would break into its exit hooks.
+    pub(crate) fn stop(
+        &mut self,
+        signal: Option<WorkerSignal>,
+        deadline: Duration,
+    ) -> Result<bool, Illegal> {
+        let graceful = Some(WorkerSignal::Graceful);
+        match self.state {
+            WorkerState::Starting { .. } | WorkerState::Killed { .. } => return Err(Illegal),
+            WorkerState::Stopping { signal: told, .. }
+                if told != graceful || signal == graceful =>
+            {
+                return Ok(false);
+            }
+            _ => self.state = WorkerState::Stopping { signal, deadline },
+        }
+        Ok(true)
+    }
+
+    /// Its whole process stands still; it is being aborted.
+    pub(crate) fn abort(&mut self, deadline: Duration) -> Result<(), Illegal> {
+        if let WorkerState::Stopping { .. } = self.state {
+            return Err(Illegal);
+        }
+        self.stop(Some(WorkerSignal::Abort), deadline)?;
+        self.expired = true;
+        Ok(())
+    }
+
+    pub(crate) fn kill(&mut self, now: Duration) -> Result<(), Illegal> {
+        if let WorkerState::Starting { .. } | WorkerState::Killed { .. } = self.state {
+            return Err(Illegal);
+        }
+        self.state = WorkerState::Killed { since: now };
+        Ok(())
+    }
+
+    /// When its present state has lasted long enough. Being killed has no end of its own, only a shutdown's.
+    pub(crate) const fn deadline(&self) -> Option<Duration> {
+        use WorkerState::{Booting, Expiring, Killed, Ready, Retiring, Starting, Stopping};
+        match self.state {
+            Starting { .. } | Booting | Ready { .. } | Killed { .. } => None,
+            Retiring { deadline } | Expiring { deadline } | Stopping { deadline, .. } => {
+                Some(deadline)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

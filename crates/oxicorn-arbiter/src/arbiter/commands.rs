@@ -1,0 +1,91 @@
+//! The start, and what a user orders.
+
+use super::{Arbiter, Phase};
+use crate::action::{Action, ExitCode, WorkerSignal};
+use crate::event::Command;
+use crate::log::{LogLine, Reason};
+use crate::worker::{Illegal, WorkerState};
+
+impl Arbiter {
+    /// The gateway is forked first, before any application code is in memory.
+    pub(super) fn start(&mut self) -> Result<(), Illegal> {
+        if self.phase != Phase::Idle {
+            return Err(Illegal);
+        }
+        self.phase = Phase::Running;
+        self.announce_wanted();
+        self.start_gateway();
+        if self.plan.preload_app {
+            self.preloading = true;
+            self.act(Action::PreloadApplication);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_preloaded(&mut self) -> Result<(), Illegal> {
+        if !std::mem::take(&mut self.preloading) {
+            return Err(Illegal);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_preload_failed(&mut self) -> Result<(), Illegal> {
+        self.handle_preloaded()?;
+        if self.is_running() {
+            self.halt(ExitCode::FAILURE, Reason::Preload);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_command(&mut self, command: Command) -> Result<(), Illegal> {
+        match command {
+            Command::Terminate | Command::Interrupt | Command::Quit => {}
+            _ if self.is_running() => {}
+            // A server that stops does not reload or grow; log files it still has.
+            Command::Reopen if self.phase != Phase::Idle => {}
+            _ => return Err(Illegal),
+        }
+        self.log(LogLine::HandlingSignal(command));
+        match command {
+            Command::Terminate => self.terminate(),
+            Command::Interrupt | Command::Quit => self.stop_quickly(),
+            Command::Reload => self.begin_reload(),
+            Command::MoreWorkers => self.change_wanted(|wanted| wanted.saturating_add(1)),
+            // Gunicorn never goes below one this way.
+            Command::FewerWorkers => {
+                self.change_wanted(|wanted| if wanted > 1 { wanted - 1 } else { wanted });
+            }
+            Command::Reopen => self.reopen_logs(),
+        }
+        Ok(())
+    }
+
+    /// During a reload both generations get one more or one less: the old one serves on if the new one is given up.
+    fn change_wanted(&mut self, change: impl Fn(u32) -> u32) {
+        self.wanted = change(self.wanted);
+        if let Some(reload) = &mut self.reload {
+            reload.wanted = change(reload.wanted);
+        }
+    }
+
+    fn reopen_logs(&mut self) {
+        self.act(Action::ReopenLogs);
+        for worker in self.book.select(|r| {
+            !matches!(
+                r.state(),
+                WorkerState::Starting { .. } | WorkerState::Killed { .. }
+            )
+        }) {
+            self.signal(worker, WorkerSignal::Reopen);
+        }
+    }
+
+    /// The `nworkers_changed` hook is told once per change.
+    pub(super) fn announce_wanted(&mut self) {
+        let new = self.wanted();
+        let old = self.announced_wanted.replace(new);
+        if old != Some(new) {
+            self.act(Action::NumWorkersChanged { new, old });
+        }
+    }
+}

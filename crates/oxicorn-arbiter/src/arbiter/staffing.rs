@@ -1,0 +1,151 @@
+//! The comparison of what there is with what is wanted, after every event.
+//!
+//! It looks at the book only, never at the event: whatever happened, in whatever order, the difference is made good from
+//! here. The order of the steps matters: the change of generation first (it decides who is wanted), then who is too many,
+//! then who is missing.
+
+use super::{Arbiter, Phase};
+use crate::action::Action;
+use crate::log::LogLine;
+use crate::plan::{Generation, WorkerId};
+use crate::worker::{WorkerRecord, WorkerState};
+
+impl Arbiter {
+    pub(super) fn reconcile(&mut self) {
+        match self.phase {
+            Phase::Running => self.staff(),
+            Phase::Stopping(_) => self.exit_if_done(),
+            Phase::Idle | Phase::Exited => {}
+        }
+    }
+
+    fn staff(&mut self) {
+        self.announce_wanted();
+        self.start_gateway();
+        self.adopt_generation_if_ready();
+        self.note_first_boot();
+        self.dismiss_surplus();
+        self.fill_vacancies();
+        self.announce_active();
+    }
+
+    fn note_first_boot(&mut self) {
+        let all_ready = self.book.ready(self.serving) >= self.wanted as usize;
+        self.booted |= all_ready && !self.preloading;
+    }
+
+    fn dismiss_surplus(&mut self) {
+        let wanted = self.wanted as usize;
+        if let Some((to_come, to_come_wanted)) = self.generation_to_come() {
+            // Nobody of the old generation needs a successor any more, and one that hangs in its boot must not take the
+            // room of the new generation.
+            self.trim(self.serving, self.book.active(self.serving), wanted);
+            self.trim(to_come, self.book.staying(to_come), to_come_wanted);
+        } else {
+            self.trim(self.serving, self.book.staying(self.serving), wanted);
+        }
+    }
+
+    /// Those that do not serve yet go first, the youngest before the others. A ready one goes only when there are more
+    /// ready ones than wanted: first whoever asked for a successor, then the oldest.
+    fn trim(&mut self, generation: Generation, staying: usize, wanted: usize) {
+        let surplus = staying.saturating_sub(wanted);
+        let unready = self
+            .book
+            .select(|r| r.generation() == generation && r.is_active() && !r.is_ready());
+        for &worker in unready.iter().rev().take(surplus) {
+            self.dismiss(worker);
+        }
+        let surplus = self.book.ready(generation).saturating_sub(wanted);
+        for worker in self
+            .ready_by_succession(generation)
+            .into_iter()
+            .take(surplus)
+        {
+            self.retire(worker);
+        }
+    }
+
+    fn ready_by_succession(&self, generation: Generation) -> Vec<WorkerId> {
+        let mut ready: Vec<&WorkerRecord> = self
+            .book
+            .iter()
+            .filter(|r| r.is_ready() && r.generation() == generation)
+            .collect();
+        ready.sort_by_key(|r| (!r.is_outgoing(), r.id()));
+        ready.into_iter().map(WorkerRecord::id).collect()
+    }
+
+    fn fill_vacancies(&mut self) {
+        if !self.backoff.allows(self.now) {
+            return;
+        }
+        while let Some(generation) = self.vacancy() {
+            self.start_worker(generation);
+        }
+    }
+
+    /// Whether back-off is all that keeps a worker from being started.
+    pub(super) fn is_held_by_backoff(&self) -> bool {
+        !self.backoff.allows(self.now) && self.vacancy().is_some()
+    }
+
+    /// The generation that lacks a worker which may be started, were it not for back-off.
+    fn vacancy(&self) -> Option<Generation> {
+        if self.preloading {
+            return None;
+        }
+        match self.generation_to_come() {
+            Some((generation, wanted)) => {
+                let room = self.book.alive() < self.wanted as usize + wanted;
+                (room && self.book.active(generation) < wanted).then_some(generation)
+            }
+            None => (self.lacks_worker() || self.lacks_successor()).then_some(self.serving),
+        }
+    }
+
+    /// Fewer than wanted. What is still on its way out does not matter, except when more requests expire than there are
+    /// workers wanted: then the expired ones have to die first, or a hanging database would fill the machine.
+    fn lacks_worker(&self) -> bool {
+        let wanted = self.wanted as usize;
+        let beyond = self.book.expired().saturating_sub(wanted);
+        self.book.active(self.serving) + beyond < wanted
+    }
+
+    /// Enough, but some of them wait for a successor, and it is their turn: not all at once, and not faster than those
+    /// before them leave.
+    fn lacks_successor(&self) -> bool {
+        let wanted = self.wanted as usize;
+        let at_once = (wanted / 4).max(1);
+        self.book.staying(self.serving) < wanted && self.book.alive() < wanted + at_once
+    }
+
+    fn start_worker(&mut self, generation: Generation) {
+        let worker = WorkerId(self.last_worker.0.wrapping_add(1));
+        self.last_worker = worker;
+        let record = WorkerRecord::ordered(worker, generation, self.now, self.backoff.round());
+        let age = record.age();
+        self.book.enter(record);
+        self.act(Action::SpawnWorker {
+            worker,
+            age,
+            generation,
+        });
+    }
+
+    fn generation_to_come(&self) -> Option<(Generation, usize)> {
+        self.reload
+            .as_ref()
+            .map(|reload| (reload.generation, reload.wanted as usize))
+    }
+
+    /// Gunicorn's debug line. Those on order do not count yet.
+    fn announce_active(&mut self) {
+        let active = self
+            .book
+            .count(|r| !matches!(r.state(), WorkerState::Starting { .. }));
+        if std::mem::replace(&mut self.announced_active, active) != active {
+            self.log(LogLine::ActiveWorkers(active));
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What happens to workers, and how each of them is made to leave.
+
+use std::time::Duration;
+
+use super::Arbiter;
+use crate::action::{Action, ExitCode, WorkerSignal};
+use crate::event::{BootFailure, Exit};
+use crate::log::{LogLine, Reason};
+use crate::plan::WorkerId;
+use crate::plan::timing::{ABORT_GRACE, STOP_GRACE};
+use crate::worker::{Illegal, WorkerRecord, WorkerState};
+
+/// A worker's life.
+impl Arbiter {
+    pub(super) fn handle_worker_spawned(
+        &mut self,
+        worker: WorkerId,
+        pid: u32,
+    ) -> Result<(), Illegal> {
+        let wanted = self.book.record(worker)?.handle_spawned(pid)?;
+        if wanted {
+            self.attach(worker);
+        } else {
+            self.interrupt(worker);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_worker_spawn_failed(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        let Some(WorkerState::Starting { unwanted }) =
+            self.book.find(worker).map(WorkerRecord::state)
+        else {
+            return Err(Illegal);
+        };
+        self.log(LogLine::WorkerSpawnFailed { worker });
+        if let Some(record) = self.book.strike(worker)
+            && !unwanted
+        {
+            self.count_loss(&record);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_worker_ready(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        let record = self.book.record(worker)?;
+        record.handle_ready()?;
+        if record.attached {
+            self.act(Action::AnnounceReady(worker));
+        }
+        Ok(())
+    }
+
+    /// It says so before it exits. The exit code would tell the same, but only once its exit hooks have run.
+    pub(super) fn handle_worker_boot_failed(
+        &mut self,
+        worker: WorkerId,
+        failure: BootFailure,
+    ) -> Result<(), Illegal> {
+        let deadline = self.after(STOP_GRACE);
+        let record = self.book.record(worker)?;
+        if !record.is_booting() {
+            return Err(Illegal);
+        }
+        record.stop(None, deadline)?;
+        let record = record.clone();
+        self.judge_boot_failure(&record, failure);
+        Ok(())
+    }
+
+    pub(super) fn handle_worker_exited(
+        &mut self,
+        worker: WorkerId,
+        exit: Exit,
+    ) -> Result<(), Illegal> {
+        if let WorkerState::Starting { .. } = self.book.record(worker)?.state() {
+            return Err(Illegal);
+        }
+        let record = self.book.strike(worker).ok_or(Illegal)?;
+        self.log_exit(&record, exit);
+        if record.attached {
+            self.act(Action::ForgetWorker(worker));
+        }
+        self.act(Action::WorkerReaped { worker, exit });
+        match BootFailure::from_exit(exit) {
+            Some(failure) if record.is_booting() => self.judge_boot_failure(&record, failure),
+            _ if record.is_active() => self.count_loss(&record),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing of it is in flight: it can be told to exit, or aborted if a request of it was given up.
+    pub(super) fn handle_worker_drained(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        match self.book.record(worker)?.state() {
+            WorkerState::Retiring { deadline } => self.finish(worker, deadline),
+            WorkerState::Expiring { .. } => self.abort(worker),
+            _ => return Err(Illegal),
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_request_expired(
+        &mut self,
+        worker: WorkerId,
+        in_flight_others: u32,
+    ) -> Result<(), Illegal> {
+        let deadline = self.after(self.plan.graceful_timeout);
+        let record = self.book.record(worker)?;
+        let was_ready = record.is_ready();
+        record.expire(deadline)?;
+        // Where there is no gateway any more, nobody waits for the others.
+        let others = if record.attached { in_flight_others } else { 0 };
+        let announce = was_ready && record.attached;
+        let pid = record.log_pid();
+        self.log(LogLine::WorkerTimeout { pid });
+        self.act(Action::DumpStacks(worker));
+        if announce {
+            self.act(Action::RetireWorker(worker));
+        }
+        if others == 0 {
+            self.abort(worker);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_heartbeat_missed(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        let deadline = self.after(ABORT_GRACE);
+        let record = self.book.record(worker)?;
+        let before = record.clone();
+        record.abort(deadline)?;
+        self.log(LogLine::WorkerTimeout {
+            pid: before.log_pid(),
+        });
+        self.act(Action::DumpStacks(worker));
+        self.withdraw(&before);
+        self.signal(worker, WorkerSignal::Abort);
+        if before.is_active() {
+            self.count_loss(&before);
+        }
+        Ok(())
+    }
+
+    /// What it writes cannot be trusted any more, so there is nothing to wait for.
+    pub(super) fn handle_worker_fault(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        let now = self.now;
+        let record = self.book.record(worker)?;
+        let before = record.clone();
+        record.kill(now)?;
+        self.log(LogLine::WorkerFaulty {
+            pid: before.log_pid(),
+        });
+        self.signal(worker, WorkerSignal::Kill);
+        if before.is_active() {
+            self.count_loss(&before);
+        }
+        Ok(())
+    }
+}
+
+/// What a loss means.
+impl Arbiter {
+    /// A worker cannot boot. Of a new generation: it is given up. On the first boot: nobody would ever serve, so the server
+    /// ends with the worker's code, as Gunicorn does. Later it is a loss like others: those who serve go on.
+    fn judge_boot_failure(&mut self, record: &WorkerRecord, failure: BootFailure) {
+        if !self.is_running() || record.generation() < self.serving {
+            return;
+        }
+        if self.loading() == Some(record.generation()) {
+            self.give_up_reload(Reason::Boot(failure));
+        } else if !self.booted && self.reload.is_none() {
+            self.halt(ExitCode(failure.exit_code()), Reason::Boot(failure));
+        } else {
+            self.count_loss(record);
+        }
+    }
+
+    /// A worker that was to serve will not. The comparison with what is wanted starts another one, when back-off lets it.
+    fn count_loss(&mut self, record: &WorkerRecord) {
+        self.backoff
+            .handle_death(record.round(), record.started(), self.now);
+        self.count_reload_death(record.generation());
+    }
+
+    fn log_exit(&mut self, record: &WorkerRecord, exit: Exit) {
+        let pid = record.log_pid();
+        if record.is_killed() {
+            self.log(LogLine::WorkerKilled { pid });
+        } else if exit != Exit::Code(0) {
+            self.log(LogLine::WorkerEnded { pid, exit });
+        }
+    }
+}
+
+/// Ways to leave. Each of them takes a worker in any state and does nothing where it does not apply.
+impl Arbiter {
+    /// Without haste: nothing new, then TERM when it has drained. One without requests goes at once.
+    pub(super) fn retire(&mut self, worker: WorkerId) {
+        let deadline = self.after(self.plan.graceful_timeout);
+        let Ok(record) = self.book.record(worker) else {
+            return;
+        };
+        if record.retire(deadline).is_err() {
+            self.dismiss(worker);
+        } else if record.attached {
+            self.act(Action::RetireWorker(worker));
+        } else {
+            self.finish(worker, deadline);
+        }
+    }
+
+    /// One that has never had a request: there is nothing to drain.
+    pub(super) fn dismiss(&mut self, worker: WorkerId) {
+        let Ok(record) = self.book.record(worker) else {
+            return;
+        };
+        if record.disown().is_ok() {
+            return;
+        }
+        match record.state() {
+            WorkerState::Booting => self.interrupt(worker),
+            WorkerState::Ready { .. } => self.finish(worker, self.now),
+            _ => {}
+        }
+    }
+
+    /// TERM. It has until `deadline` to run its exit hooks (and to end what the gateway does not know of, such as a
+    /// connection it was given for good), but never less than the usual grace.
+    pub(super) fn finish(&mut self, worker: WorkerId, deadline: Duration) {
+        let deadline = deadline.max(self.after(STOP_GRACE));
+        self.tell(worker, WorkerSignal::Graceful, deadline);
+    }
+
+    /// QUIT: breaks off whatever it does, an import or a request.
+    pub(super) fn interrupt(&mut self, worker: WorkerId) {
+        self.tell(worker, WorkerSignal::Quick, self.after(STOP_GRACE));
+    }
+
+    /// ABRT: breaks off, with a traceback.
+    pub(super) fn abort(&mut self, worker: WorkerId) {
+        self.tell(worker, WorkerSignal::Abort, self.after(ABORT_GRACE));
+    }
+
+    pub(super) fn kill(&mut self, worker: WorkerId) {
+        let now = self.now;
+        if self
+            .book
+            .record(worker)
+            .is_ok_and(|record| record.kill(now).is_ok())
+        {
+            self.signal(worker, WorkerSignal::Kill);
+        }
+    }
+
+    fn tell(&mut self, worker: WorkerId, signal: WorkerSignal, deadline: Duration) {
+        let Ok(record) = self.book.record(worker) else {
+            return;
+        };
+        let before = record.clone();
+        if record.stop(Some(signal), deadline) == Ok(true) {
+            self.withdraw(&before);
+            self.signal(worker, signal);
+        }
+    }
+
+    /// A ready worker that leaves in a hurry must not be given anything in the meantime.
+    fn withdraw(&mut self, before: &WorkerRecord) {
+        if before.is_ready() && before.attached && self.gateway.is_serving() {
+            self.act(Action::RetireWorker(before.id()));
+        }
+    }
+
+    pub(super) fn signal(&mut self, worker: WorkerId, signal: WorkerSignal) {
+        self.act(Action::SignalWorker { worker, signal });
+    }
+}
