@@ -1,0 +1,89 @@
+"""Fixtures of the whole suite: the server to test, and factories that start it and clean up after it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import differences
+from tests.support.server import Kind, Servers, keep_evidence
+
+EVIDENCE = Path(__file__).parent / ".evidence"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--server",
+        choices=("oxicorn", "gunicorn"),
+        default="oxicorn",
+        help="server under test; gunicorn is what oxicorn is compared with",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    shutil.rmtree(EVIDENCE, ignore_errors=True)
+    kind = Kind(config.getoption("--server"))
+    if not Path(kind.executable).exists():
+        raise pytest.UsageError(f"{kind.executable} is not installed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--server") == "gunicorn":
+        for item in items:
+            reason = differences.reason(_name(item), item)
+            if reason is not None:
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def _name(item: pytest.Item) -> str:
+    """Name of the test relative to tests/, wherever pytest was started."""
+    path = item.path.relative_to(Path(__file__).parent)
+    return "::".join([path.as_posix(), *item.nodeid.split("::")[1:]])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Keeps what the servers of a failed test left in their directories."""
+    report = yield
+    if report.failed:
+        name = _name(item).replace("/", ".").replace("::", ".")
+        keep_evidence(Servers.active, EVIDENCE / name[:150])
+    return report
+
+
+@pytest.fixture(scope="session")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The server under test."""
+    return Kind(request.config.getoption("--server"))
+
+
+@pytest.fixture
+def serve(kind: Kind, request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """``serve(source, *args, **options)`` starts a server that lives as long as the test."""
+    servers = Servers(kind)
+    yield servers
+    findings = servers.tear_down()
+    # A test that is expected to fail under Gunicorn may well leave it in pieces.
+    expected = kind.is_gunicorn and differences.reason(_name(request.node), request.node) is not None
+    if findings and not expected:
+        name = _name(request.node).replace("/", ".").replace("::", ".")
+        keep_evidence(servers.own, EVIDENCE / name[:150])
+        servers.forget()
+        pytest.fail("; ".join(findings))
+    servers.forget()
+
+
+@pytest.fixture(scope="module")
+def serve_module(kind: Kind, request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """As ``serve``, for servers that all tests of a module share."""
+    servers = Servers(kind)
+    yield servers
+    findings = servers.tear_down()
+    if findings:
+        keep_evidence(servers.own, EVIDENCE / request.node.name)
+        servers.forget()
+        pytest.fail("; ".join(findings))
+    servers.forget()

@@ -1,0 +1,163 @@
+"""Slow clients, idle clients and large uploads: they cost memory only within bounds, and never a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+
+from tests.support import processes
+from tests.support.http import chunk, encode
+from tests.support.load import Load
+from tests.support.wait import wait_for
+
+#: A request that takes longer than this waited for somebody slow.
+PROMPT = 1.0
+
+
+def assert_prompt(server, count: int = 20) -> None:
+    for _ in range(count):
+        start = time.monotonic()
+        assert server.get("/hello").body == b"hello"
+        assert time.monotonic() - start < PROMPT
+
+
+def test_head_and_body_byte_by_byte(server):
+    with server.connect() as peer:
+        peer.send_slowly(encode("POST", "/reads_input", [("X-One", "1")], b"slow body"))
+        assert peer.answer().body == b"slow body"
+        peer.send_slowly(encode("POST", "/measures_input", body=[b"a", b"bcdef", b"g" * 100]))
+        assert json.loads(peer.answer().body)[0] == 106
+
+
+def test_answer_read_byte_by_byte(server):
+    with server.connect(receive_buffer=4096) as peer:
+        peer.send(encode(target="/big?20000"))
+        peer.head()
+        received = b""
+        while len(received) < 20_000:
+            received += peer.receive(1)
+        assert received == b"x" * 20_000
+
+
+def test_slow_sender_holds_no_worker(serve):
+    """One sync worker, twenty clients stuck in head or body: everybody else is served."""
+    server = serve(None, spec="matrix")
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(server.connect()) for _ in range(20)]
+        for number, peer in enumerate(peers):
+            data = encode("POST", "/reads_input", body=b"x" * 1000)
+            peer.send(data[: 10 if number % 2 else -10])
+        assert_prompt(server)
+        for number, peer in enumerate(peers):
+            peer.send(encode("POST", "/reads_input", body=b"x" * 1000)[10 if number % 2 else -10 :])
+        for peer in peers:
+            assert peer.answer().body == b"x" * 1000
+
+
+def test_slow_reader_holds_no_worker(serve):
+    """One sync worker, ten clients that do not read their half megabyte: everybody else is served."""
+    server = serve(None, spec="matrix")
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(server.connect(receive_buffer=4096)) for _ in range(10)]
+        for peer in peers:
+            peer.send(encode(target="/big?500000"))
+        assert_prompt(server)
+        for peer in peers:
+            assert len(peer.answer().body) == 500_000
+
+
+def test_lingering_clients_hold_no_worker(serve):
+    """A client that got its answer and does not close must not delay the next one."""
+    server = serve(None, spec="matrix")
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            peer = stack.enter_context(server.connect())
+            assert peer.get("/hello", [("Connection", "close")]).body == b"hello"
+        assert_prompt(server, 5)
+
+
+def test_reader_that_stalls_does_not_make_the_server_grow(serve):
+    """An endless answer that nobody reads stops at a bound (back-pressure), it is not collected."""
+    server = serve(None, "--worker-class", "gthread", "--threads", "4", spec="matrix")
+    before = processes.proportional_memory(server.pid)
+    with server.connect(receive_buffer=4096) as peer:
+        peer.send(encode(target="/endless"))
+        peer.head()
+
+        def memory_is_steady() -> bool:
+            first = processes.proportional_memory(server.pid)
+            assert_prompt(server, 50)
+            return abs(processes.proportional_memory(server.pid) - first) < 256 * 1024
+
+        wait_for(memory_is_steady)
+        assert processes.proportional_memory(server.pid) - before < 16 * 1024 * 1024
+
+
+def test_thousand_idle_connections(serve):
+    server = serve(None, "--keep-alive", "30", "--worker-class", "gthread", "--threads", "4", spec="matrix")
+    before = processes.proportional_memory(server.pid)
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(server.connect()) for _ in range(1000)]
+        for peer in peers[::2]:
+            peer.send(encode(target="/hello"))
+        for peer in peers[::2]:
+            assert peer.answer().body == b"hello"
+        assert_prompt(server)
+        with Load(server.address, clients=4, target="/hello") as load:
+            load.wait_for_answers(500)
+        load.assert_flawless()
+        assert load.slowest < PROMPT
+        grown = processes.proportional_memory(server.pid) - before
+        assert grown < 64 * 1024 * 1024, f"{grown / 1000:.0f} bytes for each idle connection"
+        for peer in peers:
+            assert peer.get("/hello").body == b"hello", "each of them is still served"
+
+
+def test_upload_of_200_megabytes_in_flat_memory(serve):
+    """A body goes to a file beyond a bound, and is read from there in pieces."""
+    server = serve(None, spec="matrix", config="timeout = 60")
+    size, piece = 200 * 1024 * 1024, b"0123456789abcdef" * 4096
+    server.request("POST", "/measures_input", body=piece * 32)
+    before = processes.proportional_memory(server.pid)
+    samples, done = [], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            samples.append(processes.proportional_memory(server.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with server.connect(timeout=50) as peer:
+            peer.send(b"POST /measures_input HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            framed = chunk(piece)
+            for _ in range(size // len(piece)):
+                peer.send(framed)
+            peer.send(b"0\r\n\r\n")
+            assert json.loads(peer.answer().body)[0] == size
+    finally:
+        done.set()
+        watcher.join()
+    grown = max(samples) - before
+    assert grown < 8 * 1024 * 1024, f"grew by {grown >> 20} MiB"
+
+
+def test_abandoned_upload_leaves_no_file_open(serve):
+    server = serve(None, spec="matrix")
+    session = server.pid
+
+    def open_temporary_files() -> list[str]:
+        pids = [process.pid for process in processes.of_session(session)]
+        found = []
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                found += [path for path in processes.open_files(pid) if "(deleted)" in path and "memfd:" not in path]
+        return found
+
+    before = sorted(open_temporary_files())
+    with server.connect() as peer:
+        peer.send(b"POST /measures_input HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 4_000_000)
+    assert server.get("/hello").body == b"hello"
+    wait_for(lambda: sorted(open_temporary_files()) == before, what="temporary file closed")

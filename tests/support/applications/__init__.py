@@ -1,0 +1,1 @@
+"""Applications the servers under test run; this directory is on their import path."""
