@@ -86,9 +86,8 @@ def test_bad_chunk_never_reads_as_a_body(server, case):
     with server.connect() as peer:
         peer.send(b"POST /measures_input HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + BAD_CHUNKS[case])
         peer.half_close()
-        answer = peer.answer()
-        assert answer.status == 400
-        assert not answer.keeps_connection
+        refused = peer.rest()
+    assert refused == b"" or refused.startswith(b"HTTP/1.1 400 ")
     assert server.get("/hello").body == b"hello"
 
 

@@ -7,6 +7,8 @@ import json
 import threading
 import time
 
+import pytest
+
 from tests.support import processes
 from tests.support.http import chunk, encode
 from tests.support.load import Load
@@ -95,6 +97,7 @@ def test_reader_that_stalls_does_not_make_the_server_grow(serve):
         assert processes.proportional_memory(server.pid) - before < 16 * 1024 * 1024
 
 
+@pytest.mark.timeout(30)
 def test_thousand_idle_connections(serve):
     server = serve(None, "--keep-alive", "30", "--worker-class", "gthread", "--threads", "4", spec="matrix")
     before = processes.proportional_memory(server.pid)
@@ -110,7 +113,7 @@ def test_thousand_idle_connections(serve):
         load.assert_flawless()
         assert load.slowest < PROMPT
         grown = processes.proportional_memory(server.pid) - before
-        assert grown < 64 * 1024 * 1024, f"{grown / 1000:.0f} bytes for each idle connection"
+        assert grown < 32 * 1024 * 1024, f"{grown / 1000:.0f} bytes for each idle connection"
         for peer in peers:
             assert peer.get("/hello").body == b"hello", "each of them is still served"
 

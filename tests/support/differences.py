@@ -12,7 +12,52 @@ from __future__ import annotations
 
 import pytest
 
+# Reasons given more than once.
+KEEP_ALIVE_ON_SYNC = "sync workers keep connections alive: the gateway holds them, not the worker"
+NEVER_TRUNCATED = "an answer shorter than promised ends the connection at once, the next is never taken for its rest"
+SLOW_CLIENTS = "slow clients wait in the gateway; a worker is only given whole requests and never waits for a reader"
+NOT_SENT_TOO_EARLY = "PEP 3333: the head waits for the first item that is not empty, so the error can still be told"
+EMPTY_FILE = "an empty file ends exactly once (Gunicorn sends the last chunk twice on a kept connection)"
+WHOLE_BODIES = "the application is only called for whole bodies (Gunicorn: a cut upload reads as a complete one)"
+
 DIFFERENCES: dict[str, str] = {
+    # PEP 3333
+    "wsgi/test_applications.py::test_allowed_application_is_answered[replaces_head]": (
+        "start_response with exc_info replaces the head (Gunicorn keeps the Content-Length of the first)"
+    ),
+    "wsgi/test_applications.py::test_replaced_head_leaves_nothing_of_the_first": (
+        "start_response with exc_info replaces the head (Gunicorn keeps the Content-Length of the first)"
+    ),
+    "wsgi/test_applications.py::test_broken_application_is_a_500[sync,never_starts]": (
+        "no start_response is an error (Gunicorn sends the status line 'HTTP/1.1 None')"
+    ),
+    "wsgi/test_applications.py::test_broken_application_is_a_500[returns_text]": NOT_SENT_TOO_EARLY,
+    "wsgi/test_applications.py::test_broken_application_is_a_500[writes_text]": NOT_SENT_TOO_EARLY,
+    "wsgi/test_applications.py::test_error_after_an_empty_item_is_still_a_500": NOT_SENT_TOO_EARLY,
+    "wsgi/test_applications.py::test_less_than_promised_ends_the_connection[gthread]": NEVER_TRUNCATED,
+    "wsgi/test_files.py::test_file_shorter_than_promised_ends_the_connection[gthread]": NEVER_TRUNCATED,
+    "wsgi/test_files.py::test_empty_file_without_length_ends_exactly_once": EMPTY_FILE,
+    # HTTP/1
+    "http/test_keep_alive.py::test_connection_is_kept[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_connection_is_kept_after_every_framing[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_http_1_0_connection_is_kept_on_request[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_pipelined_requests_are_answered_in_order[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_pipelined_in_a_trickle[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_pipelined_after_a_large_answer[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_pipelined_with_a_bad_one_answers_the_good_ones_first[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_half_closed_client_still_gets_its_answers[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_empty_line_before_a_request_is_skipped[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_keep_alive.py::test_close_is_found_in_a_list_of_options[gthread]": (
+        "Connection is a list of options (RFC 9110, 7.6.1)"
+    ),
+    "http/test_requests.py::test_missing_host_is_refused": "an HTTP/1.1 request without Host is a 400 (RFC 9112, 3.2)",
+    "http/test_requests.py::test_client_that_does_not_wait_gets_one_final_answer[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_requests.py::test_truncated_upload_never_reaches_the_application": WHOLE_BODIES,
+    "http/test_slow_clients.py::test_head_and_body_byte_by_byte[sync]": KEEP_ALIVE_ON_SYNC,
+    "http/test_slow_clients.py::test_slow_sender_holds_no_worker": SLOW_CLIENTS,
+    "http/test_slow_clients.py::test_slow_reader_holds_no_worker": SLOW_CLIENTS,
+    "http/test_slow_clients.py::test_lingering_clients_hold_no_worker": SLOW_CLIENTS,
+    "http/test_slow_clients.py::test_thousand_idle_connections": SLOW_CLIENTS,
 }
 
 

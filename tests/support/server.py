@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.support import processes
-from tests.support.http import Address, Answer, ConnectionLost, Headers, Peer
+from tests.support.http import TIMEOUT, Address, Answer, ConnectionLost, Headers, Peer
 from tests.support.processes import Process
 from tests.support.wait import DEADLINE, NotInTime, wait_for
 
@@ -316,7 +316,7 @@ class Server:
         host, _, port = self.bind.rpartition(":")
         return (host.strip("[]") or "127.0.0.1", int(port))
 
-    def connect(self, timeout: float = 20.0, receive_buffer: int | None = None) -> Peer:
+    def connect(self, timeout: float = TIMEOUT, receive_buffer: int | None = None) -> Peer:
         """A new connection."""
         return Peer(self.address, timeout, receive_buffer)
 
@@ -327,13 +327,13 @@ class Server:
         headers: Headers = (),
         body: bytes | list[bytes] | None = None,
         version: str = "1.1",
-        timeout: float = 20.0,
+        timeout: float = TIMEOUT,
     ) -> Answer:
         """One request on a connection of its own."""
         with self.connect(timeout) as peer:
             return peer.request(method, target, headers, body, version)
 
-    def get(self, target: str = "/", headers: Headers = (), timeout: float = 20.0) -> Answer:
+    def get(self, target: str = "/", headers: Headers = (), timeout: float = TIMEOUT) -> Answer:
         """GET on a connection of its own."""
         return self.request("GET", target, headers, timeout=timeout)
 

@@ -23,7 +23,6 @@ def content(size: int) -> bytes:
         (100, 0, "-", 8192),
         (100, 40, "60", 8192),
         (100, 40, "-", 8192),
-        (100, 100, "-", 8192),
         (100, 0, "50", 7),
         (300_000, 0, "300000", 8192),
         (300_000, 123_456, "-", 8192),
@@ -42,9 +41,11 @@ def test_file_arrives(server, size, start, length, block):
             assert peer.rest() == b""
 
 
-def test_empty_file_without_length_ends_exactly_once(server):
+@pytest.mark.parametrize("size", [0, 100])
+def test_empty_file_without_length_ends_exactly_once(server, size):
+    """Empty as a whole, or from where the application has left its position."""
     with server.connect() as peer:
-        answer = peer.get("/file_options?0,0,-,8192")
+        answer = peer.get(f"/file_options?{size},{size},-,8192")
         assert answer.body == b""
         if answer.keeps_connection:
             assert peer.get("/").body == b"hello"
