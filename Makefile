@@ -1,0 +1,67 @@
+# Everything a fresh machine (Rust, CPython with pip) needs: `make run` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Nothing asks the terminal for anything, so that CI and people run the same commands.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := $(shell find crates python -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name Cargo.toml) \
+           Cargo.toml Cargo.lock pyproject.toml
+WHEEL := .build/wheel.stamp
+
+.PHONY: run build test test-rust test-loom test-python lint bench clean
+
+## Build, install into .venv and serve the example on 127.0.0.1:8000.
+run: build
+	$(BIN)/oxicorn --bind 127.0.0.1:8000 --chdir examples/hello app:application
+
+## Leave .venv/bin/oxicorn as the release build of the tree.
+build: $(WHEEL)
+
+$(BIN)/maturin:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install 'maturin>=1.9,<2'
+
+$(WHEEL): $(SOURCES) $(BIN)/maturin
+	mkdir -p .build
+	rm -rf .build/wheels
+	$(BIN)/maturin build --quiet --release --locked --interpreter $(BIN)/python --out .build/wheels
+	$(PIP) install --force-reinstall --no-deps .build/wheels/oxicorn-*.whl
+	touch $@
+
+## Every test: Rust (pure crates, rings under loom, gateway with scripted peers), then real processes.
+test: lint test-rust test-loom test-python
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings
+	cargo dev tidy
+	cargo dev generate-all --check
+
+## cargo-nextest where it is installed, else cargo's own runner.
+test-rust:
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --workspace --locked --exclude oxicorn-python; \
+	else \
+	  cargo test --workspace --locked --exclude oxicorn-python; \
+	fi
+
+test-loom:
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom \
+	  cargo test --quiet --package oxicorn-link --release --locked --test loom
+
+.build/tests.stamp: tests/requirements.txt $(BIN)/maturin
+	mkdir -p .build
+	$(PIP) install -r tests/requirements.txt
+	touch $@
+
+test-python: build .build/tests.stamp
+	$(BIN)/python -m pytest tests
+
+## The figures of bench/README.md, beside the peers.
+bench: build
+	bench/setup.sh
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf target .build $(VENV)

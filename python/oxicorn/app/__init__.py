@@ -1,0 +1,1 @@
+"""Programs that run applications: the command line and the classes it is made of."""

@@ -1,0 +1,274 @@
+"""``server``: the arbiter as hooks see it.
+
+Which process runs when is decided and done by the native module; this class holds what must be
+Python (hooks, logger, settings) and is called by it. Everything here runs in the arbiter process,
+except ``run_worker``, which is the first thing a new worker process does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import oxicorn
+from oxicorn import _native
+from oxicorn.errors import AppImportError, HaltServer
+from oxicorn.glogging import Logger
+from oxicorn.pidfile import Pidfile
+from oxicorn.workers.base import STACK_DUMP_SIGNAL
+
+if TYPE_CHECKING:
+    from oxicorn.app.base import BaseApplication
+    from oxicorn.config import Config
+    from oxicorn.workers.base import Worker
+
+__all__ = ["Arbiter"]
+
+
+class Arbiter:
+    """The supervising process (Gunicorn's ``gunicorn.arbiter.Arbiter``)."""
+
+    #: Exit code of a worker that could not boot, and of the server then.
+    WORKER_BOOT_ERROR = 3
+    #: Exit code of a worker whose application could not be loaded, and of the server then.
+    APP_LOAD_ERROR = 4
+
+    def __init__(self, app: BaseApplication) -> None:
+        os.environ["SERVER_SOFTWARE"] = oxicorn.SERVER_SOFTWARE
+        self.app = app
+        self.cfg = app.cfg
+        self.log = Logger(app.cfg)
+        self.pid = os.getpid()
+        self.master_pid = self.pid
+        self.master_name = "Master"
+        self.pidfile: Pidfile | None = None
+        #: pid -> worker, for every living worker.
+        self.WORKERS: dict[int, Worker] = {}
+        #: Bind addresses as Gunicorn prints them.
+        self.LISTENERS: list[str] = []
+        self.worker_age = 0
+        self._num_workers: int | None = None
+        self._raw_env: dict[str, str | None] = {}
+        #: The application's own modules, if it is preloaded.
+        self._preloaded: set[str] = set()
+        self.apply_settings()
+
+    # What settings mean for this process.
+
+    def apply_settings(self) -> None:
+        """Takes over ``self.app.cfg``: at start and after a reload."""
+        self.cfg = self.app.cfg
+        self.timeout = self.cfg.timeout
+        self.address = self.cfg.address
+        self.proc_name = self.cfg.proc_name
+        self.worker_class = self.cfg.worker_class
+        self._apply_raw_env()
+
+    def _apply_raw_env(self) -> None:
+        for name, value in self._raw_env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._raw_env = {name: os.environ.get(name) for name in self.cfg.env}
+        os.environ.update(self.cfg.env)
+
+    @property
+    def num_workers(self) -> int:
+        """How many workers there should be."""
+        return self._num_workers or 0
+
+    def set_num_workers(self, value: int, old: int | None) -> None:
+        """Called with every change of the number; runs the hook ``nworkers_changed``."""
+        self._num_workers = value
+        self.cfg.nworkers_changed(self, value, old)
+
+    # The life of the server, called by the native loop.
+
+    def run(self) -> int:
+        """Serves until told to stop; the exit code."""
+        try:
+            self.start()
+            return _native.serve(self)
+        except HaltServer as halt:
+            self.log.error("%s", halt.reason)
+            return halt.exit_status
+        finally:
+            # A worker process leaves through here as well; the file is not its own.
+            if os.getpid() == self.master_pid:
+                self._remove_pidfile()
+
+    def start(self) -> None:
+        """First words, pid file, hook ``on_starting``."""
+        self.log.info("Starting oxicorn %s", oxicorn.__version__)
+        self._write_pidfile()
+        self.cfg.on_starting(self)
+
+    def announce_worker_class(self) -> None:
+        """Says which worker class serves, and what settings ask for in vain."""
+        self.log.info("Using worker: %s", self.cfg.worker_class_str)
+        for text in (*self.cfg.native.warnings(), *self.cfg.native.not_available_yet()):
+            self.log.warning("%s", text)
+
+    def ready(self) -> None:
+        """The listeners are bound; no worker has been started yet. Hook ``when_ready``."""
+        self.cfg.when_ready(self)
+
+    def preload(self) -> None:
+        """Loads the application before the first fork (setting ``preload_app``)."""
+        before = set(sys.modules)
+        self.app.wsgi()
+        self._preloaded = _own_modules(set(sys.modules) - before)
+
+    def reload_settings(self) -> None:
+        """Reads the settings again; raises, with everything as it was, if they are not usable."""
+        cfg = self.app.reload_config()
+        try:
+            self.log.setup(cfg)
+        except RuntimeError:
+            self.app.cfg = self.cfg
+            raise
+        self.apply_settings()
+        if self.cfg.preload_app:
+            self._preload_anew()
+
+    def _preload_anew(self) -> None:
+        """Imports the application again: a reload must serve the code that is on disk now.
+
+        Its own modules are imported anew; installed packages stay as they are.
+        """
+        old = {name: sys.modules.pop(name) for name in self._preloaded if name in sys.modules}
+        self.app.callable = None
+        try:
+            self.preload()
+        except BaseException:
+            sys.modules.update(old)
+            raise
+
+    def use_settings(self, cfg: Config, application: Callable[..., Any] | None) -> None:
+        """Puts the settings and the preloaded application of one generation in force."""
+        if cfg is not self.cfg:
+            self.app.cfg = cfg
+            self.app.callable = application
+            self.log.setup(cfg)
+            self.apply_settings()
+
+    def reloaded(self) -> None:
+        """The new settings are in force. Hook ``on_reload``; the pid file may have moved."""
+        self.cfg.on_reload(self)
+        self._remove_pidfile()
+        self._write_pidfile()
+
+    def halt(self) -> None:
+        """Everything else has ended. Hook ``on_exit``."""
+        self._remove_pidfile()
+        self.cfg.on_exit(self)
+
+    def _write_pidfile(self) -> None:
+        if self.cfg.pidfile is not None:
+            pidfile = Pidfile(self.cfg.pidfile)
+            pidfile.create(self.pid)
+            self.pidfile = pidfile
+
+    def _remove_pidfile(self) -> None:
+        if self.pidfile is not None:
+            self.pidfile.unlink()
+            self.pidfile = None
+
+    # Workers.
+
+    def make_worker(self, age: int) -> Worker:
+        """The object that stands for the next worker, before its fork. Hook ``pre_fork``."""
+        self.worker_age = age
+        worker: Worker = self.worker_class(
+            age, self.pid, self.LISTENERS, self.app, self.timeout / 2.0, self.cfg, self.log
+        )
+        self.cfg.pre_fork(self, worker)
+        return worker
+
+    def worker_started(self, worker: Worker, pid: int) -> None:
+        """The process of ``worker`` exists."""
+        worker.pid = pid
+        self.WORKERS[pid] = worker
+
+    def worker_reaped(self, worker: Worker) -> None:
+        """The process of ``worker`` has ended. Hook ``child_exit``."""
+        self.WORKERS.pop(worker.pid, None)
+        self.cfg.child_exit(self, worker)
+
+    def run_worker(self, worker: Worker, context: _native.WorkerContext) -> int:
+        """The life of a worker process; its exit code."""
+        worker.pid = os.getpid()
+        self.pid = worker.ppid
+        try:
+            self.log.info("Booting worker with pid: %s", worker.pid)
+            self.cfg.post_fork(self, worker)
+            worker.init_process(context)
+            return 0
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except AppImportError as error:
+            self.log.debug("Exception while loading the application", exc_info=True)
+            print(f"{error}", file=sys.stderr)
+            sys.stderr.flush()
+            return self.APP_LOAD_ERROR
+        except Exception:
+            self.log.exception("Exception in worker process")
+            return 255 if worker.booted else self.WORKER_BOOT_ERROR
+        finally:
+            self._end_worker(worker)
+
+    def _end_worker(self, worker: Worker) -> None:
+        self.log.info("Worker exiting (pid: %s)", worker.pid)
+        try:
+            self.cfg.worker_exit(self, worker)
+        except Exception:
+            self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
+
+    # What hooks call.
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """Sends ``sig`` to the worker ``pid``; one that is gone is no error."""
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            return
+
+    def kill_workers(self, sig: int) -> None:
+        """Sends ``sig`` to every worker."""
+        for pid in list(self.WORKERS):
+            self.kill_worker(pid, sig)
+
+    def reload(self) -> None:
+        """Asks for a reload, as SIGHUP does."""
+        os.kill(self.master_pid, signal.SIGHUP)
+
+    def stop(self, graceful: bool = True) -> None:
+        """Asks for the end, as SIGTERM (graceful) or SIGQUIT do."""
+        os.kill(self.master_pid, signal.SIGTERM if graceful else signal.SIGQUIT)
+
+    @property
+    def stack_dump_signal(self) -> int:
+        """The signal that makes a worker write its stacks."""
+        return int(STACK_DUMP_SIGNAL)
+
+    def log_exception(self, what: str, error: BaseException) -> None:
+        """Logs an exception that the native side met, with its traceback."""
+        self.log.error("%s", what, exc_info=error)
+
+
+def _own_modules(names: set[str]) -> set[str]:
+    """Those of ``names`` that are Python files outside of the installed packages."""
+    installed = tuple({os.path.realpath(path) + os.sep for path in sysconfig.get_paths().values()})
+    return {
+        name
+        for name in names
+        if (path := getattr(sys.modules.get(name), "__file__", None))
+        and path.endswith(".py")
+        and not os.path.realpath(path).startswith(installed)
+    }

@@ -1,0 +1,1 @@
+"""The request and response objects of hooks, and what applications find in their environ."""

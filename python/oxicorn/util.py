@@ -1,0 +1,144 @@
+"""Finding the application: ``MODULE[:CALLABLE]`` as Gunicorn reads it.
+
+``CALLABLE`` is a dotted attribute path or a call of a plain name with literal arguments
+(``create_app("prod", debug=True)``). Nothing in it is evaluated as code.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from oxicorn.errors import AppImportError
+
+__all__ = ["get_arity", "getcwd", "import_app", "load_object"]
+
+DEFAULT_CALLABLE = "application"
+
+
+def getcwd() -> str:
+    """The working directory, by its ``PWD`` name where that names the same directory.
+
+    A deployment that switches a ``current`` symlink keeps the symlink's name this way.
+    """
+    cwd = os.getcwd()
+    logical = os.environ.get("PWD", cwd)
+    try:
+        same = os.path.samefile(logical, cwd)
+    except OSError:
+        same = False
+    return logical if same else cwd
+
+
+def get_arity(function: Callable[..., Any]) -> int | None:
+    """How many positional parameters ``function`` takes; None where Python cannot tell."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.kind in positional for parameter in parameters)
+
+
+def load_object(path: str) -> Any:
+    """The object named ``package.module.attribute``, as hooks in a config file may be given."""
+    module_name, _, attribute = path.rpartition(".")
+    if not module_name:
+        raise TypeError(
+            f"Value {path!r} is not import string. Format: module[.submodules...].object"
+        )
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise TypeError(f"Can not load {attribute!r} from {module_name!r}") from error
+
+
+def import_app(spec: str) -> Callable[..., Any]:
+    """Imports the application named by ``spec``; AppImportError says what is wrong with it."""
+    module_name, _, expression = spec.partition(":")
+    module = _import_module(module_name, expression)
+    name, call = _parse_expression(expression or DEFAULT_CALLABLE)
+    found = _find_attribute(module, name)
+    application = _call_factory(found, name, call) if call is not None else found
+    if application is None:
+        raise AppImportError(f"Failed to find application object: {expression or name!r}")
+    if not callable(application):
+        raise AppImportError("Application object must be callable.")
+    return application  # type: ignore[no-any-return]
+
+
+def _import_module(name: str, expression: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        # `oxicorn app.py` is a frequent slip: say what was meant instead of "no module named py".
+        if name.endswith(".py") and os.path.exists(name):
+            hint = f"{name.rsplit('.', 1)[0]}:{expression or '<attribute>'}"
+            raise ImportError(f"Failed to find application, did you mean '{hint}'?") from None
+        raise
+
+
+def _parse_expression(text: str) -> tuple[str, ast.Call | None]:
+    """Splits CALLABLE into the attribute path and, for a factory, its call."""
+    try:
+        node = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        raise AppImportError(
+            f"Failed to parse {text!r} as an attribute name or function call."
+        ) from None
+    if isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name):
+            raise AppImportError(f"Function reference must be a simple name: {text!r}")
+        return node.func.id, node
+    path = _attribute_path(node)
+    if path is None:
+        raise AppImportError(f"Failed to parse {text!r} as an attribute name or function call.")
+    return path, None
+
+
+def _attribute_path(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        head = _attribute_path(node.value)
+        return f"{head}.{node.attr}" if head else None
+    return None
+
+
+def _find_attribute(module: Any, path: str) -> Any:
+    found = module
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise AppImportError(
+                f"Failed to find attribute {path!r} in {module.__name__!r}."
+            ) from None
+    return found
+
+
+def _call_factory(factory: Any, name: str, call: ast.Call) -> Any:
+    try:
+        args = [ast.literal_eval(arg) for arg in call.args]
+        kwargs = {kw.arg: ast.literal_eval(kw.value) for kw in call.keywords if kw.arg}
+    except ValueError:
+        raise AppImportError(
+            f"Failed to parse arguments as literal values: {ast.unparse(call)!r}"
+        ) from None
+    try:
+        return factory(*args, **kwargs)
+    except TypeError as error:
+        # Only a wrong call is the command line's fault; a TypeError from inside the factory is not.
+        if _raised_by_the_call_itself():
+            raise AppImportError(f"Failed to call {name!r}: {error}") from error
+        raise
+
+
+def _raised_by_the_call_itself() -> bool:
+    return len(traceback.extract_tb(sys.exc_info()[2])) == 1

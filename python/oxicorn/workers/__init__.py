@@ -1,0 +1,25 @@
+"""The worker classes oxicorn brings."""
+
+from __future__ import annotations
+
+import importlib
+
+from oxicorn.errors import ConfigError
+
+__all__ = ["SUPPORTED_WORKERS", "worker_class"]
+
+#: Alias -> import path (setting ``worker_class``).
+SUPPORTED_WORKERS = {
+    "sync": "oxicorn.workers.sync.SyncWorker",
+    "gthread": "oxicorn.workers.gthread.ThreadWorker",
+}
+
+
+def worker_class(name: str) -> type:
+    """The class for an alias; ConfigError names the choices."""
+    if name not in SUPPORTED_WORKERS:
+        known = ", ".join(SUPPORTED_WORKERS)
+        raise ConfigError(f"class uri {name!r} invalid or not found: use one of {known}")
+    module, _, attribute = SUPPORTED_WORKERS[name].rpartition(".")
+    found: type = getattr(importlib.import_module(module), attribute)
+    return found

@@ -1,0 +1,174 @@
+"""``worker``: a worker process as hooks see it, and the order in which it comes to life."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from oxicorn import _native
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from oxicorn.app.base import BaseApplication
+    from oxicorn.config import Config
+    from oxicorn.glogging import Logger
+
+__all__ = ["Worker"]
+
+#: How long a worker that was told to quit leaves its application to log (seconds, as Gunicorn).
+QUIT_PAUSE = 0.1
+
+
+class Worker:
+    """Base of the worker classes (Gunicorn's ``gunicorn.workers.base.Worker``)."""
+
+    SIGNALS: ClassVar[list[int]] = [
+        getattr(signal, f"SIG{name}")
+        for name in ("ABRT", "HUP", "QUIT", "INT", "TERM", "USR1", "USR2", "WINCH", "CHLD")
+    ]
+
+    def __init__(
+        self,
+        age: int,
+        ppid: int,
+        sockets: list[Any],
+        app: BaseApplication,
+        timeout: float,
+        cfg: Config,
+        log: Logger,
+    ) -> None:
+        self.age = age
+        self.pid: Any = "[booting]"
+        self.ppid = ppid
+        self.sockets = sockets
+        self.app = app
+        self.timeout = timeout
+        self.cfg = cfg
+        self.log = log
+        self.booted = False
+        self.aborted = False
+        self.wsgi: Callable[..., Any] | None = None
+        self.context: _native.WorkerContext | None = None
+        self.max_requests = self._draw_max_requests()
+
+    def __str__(self) -> str:
+        return f"<Worker {self.pid}>"
+
+    def _draw_max_requests(self) -> int:
+        if self.cfg.max_requests <= 0:
+            return sys.maxsize
+        return int(self.cfg.max_requests + random.randint(0, self.cfg.max_requests_jitter))
+
+    @property
+    def alive(self) -> bool:
+        """False once the worker takes no more requests."""
+        return self.context is None or self.context.alive()
+
+    @alive.setter
+    def alive(self, value: bool) -> None:
+        if not value and self.context is not None:
+            self.context.stop()
+
+    @property
+    def nr(self) -> int:
+        """Requests started so far."""
+        return self.context.requests() if self.context is not None else 0
+
+    def notify(self) -> None:
+        """A sign of life; the native side gives it by itself, so calling it is not needed."""
+
+    def init_process(self, context: _native.WorkerContext) -> None:
+        """Signals, application, hook ``post_worker_init``, then serves until stopped."""
+        self.context = context
+        context.init(self)
+        self.init_signals()
+        context.unblock_signals()
+        self.load_wsgi()
+        assert self.wsgi is not None
+        context.set_application(self.wsgi)
+        self.cfg.post_worker_init(self)
+        self.booted = True
+        context.ready()
+        self.run()
+
+    def load_wsgi(self) -> None:
+        """Loads the application into ``self.wsgi``."""
+        self.wsgi = self.app.wsgi()
+
+    def run(self) -> None:
+        """Serves requests until stopped."""
+        raise NotImplementedError
+
+    def init_signals(self) -> None:
+        """Gunicorn's handlers; HUP and USR2, meant for the arbiter, are ignored here.
+
+        (Gunicorn restores their default action, so ``pkill -HUP`` kills its workers.)
+        """
+        for signum in self.SIGNALS:
+            signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
+        signal.signal(signal.SIGINT, self.handle_quit)
+        signal.signal(signal.SIGABRT, self.handle_abort)
+        signal.signal(signal.SIGUSR1, self.handle_usr1)
+        for signum in (signal.SIGHUP, signal.SIGUSR2, signal.SIGWINCH):
+            signal.signal(signum, signal.SIG_IGN)
+        # System calls of the application are not interrupted by these two.
+        signal.siginterrupt(signal.SIGTERM, False)
+        signal.siginterrupt(signal.SIGUSR1, False)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM: finish the current requests, then end."""
+        self.alive = False
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGQUIT, SIGINT: end now. Hook ``worker_int``."""
+        self.alive = False
+        self.cfg.worker_int(self)
+        time.sleep(QUIT_PAUSE)
+        sys.exit(0)
+
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """SIGABRT: the arbiter gave up waiting. Hook ``worker_abort``."""
+        self.alive = False
+        self.aborted = True
+        self.cfg.worker_abort(self)
+        sys.exit(1)
+
+    def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
+        """SIGUSR1: reopen the log files."""
+        self.log.reopen_files()
+
+    def handle_error(self, what: str, error: BaseException | None) -> None:
+        """Logs what ended a request, with the exception if there is one."""
+        self.log.error("%s", what, exc_info=error)
+
+    def autorestart(self) -> None:
+        """``max_requests`` is reached: a successor is on its way."""
+        self.log.info("Autorestarting worker after current request.")
+
+    def orphaned(self) -> None:
+        """The arbiter is gone."""
+        self.log.info("Parent changed, shutting down: %s", self)
+
+    def stack_dump_signal(self, fd: int) -> int:
+        """Prepares the dump of all Python stacks into ``fd``; the signal that makes it.
+
+        ``faulthandler`` writes it from the signal handler itself, so it also works while C code
+        holds the interpreter.
+        """
+        import faulthandler
+
+        faulthandler.register(STACK_DUMP_SIGNAL, file=fd, all_threads=True)
+        return STACK_DUMP_SIGNAL
+
+
+#: A real-time signal that nobody else uses; the arbiter sends it before it aborts a worker.
+STACK_DUMP_SIGNAL = signal.SIGRTMAX - 3
+
+__all__ += ["STACK_DUMP_SIGNAL"]

@@ -1,0 +1,31 @@
+"""The ``gthread`` worker class: ``threads`` requests at a time.
+
+The main thread only waits for signals, which Python runs there; the pool's threads serve.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from oxicorn.workers.base import Worker
+
+__all__ = ["ThreadWorker"]
+
+
+class ThreadWorker(Worker):
+    """Serves on a pool of threads."""
+
+    def run(self) -> None:
+        """Starts the threads, waits for the end, gives them ``graceful_timeout`` to finish."""
+        assert self.context is not None
+        pool = [
+            threading.Thread(target=self.context.serve, name=f"gthread-{number}", daemon=True)
+            for number in range(self.cfg.threads)
+        ]
+        for thread in pool:
+            thread.start()
+        self.context.wait_for_stop()
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        for thread in pool:
+            thread.join(max(0.0, deadline - time.monotonic()))
