@@ -1,6 +1,8 @@
-//! Mapping a link's memory, and checking it first.
+//! Why a link could not be attached.
 
 use std::io;
+
+use crate::LinkFault;
 
 /// Why a link's memory was not attached.
 #[derive(Debug)]
@@ -11,6 +13,14 @@ pub enum AttachError {
     NotSealed,
     /// It is not a link of this layout version, or of impossible sizes.
     NotALink,
+    /// It is one, but its indices cannot be.
+    Fault(LinkFault),
+}
+
+impl From<LinkFault> for AttachError {
+    fn from(fault: LinkFault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 impl From<io::Error> for AttachError {
@@ -24,6 +34,7 @@ impl std::fmt::Display for AttachError {
         match self {
             Self::System(error) => write!(f, "link memory: {error}"),
             Self::NotSealed => f.write_str("link memory is not sealed"),
+            Self::Fault(fault) => write!(f, "link memory: {fault}"),
             Self::NotALink => f.write_str("not the memory of a link of this version"),
         }
     }

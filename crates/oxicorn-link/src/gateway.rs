@@ -1,10 +1,30 @@
 //! The gateway's end of a link.
+//!
+//! Everything that comes from the memory is a claim of the worker: see the crate's head. What is
+//! counted on is kept in here.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
+use oxicorn_os::channel::Channel;
+use oxicorn_os::eventfd::EventFd;
+
+use crate::bell::Fenced;
+use crate::descriptors::{self, Inbox};
+use crate::layout::{LinkMemory, RingMemory};
+use crate::ring::{Consumer, Memory as _, Producer, Tag};
 use crate::wire::{EventKind, ResponseKind};
 use crate::{AttachError, DescriptorError, LinkFault, RingFull, StreamId};
+
+/// Kind of every message in the ring of requests.
+const REQUEST_KIND: u8 = 1;
+
+/// A worker that waits for room is woken, while we go on reading, when this part of the ring is
+/// free again: early enough that it writes while we read, late enough that it finds something to
+/// do. (When we have read everything it is woken in any case.)
+const WAKE_PART: u64 = 4;
 
 /// Where a request was placed: what the gateway keeps to see whether it was taken, or to take it
 /// back.
@@ -33,7 +53,19 @@ pub struct ResponseHeader {
 /// [`release`](Self::release). Before the thread sleeps: [`sleep_begin`](Self::sleep_begin) on
 /// every link; if one says `false`, do not sleep. After sleeping: [`sleep_end`](Self::sleep_end).
 #[derive(Debug)]
-pub struct GatewayEnd {}
+pub struct GatewayEnd {
+    memory: LinkMemory,
+    epoch: u32,
+    requests: Producer<RingMemory>,
+    events: Producer<RingMemory>,
+    responses: Consumer<RingMemory>,
+    /// Bytes given back to the worker since we looked whether it waits for them.
+    freed: Cell<u64>,
+    gateway_doorbell: EventFd,
+    worker_doorbell: EventFd,
+    channel: Channel,
+    inbox: Inbox,
+}
 
 impl GatewayEnd {
     /// Maps the memory (checking size, seals, version), raises the epoch and continues where an
@@ -44,23 +76,57 @@ impl GatewayEnd {
         worker_doorbell: OwnedFd,
         descriptors: OwnedFd,
     ) -> Result<Self, AttachError> {
-        let _ = (memory, gateway_doorbell, worker_doorbell, descriptors);
-        todo!()
+        let memory = LinkMemory::map(memory)?;
+        let requests = Producer::resume(memory.requests())?;
+        let events = Producer::resume(memory.events())?;
+        let responses = Consumer::resume(memory.responses())?;
+        let channel = Channel::from(descriptors);
+        descriptors::discard_all(&channel);
+        let epoch = memory
+            .epoch()
+            .fetch_add(1, Ordering::AcqRel)
+            .wrapping_add(1);
+        let end = Self {
+            memory,
+            epoch,
+            requests,
+            events,
+            responses,
+            freed: Cell::new(0),
+            gateway_doorbell: gateway_doorbell.into(),
+            worker_doorbell: worker_doorbell.into(),
+            channel,
+            inbox: Inbox::default(),
+        };
+        end.introduce();
+        Ok(end)
+    }
+
+    /// Takes back what an earlier gateway announced, and wakes everybody who waits for it: they
+    /// shall see the new epoch.
+    fn introduce(&self) {
+        self.memory.gateway_sleeps().end();
+        self.memory.gateway_wants_room().end();
+        let fenced = Fenced::now();
+        self.memory.requests_bell().ring_all(fenced);
+        self.memory.events_bell().ring_all(fenced);
+        self.memory.room_bell().ring_all(fenced);
+        self.worker_doorbell.ring();
     }
 
     /// The epoch this gateway has on this link: part of every [`StreamId`] it chooses.
     pub fn epoch(&self) -> u32 {
-        todo!()
+        self.epoch
     }
 
     /// Longest payload a request may have.
     pub fn max_request_payload(&self) -> usize {
-        todo!()
+        self.requests.max_payload()
     }
 
     /// Longest payload an event may have.
     pub fn max_event_payload(&self) -> usize {
-        todo!()
+        self.events.max_payload()
     }
 
     /// Places a request and wakes one waiting thread of the worker. A descriptor that belongs to it
@@ -82,21 +148,33 @@ impl GatewayEnd {
         head: &[u8],
         body: &[u8],
     ) -> Result<Placement, RingFull> {
-        let _ = (stream, flags, head, body);
-        todo!()
+        let tag = Tag {
+            kind: REQUEST_KIND,
+            flags,
+            stream: stream.0,
+        };
+        let position = self.requests.push_claimable(tag, self.epoch, head, body)?;
+        let fenced = Fenced::now();
+        self.memory.requests_bell().ring(fenced);
+        self.ring_worker_doorbell(fenced);
+        Ok(Placement { position })
+    }
+
+    fn ring_worker_doorbell(&self, fenced: Fenced) {
+        if self.memory.worker_sleeps().take(fenced) {
+            self.worker_doorbell.ring();
+        }
     }
 
     /// Takes a request back. `true`: it is ours again and the worker will never see it.
     /// `false`: the worker has it. To be asked once per placement.
     pub fn revoke(&mut self, placement: Placement) -> bool {
-        let _ = placement;
-        todo!()
+        self.requests.revoke(placement.position, self.epoch)
     }
 
     /// Whether the worker has taken the request (of a placement that was not revoked).
     pub fn is_claimed(&self, placement: Placement) -> bool {
-        let _ = placement;
-        todo!()
+        self.requests.is_claimed(placement.position, self.epoch)
     }
 
     /// Sends something about a request that was taken. On [`RingFull::NoRoomYet`] the doorbell will
@@ -108,47 +186,97 @@ impl GatewayEnd {
         flags: u8,
         payload: &[u8],
     ) -> Result<(), RingFull> {
-        let _ = (kind, stream, flags, payload);
-        todo!()
+        let tag = Tag {
+            kind: kind.as_u8(),
+            flags,
+            stream: stream.0,
+        };
+        let mut sent = self.events.push(tag, payload, &[]);
+        if sent == Err(RingFull::NoRoomYet) {
+            // Announce, then look once more: the worker may have read on in between.
+            self.memory.gateway_wants_room().begin();
+            sent = self.events.push(tag, payload, &[]);
+        }
+        sent?;
+        let fenced = Fenced::now();
+        self.memory.events_bell().ring(fenced);
+        self.ring_worker_doorbell(fenced);
+        Ok(())
     }
 
     /// Looks at the next message of the worker; the same one until [`release`](Self::release).
     /// After a fault every call gives that fault.
     pub fn next_response(&mut self) -> Result<Option<ResponseHeader>, LinkFault> {
-        todo!()
+        let Some(message) = self.responses.peek()? else {
+            self.offer_room();
+            return Ok(None);
+        };
+        let Some(kind) = ResponseKind::from_u8(message.tag.kind) else {
+            return Err(self.responses.condemn(LinkFault::Kind));
+        };
+        let stream = StreamId(message.tag.stream);
+        Ok(Some(ResponseHeader {
+            kind,
+            flags: message.tag.flags,
+            stream,
+            len: message.len,
+        }))
     }
 
     /// Appends a part of the current message's payload to `out`. What lies beyond the payload is
     /// left out. The bytes are the worker's: to be checked after, not before, they were copied.
     pub fn payload_into(&self, range: Range<usize>, out: &mut Vec<u8>) {
-        let _ = (range, out);
-        todo!()
+        self.responses.read(range, out);
     }
 
-    /// Frees the current message's room, waking a worker that waits for it.
+    /// Frees the current message's room. A worker that waits for room is woken now and then, and
+    /// certainly by the [`next_response`](Self::next_response) that gives nothing or by
+    /// [`sleep_begin`](Self::sleep_begin).
     pub fn release(&mut self) {
-        todo!()
+        let freed = self.freed.get() + self.responses.advance();
+        self.freed.set(freed);
+        let part = self.responses.memory().capacity() / WAKE_PART;
+        if freed >= part && self.memory.room_bell().bell().seems_awaited() {
+            self.offer_room();
+        }
+    }
+
+    /// Wakes the worker's threads that wait for room, if there is more of it than when we last
+    /// looked. The fence is paid once for all messages read in a row.
+    fn offer_room(&self) {
+        if self.freed.replace(0) > 0 {
+            let fenced = Fenced::now();
+            if self.memory.room_bell().bell().seems_awaited() {
+                self.memory.room_bell().ring_all(fenced);
+            }
+        }
     }
 
     /// Says that this thread is about to sleep: from now on the worker rings the doorbell. `false`:
     /// there is something to read, do not sleep. Cheap enough for a before-park hook.
     pub fn sleep_begin(&self) -> bool {
-        todo!()
+        self.memory.gateway_sleeps().begin();
+        self.offer_room();
+        let may_sleep = !self.responses.has_pending();
+        if !may_sleep {
+            self.memory.gateway_sleeps().end();
+        }
+        may_sleep
     }
 
     /// Says that this thread is awake: the doorbell stays silent.
     pub fn sleep_end(&self) {
-        todo!()
+        self.memory.gateway_sleeps().end();
     }
 
     /// Descriptor to wait on (readable when the doorbell rang).
     pub fn doorbell(&self) -> BorrowedFd<'_> {
-        todo!()
+        self.gateway_doorbell.as_fd()
     }
 
     /// Makes the doorbell unreadable until it rings again.
     pub fn silence_doorbell(&self) {
-        todo!()
+        self.gateway_doorbell.silence();
     }
 
     /// Sends a descriptor ahead of the message that speaks of it. Never blocks.
@@ -157,23 +285,24 @@ impl GatewayEnd {
         stream: StreamId,
         descriptor: F,
     ) -> Result<(), DescriptorError> {
-        let _ = (stream, descriptor);
-        todo!()
+        descriptors::send(&self.channel, stream, descriptor.as_fd())
     }
 
-    /// Takes the descriptor a message of `stream` spoke of. Never blocks.
+    /// Takes the descriptor a message of `stream` spoke of; also to be called for a message that is
+    /// not wanted any more, or its descriptor stays open for a while. Never blocks.
     pub fn take_descriptor(&mut self, stream: StreamId) -> Result<OwnedFd, DescriptorError> {
-        let _ = stream;
-        todo!()
+        let epoch = self.epoch;
+        self.inbox
+            .take(&self.channel, stream, |of| of.is_of_epoch(epoch))
     }
 
     /// Takes any descriptor that came, if there is one. Never blocks.
     pub fn recv_descriptor(&mut self) -> Result<Option<(StreamId, OwnedFd)>, DescriptorError> {
-        todo!()
+        self.inbox.next(&self.channel)
     }
 
     /// The socket for descriptors: readable also when the worker is gone.
     pub fn descriptor_socket(&self) -> BorrowedFd<'_> {
-        todo!()
+        self.channel.as_fd()
     }
 }

@@ -52,6 +52,8 @@ pub mod ring;
 pub mod scoreboard;
 mod stream;
 mod sync;
+#[cfg(not(loom))]
+mod waiting;
 pub mod window;
 pub mod wire;
 #[cfg(not(loom))]
@@ -68,7 +70,9 @@ pub use parts::{LinkParts, Sizes};
 pub use ring::{LinkFault, RingFull};
 pub use stream::StreamId;
 #[cfg(not(loom))]
+pub use waiting::{Doorbell, EventsWaiter, RequestsWaiter, RoomWaiter, WaitOutcome, Waker};
+#[cfg(not(loom))]
 pub use worker::{
-    ClaimedRequest, Descriptors, Doorbell, EventHeader, Events, EventsWaiter, Requests,
-    RequestsWaiter, Responses, WaitMode, WaitOutcome, Waker, WorkerEnd, WorkerParts,
+    ClaimedRequest, Descriptors, EventHeader, Events, Requests, Responses, WaitMode, WorkerEnd,
+    WorkerParts,
 };

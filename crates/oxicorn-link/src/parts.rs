@@ -3,6 +3,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use oxicorn_os::channel::Channel;
+use oxicorn_os::eventfd::EventFd;
+use oxicorn_os::memfd;
+
+use crate::layout::{LinkMemory, RING_SIZES, memory_len};
+
 /// Bytes of each ring; each is rounded up to a power of two between 4 KiB and 1 GiB. A message is
 /// at most half a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +52,81 @@ pub struct LinkParts {
 impl LinkParts {
     /// Makes all of it.
     pub fn create(sizes: Sizes) -> io::Result<Self> {
-        let _ = sizes;
-        todo!()
+        let rings = [sizes.requests, sizes.events, sizes.responses].map(ring_size);
+        let memory = memfd::create_sealed("oxicorn-link", memory_len(rings))?;
+        LinkMemory::format(&memory, rings)?;
+        let (gateway_side, worker_side) = Channel::pair()?;
+        Ok(Self {
+            memory,
+            gateway_doorbell: EventFd::new()?.into(),
+            worker_doorbell: EventFd::new()?.into(),
+            gateway_side: gateway_side.into(),
+            worker_side: worker_side.into(),
+        })
+    }
+
+    /// Another set of descriptors for the same link, but for the worker's side.
+    pub fn for_gateway(&self) -> io::Result<[OwnedFd; 4]> {
+        Ok([
+            self.memory.try_clone()?,
+            self.gateway_doorbell.try_clone()?,
+            self.worker_doorbell.try_clone()?,
+            self.gateway_side.try_clone()?,
+        ])
+    }
+}
+
+fn ring_size(wanted: usize) -> usize {
+    wanted
+        .clamp(*RING_SIZES.start(), *RING_SIZES.end())
+        .next_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AttachError;
+
+    #[test]
+    fn odd_sizes_become_possible_ones() {
+        assert_eq!([0, 4097, usize::MAX].map(ring_size), [4096, 8192, 1 << 30]);
+    }
+
+    #[test]
+    fn what_was_made_can_be_mapped() {
+        let parts = LinkParts::create(Sizes {
+            requests: 1,
+            events: 1,
+            responses: 5000,
+        })
+        .unwrap();
+        assert!(LinkMemory::map(&parts.memory).is_ok());
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let refused = |file: OwnedFd| LinkMemory::map(file).unwrap_err();
+        let unsealed = memfd::with_content("test", &[0; 8192]).unwrap();
+        assert!(matches!(refused(unsealed), AttachError::NotSealed));
+        for len in [0, 64, 4096, 3 * 4096 + 4096] {
+            let zeros = memfd::create_sealed("test", len).unwrap();
+            assert!(matches!(refused(zeros), AttachError::NotALink), "{len}");
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        let cases = [
+            [0, 0, 0],
+            [4096, 4096, 4095],
+            [4096, 4096, 8192],
+            [4096, 4096, 1 << 40],
+        ];
+        for rings in cases {
+            let memory = memfd::create_sealed("test", memory_len([4096; 3])).unwrap();
+            LinkMemory::format(&memory, rings).unwrap();
+            let error = LinkMemory::map(&memory).unwrap_err();
+            assert!(matches!(error, AttachError::NotALink), "{rings:?}");
+        }
     }
 }

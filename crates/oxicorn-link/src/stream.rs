@@ -12,6 +12,12 @@ pub struct StreamId(pub u64);
 const PART_BITS: u32 = 24;
 const PART_MASK: u32 = (1 << PART_BITS) - 1;
 
+/// The lowest part of `bits`.
+#[expect(clippy::cast_possible_truncation, reason = "masked to fewer bits")]
+const fn part(bits: u64) -> u32 {
+    (bits & PART_MASK as u64) as u32
+}
+
 impl StreamId {
     /// Most exchanges that can be told apart at a time, and the number of generations of a key.
     pub const PARTS: u32 = 1 << PART_BITS;
@@ -25,22 +31,18 @@ impl StreamId {
     }
 
     /// Low sixteen bits of the epoch of the gateway that chose this id.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the upper sixteen bits of sixty-four"
-    )]
     pub const fn epoch(self) -> u16 {
         (self.0 >> (2 * PART_BITS)) as u16
     }
 
     /// How often the slab entry had been used before.
     pub const fn generation(self) -> u32 {
-        (self.0 >> PART_BITS) as u32 & PART_MASK
+        part(self.0 >> PART_BITS)
     }
 
     /// Place in the gateway's slab.
     pub const fn key(self) -> u32 {
-        self.0 as u32 & PART_MASK
+        part(self.0)
     }
 
     /// Whether a gateway of `epoch` chose this id.

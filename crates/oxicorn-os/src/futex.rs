@@ -87,4 +87,39 @@ mod tests {
         wake(here.atomic_u32(0), EVERYBODY);
         waiter.join().unwrap();
     }
+
+    extern "C" fn do_nothing(_: libc::c_int) {}
+
+    // With SA_RESTART, as libraries like to install handlers.
+    fn install_handler(signal: i32) {
+        // SAFETY: zero is a value for a sigaction; the handler does nothing at all.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = do_nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            assert_eq!(
+                libc::sigaction(signal, &raw const action, std::ptr::null_mut()),
+                0
+            );
+        }
+    }
+
+    #[test]
+    fn signal_interrupts_a_wait() {
+        install_handler(libc::SIGURG);
+        let (tell, told) = std::sync::mpsc::channel();
+        let waiter = std::thread::spawn(move || {
+            // SAFETY: no preconditions.
+            tell.send(unsafe { libc::pthread_self() }).unwrap();
+            wait(&AtomicU32::new(0), 0, Duration::from_mins(1)).unwrap()
+        });
+        let thread = told.recv().unwrap();
+        // Until it hits the thread while that waits.
+        while !waiter.is_finished() {
+            // SAFETY: the thread was not joined yet, so its handle is valid.
+            unsafe { libc::pthread_kill(thread, libc::SIGURG) };
+            std::thread::yield_now();
+        }
+        assert_eq!(waiter.join().unwrap(), Wait::Interrupted);
+    }
 }

@@ -72,10 +72,6 @@ impl<'a> Input<'a> {
         Ok(*taken)
     }
 
-    fn u8(&mut self) -> Result<u8, Malformed> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
     fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_ne_bytes)
     }

@@ -1,0 +1,281 @@
+//! How threads and event loops of a worker wait, and how their waits are ended from inside.
+//!
+//! Every wait is the sleeper's half of the handshake in [`bell`](crate::bell): announce, look once
+//! more (at the ring, and at what [`Waker`] says), sleep. The waker of the same process goes the
+//! other way round, so an end or an interruption is no more lost than a request is.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use oxicorn_os::eventfd::EventFd;
+use oxicorn_os::futex::{self, Wait};
+
+use crate::bell::Fenced;
+use crate::layout::{FutexBell, LinkMemory, RingMemory};
+use crate::ring::{self, Memory};
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitOutcome {
+    /// There is something, or was a moment ago (another thread may have been faster).
+    Ready,
+    /// The time is over.
+    TimedOut,
+    /// A signal came to this thread, or [`Waker::interrupt`] was called.
+    Interrupted,
+    /// [`Waker::end`] was called; it will not be different next time.
+    Ended,
+}
+
+/// What all waits of a worker have in common.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    memory: LinkMemory,
+    doorbell: EventFd,
+    ended: AtomicBool,
+    /// How often [`Waker::interrupt`] was called.
+    interruptions: AtomicU32,
+}
+
+impl Waiting {
+    pub(crate) fn new(memory: LinkMemory, doorbell: EventFd) -> Self {
+        let (ended, interruptions) = (AtomicBool::new(false), AtomicU32::new(0));
+        Self {
+            memory,
+            doorbell,
+            ended,
+            interruptions,
+        }
+    }
+
+    /// Ends all waits that are under way. Async-signal-safe.
+    fn disturb(&self) {
+        let fenced = Fenced::now();
+        self.memory.requests_bell().ring_all(fenced);
+        self.memory.events_bell().ring_all(fenced);
+        self.memory.room_bell().ring_all(fenced);
+        self.doorbell.ring();
+    }
+}
+
+/// One thread's handle on the waits: it has seen so many interruptions.
+#[derive(Debug)]
+struct Waiter {
+    waiting: Arc<Waiting>,
+    seen: Cell<u32>,
+}
+
+impl Clone for Waiter {
+    /// The new one is not told of what was before it.
+    fn clone(&self) -> Self {
+        Self::new(&self.waiting)
+    }
+}
+
+impl Waiter {
+    fn new(waiting: &Arc<Waiting>) -> Self {
+        let seen = Cell::new(waiting.interruptions.load(Ordering::Acquire));
+        Self {
+            waiting: Arc::clone(waiting),
+            seen,
+        }
+    }
+
+    /// What [`Waker`] has to say to this thread.
+    fn disturbance(&self) -> Option<WaitOutcome> {
+        if self.waiting.ended.load(Ordering::Acquire) {
+            return Some(WaitOutcome::Ended);
+        }
+        let interruptions = self.waiting.interruptions.load(Ordering::Acquire);
+        (self.seen.replace(interruptions) != interruptions).then_some(WaitOutcome::Interrupted)
+    }
+
+    fn wait(
+        &self,
+        bell: FutexBell<'_>,
+        timeout: Duration,
+        is_ready: impl Fn() -> bool,
+    ) -> WaitOutcome {
+        let look = || {
+            self.disturbance()
+                .or(is_ready().then_some(WaitOutcome::Ready))
+        };
+        if let Some(outcome) = look() {
+            return outcome;
+        }
+        let ticket = bell.bell().enlist();
+        if let Some(outcome) = look() {
+            bell.bell().resign(ticket);
+            return outcome;
+        }
+        match futex::wait(bell.futex(), ticket.sequence(), timeout) {
+            Ok(Wait::Woken | Wait::Changed) => self.disturbance().unwrap_or(WaitOutcome::Ready),
+            Ok(Wait::Interrupted) => {
+                bell.bell().resign(ticket);
+                WaitOutcome::Interrupted
+            }
+            // A futex on mapped memory does not fail; if it did, going on as after a timeout would
+            // be as good as anything.
+            Ok(Wait::TimedOut) | Err(_) => {
+                bell.bell().resign(ticket);
+                self.disturbance().unwrap_or(WaitOutcome::TimedOut)
+            }
+        }
+    }
+}
+
+/// Whether a ring has something unread, by its indices in the memory.
+fn has_unread(ring: &RingMemory) -> bool {
+    ring.tail().load(Ordering::Acquire) != ring.head().load(Ordering::Acquire)
+}
+
+macro_rules! message_waiter {
+    ($(#[$doc:meta])* $name:ident, $ring:ident, $bell:ident, $(#[$wait_doc:meta])*) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            waiter: Waiter,
+            ring: RingMemory,
+        }
+
+        impl $name {
+            pub(crate) fn new(waiting: &Arc<Waiting>) -> Self {
+                Self { waiter: Waiter::new(waiting), ring: waiting.memory.$ring() }
+            }
+
+            $(#[$wait_doc])*
+            pub fn wait(&self, timeout: Duration) -> WaitOutcome {
+                let bell = self.waiter.waiting.memory.$bell();
+                self.waiter.wait(bell, timeout, || has_unread(&self.ring))
+            }
+
+            /// Whether there may be something to read.
+            pub fn has_pending(&self) -> bool {
+                has_unread(&self.ring)
+            }
+
+            /// Wakes another waiting thread: for a thread that was woken and leaves without having
+            /// taken what it was woken for.
+            pub fn pass_on(&self) {
+                self.waiter.waiting.memory.$bell().ring(Fenced::now());
+            }
+        }
+    };
+}
+
+message_waiter! {
+    /// Waits for requests; one for each thread (`Clone`).
+    RequestsWaiter, requests, requests_bell,
+    /// Blocks until there may be something to claim, at most for `timeout`. Each request placed
+    /// wakes one waiting thread. To be called detached from the interpreter and without any lock.
+}
+
+message_waiter! {
+    /// Waits for events; one for each thread (`Clone`).
+    EventsWaiter, events, events_bell,
+    /// Blocks until there may be an event, at most for `timeout`. Each event wakes one waiting
+    /// thread, which must hand on what is not its own.
+}
+
+/// Waits for room for responses; one for each thread (`Clone`).
+#[derive(Clone, Debug)]
+pub struct RoomWaiter {
+    waiter: Waiter,
+    ring: RingMemory,
+}
+
+impl RoomWaiter {
+    pub(crate) fn new(waiting: &Arc<Waiting>) -> Self {
+        Self {
+            waiter: Waiter::new(waiting),
+            ring: waiting.memory.responses(),
+        }
+    }
+
+    /// Blocks until a payload of `len` bytes finds room (if no other thread is faster), at most for
+    /// `timeout`. All waiting threads are woken together, some time before or when the gateway has
+    /// read everything.
+    pub fn wait(&self, len: usize, timeout: Duration) -> WaitOutcome {
+        let bell = self.waiter.waiting.memory.room_bell();
+        self.waiter
+            .wait(bell, timeout, || ring::has_room(&self.ring, len))
+    }
+}
+
+/// Sleeping in an event loop: wait for [`fd`](Self::fd) to be readable.
+#[derive(Clone, Debug)]
+pub struct Doorbell {
+    waiter: Waiter,
+    requests: RingMemory,
+    events: RingMemory,
+}
+
+impl Doorbell {
+    pub(crate) fn new(waiting: &Arc<Waiting>) -> Self {
+        let (requests, events) = (waiting.memory.requests(), waiting.memory.events());
+        Self {
+            waiter: Waiter::new(waiting),
+            requests,
+            events,
+        }
+    }
+
+    /// Descriptor to wait on.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.waiter.waiting.doorbell.as_fd()
+    }
+
+    /// Says that the loop is about to sleep: from now on the gateway rings. `false`: there is
+    /// something to read, or [`Waker`] was used; do not sleep.
+    pub fn sleep_begin(&self) -> bool {
+        let flag = self.waiter.waiting.memory.worker_sleeps();
+        flag.begin();
+        let disturbed = self.waiter.disturbance().is_some();
+        let may_sleep = !disturbed && !has_unread(&self.requests) && !has_unread(&self.events);
+        if !may_sleep {
+            flag.end();
+        }
+        may_sleep
+    }
+
+    /// Says that the loop is awake, and makes the descriptor unreadable.
+    pub fn sleep_end(&self) {
+        self.waiter.waiting.memory.worker_sleeps().end();
+        self.waiter.waiting.doorbell.silence();
+    }
+}
+
+/// Ends the waits of this process, from any of its threads or from a signal handler.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    waiting: Arc<Waiting>,
+}
+
+impl Waker {
+    pub(crate) fn new(waiting: &Arc<Waiting>) -> Self {
+        Self {
+            waiting: Arc::clone(waiting),
+        }
+    }
+
+    /// Every wait from now on ends at once with [`WaitOutcome::Ended`]. Async-signal-safe.
+    pub fn end(&self) {
+        self.waiting.ended.store(true, Ordering::Release);
+        self.waiting.disturb();
+    }
+
+    /// The current or else the next wait of every waiter ends with [`WaitOutcome::Interrupted`].
+    /// Async-signal-safe.
+    pub fn interrupt(&self) {
+        self.waiting.interruptions.fetch_add(1, Ordering::AcqRel);
+        self.waiting.disturb();
+    }
+
+    /// Whether [`end`](Self::end) was called.
+    pub fn has_ended(&self) -> bool {
+        self.waiting.ended.load(Ordering::Acquire)
+    }
+}
