@@ -16,15 +16,20 @@
 //!
 //! Receiving and sending are independent: a response may begin before the body has come.
 
+mod chunked;
 mod connection;
 mod grammar;
+mod head;
+mod policy;
 mod request;
 mod response;
 mod rules;
+mod section;
+mod target;
 
 pub use connection::{Connection, Event, Polled};
 pub use grammar::{check_field_name, check_field_value, first_line, percent_decode};
-pub use request::{BodyFraming, Header, RequestHead, Version};
+pub use request::{BodyFraming, Fields, Header, RequestHead, Version};
 pub use response::{BodyOutcome, CloseReason, Next, ResponseFraming, ResponseHead};
 pub use rules::{
     FIELD_SIZE_DEFAULT, FIELDS_MAX, HeaderMap, Limits, REQUEST_LINE_MAX, REQUEST_LINE_UNLIMITED,

@@ -1,22 +1,25 @@
 //! The view of a request head: names for the pieces of bytes the driver holds.
 //!
 //! Nothing is copied: a head is positions kept in the connection and read against the bytes of the
-//! [`Head`](super::Event::Head) event.
+//! [`Head`](super::Event::Head) event. The few values that are not there as such (folded over
+//! several lines, turned into upper case) lie in a scratch buffer beside the positions.
 
 /// The two versions that differ for framing; `HTTP/1.2` to `1.9` are treated as 1.1 (RFC 9110
 /// section 2.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// HTTP/1.0: no chunked, closes unless asked to stay.
     Http10,
     /// HTTP/1.1.
+    #[default]
     Http11,
 }
 
 /// How the end of a request body is known (RFC 9112 section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BodyFraming {
     /// Neither Content-Length nor Transfer-Encoding: no body.
+    #[default]
     None,
     /// Exactly so many bytes.
     Length(u64),
@@ -33,75 +36,234 @@ pub struct Header<'a> {
     pub value: &'a [u8],
 }
 
+/// A piece of the event's bytes, or of the scratch buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+/// Set in [`Span::start`]: the piece lies in the scratch buffer.
+const IN_SCRATCH: u32 = 1 << 31;
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "bounded by Limits: heads are below 2^30 bytes"
+)]
+impl Span {
+    #[inline]
+    pub(super) const fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32 & !IN_SCRATCH,
+            end: end as u32,
+        }
+    }
+
+    pub(super) const fn in_scratch(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32 | IN_SCRATCH,
+            end: end as u32,
+        }
+    }
+
+    #[inline]
+    pub(super) fn of<'a>(self, bytes: &'a [u8], scratch: &'a [u8]) -> &'a [u8] {
+        let source = if self.start & IN_SCRATCH == 0 {
+            bytes
+        } else {
+            scratch
+        };
+        let start = (self.start & !IN_SCRATCH) as usize;
+        // Empty rather than a panic for a caller that shows other bytes than the event's.
+        source.get(start..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// Positions of the fields of one section, kept from request to request for their memory.
+#[derive(Debug, Default)]
+pub(super) struct FieldTable {
+    pub(super) spans: Vec<(Span, Span)>,
+    pub(super) scratch: Vec<u8>,
+}
+
+impl FieldTable {
+    pub(super) fn clear(&mut self) {
+        self.spans.clear();
+        self.scratch.clear();
+    }
+
+    #[inline]
+    pub(super) fn iter<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
+        Fields {
+            spans: self.spans.iter(),
+            bytes,
+            scratch: &self.scratch,
+        }
+    }
+}
+
+/// The fields of a section in order.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    spans: std::slice::Iter<'a, (Span, Span)>,
+    bytes: &'a [u8],
+    scratch: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Header<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Header<'a>> {
+        let (name, value) = self.spans.next()?;
+        let name = name.of(self.bytes, self.scratch);
+        Some(Header {
+            name,
+            value: value.of(self.bytes, self.scratch),
+        })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.spans.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Fields<'_> {}
+
+/// Everything known of a head: where its pieces are and what its headers amount to.
+#[derive(Debug, Default)]
+pub(super) struct HeadParts {
+    pub(super) fields: FieldTable,
+    pub(super) facts: Facts,
+}
+
+/// The part of a head that is new with each request.
+#[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing a header says"
+)]
+pub(super) struct Facts {
+    pub(super) method: Span,
+    pub(super) request_target: Span,
+    pub(super) path: Span,
+    pub(super) query_string: Span,
+    pub(super) protocol: Span,
+    pub(super) request_line: Span,
+    pub(super) version: Version,
+    pub(super) framing: BodyFraming,
+    /// Authority of an absolute target.
+    pub(super) authority: Option<Span>,
+    pub(super) authority_is_https: bool,
+    pub(super) host: Option<Span>,
+    pub(super) upgrade: Option<Span>,
+    pub(super) is_head: bool,
+    pub(super) is_connect: bool,
+    pub(super) keep_alive: bool,
+    pub(super) expect_continue: bool,
+    pub(super) accepts_trailers: bool,
+}
+
 /// The request head last reported, read against the bytes of its event.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
+    parts: &'a HeadParts,
     bytes: &'a [u8],
 }
 
 impl<'a> RequestHead<'a> {
+    pub(super) fn new(parts: &'a HeadParts, bytes: &'a [u8]) -> Self {
+        Self { parts, bytes }
+    }
+
+    #[inline]
+    fn piece(&self, span: Span) -> &'a [u8] {
+        span.of(self.bytes, &self.parts.fields.scratch)
+    }
+
     /// The method, in upper case where `casefold_http_method` says so.
     pub fn method(&self) -> &'a [u8] {
-        let _ = self.bytes;
-        todo!()
+        self.piece(self.parts.facts.method)
     }
+
     /// The target as it was sent.
     pub fn request_target(&self) -> &'a [u8] {
-        todo!()
+        self.piece(self.parts.facts.request_target)
     }
+
     /// The path, still percent-encoded: of an absolute target the part after the authority (`/`
     /// where there is none), without query and fragment; `*` of an asterisk target; empty for
     /// CONNECT.
     pub fn path(&self) -> &'a [u8] {
-        todo!()
+        match self.piece(self.parts.facts.path) {
+            b"" if self.parts.facts.authority.is_some() => b"/",
+            path => path,
+        }
     }
+
     /// What follows the first `?`, without it and without a fragment; empty where there is none.
     pub fn query_string(&self) -> &'a [u8] {
-        todo!()
+        self.piece(self.parts.facts.query_string)
     }
+
     /// The version that decides framing.
     pub fn version(&self) -> Version {
-        todo!()
+        self.parts.facts.version
     }
+
     /// The version as it was sent, such as `HTTP/1.1`.
     pub fn protocol(&self) -> &'a [u8] {
-        todo!()
+        self.piece(self.parts.facts.protocol)
     }
+
     /// The request line as it was sent, without CRLF.
     pub fn request_line(&self) -> &'a [u8] {
-        todo!()
+        self.piece(self.parts.facts.request_line)
     }
+
     /// The headers in order; those the policy dropped are gone.
-    pub fn headers(&self) -> impl ExactSizeIterator<Item = Header<'a>> + Clone + use<'a> {
-        std::iter::empty()
+    pub fn headers(&self) -> Fields<'a> {
+        self.parts.fields.iter(self.bytes)
     }
+
     /// How the end of the body is known.
     pub fn framing(&self) -> BodyFraming {
-        todo!()
+        self.parts.facts.framing
     }
+
     /// The peer wishes (or, on 1.1, does not refuse) another exchange on this connection.
     pub fn keep_alive(&self) -> bool {
-        todo!()
+        self.parts.facts.keep_alive
     }
+
     /// The peer waits for a 100 before it sends the body (RFC 9110 section 10.1.1).
     pub fn expect_continue(&self) -> bool {
-        todo!()
+        self.parts.facts.expect_continue
     }
+
     /// The value of Upgrade, where Connection names it and the version is 1.1 (RFC 9110 section
     /// 7.8).
     pub fn upgrade(&self) -> Option<&'a [u8]> {
-        todo!()
+        self.parts.facts.upgrade.map(|span| self.piece(span))
     }
+
     /// The authority asked for: of an absolute target its own, else Host (RFC 9112 section 3.3).
     pub fn host(&self) -> Option<&'a [u8]> {
-        todo!()
+        let facts = &self.parts.facts;
+        facts.authority.or(facts.host).map(|span| self.piece(span))
     }
+
     /// `Some(true)` for `https://` and `Some(false)` for `http://` in an absolute target.
     pub fn absolute_is_https(&self) -> Option<bool> {
-        todo!()
+        self.parts
+            .facts
+            .authority
+            .map(|_| self.parts.facts.authority_is_https)
     }
+
     /// The peer said `TE: trailers` (RFC 9110 section 10.1.4).
     pub fn accepts_trailers(&self) -> bool {
-        todo!()
+        self.parts.facts.accepts_trailers
     }
 }

@@ -1,7 +1,22 @@
-//! The words of the response side: what the caller gives, what it is told.
+//! The response side without its states: what is decided for a head, and how it is written.
+//!
+//! Decides the framing of a response (RFC 9112 section 6.3) and which of the application's headers
+//! reach the peer. Refuses to know when: that is [`connection`](super::connection).
+//!
+//! Theory of operation: the application's headers are checked and written in one pass, in which
+//! those that are the server's business are set aside; framing follows from what was set aside and
+//! is written last. Every name, value and reason is checked on its way into the buffer, so no CR, LF
+//! or NUL of an application can end a line here; on an error the caller truncates the buffer.
+
+use std::io::Write as _;
+
+use super::grammar::{check_field_name, check_field_value, decimal, trim};
+use super::policy::is_forbidden_trailer;
+use super::request::Version;
+use crate::fault::LocalMisuse;
 
 /// The start of a response, beside the application's headers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct ResponseHead<'a> {
     /// 200 to 999, or 101.
     pub status: u16,
@@ -72,4 +87,221 @@ pub enum CloseReason {
     ExpectationOpen,
     /// The protocol was switched.
     Switched,
+}
+
+/// What of the request a response depends on.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing of the request"
+)]
+pub(super) struct Asked {
+    /// `false`: nothing was asked, or nothing that could be read.
+    pub(super) known: bool,
+    pub(super) version: Version,
+    pub(super) is_head: bool,
+    pub(super) is_connect: bool,
+    pub(super) upgrade: bool,
+}
+
+/// What the application's headers said of the server's business.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SetAside {
+    pub(super) content_length: Option<u64>,
+    /// An Upgrade line was written.
+    pub(super) upgrade: bool,
+}
+
+/// What becomes of a header of the application.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Keep,
+    /// Speaks for this connection, which is not the application's (RFC 9110 section 7.6.1), or is
+    /// written by the server: Gunicorn's list.
+    Drop,
+    ContentLength,
+    Upgrade,
+}
+
+#[inline]
+fn fate(name: &[u8]) -> Fate {
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    match name.len() {
+        2 if is(b"te") => Fate::Drop,
+        4 if is(b"date") => Fate::Drop,
+        6 if is(b"server") => Fate::Drop,
+        7 if is(b"upgrade") => Fate::Upgrade,
+        8 if is(b"trailers") => Fate::Drop,
+        10 if is(b"connection") || is(b"keep-alive") => Fate::Drop,
+        14 if is(b"content-length") => Fate::ContentLength,
+        16 if is(b"proxy-connection") => Fate::Drop,
+        17 if is(b"transfer-encoding") => Fate::Drop,
+        18 if is(b"proxy-authenticate") => Fate::Drop,
+        19 if is(b"proxy-authorization") => Fate::Drop,
+        _ => Fate::Keep,
+    }
+}
+
+/// `HTTP/1.1 200 OK`. The version is the request's own, as Gunicorn answers; RFC 9112 section 2.3
+/// would have 1.1 always, but 1.0 clients that look at it are the ones that ask with it.
+#[inline]
+pub(super) fn write_status_line(
+    out: &mut Vec<u8>,
+    version: Version,
+    status: u16,
+    reason: &[u8],
+) -> Result<(), LocalMisuse> {
+    if check_field_value(reason).is_err() {
+        return Err(LocalMisuse::InvalidReason);
+    }
+    out.extend_from_slice(match version {
+        Version::Http10 => b"HTTP/1.0 ",
+        Version::Http11 => b"HTTP/1.1 ",
+    });
+    let digit = |number: u16| b'0' + u8::try_from(number % 10).unwrap_or(0);
+    out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status), b' ']);
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// One line of the server's own.
+#[inline]
+pub(super) fn write_own_line(
+    out: &mut Vec<u8>,
+    name: &[u8],
+    value: &[u8],
+) -> Result<(), LocalMisuse> {
+    if value.is_empty() {
+        return Ok(());
+    }
+    write_line(out, name, value)
+}
+
+#[inline]
+fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), LocalMisuse> {
+    check_field_value(value)?;
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// Writes the application's headers. An Upgrade line is kept where it means something: with 101 and
+/// 426 (RFC 9110 sections 7.8 and 15.5.22).
+#[inline]
+pub(super) fn write_headers<'h>(
+    out: &mut Vec<u8>,
+    status: u16,
+    headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
+) -> Result<SetAside, LocalMisuse> {
+    let mut aside = SetAside::default();
+    for (name, value) in headers {
+        check_field_name(name)?;
+        let value = trim(value);
+        match fate(name) {
+            Fate::Keep => write_line(out, name, value)?,
+            Fate::Upgrade if matches!(status, 101 | 426) => {
+                write_line(out, name, value)?;
+                aside.upgrade = true;
+            }
+            Fate::ContentLength => set_content_length(&mut aside, value)?,
+            Fate::Drop | Fate::Upgrade => check_field_value(value)?,
+        }
+    }
+    Ok(aside)
+}
+
+/// Equal ones are one (the application may sit behind layers that each add it).
+fn set_content_length(aside: &mut SetAside, value: &[u8]) -> Result<(), LocalMisuse> {
+    let length = decimal(value)
+        .flatten()
+        .ok_or(LocalMisuse::InvalidContentLength)?;
+    if aside.content_length.is_some_and(|other| other != length) {
+        return Err(LocalMisuse::ConflictingContentLength);
+    }
+    aside.content_length = Some(length);
+    Ok(())
+}
+
+/// How the end of the body will be told, and the Content-Length line that goes with it.
+pub(super) fn decide_framing(
+    head: &ResponseHead<'_>,
+    aside: SetAside,
+    asked: Asked,
+) -> Result<(ResponseFraming, Option<u64>), LocalMisuse> {
+    let counted = aside.content_length.or(head.body_length);
+    Ok(match head.status {
+        101 if !asked.upgrade || !aside.upgrade => return Err(LocalMisuse::UpgradeNotRequested),
+        101 => (ResponseFraming::Switched, None),
+        0..200 | 1000.. => return Err(LocalMisuse::InvalidStatus),
+        // RFC 9110 section 9.3.6: no framing; and section 8.6: no Content-Length.
+        200..300 if asked.is_connect => (ResponseFraming::UntilClose, None),
+        204 => (ResponseFraming::NoBody, None),
+        // RFC 9110 section 15.3.6: no content, but RFC 9112 section 6.3 makes no exception for it.
+        205 => (ResponseFraming::Length(0), Some(0)),
+        // What GET, or 200, would have had (RFC 9110 section 8.6): only the application knows.
+        304 => (ResponseFraming::NoBody, aside.content_length),
+        _ if asked.is_head => (ResponseFraming::NoBody, aside.content_length),
+        _ => match counted {
+            Some(length) => (ResponseFraming::Length(length), counted),
+            None if asked.known && asked.version == Version::Http11 => {
+                (ResponseFraming::Chunked, None)
+            }
+            None => (ResponseFraming::UntilClose, None),
+        },
+    })
+}
+
+/// The lines that frame the message and end the head.
+#[inline]
+pub(super) fn write_framing(
+    out: &mut Vec<u8>,
+    framing: ResponseFraming,
+    content_length: Option<u64>,
+    upgrade: bool,
+    close: bool,
+) {
+    if let Some(length) = content_length {
+        out.extend_from_slice(b"Content-Length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if framing == ResponseFraming::Chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    // Said on every response, also where 1.1 has it as default: so does Gunicorn.
+    out.extend_from_slice(match (framing, upgrade, close) {
+        (ResponseFraming::Switched, _, _) => b"Connection: upgrade\r\n\r\n",
+        (_, true, true) => b"Connection: upgrade, close\r\n\r\n",
+        (_, true, false) => b"Connection: upgrade, keep-alive\r\n\r\n",
+        (_, false, true) => b"Connection: close\r\n\r\n",
+        (_, false, false) => b"Connection: keep-alive\r\n\r\n",
+    });
+}
+
+/// The chunk-size line of `len` bytes, which are not zero: that would be the last chunk.
+#[inline]
+pub(super) fn write_chunk_size(out: &mut Vec<u8>, len: u64) {
+    debug_assert_ne!(len, 0, "an empty chunk ends the body");
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{len:x}\r\n");
+}
+
+/// The last chunk and the trailer section.
+pub(super) fn write_last_chunk<'h>(
+    out: &mut Vec<u8>,
+    trailers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
+) -> Result<(), LocalMisuse> {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers {
+        check_field_name(name)?;
+        if is_forbidden_trailer(name) || fate(name) != Fate::Keep {
+            return Err(LocalMisuse::ForbiddenTrailer);
+        }
+        write_line(out, name, trim(value))?;
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
 }
