@@ -155,7 +155,9 @@ impl GatewayEnd {
         };
         let position = self.requests.push_claimable(tag, self.epoch, head, body)?;
         let fenced = Fenced::now();
-        self.memory.requests_bell().ring(fenced);
+        if !self.memory.requests_bell().ring(fenced) {
+            self.memory.watch_bell().ring(fenced);
+        }
         self.ring_worker_doorbell(fenced);
         Ok(Placement { position })
     }

@@ -51,10 +51,11 @@ const RESPONSES_AT: IndicesAt = IndicesAt {
     head: 896,
 };
 
-/// Worker's threads waiting for requests; beside it, since the gateway looks at both together,
-/// whether the worker's event loop sleeps.
+/// Worker's threads waiting for requests; beside it, since the gateway looks at them together,
+/// whether the worker's event loop sleeps, and who is to know of requests nobody waits for.
 const REQUESTS_BELL_AT: usize = 1024;
 const WORKER_SLEEPS_AT: usize = 1032;
+const WATCH_BELL_AT: usize = 1040;
 /// Worker's threads waiting for events.
 const EVENTS_BELL_AT: usize = 1152;
 /// Worker's threads waiting for room in the ring of responses.
@@ -158,6 +159,13 @@ impl LinkMemory {
         }
     }
 
+    pub(crate) fn watch_bell(&self) -> FutexBell<'_> {
+        FutexBell {
+            mapping: &self.mapping,
+            at: WATCH_BELL_AT,
+        }
+    }
+
     pub(crate) fn events_bell(&self) -> FutexBell<'_> {
         FutexBell {
             mapping: &self.mapping,
@@ -203,12 +211,14 @@ impl<'a> FutexBell<'a> {
         self.mapping.atomic_u32(self.at + lower_half)
     }
 
-    /// Wakes one thread if one sleeps.
+    /// Wakes one thread if one sleeps; whether one did.
     #[inline]
-    pub(crate) fn ring(self, fenced: Fenced) {
-        if self.bell().ring(fenced) {
+    pub(crate) fn ring(self, fenced: Fenced) -> bool {
+        let awaited = self.bell().ring(fenced);
+        if awaited {
             futex::wake(self.futex(), 1);
         }
+        awaited
     }
 
     /// Wakes all threads.

@@ -55,6 +55,7 @@ impl Waiting {
     fn disturb(&self) {
         let fenced = Fenced::now();
         self.memory.requests_bell().ring_all(fenced);
+        self.memory.watch_bell().ring_all(fenced);
         self.memory.events_bell().ring_all(fenced);
         self.memory.room_bell().ring_all(fenced);
         self.doorbell.ring();
@@ -171,6 +172,15 @@ message_waiter! {
     RequestsWaiter, requests, requests_bell,
     /// Blocks until there may be something to claim, at most for `timeout`. Each request placed
     /// wakes one waiting thread. To be called detached from the interpreter and without any lock.
+}
+
+impl RequestsWaiter {
+    /// Blocks until a request was placed for which no thread waited, at most for `timeout`: for a
+    /// thread that looks after the others. It is not woken by a request that found one waiting.
+    pub fn watch(&self, timeout: Duration) -> WaitOutcome {
+        let bell = self.waiter.waiting.memory.watch_bell();
+        self.waiter.wait(bell, timeout, || has_unread(&self.ring))
+    }
 }
 
 message_waiter! {
