@@ -38,7 +38,9 @@ impl Network {
             Some((address, mask)) => (address, Some(mask)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| NetworkFault::Address)?;
+        let address: IpAddr = without_zone(address)
+            .parse()
+            .map_err(|_| NetworkFault::Address)?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match mask {
             None => width,
@@ -63,6 +65,14 @@ impl fmt::Display for Network {
             return write!(f, "{}", self.address);
         }
         write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// The address without the interface it is local to: `fe80::1%eth0` is looked for on every interface.
+fn without_zone(address: &str) -> &str {
+    match address.split_once('%') {
+        Some((address, zone)) if address.contains(':') && !zone.is_empty() => address,
+        _ => address,
     }
 }
 
@@ -105,6 +115,9 @@ mod tests {
             ("::1", Ok("::1")),
             ("fd00::/8", Ok("fd00::/8")),
             ("::/0", Ok("::/0")),
+            ("fe80::1%eth0", Ok("fe80::1")),
+            ("fe80::1%", Err(NetworkFault::Address)),
+            ("10.0.0.1%eth0", Err(NetworkFault::Address)),
             ("10.0.0.1/24", Err(NetworkFault::HostBits)),
             ("fd00::1/8", Err(NetworkFault::HostBits)),
             ("10.0.0.0/33", Err(NetworkFault::Mask)),

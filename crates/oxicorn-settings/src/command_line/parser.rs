@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::{Arguments, Fault, Stop, USAGE};
 use crate::VERSION;
-use crate::definition::{Action, Default, Definition};
+use crate::definition::{Action, Default, Definition, Parity};
 use crate::misspelling::nearest_flag;
 use crate::table::TABLE;
 use crate::validate::{Base, parse_integer};
@@ -107,19 +107,22 @@ fn number(base: Base) -> ValueParser {
     ValueParser::from(parse)
 }
 
+/// The summary, the default, and whether the feature is there.
 fn help_line(definition: &Definition) -> String {
-    let summary = definition.summary().replace('`', "");
+    let mut line = definition.summary().replace('`', "");
     let default = match definition.default {
         Default::Computed { described, .. } => described.replace('`', ""),
         Default::Int(number) => number.to_string(),
         Default::Str(text) => text.to_owned(),
         _ => String::new(),
     };
-    if default.is_empty() {
-        summary
-    } else {
-        format!("{summary} [{default}]")
+    if !default.is_empty() {
+        line = format!("{line} [{default}]");
     }
+    if matches!(definition.parity, Parity::NotYet(_)) {
+        line.push_str(" (not available yet)");
+    }
+    line
 }
 
 /// What the arguments say about a setting.

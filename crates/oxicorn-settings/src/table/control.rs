@@ -26,7 +26,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::any_base_integer(&["--control-socket-mode"]),
         kind: Kind::Integer {
             least: 0,
-            most: 0o7777,
+            most: i64::MAX,
         },
         default: Default::Int(0o600),
         doc: "The file mode of the control socket.",
@@ -83,8 +83,8 @@ mod tests {
             Value::Int(0o660)
         );
         assert_eq!(
-            refused("control_socket_mode", Raw::Int(0o10000)),
-            "must be an integer from 0 to 4095"
+            refused("control_socket_mode", Raw::Int(-1)),
+            "must be an integer, 0 or more"
         );
     }
 }

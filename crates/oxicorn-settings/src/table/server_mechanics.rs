@@ -47,8 +47,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::switch_off(&["--no-sendfile"]),
         kind: Kind::Bool,
         default: Default::None,
-        doc: "Whether files of `wsgi.file_wrapper` are sent by the kernel with `sendfile(2)`. Unset, the variable \
-          `SENDFILE` of the environment decides, and without that it is used.",
+        doc: "Send files of `wsgi.file_wrapper` without `sendfile(2)`, the kernel's short way. In the config file \
+              False does so and True does not; unset, the variable `SENDFILE` of the environment decides, and \
+              without that the short way is taken.",
         since: Since::Gunicorn("19.2"),
         applies: Applies::Reload,
         parity: Parity::Better(
@@ -332,7 +333,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::switch_on(&["--permit-unconventional-http-method"]),
         kind: Kind::Bool,
         default: Default::Bool(false),
-        doc: "Accept methods other than 3 to 20 capital letters and the like.",
+        doc: "Accept any method RFC 9110 allows, also in lower case, with `#`, or of fewer than 3 or more than 20 \
+              characters.",
         since: Since::Gunicorn("22.0.0"),
         applies: Applies::Reload,
         parity: Parity::Same,
