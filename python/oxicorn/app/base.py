@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -115,8 +116,10 @@ class Application(BaseApplication):
             return _native.Resolver(sys.argv[1:], dict(os.environ))
         except _native.CommandLineStop as stop:
             text, code = stop.args
+        # `oxicorn --help | head` closes the pipe before everything is written.
+        with contextlib.suppress(BrokenPipeError):
             print(text, file=sys.stderr if code else sys.stdout)
-            sys.exit(code)
+        sys.exit(code)
 
     @staticmethod
     def _find_config_file(location: str | None) -> str | None:
