@@ -45,6 +45,7 @@ mod descriptors;
 mod gateway;
 #[cfg(not(loom))]
 mod layout;
+mod numbered;
 #[cfg(not(loom))]
 mod parts;
 pub mod ring;

@@ -1,5 +1,7 @@
 //! Kinds, flags and reasons: the small numbers of the link's messages.
 
+use crate::numbered::numbered;
+
 /// Bits of a message header's `flags`. One set for all rings; which bit may stand beside which kind
 /// is in the table at the head of [`wire`](crate::wire).
 pub mod flags {
@@ -14,35 +16,6 @@ pub mod flags {
     pub const CLOSE: u8 = 1 << 3;
     /// The WebSocket message is binary, not text.
     pub const BINARY: u8 = 1 << 4;
-}
-
-macro_rules! numbered {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u8)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant = $number,)*
-        }
-
-        impl $name {
-            /// Every one of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The one with this number, if there is one.
-            pub const fn from_u8(number: u8) -> Option<Self> {
-                match number {
-                    $($number => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-
-            /// Its number on the wire.
-            pub const fn as_u8(self) -> u8 {
-                self as u8
-            }
-        }
-    };
 }
 
 // Kind 0 is nobody's: cleared memory is not a message. 255 is the ring's own (padding).

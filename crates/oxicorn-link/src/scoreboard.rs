@@ -1,1 +1,0 @@
-//! One shared page per worker: who it is, what it does, how long; and the gateway's figures.

@@ -1,0 +1,208 @@
+//! A gateway thread's figures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxicorn_os::mapping::Mapping;
+
+use super::histogram::{self, HistogramReading};
+use super::{add, read, write};
+use crate::numbered::numbered;
+
+/// Bytes before the histograms: room for more gauges and counters than there are.
+const NUMBERS_LEN: usize = 1024;
+const COUNTERS_AT: usize = 256;
+/// Bytes of a block.
+pub(super) const LEN: usize = NUMBERS_LEN + HistogramKind::ALL.len() * histogram::LEN;
+
+numbered! {
+    /// What goes up and down.
+    Gauge {
+        /// Requests in the queue.
+        Queued = 0,
+        /// Requests that workers have.
+        InFlight = 1,
+        /// Open client connections.
+        Connections = 2,
+        /// Bytes of requests and responses in buffers.
+        Buffered = 3,
+        /// Last sign of life, nanoseconds of the monotonic clock.
+        Heartbeat = 4,
+    }
+}
+
+numbered! {
+    /// What only goes up.
+    Counter {
+        /// Connections accepted.
+        Accepted = 0,
+        /// Requests whose head was read.
+        Requests = 1,
+        /// Bytes received from clients.
+        BytesIn = 2,
+        /// Bytes sent to clients.
+        BytesOut = 3,
+        /// Responses 1xx.
+        Informational = 4,
+        /// Responses 2xx.
+        Successful = 5,
+        /// Responses 3xx.
+        Redirection = 6,
+        /// Responses 4xx.
+        ClientError = 7,
+        /// Responses 5xx.
+        ServerError = 8,
+        /// Requests refused because the queue was full.
+        RejectedFull = 9,
+        /// Requests refused because they had waited too long.
+        RejectedWaited = 10,
+        /// Requests that grew older than the timeout.
+        Expired = 11,
+        /// Requests lost with their worker.
+        Lost = 12,
+        /// Requests given to another worker because theirs died or was busy.
+        Requeued = 13,
+        /// Requests whose client left before the response.
+        Abandoned = 14,
+        /// Peers that broke the protocol.
+        PeerFaults = 15,
+        /// Workers that broke the link.
+        WorkerFaults = 16,
+    }
+}
+
+numbered! {
+    /// What is measured.
+    HistogramKind {
+        /// From the request's head to the last byte of the response.
+        Latency = 0,
+        /// From complete request to being given to a worker.
+        QueueWait = 1,
+    }
+}
+
+impl Counter {
+    /// The class that a response of this status counts for.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            100..=199 => Self::Informational,
+            200..=299 => Self::Successful,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}
+
+/// One gateway thread's part of the scoreboard. That thread alone writes.
+#[derive(Clone, Debug)]
+pub struct GatewayBlock {
+    mapping: Arc<Mapping>,
+    at: usize,
+}
+
+impl GatewayBlock {
+    pub(super) fn new(mapping: Arc<Mapping>, at: usize) -> Self {
+        Self { mapping, at }
+    }
+
+    fn gauge_at(&self, gauge: Gauge) -> usize {
+        self.at + usize::from(gauge.as_u8()) * 8
+    }
+
+    fn counter_at(&self, counter: Counter) -> usize {
+        self.at + COUNTERS_AT + usize::from(counter.as_u8()) * 8
+    }
+
+    fn histogram_at(&self, kind: HistogramKind) -> usize {
+        self.at + NUMBERS_LEN + usize::from(kind.as_u8()) * histogram::LEN
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, gauge: Gauge, number: u64) {
+        write(&self.mapping, self.gauge_at(gauge), number);
+    }
+
+    /// Adds to a counter.
+    pub fn add(&self, counter: Counter, number: u64) {
+        add(&self.mapping, self.counter_at(counter), number);
+    }
+
+    /// Counts a duration.
+    pub fn record(&self, kind: HistogramKind, duration: Duration) {
+        histogram::record(&self.mapping, self.histogram_at(kind), duration);
+    }
+
+    /// Reads a gauge.
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        read(&self.mapping, self.gauge_at(gauge))
+    }
+
+    /// Reads a counter.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        read(&self.mapping, self.counter_at(counter))
+    }
+
+    /// Reads a histogram.
+    pub fn histogram(&self, kind: HistogramKind) -> HistogramReading {
+        histogram::read_all(&self.mapping, self.histogram_at(kind))
+    }
+
+    /// Forgets the gauges of a gateway that died; counters and histograms go on, so that what is
+    /// scraped never goes back.
+    pub fn resume(&self) {
+        for gauge in Gauge::ALL {
+            self.set(*gauge, 0);
+        }
+    }
+}
+
+const _: () = {
+    assert!(
+        Gauge::ALL.len() * 8 <= COUNTERS_AT,
+        "gauges do not run into the counters"
+    );
+    assert!(
+        COUNTERS_AT + Counter::ALL.len() * 8 <= NUMBERS_LEN,
+        "nor counters into histograms"
+    );
+    assert!(LEN.is_multiple_of(128), "blocks do not share cache lines");
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scoreboard::Scoreboard;
+
+    #[test]
+    fn every_number_has_its_own_place() {
+        let (board, _file) = Scoreboard::create(1, 1).unwrap();
+        let block = board.gateway(0).unwrap();
+        for (number, gauge) in (1..).zip(Gauge::ALL) {
+            block.set(*gauge, number);
+        }
+        for (number, counter) in (100..).zip(Counter::ALL) {
+            block.add(*counter, number);
+        }
+        assert!(
+            (1..)
+                .zip(Gauge::ALL)
+                .all(|(number, gauge)| block.gauge(*gauge) == number)
+        );
+        assert!(
+            (100..)
+                .zip(Counter::ALL)
+                .all(|(number, one)| block.counter(*one) == number)
+        );
+        block.resume();
+        assert!(Gauge::ALL.iter().all(|gauge| block.gauge(*gauge) == 0));
+        assert_eq!(block.counter(Counter::Accepted), 100);
+    }
+
+    #[test]
+    fn statuses_are_counted_by_class() {
+        let classes = [100, 204, 304, 404, 503, 999].map(Counter::of_status);
+        let numbers = classes.map(Counter::as_u8);
+        assert_eq!(numbers, [4, 5, 6, 7, 8, 8]);
+    }
+}

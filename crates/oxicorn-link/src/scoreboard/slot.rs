@@ -1,0 +1,204 @@
+//! A worker's slot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxicorn_os::mapping::Mapping;
+
+use super::{add, nanos, read, write};
+use crate::numbered::numbered;
+
+/// Bytes of a slot: two cache lines, which processors fetch together.
+pub(super) const LEN: usize = 128;
+
+const PID: usize = 0;
+const AGE: usize = 8;
+const GENERATION: usize = 16;
+const STATE: usize = 24;
+const SINCE: usize = 32;
+const HEARTBEAT: usize = 40;
+const BUSY: usize = 48;
+const BUSY_SINCE: usize = 56;
+const REQUESTS: usize = 64;
+
+numbered! {
+    /// What a worker is doing, in the large.
+    WorkerState {
+        /// Loading the application.
+        Booting = 1,
+        /// Takes requests.
+        Ready = 2,
+        /// Finishes what it has.
+        Draining = 3,
+        /// On its way out.
+        Exiting = 4,
+    }
+}
+
+impl WorkerState {
+    /// As metrics and the control command write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Booting => "booting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Exiting => "exiting",
+        }
+    }
+}
+
+/// One worker's part of the scoreboard. Times are `Duration`s of the machine's monotonic clock.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    mapping: Arc<Mapping>,
+    at: usize,
+}
+
+/// What a slot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotReading {
+    /// Process.
+    pub pid: i32,
+    /// Spawn number.
+    pub age: u64,
+    /// Cohort of a reload.
+    pub generation: u32,
+    /// What it does; `None` if the slot says nonsense.
+    pub state: Option<WorkerState>,
+    /// When the slot was assigned.
+    pub since: Duration,
+    /// Last sign of life.
+    pub heartbeat: Duration,
+    /// Requests it works on.
+    pub busy: u64,
+    /// Since when it works on at least one.
+    pub busy_since: Option<Duration>,
+    /// Requests it has finished.
+    pub requests: u64,
+}
+
+impl Slot {
+    pub(super) fn new(mapping: Arc<Mapping>, at: usize) -> Self {
+        Self { mapping, at }
+    }
+
+    fn get(&self, what: usize) -> u64 {
+        read(&self.mapping, self.at + what)
+    }
+
+    fn set(&self, what: usize, number: u64) {
+        write(&self.mapping, self.at + what, number);
+    }
+
+    /// Gives the slot to a worker that was just started. By the arbiter, or by the worker itself
+    /// before it does anything else.
+    pub fn assign(&self, pid: i32, age: u64, generation: u32, now: Duration) {
+        self.clear();
+        self.set(AGE, age);
+        self.set(GENERATION, generation.into());
+        self.set(STATE, WorkerState::Booting.as_u8().into());
+        self.set(SINCE, nanos(now));
+        self.set(HEARTBEAT, nanos(now));
+        self.set(PID, u64::try_from(pid).unwrap_or(0));
+    }
+
+    /// Frees the slot. By the arbiter when the worker is gone.
+    pub fn clear(&self) {
+        for what in (0..LEN).step_by(8) {
+            self.set(what, 0);
+        }
+    }
+
+    /// By the worker.
+    pub fn set_state(&self, state: WorkerState) {
+        self.set(STATE, state.as_u8().into());
+    }
+
+    /// A sign of life. By the worker's wait loop or a native thread.
+    pub fn beat(&self, now: Duration) {
+        self.set(HEARTBEAT, nanos(now));
+    }
+
+    /// A request begins. By the worker, under the lock it claims requests with.
+    pub fn begin_request(&self, now: Duration) {
+        if self.get(BUSY) == 0 {
+            self.set(BUSY_SINCE, nanos(now));
+        }
+        add(&self.mapping, self.at + BUSY, 1);
+        self.beat(now);
+    }
+
+    /// A request ends. By the worker, under the same lock.
+    pub fn end_request(&self, now: Duration) {
+        let busy = self.get(BUSY).saturating_sub(1);
+        self.set(BUSY, busy);
+        if busy == 0 {
+            self.set(BUSY_SINCE, 0);
+        }
+        add(&self.mapping, self.at + REQUESTS, 1);
+        self.beat(now);
+    }
+
+    /// What it says, if somebody has it.
+    pub fn read(&self) -> Option<SlotReading> {
+        let pid = i32::try_from(self.get(PID)).ok().filter(|pid| *pid != 0)?;
+        let busy_since = self.get(BUSY_SINCE);
+        Some(SlotReading {
+            pid,
+            age: self.get(AGE),
+            generation: u32::try_from(self.get(GENERATION)).unwrap_or(u32::MAX),
+            state: u8::try_from(self.get(STATE))
+                .ok()
+                .and_then(WorkerState::from_u8),
+            since: Duration::from_nanos(self.get(SINCE)),
+            heartbeat: Duration::from_nanos(self.get(HEARTBEAT)),
+            busy: self.get(BUSY),
+            busy_since: (busy_since != 0).then(|| Duration::from_nanos(busy_since)),
+            requests: self.get(REQUESTS),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scoreboard::Scoreboard;
+
+    #[test]
+    fn slot_follows_a_worker_through_its_life() {
+        let (board, _file) = Scoreboard::create(1, 1).unwrap();
+        let slot = board.slot(0).unwrap();
+        let second = Duration::from_secs;
+        assert_eq!(slot.read(), None);
+        slot.assign(42, 1, 1, second(1));
+        assert_eq!(slot.read().unwrap().state, Some(WorkerState::Booting));
+        slot.set_state(WorkerState::Ready);
+        slot.begin_request(second(2));
+        slot.begin_request(second(3));
+        let reading = slot.read().unwrap();
+        assert_eq!((reading.busy, reading.busy_since), (2, Some(second(2))));
+        slot.end_request(second(4));
+        slot.end_request(second(5));
+        let reading = slot.read().unwrap();
+        assert_eq!(
+            (reading.busy, reading.busy_since, reading.requests),
+            (0, None, 2)
+        );
+        assert_eq!((reading.since, reading.heartbeat), (second(1), second(5)));
+        slot.clear();
+        assert_eq!(slot.read(), None);
+    }
+
+    #[test]
+    fn nonsense_in_a_slot_is_readable() {
+        let (board, _file) = Scoreboard::create(1, 1).unwrap();
+        let slot = board.slot(0).unwrap();
+        for what in (0..LEN).step_by(8) {
+            slot.set(what, u64::MAX);
+        }
+        assert_eq!(slot.read(), None);
+        slot.set(PID, 1);
+        assert_eq!(slot.read().unwrap().state, None);
+        slot.end_request(Duration::ZERO);
+    }
+}
