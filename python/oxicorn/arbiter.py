@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -264,6 +263,8 @@ class Arbiter:
 
 def _own_modules(names: set[str]) -> set[str]:
     """Those of ``names`` that are Python files outside of the installed packages."""
+    import sysconfig  # only preloading needs it
+
     installed = tuple({os.path.realpath(path) + os.sep for path in sysconfig.get_paths().values()})
     return {
         name

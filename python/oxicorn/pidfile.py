@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import tempfile
 
 __all__ = ["Pidfile"]
 
@@ -34,7 +34,11 @@ class Pidfile:
 
     def _write(self, directory: str, pid: int) -> None:
         # A reader never sees half a number: the finished file is moved into place.
-        fd, temporary = tempfile.mkstemp(dir=directory)
+        temporary = os.path.join(directory, f".oxicorn-{pid}.pid")
+        # Left over from a process that had our pid and was killed while it wrote.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
         try:
             os.write(fd, f"{pid}\n".encode())
             os.fchmod(fd, 0o644)

@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
-import inspect
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oxicorn.errors import AppImportError
+
+if TYPE_CHECKING:
+    import ast
 
 __all__ = ["get_arity", "getcwd", "import_app", "load_object"]
 
@@ -38,6 +39,8 @@ def getcwd() -> str:
 
 def get_arity(function: Callable[..., Any]) -> int | None:
     """How many positional parameters ``function`` takes; None where Python cannot tell."""
+    import inspect  # a large module, needed only where hooks are set
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -86,6 +89,10 @@ def _import_module(name: str, expression: str) -> Any:
 
 def _parse_expression(text: str) -> tuple[str, ast.Call | None]:
     """Splits CALLABLE into the attribute path and, for a factory, its call."""
+    if all(part.isidentifier() for part in text.split(".")):
+        return text, None
+    import ast  # only factories need it
+
     try:
         node = ast.parse(text, mode="eval").body
     except SyntaxError:
@@ -96,19 +103,7 @@ def _parse_expression(text: str) -> tuple[str, ast.Call | None]:
         if not isinstance(node.func, ast.Name):
             raise AppImportError(f"Function reference must be a simple name: {text!r}")
         return node.func.id, node
-    path = _attribute_path(node)
-    if path is None:
-        raise AppImportError(f"Failed to parse {text!r} as an attribute name or function call.")
-    return path, None
-
-
-def _attribute_path(node: ast.expr) -> str | None:
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        head = _attribute_path(node.value)
-        return f"{head}.{node.attr}" if head else None
-    return None
+    raise AppImportError(f"Failed to parse {text!r} as an attribute name or function call.")
 
 
 def _find_attribute(module: Any, path: str) -> Any:
@@ -124,6 +119,8 @@ def _find_attribute(module: Any, path: str) -> Any:
 
 
 def _call_factory(factory: Any, name: str, call: ast.Call) -> Any:
+    import ast
+
     try:
         args = [ast.literal_eval(arg) for arg in call.args]
         kwargs = {kw.arg: ast.literal_eval(kw.value) for kw in call.keywords if kw.arg}

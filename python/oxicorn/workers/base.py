@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import sys
 import time
@@ -62,6 +61,8 @@ class Worker:
     def _draw_max_requests(self) -> int:
         if self.cfg.max_requests <= 0:
             return sys.maxsize
+        import random  # only this needs it
+
         return int(self.cfg.max_requests + random.randint(0, self.cfg.max_requests_jitter))
 
     @property
