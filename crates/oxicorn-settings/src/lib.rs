@@ -50,7 +50,7 @@ pub use value::{Raw, Source, Value};
 pub use worker_class::WorkerClass;
 
 /// Config files looked for in the working directory where none is named, the first that exists is taken.
-pub const DEFAULT_CONFIG_FILES: [&str; 2] = ["oxicorn.conf.py", "gunicorn.conf.py"];
+pub const DEFAULT_CONFIG_FILES: [&str; 2] = ["gunicorn.conf.py", "oxicorn.conf.py"];
 
 /// The version that `--version` prints and log lines name.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -11,11 +11,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Text,
         default: Default::Str("./gunicorn.conf.py"),
         doc: "The config file: a path, `file:PATH`, or `python:MODULE`. It is Python code, run before anything \
-          else; each global whose name is a setting's sets it. Without this flag `oxicorn.conf.py` or \
-          `gunicorn.conf.py` of the working directory is read if there is one.",
+          else; each global whose name is a setting's sets it. Where none is named, `gunicorn.conf.py` \
+          of the working directory is read, else `oxicorn.conf.py`, if there is one.",
         since: Since::Always,
         applies: Applies::Start,
-        parity: Parity::Better("`oxicorn.conf.py` is found too, and taken first"),
+        parity: Parity::Better("`oxicorn.conf.py` is found too"),
     },
     Definition {
         name: "wsgi_app",

@@ -39,7 +39,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           opens while it is imported is shared too.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::Same,
+        parity: Parity::Better("a reload imports the application's own modules again"),
     },
     Definition {
         name: "sendfile",
