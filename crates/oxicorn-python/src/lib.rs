@@ -1,1 +1,34 @@
-//! To be written.
+//! `oxicorn._native`: the only crate that knows Python, and the place where the server is put together.
+//!
+//! * `settings`: the settings table on Python's side
+//! * `arbiter`: performs what `oxicorn-arbiter` decides; the one place that forks
+//! * `worker`: a worker process with its threads and its end of the link
+//! * `wsgi`: a request becomes an environ, what the application returns a response
+
+mod arbiter;
+mod latin1;
+mod settings;
+mod worker;
+mod wsgi;
+
+use pyo3::prelude::*;
+
+/// The native half of oxicorn.
+#[pymodule(gil_used = false)]
+mod _native {
+    use super::*;
+
+    #[pymodule_export]
+    use crate::arbiter::serve;
+    #[pymodule_export]
+    use crate::settings::{CommandLineStop, Resolver, Settings};
+    #[pymodule_export]
+    use crate::worker::{WorkerContext, lane::ClientGone};
+    #[pymodule_export]
+    use crate::wsgi::{Exchange, Input, LazySocket};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,173 @@
+//! The gateway process from the arbiter's side: what it is given, how it is spoken to.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oxicorn_arbiter::WorkerId;
+use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
+use oxicorn_gateway::{
+    AccessLog, ErrorLog, HeaderMap, Level, ProxyProtocol, Settings as GatewaySettings,
+};
+use oxicorn_os::channel::{Blocking, Channel, Received};
+use oxicorn_settings::{Settings, Value};
+
+use super::workers::WorkerProcess;
+
+/// Everything a user may send to a process group: the arbiter tells the gateway what to do.
+pub(crate) const IGNORED_SIGNALS: [i32; 9] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGWINCH,
+];
+
+/// Exit code of a gateway that panicked outside of any connection.
+pub(crate) const PANICKED: i32 = 101;
+
+/// A living gateway.
+#[derive(Debug)]
+pub(crate) struct GatewayProcess {
+    pub(crate) pid: i32,
+    pub(crate) control: Channel,
+}
+
+impl GatewayProcess {
+    /// Sends one message. A gateway that does not take it is dead or dying, which its exit will tell.
+    pub(crate) fn send(&self, message: &ToGateway, descriptors: &[BorrowedFd<'_>]) {
+        if let Ok(packet) = control::encode(message) {
+            let _ = self.control.send(&packet, descriptors, Blocking::Yes);
+        }
+    }
+
+    /// Hands a worker's link over.
+    pub(crate) fn attach(&self, id: WorkerId, worker: &WorkerProcess) {
+        let message = ToGateway::AttachWorker(AttachWorker {
+            worker: id.0,
+            pid: u32::try_from(worker.pid).unwrap_or(0),
+            age: worker.age,
+            generation: worker.generation.0,
+            capacity: worker.capacity,
+        });
+        let link = &worker.link;
+        let descriptors = [
+            link.memory.as_fd(),
+            link.gateway_doorbell.as_fd(),
+            link.worker_doorbell.as_fd(),
+            link.gateway_side.as_fd(),
+        ];
+        self.send(&message, &descriptors);
+    }
+
+    /// The next message, if there is one. What cannot be understood is given as text for the log.
+    pub(crate) fn receive(&self) -> Option<Result<FromGateway, String>> {
+        let (mut packet, mut descriptors): (Vec<u8>, Vec<OwnedFd>) = (Vec::new(), Vec::new());
+        match self.control.recv(&mut packet, &mut descriptors, Blocking::No) {
+            Ok(Received::Message(_)) => {
+                Some(control::decode(&packet).map_err(|fault| fault.to_string()))
+            }
+            Ok(Received::Nothing | Received::Closed) => None,
+            Err(error) => Some(Err(format!("gateway's control channel: {error}"))),
+        }
+    }
+}
+
+/// What the settings mean for the gateway.
+pub(crate) fn settings_for(settings: &Settings) -> GatewaySettings {
+    let mut result = GatewaySettings::default();
+    set_limits(settings, &mut result);
+    set_strictness(settings, &mut result);
+    set_trust(settings, &mut result);
+    result.timeouts.keep_alive = settings.keep_alive();
+    result.timeouts.request = settings.timeout();
+    result.timeouts.graceful = settings.graceful_timeout();
+    set_queue(settings, &mut result);
+    result.access_log = text(settings, "accesslog").map(|path| AccessLog {
+        path: path.into(),
+        format: text(settings, "access_log_format").unwrap_or_default().into(),
+    });
+    result.error_log = ErrorLog {
+        path: text(settings, "errorlog").unwrap_or("-").into(),
+        level: level(text(settings, "loglevel").unwrap_or("info")),
+    };
+    result.body_memory = size(settings, "body_memory");
+    result.response_buffer = size(settings, "response_buffer");
+    result
+}
+
+fn set_limits(settings: &Settings, result: &mut GatewaySettings) {
+    result.limits.request_line = size(settings, "limit_request_line");
+    result.limits.fields = size(settings, "limit_request_fields");
+    result.limits.field_size = size(settings, "limit_request_field_size");
+}
+
+fn set_strictness(settings: &Settings, result: &mut GatewaySettings) {
+    let strictness = &mut result.strictness;
+    strictness.header_map = match text(settings, "header_map") {
+        Some("refuse") => HeaderMap::Refuse,
+        Some("dangerous") => HeaderMap::Dangerous,
+        _ => HeaderMap::Drop,
+    };
+    let on = |name| settings.get(name).is_true();
+    strictness.permit_obsolete_folding = on("permit_obsolete_folding");
+    strictness.strip_header_spaces = on("strip_header_spaces");
+    strictness.permit_unconventional_http_method = on("permit_unconventional_http_method");
+    strictness.permit_unconventional_http_version = on("permit_unconventional_http_version");
+    strictness.casefold_http_method = on("casefold_http_method");
+}
+
+fn set_trust(settings: &Settings, result: &mut GatewaySettings) {
+    let trust = &mut result.trust;
+    trust.forwarded_allow_ips = list(settings, "forwarded_allow_ips");
+    trust.forwarder_headers = list(settings, "forwarder_headers");
+    trust.proxy_allow_ips = list(settings, "proxy_allow_ips");
+    if let Value::Dict(pairs) = settings.get("secure_scheme_headers") {
+        trust.secure_scheme_headers.clone_from(pairs);
+    }
+    trust.proxy_protocol = match text(settings, "proxy_protocol") {
+        Some("v1") => ProxyProtocol::V1,
+        Some("v2") => ProxyProtocol::V2,
+        Some("auto") => ProxyProtocol::Auto,
+        _ => ProxyProtocol::Off,
+    };
+}
+
+fn set_queue(settings: &Settings, result: &mut GatewaySettings) {
+    result.queue.limit = size(settings, "queue_limit");
+    result.queue.timeout =
+        std::time::Duration::from_secs(size(settings, "queue_timeout") as u64);
+    result.queue.prefetch_limit = u32::try_from(size(settings, "prefetch")).unwrap_or(u32::MAX);
+}
+
+fn text<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {
+    settings.get(name).as_str()
+}
+
+/// Negative numbers do not pass the validators.
+fn size(settings: &Settings, name: &str) -> usize {
+    settings.get(name).as_int().and_then(|number| usize::try_from(number).ok()).unwrap_or(0)
+}
+
+/// A list, or what stands between the commas of a text.
+fn list(settings: &Settings, name: &str) -> Vec<String> {
+    match settings.get(name) {
+        Value::List(items) => items.clone(),
+        Value::Str(text) => {
+            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn level(name: &str) -> Level {
+    match name.to_ascii_lowercase().as_str() {
+        "debug" => Level::Debug,
+        "warning" => Level::Warning,
+        "error" => Level::Error,
+        "critical" => Level::Critical,
+        _ => Level::Info,
+    }
+}

@@ -1,0 +1,163 @@
+//! Binding the listeners, with Gunicorn's patience and words.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+use std::{fs, io};
+
+use oxicorn_arbiter::Level;
+use oxicorn_os::sockets::{self, Address, BindOptions};
+use oxicorn_settings::BindAddress;
+use pyo3::prelude::*;
+
+use super::log;
+
+/// How often an address in use is tried, and the pause in between (as Gunicorn: a predecessor may
+/// just be on its way out).
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A bound, listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// As the settings name it: what a reload compares.
+    pub(crate) bind: BindAddress,
+    /// As the logs name it.
+    pub(crate) text: String,
+    pub(crate) socket: OwnedFd,
+    /// The socket file that is ours to remove: path, device and inode.
+    file: Option<(String, u64, u64)>,
+}
+
+impl Listener {
+    /// A second handle of the same listener.
+    pub(crate) fn share(&self) -> io::Result<Self> {
+        Ok(Self {
+            bind: self.bind.clone(),
+            text: self.text.clone(),
+            socket: self.socket.try_clone()?,
+            file: self.file.clone(),
+        })
+    }
+
+    /// Removes the socket file, unless somebody else has put theirs in its place.
+    pub(crate) fn remove_file(&self) {
+        let Some((path, device, inode)) = &self.file else {
+            return;
+        };
+        if let Ok(found) = fs::symlink_metadata(path)
+            && (found.dev(), found.ino()) == (*device, *inode)
+        {
+            // Gone in the meantime is as good as removed.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Binds `bind`, trying again where it is in use; `None` after the last try, with everything logged.
+pub(crate) fn open(
+    server: &Bound<'_, PyAny>,
+    bind: &BindAddress,
+    backlog: u32,
+    umask: u32,
+) -> Option<Listener> {
+    let address = python_address(bind);
+    for left in (0..TRIES).rev() {
+        let error = match try_open(bind, backlog, umask) {
+            Ok(listener) => return Some(listener),
+            Err(error) => error,
+        };
+        let in_use = error.kind() == io::ErrorKind::AddrInUse;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                log::write(server, Level::Error, &format!("Connection in use: {address}"));
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                log::write(server, Level::Error, &format!("Invalid address: {address}"));
+            }
+            _ => {
+                let text = format!("connection to {address} failed: {error}");
+                log::write(server, Level::Error, &text);
+            }
+        }
+        if !in_use || left == 0 {
+            break;
+        }
+        log::write(server, Level::Error, "Retrying in 1 second.");
+        server.py().detach(|| std::thread::sleep(PAUSE));
+    }
+    log::write(server, Level::Error, &format!("Can't connect to {address}"));
+    None
+}
+
+fn try_open(bind: &BindAddress, backlog: u32, umask: u32) -> io::Result<Listener> {
+    let mut file = None;
+    let socket = match bind {
+        BindAddress::Tcp { host, port } => bind_tcp(host, *port)?,
+        BindAddress::Unix { path } => {
+            let socket = bind_unix(path, umask)?;
+            let found = fs::symlink_metadata(path)?;
+            file = Some((path.clone(), found.dev(), found.ino()));
+            socket
+        }
+        BindAddress::Abstract { name } => {
+            sockets::bind_unix(format!("\0{name}").as_bytes(), None)?
+        }
+        BindAddress::Descriptor(number) => sockets::adopt(*number)?,
+    };
+    if !sockets::is_listening(&socket)? {
+        sockets::listen(&socket, backlog)?;
+    }
+    sockets::set_nonblocking(&socket, true)?;
+    let text = text_of(&socket, bind)?;
+    Ok(Listener { bind: bind.clone(), text, socket, file })
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match sockets::bind_tcp(address, BindOptions::default()) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// A socket file left behind is replaced; one that is served, or a file of another kind, is not.
+fn bind_unix(path: &str, umask: u32) -> io::Result<OwnedFd> {
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !sockets::is_unix_socket(path.as_bytes()) {
+            let text = if found.is_dir() { "is a directory" } else { "is not a socket" };
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("'{path}' {text}")));
+        }
+        if sockets::is_unix_served(path.as_bytes()) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        fs::remove_file(path)?;
+    }
+    sockets::bind_unix(path.as_bytes(), Some(umask))
+}
+
+/// The address with what the system chose (port 0), as in `Listening at: ...`.
+fn text_of(socket: &OwnedFd, bind: &BindAddress) -> io::Result<String> {
+    Ok(match sockets::local_address(socket)? {
+        Address::Ip(SocketAddr::V4(address)) => format!("http://{address}"),
+        Address::Ip(SocketAddr::V6(address)) => {
+            format!("http://[{}]:{}", address.ip(), address.port())
+        }
+        Address::Unix(_) => bind.listening_at(false),
+    })
+}
+
+/// How Gunicorn shows an address in its errors: the Python value.
+fn python_address(bind: &BindAddress) -> String {
+    match bind {
+        BindAddress::Tcp { host, port } => format!("('{host}', {port})"),
+        BindAddress::Unix { path } => path.clone(),
+        BindAddress::Abstract { name } => format!("@{name}"),
+        BindAddress::Descriptor(number) => format!("fd://{number}"),
+    }
+}

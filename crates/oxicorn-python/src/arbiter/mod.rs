@@ -1,0 +1,81 @@
+//! The arbiter process: performs what `oxicorn-arbiter` decides.
+//!
+//! One loop: wait for signals, the workers' notices and the gateway's messages; turn them into events;
+//! do the actions that come back. It starts no thread, because a fork from a threaded process is a
+//! trap, and it waits detached from the interpreter, because hooks may have started threads all the
+//! same. A forked child leaves the loop with an [`Outcome`], so that everything of the arbiter's has
+//! been let go of before the child begins its own life.
+
+mod fork;
+mod gateway;
+mod generation;
+mod listeners;
+mod log;
+mod performer;
+mod stacks;
+mod supervisor;
+mod workers;
+
+use pyo3::prelude::*;
+
+use self::supervisor::Supervisor;
+use crate::worker::{WorkerContext, WorkerSetup};
+
+/// How the arbiter's loop ends in this process.
+pub(crate) enum Outcome {
+    /// In the arbiter: with the server's exit code.
+    Exit(i32),
+    /// In a forked child: as a worker.
+    Worker(Box<WorkerChild>),
+    /// In a forked child: as the gateway.
+    Gateway(Box<GatewayChild>),
+}
+
+/// What a worker process begins with.
+pub(crate) struct WorkerChild {
+    face: Py<PyAny>,
+    title: String,
+    setup: WorkerSetup,
+}
+
+/// What a gateway process begins with.
+pub(crate) struct GatewayChild {
+    title: String,
+    setup: oxicorn_gateway::Setup,
+    signals: oxicorn_os::signals::Blocked,
+}
+
+/// Runs the server described by `server` (an `oxicorn.arbiter.Arbiter`); returns the exit code of the
+/// process this returns in, which is the arbiter or a worker. The gateway never returns.
+#[pyfunction]
+pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
+    let py = server.py();
+    let outcome = Supervisor::start(server)?.run(py)?;
+    match outcome {
+        Outcome::Exit(code) => Ok(code),
+        Outcome::Worker(child) => run_worker(server, *child),
+        Outcome::Gateway(child) => run_gateway(py, *child),
+    }
+}
+
+fn run_worker(server: &Bound<'_, PyAny>, child: WorkerChild) -> PyResult<i32> {
+    // A title is a help for people: that it cannot be set is no reason not to serve.
+    let _ = oxicorn_os::title::set(&child.title);
+    let context = WorkerContext::new(child.setup)?;
+    server.call_method1("run_worker", (child.face, context))?.extract()
+}
+
+fn run_gateway(py: Python<'_>, child: GatewayChild) -> ! {
+    let _ = oxicorn_os::title::set(&child.title);
+    for signal in gateway::IGNORED_SIGNALS {
+        // Only numbers that name no signal could fail.
+        let _ = oxicorn_os::signals::ignore(signal);
+    }
+    drop(child.signals);
+    // Detached for good: this process never runs Python again.
+    let code = py.detach(|| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| oxicorn_gateway::run(child.setup)))
+            .unwrap_or(gateway::PANICKED)
+    });
+    oxicorn_os::process::exit_now(code)
+}

@@ -1,0 +1,396 @@
+//! Doing what the arbiter decided, action by action.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal};
+use oxicorn_gateway::Setup;
+use oxicorn_gateway::control::ToGateway;
+use oxicorn_link::{LinkParts, Sizes};
+use oxicorn_os::channel::Channel;
+use oxicorn_os::{memfd, process, time};
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+
+use super::fork::{self, Side};
+use super::gateway::{GatewayProcess, settings_for};
+use super::generation::{GenerationFile, plan_of, with_settings};
+use super::stacks::PendingDump;
+use super::supervisor::{Supervisor, announce, bind_all};
+use super::workers::{LinkEnds, WorkerProcess};
+use super::{GatewayChild, Outcome, WorkerChild, log};
+use crate::worker::WorkerSetup;
+
+impl<'py> Supervisor<'py> {
+    /// Does one action; an outcome ends the loop.
+    pub(crate) fn perform(
+        &mut self,
+        py: Python<'py>,
+        action: Action,
+    ) -> PyResult<Option<Outcome>> {
+        match action {
+            Action::SpawnGateway => return self.spawn_gateway(py),
+            Action::SpawnWorker { worker, age, generation } => {
+                return self.spawn_worker(py, worker, age, generation);
+            }
+            Action::Exit(code) => return self.exit(code.0).map(Some),
+            Action::PreloadApplication => self.preload(py)?,
+            Action::AttachWorker(worker) => self.attach(worker),
+            Action::AnnounceReady(worker) => {
+                self.tell_gateway(&ToGateway::WorkerReady { worker: worker.0 });
+            }
+            Action::ServeGeneration(generation) => self.serve_generation(py, generation)?,
+            Action::RetireWorker(worker) => {
+                self.tell_gateway(&ToGateway::RetireWorker { worker: worker.0 });
+            }
+            Action::ForgetWorker(worker) => {
+                self.tell_gateway(&ToGateway::WorkerGone { worker: worker.0 });
+            }
+            Action::SignalWorker { worker, signal } => self.signal_worker(worker, signal),
+            Action::DumpStacks(worker) => self.dump_stacks(worker),
+            Action::DrainGateway { within } => {
+                let deadline_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                self.tell_gateway(&ToGateway::Drain { deadline_ms });
+            }
+            Action::StopGateway => self.tell_gateway(&ToGateway::Stop),
+            Action::KillGateway => self.kill_gateway(),
+            Action::LoadConfiguration { generation } => self.load_configuration(py, generation)?,
+            Action::AbandonGeneration(generation) => self.abandon(py, generation)?,
+            Action::ReopenLogs => {
+                self.server.getattr("log")?.call_method0("reopen_files")?;
+                self.tell_gateway(&ToGateway::ReopenLogs);
+            }
+            Action::NumWorkersChanged { new, old } => {
+                self.run_hook("nworkers_changed", "set_num_workers", (new, old))?;
+            }
+            Action::WorkerReaped { worker, exit } => self.worker_reaped(worker, exit)?,
+            Action::Log(line, level) => self.log(level, &line.to_string()),
+        }
+        Ok(None)
+    }
+
+    /// What the settings read at the start mean for the first workers.
+    pub(crate) fn file_first_generation(&mut self) -> PyResult<()> {
+        let file = self.current_file()?;
+        self.generations.insert(Generation(1), file);
+        Ok(())
+    }
+
+    fn current_file(&self) -> PyResult<GenerationFile> {
+        Ok(GenerationFile {
+            cfg: self.server.getattr("cfg")?.unbind(),
+            callable: self.server.getattr("app")?.getattr("callable")?.unbind(),
+            listeners: None,
+        })
+    }
+
+    fn tell_gateway(&self, message: &ToGateway) {
+        if let Some(gateway) = &self.gateway {
+            gateway.send(message, &[]);
+        }
+    }
+
+    /// Calls a method of the server that runs a hook. What the hook raises is logged: a mistake in
+    /// it does not take the server down, unless it is meant to (`SystemExit`, `HaltServer`).
+    fn run_hook<A>(&self, hook: &str, method: &str, arguments: A) -> PyResult<()>
+    where
+        A: for<'a> pyo3::call::PyCallArgs<'a>,
+    {
+        let Err(error) = self.server.call_method1(method, arguments) else {
+            return Ok(());
+        };
+        if !error.is_instance_of::<PyException>(self.server.py()) {
+            return Err(error);
+        }
+        log::write_exception(&self.server, &format!("Exception in hook {hook}"), &error);
+        Ok(())
+    }
+
+    fn title(&self, role: &str) -> String {
+        let name = self.server.getattr("proc_name").and_then(|name| name.extract::<String>());
+        format!("oxicorn: {role} [{}]", name.unwrap_or_default())
+    }
+
+    // The gateway.
+
+    fn spawn_gateway(&mut self, py: Python<'py>) -> PyResult<Option<Outcome>> {
+        let first = self.arbiter.workers().next().is_none() && self.workers.iter().next().is_none();
+        let (control, control_of_gateway) = Channel::pair()?;
+        let setup = self.gateway_setup(control_of_gateway)?;
+        match fork::fork(py) {
+            Ok(Side::Parent(pid)) => {
+                self.gateway = Some(GatewayProcess { pid, control });
+                self.tell(Event::GatewaySpawned { pid: u32::try_from(pid).unwrap_or(0) });
+                if first {
+                    self.when_ready()?;
+                }
+                Ok(None)
+            }
+            Ok(Side::Child(signals)) => {
+                let title = self.title("gateway");
+                Ok(Some(Outcome::Gateway(Box::new(GatewayChild { title, setup, signals }))))
+            }
+            Err(error) => {
+                log::write_exception(&self.server, "Cannot fork the gateway", &error);
+                self.tell(Event::GatewaySpawnFailed);
+                Ok(None)
+            }
+        }
+    }
+
+    fn gateway_setup(&self, control: Channel) -> PyResult<Setup> {
+        let serving = self.generations.get(self.arbiter.serving());
+        let cfg = match serving {
+            Some(file) => file.cfg.bind(self.server.py()).clone(),
+            None => self.server.getattr("cfg")?,
+        };
+        let settings = with_settings(&cfg, |settings| settings_for(&settings.inner))?;
+        let mut listeners = Vec::with_capacity(self.listeners.len());
+        for listener in &self.listeners {
+            listeners.push((listener.text.clone(), listener.socket.try_clone()?));
+        }
+        let scoreboard = self.scoreboard_file.try_clone()?;
+        Ok(Setup { settings, control: control.into(), listeners, scoreboard })
+    }
+
+    /// The hook `when_ready` runs once, after the gateway was forked: it may start threads.
+    fn when_ready(&mut self) -> PyResult<()> {
+        let title = self.title("master");
+        // A title is a help for people: that it cannot be set is no reason not to serve.
+        let _ = oxicorn_os::title::set(&title);
+        self.server.call_method0("ready").map(drop)
+    }
+
+    fn kill_gateway(&self) {
+        if let Some(gateway) = &self.gateway {
+            // It may have ended by itself; its end is reaped either way.
+            let _ = process::kill(gateway.pid, libc::SIGKILL);
+        }
+    }
+
+    // Workers.
+
+    fn spawn_worker(
+        &mut self,
+        py: Python<'py>,
+        id: WorkerId,
+        age: u64,
+        generation: Generation,
+    ) -> PyResult<Option<Outcome>> {
+        match self.try_spawn_worker(py, id, age, generation) {
+            Ok(outcome) => Ok(outcome),
+            Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
+            Err(error) => {
+                log::write_exception(&self.server, "Cannot start a worker", &error);
+                self.tell(Event::WorkerSpawnFailed(id));
+                Ok(None)
+            }
+        }
+    }
+
+    fn try_spawn_worker(
+        &mut self,
+        py: Python<'py>,
+        id: WorkerId,
+        age: u64,
+        generation: Generation,
+    ) -> PyResult<Option<Outcome>> {
+        self.use_generation(py, generation)?;
+        let slot = self.scoreboard.free_slot().map(|(_, slot)| slot);
+        let cfg = self.server.getattr("cfg")?;
+        let (threads, graceful_timeout) = with_settings(&cfg, |settings| {
+            let threads = match settings.effective_class() {
+                oxicorn_settings::WorkerClass::Gthread => settings.inner.threads(),
+                _ => 1,
+            };
+            (threads, settings.inner.graceful_timeout())
+        })?;
+        let link = LinkParts::create(Sizes::default())?;
+        let ends = LinkEnds::of(&link)?;
+        let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
+        let face = self.server.call_method1("make_worker", (age,))?.unbind();
+        match fork::fork(py)? {
+            Side::Parent(pid) => {
+                self.server.call_method1("worker_started", (&face, pid))?;
+                if let Some(slot) = &slot {
+                    slot.assign(pid, age, generation.0, time::monotonic());
+                }
+                let capacity = threads;
+                self.workers.insert(
+                    id,
+                    WorkerProcess {
+                        pid,
+                        age,
+                        generation,
+                        capacity,
+                        face,
+                        link: ends,
+                        slot,
+                        stack_dump,
+                    },
+                );
+                self.tell(Event::WorkerSpawned { worker: id, pid: u32::try_from(pid).unwrap_or(0) });
+                Ok(None)
+            }
+            Side::Child(signals) => {
+                let setup = WorkerSetup {
+                    id: id.0,
+                    link,
+                    notices: Channel::from(OwnedFd::from(self.notices_of_workers.as_fd().try_clone_to_owned()?)),
+                    stack_dump,
+                    slot,
+                    threads: threads as usize,
+                    graceful_timeout,
+                    signals,
+                };
+                let title = self.title("worker");
+                Ok(Some(Outcome::Worker(Box::new(WorkerChild { face, title, setup }))))
+            }
+        }
+    }
+
+    /// Puts the settings (and the preloaded application) of `generation` in force for the next fork.
+    fn use_generation(&self, py: Python<'py>, generation: Generation) -> PyResult<()> {
+        let Some(file) = self.generations.get(generation) else {
+            return Ok(());
+        };
+        let arguments = (file.cfg.bind(py), file.callable.bind(py));
+        self.server.call_method1("use_settings", arguments).map(drop)
+    }
+
+    fn attach(&self, id: WorkerId) {
+        if let (Some(gateway), Some(worker)) = (&self.gateway, self.workers.get(id)) {
+            gateway.attach(id, worker);
+        }
+    }
+
+    fn signal_worker(&self, id: WorkerId, signal: WorkerSignal) {
+        let signal = match signal {
+            WorkerSignal::Graceful => libc::SIGTERM,
+            WorkerSignal::Quick => libc::SIGQUIT,
+            WorkerSignal::Abort => libc::SIGABRT,
+            WorkerSignal::Kill => libc::SIGKILL,
+            WorkerSignal::Reopen => libc::SIGUSR1,
+        };
+        if let Some(worker) = self.workers.get(id) {
+            // It may have ended by itself; its end is reaped either way.
+            let _ = process::kill(worker.pid, signal);
+        }
+    }
+
+    fn dump_stacks(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(id) else {
+            return;
+        };
+        let signal = self.server.getattr("stack_dump_signal").and_then(|signal| signal.extract());
+        if let (Ok(signal), Ok(file)) = (signal, worker.stack_dump.try_clone())
+            && process::kill(worker.pid, signal).unwrap_or(false)
+        {
+            self.dumps.push(PendingDump::new(worker.pid, file, time::monotonic()));
+        }
+    }
+
+    fn worker_reaped(&mut self, id: WorkerId, _exit: Exit) -> PyResult<()> {
+        let Some(worker) = self.workers.remove(id) else {
+            return Ok(());
+        };
+        if let Some(slot) = &worker.slot {
+            slot.clear();
+        }
+        self.run_hook("child_exit", "worker_reaped", (worker.face,))
+    }
+
+    // Configuration.
+
+    fn preload(&mut self, py: Python<'py>) -> PyResult<()> {
+        match self.server.call_method0("preload") {
+            Ok(_) => {
+                self.file_first_generation()?;
+                self.tell(Event::ApplicationPreloaded);
+            }
+            Err(error) => {
+                error.display(py);
+                self.tell(Event::PreloadFailed);
+            }
+        }
+        Ok(())
+    }
+
+    fn load_configuration(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
+        match self.try_load(generation) {
+            Ok(plan) => self.tell(Event::ConfigurationLoaded(plan)),
+            Err(error) => {
+                log::write_exception(&self.server, "Reload refused, the old settings stay", &error);
+                let serving = self.arbiter.serving();
+                self.use_generation(py, serving)?;
+                self.tell(Event::ConfigurationRefused);
+            }
+        }
+        Ok(())
+    }
+
+    fn try_load(&mut self, generation: Generation) -> PyResult<oxicorn_arbiter::Plan> {
+        self.server.call_method0("reload_settings")?;
+        let cfg = self.server.getattr("cfg")?;
+        let listeners = bind_all(&self.server, &cfg, &self.listeners)?;
+        let mut file = self.current_file()?;
+        let same = listeners.len() == self.listeners.len()
+            && listeners.iter().zip(&self.listeners).all(|(new, old)| new.bind == old.bind);
+        file.listeners = (!same).then_some(listeners);
+        self.generations.insert(generation, file);
+        self.server.call_method0("reloaded")?;
+        plan_of(&cfg)
+    }
+
+    fn abandon(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
+        if let Some(file) = self.generations.remove(generation) {
+            for listener in file.listeners.iter().flatten() {
+                if self.listeners.iter().all(|kept| kept.bind != listener.bind) {
+                    listener.remove_file();
+                }
+            }
+        }
+        let serving = self.arbiter.serving();
+        self.use_generation(py, serving)
+    }
+
+    /// Follows every start of a gateway, and commits a reload.
+    fn serve_generation(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
+        let Some(file) = self.generations.get_mut(generation) else {
+            return Ok(());
+        };
+        let cfg = file.cfg.clone_ref(py);
+        if let Some(listeners) = file.listeners.take() {
+            self.change_listeners(listeners)?;
+        }
+        let settings = with_settings(cfg.bind(py), |settings| settings_for(&settings.inner))?;
+        self.tell_gateway(&ToGateway::Settings(Box::new(settings)));
+        self.tell_gateway(&ToGateway::ServeGeneration { generation: generation.0 });
+        self.generations.forget_before(generation);
+        Ok(())
+    }
+
+    fn change_listeners(&mut self, listeners: Vec<super::listeners::Listener>) -> PyResult<()> {
+        let old = std::mem::replace(&mut self.listeners, listeners);
+        announce(&self.server, &self.listeners, false)?;
+        if let Some(gateway) = &self.gateway {
+            let binds = self.listeners.iter().map(|listener| listener.text.clone()).collect();
+            let sockets: Vec<_> =
+                self.listeners.iter().map(|listener| listener.socket.as_fd()).collect();
+            gateway.send(&ToGateway::Listeners { binds, replace: true }, &sockets);
+        }
+        for listener in old {
+            if self.listeners.iter().all(|kept| kept.bind != listener.bind) {
+                listener.remove_file();
+            }
+        }
+        Ok(())
+    }
+
+    fn exit(&mut self, code: i32) -> PyResult<Outcome> {
+        for listener in &self.listeners {
+            listener.remove_file();
+        }
+        self.run_hook("on_exit", "halt", ())?;
+        Ok(Outcome::Exit(code))
+    }
+}

@@ -1,0 +1,299 @@
+//! The arbiter's loop and what it holds.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use oxicorn_arbiter::{Arbiter, Command, Event, Level, ReplacementReason, WorkerId};
+use oxicorn_gateway::control::FromGateway;
+use oxicorn_link::scoreboard::{Scoreboard, Slot};
+use oxicorn_os::channel::{Blocking, Channel, Received};
+use oxicorn_os::process::{self, Exit};
+use oxicorn_os::signals::SignalPipe;
+use oxicorn_os::{poll, time};
+use oxicorn_settings::BindAddress;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::gateway::GatewayProcess;
+use super::generation::{Generations, plan_of, with_settings};
+use super::listeners::{self, Listener};
+use super::log;
+use super::stacks::PendingDump;
+use super::workers::{WorkerProcess, Workers};
+use super::Outcome;
+use crate::worker::notice::Notice;
+
+/// The longest the loop sleeps: heartbeats are looked at so often.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// Places on the scoreboard, successors included; workers beyond them serve without figures.
+const SLOTS: usize = 1024;
+
+/// Signals that are orders. USR2 and WINCH are taken so that they do no harm.
+const COMMANDS: [(i32, Option<Command>); 9] = [
+    (libc::SIGTERM, Some(Command::Terminate)),
+    (libc::SIGINT, Some(Command::Interrupt)),
+    (libc::SIGQUIT, Some(Command::Quit)),
+    (libc::SIGHUP, Some(Command::Reload)),
+    (libc::SIGTTIN, Some(Command::MoreWorkers)),
+    (libc::SIGTTOU, Some(Command::FewerWorkers)),
+    (libc::SIGUSR1, Some(Command::Reopen)),
+    (libc::SIGUSR2, None),
+    (libc::SIGWINCH, None),
+];
+
+/// Everything the arbiter process holds. Dropping it closes descriptors and does nothing else, since a
+/// forked child drops its copy.
+pub(crate) struct Supervisor<'py> {
+    pub(crate) server: Bound<'py, PyAny>,
+    pub(crate) arbiter: Arbiter,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) gateway: Option<GatewayProcess>,
+    pub(crate) workers: Workers,
+    pub(crate) generations: Generations,
+    pub(crate) scoreboard: Scoreboard,
+    pub(crate) scoreboard_file: OwnedFd,
+    /// Workers send here; every one of them has the other end.
+    pub(crate) notices: Channel,
+    pub(crate) notices_of_workers: Channel,
+    pub(crate) dumps: Vec<PendingDump>,
+    signals: SignalPipe,
+}
+
+impl<'py> Supervisor<'py> {
+    /// Binds the listeners, says so, and takes over the signals.
+    pub(crate) fn start(server: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let signals = SignalPipe::new()?;
+        for (signal, _) in COMMANDS {
+            signals.catch(signal)?;
+        }
+        signals.catch(libc::SIGCHLD)?;
+        let cfg = server.getattr("cfg")?;
+        let listeners = bind_all(server, &cfg, &[])?;
+        announce(server, &listeners, true)?;
+        server.call_method0("announce_worker_class")?;
+        let (notices, notices_of_workers) = Channel::pair()?;
+        let (scoreboard, scoreboard_file) = Scoreboard::create(SLOTS, 1)?;
+        Ok(Self {
+            arbiter: Arbiter::new(plan_of(&cfg)?),
+            server: server.clone(),
+            listeners,
+            gateway: None,
+            workers: Workers::default(),
+            generations: Generations::default(),
+            scoreboard,
+            scoreboard_file,
+            notices,
+            notices_of_workers,
+            dumps: Vec::new(),
+            signals,
+        })
+    }
+
+    /// The loop; ends when everything has ended, or in a forked child.
+    pub(crate) fn run(mut self, py: Python<'py>) -> PyResult<Outcome> {
+        self.file_first_generation()?;
+        self.tell(Event::Started);
+        loop {
+            while let Some(action) = self.arbiter.poll_action() {
+                if let Some(outcome) = self.perform(py, action)? {
+                    return Ok(outcome);
+                }
+            }
+            self.wait(py)?;
+            self.take_signals()?;
+            self.take_notices();
+            self.take_gateway_messages();
+            self.reap()?;
+            self.look_at_heartbeats();
+            self.log_finished_dumps();
+            self.arbiter.handle_timeout(time::monotonic());
+        }
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.arbiter.handle(event, time::monotonic());
+    }
+
+    pub(crate) fn log(&self, level: Level, text: &str) {
+        log::write(&self.server, level, text);
+    }
+
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let now = time::monotonic();
+        let dump = self.dumps.iter().map(PendingDump::next_look).min();
+        let deadline = [self.arbiter.next_deadline(), dump].into_iter().flatten().min();
+        let until = deadline.map_or(LOOK_AROUND, |deadline| deadline.saturating_sub(now));
+        let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.notices.as_fd()];
+        watched.extend(self.gateway.as_ref().map(|gateway| gateway.control.as_fd()));
+        py.detach(|| poll::wait_readable(&watched, Some(until.min(LOOK_AROUND))))?;
+        Ok(())
+    }
+
+    fn take_signals(&mut self) -> PyResult<()> {
+        while let Some(signal) = self.signals.next_signal()? {
+            match COMMANDS.iter().find(|(number, _)| *number == signal) {
+                Some((_, Some(command))) => self.tell(Event::Command(*command)),
+                Some((_, None)) => {
+                    let name = oxicorn_os::signals::name(signal).unwrap_or("signal");
+                    self.log(Level::Warning, &format!("{name} is not available yet and was ignored"));
+                }
+                // CHLD: reaping follows anyway.
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_notices(&mut self) {
+        let mut message = [0; 8];
+        let mut none = Vec::new();
+        while let Ok(Received::Message(length)) =
+            self.notices.recv_into(&mut message, &mut none, Blocking::No)
+        {
+            if let Some((worker, notice)) = Notice::decode(&message[..length]) {
+                let worker = WorkerId(worker);
+                self.tell(match notice {
+                    Notice::Ready => Event::WorkerReady(worker),
+                    Notice::MaxRequests => Event::WorkerWantsReplacement {
+                        worker,
+                        reason: ReplacementReason::MaxRequests,
+                    },
+                });
+            }
+        }
+    }
+
+    fn take_gateway_messages(&mut self) {
+        while let Some(message) = self.gateway.as_ref().and_then(GatewayProcess::receive) {
+            match message {
+                Ok(message) => self.handle_gateway_message(message),
+                Err(text) => {
+                    self.log(Level::Error, &text);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle_gateway_message(&mut self, message: FromGateway) {
+        match message {
+            FromGateway::Ready => self.tell(Event::GatewayReady),
+            FromGateway::Drained => self.tell(Event::GatewayDrained),
+            FromGateway::WorkerDrained { worker } => {
+                self.tell(Event::WorkerDrained(WorkerId(worker)));
+            }
+            FromGateway::RequestExpired(expired) => {
+                let worker = WorkerId(expired.worker);
+                let pid = self.workers.get(worker).map_or(0, |worker| worker.pid);
+                let seconds = Duration::from_millis(expired.age_ms).as_secs_f64();
+                let text = format!(
+                    "Request timed out after {seconds:.1} s in worker (pid:{pid}): {} from {}",
+                    expired.request_line, expired.client
+                );
+                self.log(Level::Error, &text);
+                let in_flight_others = expired.others_in_flight;
+                self.tell(Event::RequestExpired { worker, in_flight_others });
+            }
+            FromGateway::WorkerFault { worker, reason } => {
+                self.log(Level::Error, &format!("Link of worker {worker}: {reason}"));
+                self.tell(Event::WorkerFault(WorkerId(worker)));
+            }
+            FromGateway::Refused { reason } => self.log(Level::Error, &reason),
+        }
+    }
+
+    fn reap(&mut self) -> PyResult<()> {
+        while let Some((pid, exit)) = process::wait_any()? {
+            let exit = match exit {
+                Exit::Code(code) => oxicorn_arbiter::Exit::Code(code),
+                Exit::Signal(signal) => oxicorn_arbiter::Exit::Signal(signal),
+            };
+            // What a process said before it ended counts.
+            self.take_notices();
+            if self.gateway.as_ref().is_some_and(|gateway| gateway.pid == pid) {
+                self.take_gateway_messages();
+                self.gateway = None;
+                self.tell(Event::GatewayExited(exit));
+            } else if let Some(worker) = self.workers.by_pid(pid) {
+                self.tell(Event::WorkerExited { worker, exit });
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_heartbeats(&mut self) {
+        let timeout = self.server.getattr("timeout").and_then(|timeout| timeout.extract::<u64>());
+        let Some(limit) = timeout.ok().filter(|limit| *limit != 0).map(Duration::from_secs) else {
+            return;
+        };
+        let now = time::monotonic();
+        let is_late = |worker: &WorkerProcess| {
+            let reading = worker.slot.as_ref().and_then(Slot::read);
+            reading.is_some_and(|reading| now.saturating_sub(reading.heartbeat) > limit)
+        };
+        let late = self.workers.iter().filter(|(_, worker)| is_late(worker));
+        let missed: Vec<WorkerId> = late.map(|(id, _)| id).collect();
+        for worker in missed {
+            self.tell(Event::HeartbeatMissed(worker));
+        }
+    }
+
+    fn log_finished_dumps(&mut self) {
+        let now = time::monotonic();
+        let mut finished = Vec::new();
+        self.dumps.retain_mut(|dump| match dump.poll(now) {
+            Some(text) => {
+                finished.push((dump.pid, text));
+                false
+            }
+            None => true,
+        });
+        for (pid, text) in finished {
+            if text.is_empty() {
+                self.log(Level::Error, &format!("Worker (pid:{pid}) gave no stacks"));
+            } else {
+                self.log(Level::Error, &format!("Stacks of worker (pid:{pid}):\n{}", text.trim_end()));
+            }
+        }
+    }
+}
+
+/// Binds every address of `cfg`; those in `bound_before` are shared. On failure nothing is changed.
+pub(crate) fn bind_all(
+    server: &Bound<'_, PyAny>,
+    cfg: &Bound<'_, PyAny>,
+    bound_before: &[Listener],
+) -> PyResult<Vec<Listener>> {
+    let (binds, backlog, umask) = with_settings(cfg, |settings| {
+        let number = |name| settings.inner.get(name).as_int().unwrap_or(0);
+        let small = |name| u32::try_from(number(name)).unwrap_or(u32::MAX);
+        (settings.inner.bind().to_vec(), small("backlog"), small("umask"))
+    })?;
+    let mut bound = Vec::with_capacity(binds.len());
+    for bind in binds {
+        let listener = match bound_before.iter().find(|listener| listener.bind == bind) {
+            Some(listener) => listener.share()?,
+            None => listeners::open(server, &bind, backlog, umask).ok_or_else(|| unbound(&bind))?,
+        };
+        bound.push(listener);
+    }
+    Ok(bound)
+}
+
+/// `Listening at: ...`; with the pid at the start, without after a reload, as Gunicorn.
+pub(crate) fn announce(
+    server: &Bound<'_, PyAny>,
+    listeners: &[Listener],
+    with_pid: bool,
+) -> PyResult<()> {
+    let texts: Vec<&str> = listeners.iter().map(|listener| listener.text.as_str()).collect();
+    server.setattr("LISTENERS", &texts)?;
+    let pid = if with_pid { format!(" ({})", process::id()) } else { String::new() };
+    log::write(server, Level::Info, &format!("Listening at: {}{pid}", texts.join(",")));
+    Ok(())
+}
+
+fn unbound(bind: &BindAddress) -> PyErr {
+    PyRuntimeError::new_err(format!("cannot listen at {bind}"))
+}

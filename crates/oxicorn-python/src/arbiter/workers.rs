@@ -1,0 +1,75 @@
+//! The worker processes from the arbiter's side: what is kept of each, and the notices they send.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use oxicorn_arbiter::{Generation, WorkerId};
+use oxicorn_link::LinkParts;
+use oxicorn_link::scoreboard::Slot;
+use pyo3::prelude::*;
+
+/// What is kept of a worker's link, to hand it to this gateway and to the next one.
+#[derive(Debug)]
+pub(crate) struct LinkEnds {
+    pub(crate) memory: OwnedFd,
+    pub(crate) gateway_doorbell: OwnedFd,
+    pub(crate) worker_doorbell: OwnedFd,
+    pub(crate) gateway_side: OwnedFd,
+}
+
+impl LinkEnds {
+    /// Splits a new link: these ends stay here, the parts go to the worker.
+    pub(crate) fn of(parts: &LinkParts) -> std::io::Result<Self> {
+        Ok(Self {
+            memory: parts.memory.try_clone()?,
+            gateway_doorbell: parts.gateway_doorbell.try_clone()?,
+            worker_doorbell: parts.worker_doorbell.try_clone()?,
+            gateway_side: parts.gateway_side.try_clone()?,
+        })
+    }
+}
+
+/// A living worker process.
+#[derive(Debug)]
+pub(crate) struct WorkerProcess {
+    pub(crate) pid: i32,
+    pub(crate) age: u64,
+    pub(crate) generation: Generation,
+    /// How many requests it takes at once.
+    pub(crate) capacity: u32,
+    /// The Python object hooks know it by.
+    pub(crate) face: Py<PyAny>,
+    pub(crate) link: LinkEnds,
+    /// Its place on the scoreboard, if there was one left.
+    pub(crate) slot: Option<Slot>,
+    /// Where its stacks appear.
+    pub(crate) stack_dump: OwnedFd,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Workers {
+    by_id: HashMap<WorkerId, WorkerProcess>,
+}
+
+impl Workers {
+    pub(crate) fn insert(&mut self, id: WorkerId, worker: WorkerProcess) {
+        self.by_id.insert(id, worker);
+    }
+
+    pub(crate) fn get(&self, id: WorkerId) -> Option<&WorkerProcess> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: WorkerId) -> Option<WorkerProcess> {
+        self.by_id.remove(&id)
+    }
+
+    pub(crate) fn by_pid(&self, pid: i32) -> Option<WorkerId> {
+        self.iter().find(|(_, worker)| worker.pid == pid).map(|(id, _)| id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (WorkerId, &WorkerProcess)> {
+        self.by_id.iter().map(|(id, worker)| (*id, worker))
+    }
+}

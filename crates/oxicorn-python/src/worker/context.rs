@@ -1,0 +1,244 @@
+//! What a worker process holds: the object `oxicorn.workers.base.Worker` drives.
+//!
+//! Made in the child right after the fork; the Python class calls it in the order init,
+//! `set_application`, ready, serve.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use oxicorn_link::scoreboard::{Slot, WorkerState};
+use oxicorn_link::wire::flags;
+use oxicorn_link::{LinkParts, WaitMode, WorkerEnd};
+use oxicorn_os::channel::{Blocking, Channel};
+use oxicorn_os::signals::Blocked;
+use oxicorn_os::time;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::lane::Lane;
+use super::notice::Notice;
+use super::pool::{Claim, Pool};
+use super::sentinel::Sentinel;
+use crate::wsgi::{Application, Constants};
+
+/// What the arbiter leaves to a new worker process.
+#[derive(Debug)]
+pub(crate) struct WorkerSetup {
+    pub(crate) id: u32,
+    pub(crate) link: LinkParts,
+    /// The workers' end of the notice channel.
+    pub(crate) notices: Channel,
+    /// Where the stacks go when they are asked for.
+    pub(crate) stack_dump: OwnedFd,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) threads: usize,
+    /// How long requests may be finished after arbiter and gateway are gone.
+    pub(crate) graceful_timeout: Duration,
+    /// Signals wait until the worker's handlers stand.
+    pub(crate) signals: Blocked,
+}
+
+/// See the head of this file.
+#[pyclass(frozen, module = "oxicorn._native")]
+pub(crate) struct WorkerContext {
+    pool: Arc<Pool>,
+    lane: Arc<Lane>,
+    id: u32,
+    notices: Arc<Channel>,
+    signals: Mutex<Option<Blocked>>,
+    stack_dump: OwnedFd,
+    threads: usize,
+    application: OnceLock<Application>,
+    worker: OnceLock<Py<PyAny>>,
+    max_requests: AtomicU64,
+    sentinel: Mutex<Option<Sentinel>>,
+    slot: Option<Slot>,
+    /// Python's C-level signal handler writes here; the sentinel reads the other end.
+    wakeup: UnixStream,
+}
+
+impl WorkerContext {
+    /// Attaches to the link; the threads are started later, by [`Self::init`].
+    pub(crate) fn new(setup: WorkerSetup) -> PyResult<Self> {
+        let LinkParts { memory, gateway_doorbell, worker_doorbell, gateway_side, worker_side } =
+            setup.link;
+        // Only then does its end of file say that the arbiter and the gateway are gone.
+        drop(gateway_side);
+        let watched = worker_side.try_clone()?;
+        let end = WorkerEnd::attach(
+            memory,
+            gateway_doorbell,
+            worker_doorbell,
+            worker_side,
+            WaitMode::Futex,
+        )
+        .map_err(|error| PyOSError::new_err(error.to_string()))?;
+        let parts = end.split();
+        let pool = Arc::new(Pool::new(parts.requests, parts.waker, setup.threads));
+        let lane = Arc::new(Lane::new(parts.responses, parts.events, parts.descriptors));
+        let (wakeup, signalled) = UnixStream::pair()?;
+        wakeup.set_nonblocking(true)?;
+        signalled.set_nonblocking(true)?;
+        let notices = Arc::new(setup.notices);
+        let slot = setup.slot;
+        let sentinel = Sentinel::new(
+            Arc::clone(&pool),
+            slot.clone(),
+            signalled,
+            Arc::clone(&notices),
+            watched,
+            setup.graceful_timeout,
+        );
+        Ok(Self {
+            pool,
+            lane,
+            id: setup.id,
+            notices,
+            signals: Mutex::new(Some(setup.signals)),
+            stack_dump: setup.stack_dump,
+            threads: setup.threads,
+            application: OnceLock::new(),
+            worker: OnceLock::new(),
+            max_requests: AtomicU64::new(u64::MAX),
+            sentinel: Mutex::new(Some(sentinel)),
+            slot,
+            wakeup,
+        })
+    }
+
+    fn send_notice(&self, notice: Notice) {
+        // It fails if the arbiter is gone, which the sentinel notices by itself.
+        let _ = self.notices.send(&notice.encode(self.id), &[], Blocking::Yes);
+    }
+
+    /// Serves one request.
+    fn handle(&self, py: Python<'_>, claim: &Claim, payload: &mut Vec<u8>) -> PyResult<()> {
+        let application = self.application.get().ok_or_else(not_initialised)?;
+        if claim.flags & flags::SPILLED != 0 {
+            *payload = self.lane.read_spilled(py, claim.stream)?;
+        }
+        // The scoreboard wants one writer at a time: both calls are made attached to the interpreter.
+        if let Some(slot) = &self.slot {
+            slot.begin_request(claim.since);
+        }
+        let result = application.serve(py, &self.lane, claim.stream, payload);
+        let now = time::monotonic();
+        if let Some(slot) = &self.slot {
+            slot.end_request(now);
+        }
+        self.pool.done(claim, now);
+        result
+    }
+
+    /// `max_requests`: at the limit, once, a successor is asked for. This worker serves until the
+    /// arbiter tells it to stop.
+    fn count(&self, py: Python<'_>) -> PyResult<()> {
+        let limit = self.max_requests.load(Ordering::Relaxed);
+        if self.pool.claimed() < limit || self.max_requests.swap(u64::MAX, Ordering::Relaxed) != limit {
+            return Ok(());
+        }
+        self.send_notice(Notice::MaxRequests);
+        self.worker()?.bind(py).call_method0(intern!(py, "autorestart")).map(drop)
+    }
+
+    fn worker(&self) -> PyResult<&Py<PyAny>> {
+        self.worker.get().ok_or_else(not_initialised)
+    }
+
+    fn start_sentinel(&self) -> PyResult<()> {
+        let sentinel = self.sentinel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sentinel) = sentinel {
+            sentinel.start()?;
+        }
+        if self.threads > 1 {
+            let pool = Arc::clone(&self.pool);
+            oxicorn_os::signals::spawn_without_signals("oxicorn-watcher", move || pool.watch())?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl WorkerContext {
+    /// First call: the native threads, the wake-up by signals, the stack dump.
+    fn init(&self, py: Python<'_>, worker: Bound<'_, PyAny>) -> PyResult<()> {
+        let kwargs = PyDict::new(py);
+        kwargs.set_item("warn_on_full_buffer", false)?;
+        let wakeup = (self.wakeup.as_raw_fd(),);
+        py.import("signal")?.call_method("set_wakeup_fd", wakeup, Some(&kwargs))?;
+        worker.call_method1("stack_dump_signal", (self.stack_dump.as_raw_fd(),))?;
+        let max_requests: u64 = worker.getattr("max_requests")?.extract()?;
+        self.max_requests.store(max_requests, Ordering::Relaxed);
+        let _ = self.worker.set(worker.unbind());
+        self.start_sentinel()
+    }
+
+    /// The worker's signal handlers stand.
+    fn unblock_signals(&self) {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// The application is loaded.
+    fn set_application(&self, callable: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = callable.py();
+        let worker = self.worker()?.bind(py);
+        let constants = Constants::of(worker, self.threads > 1)?;
+        let application = Application::new(callable, worker, constants)?;
+        let _ = self.application.set(application);
+        Ok(())
+    }
+
+    /// Hooks have run: requests may come.
+    fn ready(&self) {
+        if let Some(slot) = &self.slot {
+            slot.set_state(WorkerState::Ready);
+        }
+        self.send_notice(Notice::Ready);
+    }
+
+    /// Serves on this thread until the worker is stopped.
+    fn serve(&self, py: Python<'_>) -> PyResult<()> {
+        let mut payload = Vec::new();
+        let mut waiter = self.pool.waiter();
+        while let Some(claim) = self.pool.next(py, &mut waiter, &mut payload)? {
+            self.handle(py, &claim, &mut payload)?;
+            self.count(py)?;
+        }
+        Ok(())
+    }
+
+    /// Waits on the main thread, where Python runs signal handlers, until the worker is stopped.
+    fn wait_for_stop(&self, py: Python<'_>) -> PyResult<()> {
+        let mut seen = 0;
+        while self.pool.is_alive() {
+            seen = py.detach(|| self.pool.wait_for_news(seen));
+            py.check_signals()?;
+        }
+        Ok(())
+    }
+
+    /// Whether requests are still taken.
+    fn alive(&self) -> bool {
+        self.pool.is_alive()
+    }
+
+    /// Takes no more requests.
+    fn stop(&self) {
+        self.pool.stop();
+    }
+
+    /// Requests started so far.
+    fn requests(&self) -> u64 {
+        self.pool.claimed()
+    }
+
+}
+
+fn not_initialised() -> PyErr {
+    PyRuntimeError::new_err("the worker is not initialised")
+}

@@ -1,0 +1,363 @@
+//! The worker's way out: responses, credit, descriptors, shared by all threads of the worker.
+//!
+//! Two rules keep the interpreter free. A lock is only waited for detached, so that no thread holds
+//! the interpreter while it waits for another that wants it. And whoever waits for the gateway (room
+//! in the ring, credit of a slow client) waits detached, and looks for signals when it was woken.
+//!
+//! Events come for all exchanges of the worker on one ring. Whichever thread looks, takes them all and
+//! puts those of others into their place in the inbox.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
+use oxicorn_link::wire::{self, AbortReason, EventKind, FilePart, ResponseKind, flags};
+use oxicorn_link::{Descriptors, Events, Responses, RingFull, StreamId};
+use pyo3::create_exception;
+use pyo3::exceptions::{PyBrokenPipeError, PyOSError};
+use pyo3::prelude::*;
+
+create_exception!(
+    oxicorn._native,
+    ClientGone,
+    PyBrokenPipeError,
+    "Nobody waits for this response any more."
+);
+
+/// The largest piece of a body in one message: small beside the ring, so that the gateway can write
+/// one while the worker makes the next.
+const PIECE: usize = 64 * 1024;
+
+/// How long a wait lasts before signals are looked for, should no wake-up have come through.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// One exchange on the link.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    id: StreamId,
+    window: SendWindow,
+    /// Whether the inbox has a place for it.
+    registered: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(id: StreamId) -> Self {
+        Self { id, window: SendWindow::new(RESPONSE_WINDOW), registered: false }
+    }
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    responses: Mutex<Responses>,
+    max_payload: usize,
+    inbox: Mutex<Inbox>,
+    descriptors: Descriptors,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    events: Events,
+    scratch: Vec<u8>,
+    streams: HashMap<StreamId, Arrived>,
+}
+
+/// What came for one exchange and has not been looked at.
+#[derive(Debug, Default)]
+struct Arrived {
+    credit: u32,
+    cancelled: bool,
+    /// The client's socket is there; what had been read from it.
+    hijacked: Option<Vec<u8>>,
+}
+
+impl Lane {
+    pub(crate) fn new(responses: Responses, events: Events, descriptors: Descriptors) -> Self {
+        let inbox = Inbox { events, scratch: Vec::new(), streams: HashMap::new() };
+        Self {
+            max_payload: responses.max_payload(),
+            responses: Mutex::new(responses),
+            inbox: Mutex::new(inbox),
+            descriptors,
+        }
+    }
+
+    /// Sends the head with the first piece of the body; `last` is [`flags::END`] or nothing.
+    pub(crate) fn send_head(
+        &self,
+        py: Python<'_>,
+        stream: &mut Stream,
+        head: &[u8],
+        body: &[u8],
+        last: u8,
+    ) -> PyResult<()> {
+        if head.len() + body.len().min(PIECE) > self.max_payload {
+            self.send_abort(py, stream, AbortReason::TooLarge)?;
+            return Err(PyOSError::new_err("the response head is too large"));
+        }
+        if body.len() <= PIECE {
+            self.register_unless(stream, last != 0);
+            stream.window.spend(body.len());
+            return self.send(py, ResponseKind::Head, stream.id, last, head, body);
+        }
+        self.register_unless(stream, false);
+        self.send(py, ResponseKind::Head, stream.id, 0, head, &[])?;
+        self.send_body(py, stream, body, last)
+    }
+
+    /// Sends more of the body, waiting for the client where it is slow.
+    pub(crate) fn send_body(
+        &self,
+        py: Python<'_>,
+        stream: &mut Stream,
+        mut body: &[u8],
+        last: u8,
+    ) -> PyResult<()> {
+        self.look(stream)?;
+        while body.len() > PIECE || body.len() as u64 > stream.window.available() {
+            let allowed = self.allowance(py, stream)?;
+            let (piece, rest) = body.split_at(body.len().min(PIECE).min(allowed));
+            stream.window.spend(piece.len());
+            self.send(py, ResponseKind::BodyChunk, stream.id, 0, &[], piece)?;
+            body = rest;
+        }
+        stream.window.spend(body.len());
+        self.send(py, ResponseKind::BodyChunk, stream.id, last, &[], body)?;
+        if last != 0 {
+            self.forget(stream);
+        }
+        Ok(())
+    }
+
+    /// Sends the rest of the body as a piece of a file and ends the response.
+    pub(crate) fn send_file(
+        &self,
+        py: Python<'_>,
+        stream: &mut Stream,
+        file: i32,
+        part: FilePart,
+    ) -> PyResult<()> {
+        // SAFETY: the application's file object, which owns the descriptor, is held by the caller for
+        // the time of this call.
+        let file = unsafe { BorrowedFd::borrow_raw(file) };
+        let sent = py.detach(|| self.descriptors.send(stream.id, file, WAIT));
+        sent.map_err(|error| PyOSError::new_err(error.to_string()))?;
+        let flags = flags::END | flags::HAS_DESCRIPTOR;
+        self.send(py, ResponseKind::File, stream.id, flags, &part.encode(), &[])?;
+        self.forget(stream);
+        Ok(())
+    }
+
+    /// Sends a 1xx head.
+    pub(crate) fn send_informational(
+        &self,
+        py: Python<'_>,
+        stream: &Stream,
+        head: &[u8],
+    ) -> PyResult<()> {
+        self.send(py, ResponseKind::Informational, stream.id, 0, head, &[])
+    }
+
+    /// Says that there will be no (more) response.
+    pub(crate) fn send_abort(
+        &self,
+        py: Python<'_>,
+        stream: &mut Stream,
+        reason: AbortReason,
+    ) -> PyResult<()> {
+        self.forget(stream);
+        self.send(py, ResponseKind::Abort, stream.id, 0, &wire::encode_abort(reason), &[])
+    }
+
+    /// Takes the client's socket over; with it comes what the gateway had read already.
+    pub(crate) fn hijack(&self, py: Python<'_>, stream: &mut Stream) -> PyResult<(OwnedFd, Vec<u8>)> {
+        self.register_unless(stream, false);
+        self.send(py, ResponseKind::Hijack, stream.id, 0, &[], &[])?;
+        let unread = self.wait_for(py, stream, |arrived| arrived.hijacked.take())?;
+        self.forget(stream);
+        Ok((self.take_descriptor(stream.id)?, unread))
+    }
+
+    /// The descriptor that a message about `stream` spoke of.
+    pub(crate) fn take_descriptor(&self, stream: StreamId) -> PyResult<OwnedFd> {
+        let taken = self.descriptors.take(stream);
+        taken.map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    /// The payload of a request that was too large for the ring.
+    pub(crate) fn read_spilled(&self, py: Python<'_>, stream: StreamId) -> PyResult<Vec<u8>> {
+        let mut file = File::from(self.take_descriptor(stream)?);
+        let mut payload = Vec::new();
+        py.detach(|| {
+            file.seek(SeekFrom::Start(0))?;
+            file.read_to_end(&mut payload)
+        })?;
+        Ok(payload)
+    }
+
+    /// How much may be sent now; waits until it is more than nothing.
+    fn allowance(&self, py: Python<'_>, stream: &mut Stream) -> PyResult<usize> {
+        if stream.window.available() == 0 {
+            let credit = |arrived: &mut Arrived| match std::mem::take(&mut arrived.credit) {
+                0 => None,
+                credit => Some(credit),
+            };
+            let credit = self.wait_for(py, stream, credit)?;
+            stream.window.credit(credit);
+        }
+        Ok(usize::try_from(stream.window.available()).unwrap_or(usize::MAX))
+    }
+
+    /// Takes what has arrived into account, unless another thread is just doing so.
+    fn look(&self, stream: &mut Stream) -> PyResult<()> {
+        let Ok(mut inbox) = self.inbox.try_lock() else {
+            return Ok(());
+        };
+        if inbox.events.has_pending() {
+            inbox.empty_ring();
+        }
+        let Some(arrived) = inbox.streams.get_mut(&stream.id) else {
+            return Ok(());
+        };
+        stream.window.credit(std::mem::take(&mut arrived.credit));
+        if arrived.cancelled { Err(ClientGone::new_err("the client is gone")) } else { Ok(()) }
+    }
+
+    /// Waits until `wanted` finds what it looks for in the arrivals of `stream`.
+    fn wait_for<T>(
+        &self,
+        py: Python<'_>,
+        stream: &Stream,
+        mut wanted: impl FnMut(&mut Arrived) -> Option<T>,
+    ) -> PyResult<T> {
+        let mut waiter = lock(py, &self.inbox).events.waiter();
+        loop {
+            {
+                let mut inbox = lock(py, &self.inbox);
+                let for_others = inbox.empty_ring();
+                let arrived = inbox.streams.entry(stream.id).or_default();
+                if let Some(found) = wanted(arrived) {
+                    return Ok(found);
+                }
+                if arrived.cancelled {
+                    return Err(ClientGone::new_err("the client is gone"));
+                }
+                if for_others {
+                    waiter.pass_on();
+                }
+            }
+            let waiter = &mut waiter;
+            py.detach(move || waiter.wait(WAIT));
+            py.check_signals()?;
+            self.check_gateway(py, stream)?;
+        }
+    }
+
+    /// The gateway that placed this request may have died and been replaced.
+    fn check_gateway(&self, py: Python<'_>, stream: &Stream) -> PyResult<()> {
+        if lock(py, &self.responses).is_current(stream.id) {
+            return Ok(());
+        }
+        Err(ClientGone::new_err("the client's connection died with its gateway"))
+    }
+
+    /// Makes a place for events about `stream`, unless its response is already `over`.
+    fn register_unless(&self, stream: &mut Stream, over: bool) {
+        if !over && !stream.registered {
+            stream.registered = true;
+            // Short and never held across a wait for the interpreter.
+            self.inbox().streams.entry(stream.id).or_default();
+        }
+    }
+
+    fn forget(&self, stream: &mut Stream) {
+        if std::mem::take(&mut stream.registered) {
+            self.inbox().streams.remove(&stream.id);
+        }
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(
+        &self,
+        py: Python<'_>,
+        kind: ResponseKind,
+        stream: StreamId,
+        flags: u8,
+        head: &[u8],
+        body: &[u8],
+    ) -> PyResult<()> {
+        if let Ok(mut responses) = self.responses.try_lock()
+            && responses.try_send(kind, stream, flags, head, body).is_ok()
+        {
+            return Ok(());
+        }
+        let mut waiter = lock(py, &self.responses).waiter();
+        loop {
+            let waiter = &mut waiter;
+            let sent = py.detach(move || {
+                let mut responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
+                let sent = responses.try_send(kind, stream, flags, head, body);
+                drop(responses);
+                if sent == Err(RingFull::NoRoomYet) {
+                    waiter.wait(head.len() + body.len(), WAIT);
+                }
+                sent
+            });
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(RingFull::NoRoomYet) => py.check_signals()?,
+                Err(RingFull::MessageTooLong) => {
+                    return Err(PyOSError::new_err("the response head is too large"));
+                }
+            }
+        }
+    }
+}
+
+impl Inbox {
+    /// Moves all events to their streams; whether any was for a stream that is waited for.
+    fn empty_ring(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(event) = self.events.try_next(&mut self.scratch) {
+            // Of a request that is over: nobody wants to know.
+            let Some(arrived) = self.streams.get_mut(&event.stream) else {
+                continue;
+            };
+            moved = true;
+            match event.kind {
+                EventKind::Credit => {
+                    let credit = wire::decode_credit(&self.scratch).unwrap_or(0);
+                    arrived.credit = arrived.credit.saturating_add(credit);
+                }
+                EventKind::Cancel => arrived.cancelled = true,
+                EventKind::Hijacked => arrived.hijacked = Some(std::mem::take(&mut self.scratch)),
+                // Nothing of WSGI has these.
+                EventKind::BodyChunk
+                | EventKind::BodyEnd
+                | EventKind::WebSocketMessage
+                | EventKind::WebSocketClose => {}
+            }
+        }
+        moved
+    }
+}
+
+/// Locks without holding the interpreter while another thread has the lock.
+fn lock<'a, T: Send>(py: Python<'_>, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            // The guard cannot be brought back through `detach`; wait for it there, then try again.
+            Err(TryLockError::WouldBlock) => py.detach(|| drop(mutex.lock())),
+        }
+    }
+}
+

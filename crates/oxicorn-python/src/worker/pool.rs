@@ -1,0 +1,252 @@
+//! Which thread of a worker takes the next request.
+//!
+//! The obvious pool (every idle thread waits for requests) wakes a second thread for each request that
+//! comes while the first one is in the interpreter; the two then fight over it, and the fight costs more
+//! than the requests. So at most one thread *waits* for requests. The others are *parked*. The waiting
+//! thread, once it has a request, is *busy*; when it is done and more has come it just goes on.
+//!
+//! ```text
+//!            claims a request              done, nothing more, nobody waits
+//!   waiting ------------------> busy ----------------------------------------> waiting
+//!      ^                          |  done, nothing more, somebody waits
+//!      |        summoned          +----------------------------------------> parked
+//!      +---------------------------------------------------------------------- |
+//! ```
+//!
+//! That leaves one case: the busy thread blocks (it sleeps, it waits for a database) and requests lie
+//! in the ring while nobody waits. Who notices is the *watcher*, a native thread that never touches the
+//! interpreter: it is woken by a request that finds nobody waiting, and if nothing has been claimed
+//! for [`GRACE`], it summons a parked thread. Where requests are known to take long the busy thread
+//! itself summons a successor before it calls the application, and the watcher has nothing to do.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use oxicorn_link::{Requests, RequestsWaiter, StreamId, Waker};
+use oxicorn_os::time;
+use pyo3::prelude::*;
+
+/// How long the watcher lets a request lie before it takes the busy thread to be blocked: several times
+/// what a quick application takes, and little beside what a blocking one waits for.
+const GRACE: Duration = Duration::from_micros(200);
+
+/// Requests that take longer than this on average are taken to block.
+const LONG: Duration = Duration::from_millis(1);
+
+/// How long a wait lasts before signals are looked for, should no wake-up have come through.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Weight of the newest request in the average service time: one part in so many.
+const AVERAGE_OVER: u64 = 16;
+
+/// The requests of a worker and the threads that serve them.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    requests: Mutex<Requests>,
+    waker: Waker,
+    threads: usize,
+    alive: AtomicBool,
+    claimed: AtomicU64,
+    /// Average service time in nanoseconds.
+    service_ns: AtomicU64,
+    roles: Mutex<Roles>,
+    summons: Condvar,
+    /// Counts the interruptions, for the main thread.
+    news: Mutex<u64>,
+    newsbell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Roles {
+    waiting: bool,
+    parked: usize,
+    summoned: usize,
+}
+
+/// A request that this thread has to serve.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) stream: StreamId,
+    pub(crate) flags: u8,
+    /// When it was claimed, by the monotonic clock.
+    pub(crate) since: Duration,
+}
+
+impl Pool {
+    pub(crate) fn new(requests: Requests, waker: Waker, threads: usize) -> Self {
+        Self {
+            requests: Mutex::new(requests),
+            waker,
+            threads,
+            alive: AtomicBool::new(true),
+            claimed: AtomicU64::new(0),
+            service_ns: AtomicU64::new(0),
+            roles: Mutex::new(Roles::default()),
+            summons: Condvar::new(),
+            news: Mutex::new(0),
+            newsbell: Condvar::new(),
+        }
+    }
+
+    /// Whether requests are still taken.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more requests; those being served are not touched.
+    pub(crate) fn stop(&self) {
+        self.alive.store(false, Ordering::Relaxed);
+        self.interrupt();
+    }
+
+    /// Ends all waits once, so that whoever waits looks around.
+    pub(crate) fn interrupt(&self) {
+        self.waker.interrupt();
+        // Under the lock: a thread that is about to park has either seen the news or hears this.
+        let roles = self.roles();
+        self.summons.notify_all();
+        drop(roles);
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.newsbell.notify_all();
+    }
+
+    /// Waits for an interruption later than the one `seen` counts; its count.
+    pub(crate) fn wait_for_news(&self, seen: u64) -> u64 {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.newsbell.wait_timeout_while(news, WAIT, |news| *news == seen);
+        let (news, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *news
+    }
+
+    /// Requests claimed so far.
+    pub(crate) fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// What a thread waits with; each thread has its own, so that it misses no interruption.
+    pub(crate) fn waiter(&self) -> RequestsWaiter {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).waiter()
+    }
+
+    /// The next request for this thread; `None` once the worker is stopped. An error is raised by a
+    /// signal handler.
+    pub(crate) fn next(
+        &self,
+        py: Python<'_>,
+        waiter: &mut RequestsWaiter,
+        payload: &mut Vec<u8>,
+    ) -> PyResult<Option<Claim>> {
+        loop {
+            if !self.is_alive() {
+                return Ok(None);
+            }
+            if let Some(claim) = self.claim(py, payload) {
+                return Ok(Some(claim));
+            }
+            py.detach(|| self.wait(waiter));
+            py.check_signals()?;
+        }
+    }
+
+    /// A request has been served.
+    pub(crate) fn done(&self, claim: &Claim, now: Duration) {
+        let took = now.saturating_sub(claim.since).as_nanos();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        // Threads may overwrite each other's update: it is an average, none of them matters.
+        let average = self.service_ns.load(Ordering::Relaxed);
+        let next = average - average / AVERAGE_OVER + took / AVERAGE_OVER;
+        self.service_ns.store(next, Ordering::Relaxed);
+    }
+
+    /// The watcher's life (native thread of a worker with several threads).
+    pub(crate) fn watch(&self) {
+        let waiter = self.waiter();
+        while self.is_alive() {
+            // Also when the time is over: a wake-up can go to a thread that has just stopped waiting.
+            waiter.watch(WAIT);
+            self.attend(&waiter);
+        }
+    }
+
+    /// Stays awake while requests lie in the ring and somebody could be summoned.
+    fn attend(&self, waiter: &RequestsWaiter) {
+        while self.is_alive() && waiter.has_pending() && self.roles().parked > 0 {
+            let before = self.claimed();
+            std::thread::sleep(GRACE);
+            if self.claimed() == before && waiter.has_pending() {
+                self.summon();
+            }
+        }
+    }
+
+    fn claim(&self, py: Python<'_>, payload: &mut Vec<u8>) -> Option<Claim> {
+        let claimed = match self.requests.try_lock() {
+            Ok(mut requests) => requests.try_claim(payload),
+            // Another thread is claiming: it is quick, but it must not be waited for attached.
+            Err(_) => py.detach(|| {
+                self.requests.lock().unwrap_or_else(PoisonError::into_inner).try_claim(payload)
+            }),
+        }?;
+        self.claimed.fetch_add(1, Ordering::Relaxed);
+        if self.threads > 1 && self.service_ns.load(Ordering::Relaxed) > LONG_NS {
+            self.summon();
+        }
+        Some(Claim { stream: claimed.stream, flags: claimed.flags, since: time::monotonic() })
+    }
+
+    fn wait(&self, waiter: &mut RequestsWaiter) {
+        if self.threads == 1 {
+            waiter.wait(WAIT);
+        } else if let Some(turn) = self.take_turn() {
+            waiter.wait(WAIT);
+            drop(turn);
+        } else {
+            self.park();
+        }
+    }
+
+    /// Makes this thread the waiting one, if there is none.
+    fn take_turn(&self) -> Option<Turn<'_>> {
+        let mut roles = self.roles();
+        let free = !roles.waiting;
+        roles.waiting = true;
+        free.then_some(Turn(self))
+    }
+
+    fn park(&self) {
+        let mut roles = self.roles();
+        roles.parked += 1;
+        let mut roles = self
+            .summons
+            .wait_while(roles, |roles| roles.summoned == 0 && self.is_alive())
+            .unwrap_or_else(PoisonError::into_inner);
+        roles.parked -= 1;
+        roles.summoned = roles.summoned.saturating_sub(1);
+    }
+
+    /// Calls a parked thread, unless one waits anyway.
+    fn summon(&self) {
+        let mut roles = self.roles();
+        if !roles.waiting && roles.parked > roles.summoned {
+            roles.summoned += 1;
+            self.summons.notify_one();
+        }
+    }
+
+    fn roles(&self) -> MutexGuard<'_, Roles> {
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a millisecond")]
+const LONG_NS: u64 = LONG.as_nanos() as u64;
+
+/// This thread is the waiting one.
+struct Turn<'a>(&'a Pool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.roles().waiting = false;
+    }
+}

@@ -1,0 +1,114 @@
+//! The worker's native thread: alive even while the application holds the interpreter.
+//!
+//! It beats the heartbeat (so that a busy interpreter is not taken for a dead worker), turns the bytes
+//! that Python's signal handlers write into wake-ups of whoever waits (so that handlers run at once and
+//! none is lost between looking and sleeping), and notices the arbiter's death. An orphan goes on as
+//! long as its gateway lives, for what is in flight there, but no longer than `graceful_timeout`.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oxicorn_link::scoreboard::{Slot, WorkerState};
+use oxicorn_os::channel::Channel;
+use oxicorn_os::poll::{self, Polled};
+use oxicorn_os::{signals, time};
+
+use super::pool::Pool;
+
+/// Between two heartbeats.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How often an orphan looks whether its gateway lives.
+const ORPHAN_LOOK: Duration = Duration::from_millis(100);
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Sentinel {
+    pool: Arc<Pool>,
+    slot: Option<Slot>,
+    signalled: UnixStream,
+    notices: Arc<Channel>,
+    /// The gateway's other end is held by the gateway and the arbiter only.
+    gateway: OwnedFd,
+    graceful_timeout: Duration,
+    orphan_until: Option<Instant>,
+}
+
+impl Sentinel {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        slot: Option<Slot>,
+        signalled: UnixStream,
+        notices: Arc<Channel>,
+        gateway: OwnedFd,
+        graceful_timeout: Duration,
+    ) -> Self {
+        Self { pool, slot, signalled, notices, gateway, graceful_timeout, orphan_until: None }
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(mut self) -> std::io::Result<()> {
+        signals::spawn_without_signals("oxicorn-sentinel", move || self.run())
+    }
+
+    fn run(&mut self) {
+        loop {
+            self.beat();
+            match self.orphan_until {
+                None => self.wait_with_arbiter(),
+                Some(until) => self.wait_as_orphan(until),
+            }
+        }
+    }
+
+    fn wait_with_arbiter(&mut self) {
+        let watched = [self.signalled.as_fd(), self.notices.as_fd()];
+        match poll::wait_readable(&watched, Some(BEAT)) {
+            Ok(Polled::Ready(ready)) => {
+                if ready.contains(0) {
+                    self.pass_signals_on();
+                }
+                // Nothing is ever sent to this end: it can only be the arbiter's death.
+                if ready.contains(1) {
+                    self.orphan_until = Some(Instant::now() + self.graceful_timeout);
+                    self.drain();
+                }
+            }
+            Ok(Polled::TimedOut | Polled::Interrupted) => {}
+            // Nothing can be watched any more, which would be a bug: go on beating.
+            Err(_) => std::thread::sleep(BEAT),
+        }
+    }
+
+    fn wait_as_orphan(&mut self, until: Instant) {
+        if let Ok(Polled::Ready(_)) =
+            poll::wait_readable(&[self.signalled.as_fd()], Some(ORPHAN_LOOK))
+        {
+            self.pass_signals_on();
+        }
+        if Instant::now() >= until || poll::has_hung_up(self.gateway.as_fd()).unwrap_or(true) {
+            self.pool.stop();
+        }
+    }
+
+    fn beat(&self) {
+        if let Some(slot) = &self.slot {
+            slot.beat(time::monotonic());
+        }
+    }
+
+    fn drain(&self) {
+        if let Some(slot) = &self.slot {
+            slot.set_state(WorkerState::Draining);
+        }
+    }
+
+    fn pass_signals_on(&mut self) {
+        let mut numbers = [0; 64];
+        while matches!(self.signalled.read(&mut numbers), Ok(count) if count > 0) {}
+        self.pool.interrupt();
+    }
+}

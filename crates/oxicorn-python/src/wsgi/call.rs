@@ -1,0 +1,256 @@
+//! Calling the application and turning what it returns into a response.
+
+use std::ffi::c_int;
+use std::sync::Arc;
+
+use oxicorn_link::StreamId;
+use oxicorn_link::wire::{AbortReason, BodyPlace, RequestView};
+use pyo3::exceptions::{PyException, PyStopIteration};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use super::environ::{Constants, EnvironFactory, PerRequest};
+use super::exchange::{Exchange, Phase, body_piece};
+use super::hooks::Hooks;
+use super::{Input, LazySocket};
+use crate::worker::lane::{ClientGone, Lane, Stream};
+
+/// The application of this worker with everything that is the same for all its requests.
+pub(crate) struct Application {
+    callable: Py<PyAny>,
+    environ: EnvironFactory,
+    hooks: Hooks,
+    worker: Py<PyAny>,
+    file_wrapper: Py<PyAny>,
+    empty_input: Py<Input>,
+    sendfile: bool,
+}
+
+impl Application {
+    pub(crate) fn new(
+        callable: &Bound<'_, PyAny>,
+        worker: &Bound<'_, PyAny>,
+        constants: Constants<'_>,
+    ) -> PyResult<Self> {
+        let py = callable.py();
+        let sendfile = constants.sendfile;
+        let file_wrapper = constants.file_wrapper.clone().unbind();
+        Ok(Self {
+            callable: callable.clone().unbind(),
+            environ: EnvironFactory::new(py, constants)?,
+            hooks: Hooks::of(worker)?,
+            worker: worker.clone().unbind(),
+            file_wrapper,
+            empty_input: Py::new(py, Input::from_memory(Vec::new()))?,
+            sendfile,
+        })
+    }
+
+    /// Serves one claimed request. An error is a wish of the application to end the process
+    /// (`SystemExit`, `KeyboardInterrupt`); everything else has been answered and logged.
+    pub(crate) fn serve(
+        &self,
+        py: Python<'_>,
+        lane: &Arc<Lane>,
+        stream: StreamId,
+        payload: &[u8],
+    ) -> PyResult<()> {
+        let Ok(view) = RequestView::decode(payload) else {
+            return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined);
+        };
+        let is_head_request = view.head.method == b"HEAD";
+        let exchange = Bound::new(
+            py,
+            Exchange::new(Arc::clone(lane), stream, is_head_request, self.hooks.want_response()),
+        )?;
+        let mut made = Made::default();
+        let result = self.respond(py, lane, stream, &view, &exchange, &mut made);
+        let ended = result.or_else(|error| self.handle_error(py, &exchange, &view, error));
+        let hooked = self.hooks.after(py, &self.worker, &exchange, &made);
+        ended.and(hooked)
+    }
+
+    fn respond<'py>(
+        &self,
+        py: Python<'py>,
+        lane: &Arc<Lane>,
+        stream: StreamId,
+        view: &RequestView<'_>,
+        exchange: &Bound<'py, Exchange>,
+        made: &mut Made<'py>,
+    ) -> PyResult<()> {
+        let input = self.input(py, lane, stream, view)?;
+        let socket = Bound::new(py, LazySocket::new(exchange.clone().unbind()))?;
+        let early_hints = exchange.getattr(intern!(py, "early_hints"))?;
+        let request = PerRequest {
+            input: input.as_any(),
+            socket: socket.as_any(),
+            early_hints: &early_hints,
+        };
+        made.request = self.hooks.before(py, &self.worker, view, &input)?;
+        let Ok(environ) = self.environ.build(py, view, &request)? else {
+            self.log_error(py, "Request path does not start with SCRIPT_NAME", None)?;
+            return exchange.borrow_mut().fail(py, 500);
+        };
+        made.environ = Some(environ.clone());
+        let start_response = exchange.getattr(intern!(py, "start_response"))?;
+        let iterable = self.callable.bind(py).call1((environ, start_response))?;
+        self.send_iterable(py, exchange, &iterable)
+    }
+
+    fn input<'py>(
+        &self,
+        py: Python<'py>,
+        lane: &Lane,
+        stream: StreamId,
+        view: &RequestView<'_>,
+    ) -> PyResult<Bound<'py, Input>> {
+        match view.head.body {
+            BodyPlace::None => Ok(self.empty_input.bind(py).clone()),
+            BodyPlace::Inline => Bound::new(py, Input::from_memory(view.body.to_vec())),
+            BodyPlace::Descriptor { len } => {
+                let descriptor = lane.take_descriptor(stream)?;
+                Bound::new(py, Input::from_file(descriptor.into(), len))
+            }
+            BodyPlace::Streamed { .. } => Err(pyo3::exceptions::PyRuntimeError::new_err(
+                "a streamed request body was given to a WSGI worker",
+            )),
+        }
+    }
+
+    /// Sends what the application returned; `close()` is called whatever happens.
+    fn send_iterable<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Bound<'py, Exchange>,
+        iterable: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        // The common case: a list of one. It has no close().
+        if let Some(body) = only_item(iterable) {
+            return exchange.try_borrow_mut()?.send_whole(py, body_piece(&body)?.as_bytes());
+        }
+        let sent = self.send_pieces(py, exchange, iterable);
+        let closed = close(iterable);
+        sent.and(closed)
+    }
+
+    fn send_pieces<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Bound<'py, Exchange>,
+        iterable: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        if self.send_file(py, exchange, iterable)? {
+            return Ok(());
+        }
+        for item in iterable.try_iter()? {
+            let item = item?;
+            exchange.try_borrow_mut()?.send(py, body_piece(&item)?.as_bytes())?;
+        }
+        exchange.try_borrow_mut()?.finish(py)
+    }
+
+    /// Whether the response is a file that the gateway can send by itself.
+    fn send_file<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Bound<'py, Exchange>,
+        iterable: &Bound<'py, PyAny>,
+    ) -> PyResult<bool> {
+        if !self.sendfile || !iterable.get_type().is(&self.file_wrapper) {
+            return Ok(false);
+        }
+        let filelike = iterable.getattr(intern!(py, "filelike"))?;
+        let Some(file) = RegularFile::of(&filelike) else {
+            return Ok(false);
+        };
+        let mut exchange = exchange.try_borrow_mut()?;
+        let length = exchange.announced_length().map_or(file.rest, |length| length.min(file.rest));
+        exchange.send_file(py, file.descriptor, file.offset, length)?;
+        Ok(true)
+    }
+
+    fn handle_error<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Bound<'py, Exchange>,
+        view: &RequestView<'_>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let mut exchange = exchange.try_borrow_mut()?;
+        if error.is_instance_of::<ClientGone>(py) {
+            return exchange.abort(py, AbortReason::Interrupted);
+        }
+        // Libraries that took the socket over end with StopIteration: nothing is left to answer.
+        if error.is_instance_of::<PyStopIteration>(py) || exchange.phase() == Phase::Hijacked {
+            return exchange.abort(py, AbortReason::ApplicationFailed);
+        }
+        let what = if exchange.phase() == Phase::Streaming {
+            "Error handling request".to_owned()
+        } else {
+            let method = String::from_utf8_lossy(view.head.method);
+            let target = String::from_utf8_lossy(view.head.request_target);
+            format!("Error handling request {method} {target}")
+        };
+        exchange.fail(py, 500)?;
+        drop(exchange);
+        self.log_error(py, &what, Some(&error))?;
+        if error.is_instance_of::<PyException>(py) { Ok(()) } else { Err(error) }
+    }
+
+    fn log_error(&self, py: Python<'_>, what: &str, error: Option<&PyErr>) -> PyResult<()> {
+        let error = error.map(|error| error.value(py));
+        self.worker.bind(py).call_method1(intern!(py, "handle_error"), (what, error))?;
+        Ok(())
+    }
+}
+
+/// Objects made on the way that hooks get afterwards.
+#[derive(Default)]
+pub(crate) struct Made<'py> {
+    pub(crate) request: Option<Bound<'py, PyAny>>,
+    pub(crate) environ: Option<Bound<'py, PyDict>>,
+}
+
+/// The item of a list or tuple of one.
+fn only_item<'py>(iterable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    if let Ok(list) = iterable.cast_exact::<PyList>() {
+        return (list.len() == 1).then(|| list.get_item(0).ok()).flatten();
+    }
+    let tuple = iterable.cast_exact::<PyTuple>().ok()?;
+    (tuple.len() == 1).then(|| tuple.get_item(0).ok()).flatten()
+}
+
+fn close(iterable: &Bound<'_, PyAny>) -> PyResult<()> {
+    if iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyBytes>() {
+        return Ok(());
+    }
+    match iterable.getattr_opt(intern!(iterable.py(), "close"))? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
+/// A file that can be sent from its descriptor.
+struct RegularFile {
+    descriptor: c_int,
+    offset: u64,
+    /// Bytes from the offset to the end.
+    rest: u64,
+}
+
+impl RegularFile {
+    /// `None` for whatever has no descriptor of a regular file (sockets, pipes, `BytesIO`): such are
+    /// read block by block.
+    fn of(filelike: &Bound<'_, PyAny>) -> Option<Self> {
+        let py = filelike.py();
+        let descriptor: c_int =
+            filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
+        // `tell` and not the descriptor's own position, which a buffered reader has moved ahead of.
+        let offset: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
+        let length = oxicorn_os::file::regular_length(descriptor)?;
+        Some(Self { descriptor, offset, rest: length.saturating_sub(offset) })
+    }
+}
+

@@ -1,0 +1,381 @@
+//! The environ: PEP 3333's dictionary with Gunicorn's additions, built from the parsed head.
+//!
+//! What is the same for every request stands in a template that is copied (one pass over a table of
+//! known size); every key is an interned string made once, and so are the common values. Headers'
+//! keys (`HTTP_USER_AGENT`) are remembered by the bytes of the name.
+
+use std::sync::Mutex;
+
+use oxicorn_link::wire::{Address, RequestView, Scheme, Version};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::latin1;
+
+/// Header names remembered with their keys; a bound, since clients choose the names. A power of two.
+const REMEMBERED_NAMES: usize = 256;
+
+/// What every environ of this worker has in common.
+pub(crate) struct EnvironFactory {
+    template: Py<PyDict>,
+    keys: Keys,
+    values: Values,
+    names: Mutex<HeaderKeys>,
+    /// From the variable `SCRIPT_NAME`; a trusted forwarder's header overrides it.
+    script_name: Vec<u8>,
+}
+
+/// What the worker's settings put into every environ.
+pub(crate) struct Constants<'py> {
+    pub(crate) sendfile: bool,
+    pub(crate) errors: Bound<'py, PyAny>,
+    pub(crate) file_wrapper: Bound<'py, PyAny>,
+    pub(crate) multithread: bool,
+    pub(crate) multiprocess: bool,
+    pub(crate) server_software: Bound<'py, PyAny>,
+    pub(crate) script_name: Vec<u8>,
+}
+
+impl<'py> Constants<'py> {
+    /// From the settings and the environment of a worker.
+    pub(crate) fn of(worker: &Bound<'py, PyAny>, multithread: bool) -> PyResult<Self> {
+        let py = worker.py();
+        let cfg = worker.getattr("cfg")?;
+        let wsgi = py.import("oxicorn.http.wsgi")?;
+        let variables = py.import("os")?.getattr("environ")?;
+        let script_name: String = variables.call_method1("get", ("SCRIPT_NAME", ""))?.extract()?;
+        Ok(Self {
+            sendfile: wsgi.call_method1("sendfile_wanted", (cfg.getattr("sendfile")?,))?.extract()?,
+            errors: wsgi.call_method1("ErrorsStream", (worker.getattr("log")?,))?,
+            file_wrapper: wsgi.getattr("FileWrapper")?,
+            multithread,
+            multiprocess: cfg.getattr("workers")?.extract::<u32>()? > 1,
+            server_software: py.import("oxicorn")?.getattr("SERVER_SOFTWARE")?,
+            script_name: script_name.into_bytes(),
+        })
+    }
+}
+
+/// The path of a request does not start with its `SCRIPT_NAME`.
+#[derive(Debug)]
+pub(crate) struct ScriptNameMismatch;
+
+macro_rules! interned_strings {
+    ($(#[$meta:meta])* $name:ident { $($field:ident = $text:literal),* $(,)? }) => {
+        $(#[$meta])*
+        struct $name { $($field: Py<PyString>),* }
+        impl $name {
+            fn new(py: Python<'_>) -> Self {
+                Self { $($field: PyString::intern(py, $text).unbind()),* }
+            }
+        }
+    };
+}
+
+interned_strings! {
+    /// The keys that differ from request to request.
+    Keys {
+        request_method = "REQUEST_METHOD", raw_uri = "RAW_URI", path_info = "PATH_INFO",
+        script_name = "SCRIPT_NAME", query_string = "QUERY_STRING",
+        server_protocol = "SERVER_PROTOCOL", url_scheme = "wsgi.url_scheme", input = "wsgi.input",
+        early_hints = "wsgi.early_hints", socket = "gunicorn.socket",
+        remote_addr = "REMOTE_ADDR", remote_port = "REMOTE_PORT",
+        server_name = "SERVER_NAME", server_port = "SERVER_PORT",
+        proxy_protocol = "PROXY_PROTOCOL", proxy_addr = "PROXY_ADDR", proxy_port = "PROXY_PORT",
+    }
+}
+
+interned_strings! {
+    /// Values that come again and again.
+    Values {
+        get = "GET", head = "HEAD", post = "POST", put = "PUT", delete = "DELETE",
+        options = "OPTIONS", patch = "PATCH",
+        http10 = "HTTP/1.0", http11 = "HTTP/1.1", http2 = "HTTP/2.0", http3 = "HTTP/3.0", http = "http", https = "https",
+    }
+}
+
+impl EnvironFactory {
+    pub(crate) fn new(py: Python<'_>, constants: Constants<'_>) -> PyResult<Self> {
+        let keys = Keys::new(py);
+        let template = PyDict::new(py);
+        template.set_item("wsgi.version", (1, 0))?;
+        template.set_item("wsgi.errors", constants.errors)?;
+        template.set_item("wsgi.multithread", constants.multithread)?;
+        template.set_item("wsgi.multiprocess", constants.multiprocess)?;
+        template.set_item("wsgi.run_once", false)?;
+        template.set_item("wsgi.file_wrapper", constants.file_wrapper)?;
+        template.set_item("wsgi.input_terminated", true)?;
+        template.set_item("SERVER_SOFTWARE", constants.server_software)?;
+        // Room for what every request sets, so that the copy never has to grow for it.
+        for key in keys.always_set() {
+            template.set_item(key.bind(py), py.None())?;
+        }
+        Ok(Self {
+            template: template.unbind(),
+            keys,
+            values: Values::new(py),
+            names: Mutex::new(HeaderKeys::default()),
+            script_name: constants.script_name,
+        })
+    }
+
+    /// The environ of one request.
+    pub(crate) fn build<'py>(
+        &self,
+        py: Python<'py>,
+        view: &RequestView<'_>,
+        request: &PerRequest<'_, 'py>,
+    ) -> PyResult<Result<Bound<'py, PyDict>, ScriptNameMismatch>> {
+        let environ = self.template.bind(py).copy()?;
+        let head = &view.head;
+        let keys = &self.keys;
+        let set = |key: &Py<PyString>, value: &Bound<'py, PyAny>| environ.set_item(key.bind(py), value);
+        set(&keys.input, request.input)?;
+        set(&keys.socket, request.socket)?;
+        set(&keys.early_hints, request.early_hints)?;
+        set(&keys.request_method, &self.method(py, head.method))?;
+        set(&keys.raw_uri, &latin1::to_string(py, head.request_target))?;
+        set(&keys.query_string, &latin1::to_string(py, head.query_string))?;
+        set(&keys.server_protocol, self.protocol(py, head.version))?;
+        set(&keys.url_scheme, self.scheme(py, view))?;
+        self.set_addresses(py, &environ, view)?;
+        let header_script_name = self.set_headers(py, &environ, view)?;
+        let script_name = header_script_name.unwrap_or(&self.script_name);
+        let Some(path) = head.path.strip_prefix(script_name) else {
+            return Ok(Err(ScriptNameMismatch));
+        };
+        set(&keys.script_name, &latin1::to_string(py, script_name))?;
+        set(&keys.path_info, &latin1::to_string(py, path))?;
+        Ok(Ok(environ))
+    }
+
+    fn method<'py>(&self, py: Python<'py>, method: &[u8]) -> Bound<'py, PyString> {
+        let values = &self.values;
+        let known = match method {
+            b"GET" => &values.get,
+            b"HEAD" => &values.head,
+            b"POST" => &values.post,
+            b"PUT" => &values.put,
+            b"DELETE" => &values.delete,
+            b"OPTIONS" => &values.options,
+            b"PATCH" => &values.patch,
+            other => return latin1::to_string(py, other),
+        };
+        known.bind(py).clone()
+    }
+
+    fn protocol<'a, 'py>(&'a self, py: Python<'py>, version: Version) -> &'a Bound<'py, PyString> {
+        let values = &self.values;
+        let protocol = match version {
+            Version::Http10 => &values.http10,
+            Version::Http11 => &values.http11,
+            Version::Http2 => &values.http2,
+            Version::Http3 => &values.http3,
+        };
+        protocol.bind(py)
+    }
+
+    fn scheme<'a, 'py>(
+        &'a self,
+        py: Python<'py>,
+        view: &RequestView<'_>,
+    ) -> &'a Bound<'py, PyString> {
+        if is_https(view) { self.values.https.bind(py) } else { self.values.http.bind(py) }
+    }
+
+    fn set_addresses<'py>(
+        &self,
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
+        view: &RequestView<'_>,
+    ) -> PyResult<()> {
+        let keys = &self.keys;
+        let set = |key: &Py<PyString>, value: &[u8]| {
+            environ.set_item(key.bind(py), latin1::to_string(py, value))
+        };
+        let set_port =
+            |key: &Py<PyString>, port| environ.set_item(key.bind(py), port_string(py, port));
+        match view.head.client {
+            Address::Ip { host, port } => {
+                set(&keys.remote_addr, host)?;
+                set_port(&keys.remote_port, port)?;
+            }
+            Address::Unix { .. } => set(&keys.remote_addr, b"")?,
+        }
+        match view.head.server {
+            Address::Ip { host, port } => {
+                set(&keys.server_name, host)?;
+                set_port(&keys.server_port, port)?;
+            }
+            // No address: the server's name is what the client believes it to be.
+            Address::Unix { .. } => {
+                let (name, port) = split_host(host_header(view), is_https(view));
+                set(&keys.server_name, name)?;
+                set(&keys.server_port, port)?;
+            }
+        }
+        if let Some(proxy) = view.head.proxy {
+            set(&keys.proxy_protocol, proxy.protocol)?;
+            set(&keys.proxy_addr, proxy.destination)?;
+            set_port(&keys.proxy_port, proxy.destination_port)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the header keys; returns what a trusted forwarder said about `SCRIPT_NAME`.
+    fn set_headers<'a>(
+        &self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        view: &RequestView<'a>,
+    ) -> PyResult<Option<&'a [u8]>> {
+        let mut script_name = None;
+        let mut names = self.names.lock().expect("nothing panics while it is held");
+        let before = environ.len();
+        let mut set = 0;
+        for (name, value) in view.headers {
+            let key = names.key(py, name);
+            let value_string = latin1::to_string(py, value);
+            if name.len() == 11 && name.eq_ignore_ascii_case(b"SCRIPT_NAME") {
+                script_name = Some(value);
+            }
+            environ.set_item(key, &value_string)?;
+            set += 1;
+            if environ.len() != before + set {
+                // The key was there: a repeated header, whose values are joined in order.
+                set -= 1;
+                join_repeated(py, environ, view, key)?;
+            }
+        }
+        Ok(script_name)
+    }
+}
+
+/// The objects that belong to one request.
+pub(crate) struct PerRequest<'a, 'py> {
+    pub(crate) input: &'a Bound<'py, PyAny>,
+    pub(crate) socket: &'a Bound<'py, PyAny>,
+    pub(crate) early_hints: &'a Bound<'py, PyAny>,
+}
+
+impl Keys {
+    fn always_set(&self) -> [&Py<PyString>; 13] {
+        [
+            &self.request_method,
+            &self.raw_uri,
+            &self.path_info,
+            &self.script_name,
+            &self.query_string,
+            &self.server_protocol,
+            &self.url_scheme,
+            &self.input,
+            &self.early_hints,
+            &self.socket,
+            &self.remote_addr,
+            &self.server_name,
+            &self.server_port,
+        ]
+    }
+}
+
+/// RFC 9110 section 5.2: the values of all lines of that name, in order. Gunicorn joins with ",".
+fn join_repeated(
+    py: Python<'_>,
+    environ: &Bound<'_, PyDict>,
+    view: &RequestView<'_>,
+    key: &Bound<'_, PyString>,
+) -> PyResult<()> {
+    let mut joined = Vec::new();
+    for (name, value) in view.headers {
+        if key.to_cow()? == key_text(name) {
+            if !joined.is_empty() {
+                joined.push(b',');
+            }
+            joined.extend_from_slice(value);
+        }
+    }
+    environ.set_item(key, latin1::to_string(py, &joined))
+}
+
+pub(crate) fn is_https(view: &RequestView<'_>) -> bool {
+    matches!(view.head.scheme, Scheme::Https | Scheme::Wss)
+}
+
+fn host_header<'a>(view: &RequestView<'a>) -> &'a [u8] {
+    let mut headers = view.headers.iter();
+    let host = headers.find(|(name, _)| name.eq_ignore_ascii_case(b"host"));
+    host.map_or(b"", |(_, value)| value)
+}
+
+/// Host and port of a `Host` header; brackets of an IPv6 address stay with it.
+fn split_host(host: &[u8], https: bool) -> (&[u8], &[u8]) {
+    let default: &[u8] = match (host.is_empty(), https) {
+        (true, _) => b"",
+        (false, true) => b"443",
+        (false, false) => b"80",
+    };
+    let after_address = host.iter().rposition(|&byte| byte == b']').map_or(0, |at| at + 1);
+    match host[after_address..].iter().position(|&byte| byte == b':') {
+        Some(at) => (&host[..after_address + at], &host[after_address + at + 1..]),
+        None => (host, default),
+    }
+}
+
+fn port_string(py: Python<'_>, port: u16) -> Bound<'_, PyString> {
+    let mut digits = [0; 5];
+    let mut at = digits.len();
+    let mut rest = port;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).expect("a digit");
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    latin1::to_string(py, &digits[at..])
+}
+
+fn key_text(name: &[u8]) -> String {
+    let upper = name.iter().map(|&byte| match byte {
+        b'-' => '_',
+        other => char::from(other.to_ascii_uppercase()),
+    });
+    if name.eq_ignore_ascii_case(b"content-type") || name.eq_ignore_ascii_case(b"content-length") {
+        upper.collect()
+    } else {
+        "HTTP_".chars().chain(upper).collect()
+    }
+}
+
+/// Header name -> environ key, remembered in a table where each name has one place. A name that finds
+/// its place taken takes it over, so no choice of names makes it grow or slow.
+struct HeaderKeys {
+    places: Vec<Option<(Box<[u8]>, Py<PyString>)>>,
+}
+
+impl Default for HeaderKeys {
+    fn default() -> Self {
+        Self { places: (0..REMEMBERED_NAMES).map(|_| None).collect() }
+    }
+}
+
+impl HeaderKeys {
+    fn key<'a, 'py>(&'a mut self, py: Python<'py>, name: &[u8]) -> &'a Bound<'py, PyString> {
+        let place = &mut self.places[place_of(name)];
+        if !place.as_ref().is_some_and(|(known, _)| **known == *name) {
+            let key = PyString::intern(py, &key_text(name)).unbind();
+            *place = Some((name.into(), key));
+        }
+        let (_, key) = place.as_ref().expect("just filled");
+        key.bind(py)
+    }
+}
+
+/// Mixes length and three bytes: enough to keep the usual header names apart.
+fn place_of(name: &[u8]) -> usize {
+    let at = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
+    let last = at(name.len().wrapping_sub(1));
+    let middle = at(name.len() / 2);
+    (name.len() * 7 + at(0) * 31 + middle * 131 + last * 17) % REMEMBERED_NAMES
+}

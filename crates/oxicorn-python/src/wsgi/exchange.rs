@@ -1,0 +1,273 @@
+//! One request and its response, from the worker's side: `start_response`, `write`, and the rules of
+//! PEP 3333 about when the head may leave.
+//!
+//! ```text
+//!            start_response          first non-empty piece        end
+//!   Fresh ------------------> Armed ----------------------> Streaming ------> Done
+//!     |        (again only with exc_info)    |                                  ^
+//!     |                                      +---- end: head and body at once --+
+//!     +-- socket taken over --> Hijacked
+//! ```
+//!
+//! The head leaves together with the first non-empty piece of the body, so that `start_response` can
+//! still be called again with `exc_info` until then, and so that a small response is one message.
+//! Framing is the gateway's business; here a response is a head, pieces and an end.
+
+use std::sync::Arc;
+
+use oxicorn_link::StreamId;
+use oxicorn_link::wire::{AbortReason, FilePart, flags};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
+
+use crate::worker::lane::{Lane, Stream};
+
+use super::head::{self, Head};
+
+/// What became of an exchange, for the log and the hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// `start_response` has not been called.
+    Fresh,
+    /// The head is known and has not left.
+    Armed,
+    /// The head has left.
+    Streaming,
+    /// Everything has left.
+    Done,
+    /// The application has the client's socket.
+    Hijacked,
+}
+
+/// The exchange as Python sees it: its bound method `start_response` is what the application gets,
+/// and calling the object itself is PEP 3333's `write`.
+#[pyclass(module = "oxicorn._native")]
+pub(crate) struct Exchange {
+    lane: Arc<Lane>,
+    stream: Stream,
+    phase: Phase,
+    head: Head,
+    /// HEAD requests have no body in the response, whatever the application yields.
+    is_head_request: bool,
+    /// Body bytes the application produced, for the hooks.
+    sent: u64,
+    /// Kept for the hooks: what `start_response` was called with.
+    called_with: Option<(Py<PyString>, Py<PyList>)>,
+    keep_call: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(lane: Arc<Lane>, stream: StreamId, is_head_request: bool, keep_call: bool) -> Self {
+        Self {
+            lane,
+            stream: Stream::new(stream),
+            phase: Phase::Fresh,
+            head: Head::default(),
+            is_head_request,
+            sent: 0,
+            called_with: None,
+            keep_call,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// `Content-Length`, if the application gave it.
+    pub(crate) fn announced_length(&self) -> Option<u64> {
+        self.head.length()
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(crate) fn called_with(&self) -> Option<&(Py<PyString>, Py<PyList>)> {
+        self.called_with.as_ref()
+    }
+
+    /// Sends a piece of the body, with the head before the first one.
+    pub(crate) fn send(&mut self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+        match self.phase {
+            Phase::Fresh => Err(not_started()),
+            Phase::Done | Phase::Hijacked => {
+                Err(PyRuntimeError::new_err("the response has already ended"))
+            }
+            Phase::Armed | Phase::Streaming if data.is_empty() => Ok(()),
+            Phase::Armed => {
+                self.phase = Phase::Streaming;
+                self.count(data);
+                let body = self.allowed_body(data);
+                self.lane.send_head(py, &mut self.stream, self.head.bytes(), body, 0)
+            }
+            Phase::Streaming => {
+                self.count(data);
+                let body = self.allowed_body(data);
+                self.lane.send_body(py, &mut self.stream, body, 0)
+            }
+        }
+    }
+
+    /// Sends a body that is known to be whole: the length can be announced, and one message does.
+    pub(crate) fn send_whole(&mut self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+        if self.phase != Phase::Armed {
+            self.send(py, data)?;
+            return self.finish(py);
+        }
+        if self.head.allows_body() && !self.is_head_request {
+            self.head.announce_length(data.len() as u64);
+        }
+        self.phase = Phase::Done;
+        self.count(data);
+        let body = self.allowed_body(data);
+        self.lane.send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)
+    }
+
+    /// Hands a file to the gateway, which sends it without the worker; ends the response.
+    pub(crate) fn send_file(&mut self, py: Python<'_>, file: i32, offset: u64, length: u64) -> PyResult<()> {
+        if self.phase == Phase::Armed && self.head.allows_body() && !self.is_head_request {
+            self.head.announce_length(length);
+        }
+        self.sent += length;
+        if !self.is_head_request && self.head.allows_body() && length > 0 {
+            self.lane.send_head(py, &mut self.stream, self.head.bytes(), &[], 0)?;
+            self.phase = Phase::Done;
+            return self.lane.send_file(py, &mut self.stream, file, FilePart { offset, len: length });
+        }
+        self.finish(py)
+    }
+
+    /// The application's iterable is exhausted.
+    pub(crate) fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
+        match self.phase {
+            Phase::Fresh => Err(not_started()),
+            Phase::Armed => self.send_whole(py, &[]),
+            Phase::Streaming => {
+                self.phase = Phase::Done;
+                self.lane.send_body(py, &mut self.stream, &[], flags::END)
+            }
+            Phase::Done | Phase::Hijacked => Ok(()),
+        }
+    }
+
+    /// Answers with a page of the server's own, if nothing has left yet; else ends the response
+    /// visibly incomplete.
+    pub(crate) fn fail(&mut self, py: Python<'_>, status: u16) -> PyResult<()> {
+        match self.phase {
+            Phase::Fresh | Phase::Armed => {
+                let page = head::error_page(status);
+                self.head = Head::for_error(status, page.len());
+                self.phase = Phase::Done;
+                let body = if self.is_head_request { &[] } else { page.as_bytes() };
+                self.lane.send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)
+            }
+            Phase::Streaming => self.abort(py, AbortReason::ApplicationFailed),
+            Phase::Done | Phase::Hijacked => Ok(()),
+        }
+    }
+
+    /// Ends the response so that the client sees that it is incomplete.
+    pub(crate) fn abort(&mut self, py: Python<'_>, reason: AbortReason) -> PyResult<()> {
+        if matches!(self.phase, Phase::Done | Phase::Hijacked) {
+            return Ok(());
+        }
+        self.phase = Phase::Done;
+        self.lane.send_abort(py, &mut self.stream, reason)
+    }
+
+    /// Takes the client's socket from the gateway; what it had already read comes with it.
+    pub(crate) fn hijack(&mut self, py: Python<'_>) -> PyResult<(std::os::fd::OwnedFd, Vec<u8>)> {
+        if self.phase != Phase::Fresh {
+            return Err(PyRuntimeError::new_err(
+                "the connection cannot be taken over after start_response was called",
+            ));
+        }
+        self.phase = Phase::Hijacked;
+        self.lane.hijack(py, &mut self.stream)
+    }
+
+    /// Sends an informational response (103) if the head has not left.
+    pub(crate) fn send_informational(&mut self, py: Python<'_>, head: &[u8]) -> PyResult<()> {
+        match self.phase {
+            Phase::Fresh | Phase::Armed => self.lane.send_informational(py, &self.stream, head),
+            _ => Ok(()),
+        }
+    }
+
+    fn count(&mut self, data: &[u8]) {
+        self.sent += data.len() as u64;
+    }
+
+    fn allowed_body<'a>(&self, data: &'a [u8]) -> &'a [u8] {
+        if self.is_head_request || !self.head.allows_body() { &[] } else { data }
+    }
+}
+
+#[pymethods]
+impl Exchange {
+    /// PEP 3333 `start_response(status, response_headers, exc_info=None)`; returns `write`.
+    #[pyo3(signature = (status, headers, exc_info = None))]
+    fn start_response<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let mut this = slf.try_borrow_mut()?;
+        match (exc_info.filter(|info| !info.is_none()), this.phase) {
+            (Some(info), Phase::Streaming | Phase::Done) => return Err(reraised(info)),
+            (None, Phase::Armed | Phase::Streaming | Phase::Done) => {
+                return Err(PyAssertionError::new_err("Response headers already set!"));
+            }
+            (_, Phase::Hijacked) => {
+                return Err(PyRuntimeError::new_err("the connection was taken over"));
+            }
+            _ => {}
+        }
+        let status = status
+            .cast::<PyString>()
+            .map_err(|_| PyTypeError::new_err(format!("status is not a string: {status:?}")))?;
+        this.head.set(status, headers)?;
+        this.phase = Phase::Armed;
+        if this.keep_call {
+            let headers = PyList::new(slf.py(), headers.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+            this.called_with = Some((status.clone().unbind(), headers.unbind()));
+        }
+        drop(this);
+        Ok(slf.clone())
+    }
+
+    /// PEP 3333 `write(body_data)`, for applications of old.
+    fn __call__(&mut self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let data = body_piece(data)?;
+        self.send(py, data.as_bytes())
+    }
+
+    /// `wsgi.early_hints(headers)`: a 103 response with `Link` headers, before the final one.
+    fn early_hints(&mut self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let bytes = head::encode_informational(103, headers)?;
+        self.send_informational(py, &bytes)
+    }
+}
+
+/// A piece of the body must be `bytes`.
+pub(crate) fn body_piece<'a, 'py>(data: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    data.cast::<PyBytes>()
+        .map_err(|_| PyTypeError::new_err(format!("{data:?} is not a byte")))
+}
+
+fn not_started() -> PyErr {
+    PyAssertionError::new_err("start_response was not called before the response was sent")
+}
+
+/// PEP 3333: with the head gone, the exception in `exc_info` is raised again.
+fn reraised(exc_info: &Bound<'_, PyAny>) -> PyErr {
+    let parts = exc_info.cast::<PyTuple>().ok().filter(|tuple| tuple.len() == 3);
+    let value = parts.and_then(|tuple| tuple.get_item(1).ok());
+    match value {
+        Some(value) if !value.is_none() && value.cast::<PyType>().is_err() => PyErr::from_value(value),
+        _ => PyValueError::new_err("exc_info is not a tuple (type, value, traceback)"),
+    }
+}

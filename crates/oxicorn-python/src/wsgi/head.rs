@@ -1,0 +1,161 @@
+//! The head of a response: what `start_response` was given, checked and encoded for the gateway.
+
+use oxicorn_link::wire::{ResponseEncoder, ResponseHead, append_header};
+use oxicorn_proto::http1::{check_field_name, check_field_value};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+use crate::latin1;
+
+/// A checked head in the link's encoding.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    bytes: Vec<u8>,
+    status: u16,
+    /// `Content-Length` as the application gave it.
+    length: Option<u64>,
+}
+
+impl Head {
+    /// Takes over `status` and `headers`; on error the old head stays.
+    pub(crate) fn set(
+        &mut self,
+        status: &Bound<'_, PyString>,
+        headers: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (code, reason) = parse_status(status)?;
+        let mut bytes = Vec::with_capacity(256);
+        let mut length = None;
+        let mut encoder = ResponseEncoder::begin(&mut bytes, &ResponseHead { status: code, reason });
+        for entry in headers.try_iter()? {
+            each_header(&entry?, |name, value| {
+                if name.eq_ignore_ascii_case(b"content-length") {
+                    length = Some(parse_length(value)?);
+                }
+                encoder.header(name, value);
+                Ok(())
+            })?;
+        }
+        encoder.finish();
+        *self = Self { bytes, status: code, length };
+        Ok(())
+    }
+
+    /// A head of the server's own for an error page of `length` bytes.
+    pub(crate) fn for_error(status: u16, length: usize) -> Self {
+        let mut bytes = Vec::new();
+        let reason = reason_phrase(status).as_bytes();
+        let mut encoder = ResponseEncoder::begin(&mut bytes, &ResponseHead { status, reason });
+        encoder.header(b"Content-Type", b"text/html");
+        encoder.header(b"Content-Length", length.to_string().as_bytes());
+        encoder.finish();
+        Self { bytes, status, length: Some(length as u64) }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// RFC 9110 section 6.4.1: responses with these codes have no content.
+    pub(crate) fn allows_body(&self) -> bool {
+        !matches!(self.status, 100..=199 | 204 | 304)
+    }
+
+    /// PEP 3333, "Handling the Content-Length header": the server may add it when it knows the whole
+    /// body.
+    pub(crate) fn announce_length(&mut self, length: u64) {
+        if self.length.is_none() {
+            self.length = Some(length);
+            let mut digits = itoa::Buffer::new();
+            append_header(&mut self.bytes, b"Content-Length", digits.format(length).as_bytes());
+        }
+    }
+}
+
+/// A 1xx head with `headers`, for `wsgi.early_hints`.
+pub(crate) fn encode_informational(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let reason = reason_phrase(status).as_bytes();
+    let mut encoder = ResponseEncoder::begin(&mut bytes, &ResponseHead { status, reason });
+    for entry in headers.try_iter()? {
+        each_header(&entry?, |name, value| {
+            encoder.header(name, value);
+            Ok(())
+        })?;
+    }
+    encoder.finish();
+    Ok(bytes)
+}
+
+/// Gunicorn's page for errors of the server.
+pub(crate) fn error_page(status: u16) -> String {
+    let reason = reason_phrase(status);
+    format!(
+        "<html>\n  <head>\n    <title>{reason}</title>\n  </head>\n  <body>\n    \
+         <h1><p>{reason}</p></h1>\n  </body>\n</html>\n"
+    )
+}
+
+const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        103 => "Early Hints",
+        _ => "Internal Server Error",
+    }
+}
+
+/// "200 OK": three digits, then nothing or a space and a phrase without control characters.
+fn parse_status<'a>(status: &'a Bound<'_, PyString>) -> PyResult<(u16, &'a [u8])> {
+    let invalid = || PyValueError::new_err(format!("invalid status: {status:?}"));
+    let bytes = latin1::bytes_of(status).ok_or_else(invalid)?;
+    let (digits, rest) = bytes.split_at_checked(3).ok_or_else(invalid)?;
+    if !digits.iter().all(u8::is_ascii_digit) || digits[0] == b'0' {
+        return Err(invalid());
+    }
+    let code = digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    let reason = match rest {
+        [] => rest,
+        [b' ', reason @ ..] if check_field_value(reason).is_ok() => reason.trim_ascii(),
+        _ => return Err(invalid()),
+    };
+    Ok((code, reason))
+}
+
+/// Takes one `(name, value)` of the application apart and checks it.
+fn each_header(
+    entry: &Bound<'_, PyAny>,
+    take: impl FnOnce(&[u8], &[u8]) -> PyResult<()>,
+) -> PyResult<()> {
+    let not_a_pair = || PyTypeError::new_err(format!("header is not a (name, value): {entry:?}"));
+    let pair = entry.cast::<PyTuple>().map_err(|_| not_a_pair())?;
+    if pair.len() != 2 {
+        return Err(not_a_pair());
+    }
+    let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
+    let name = name.cast::<PyString>().map_err(|_| not_a_string("name", &name))?;
+    let value = value.cast::<PyString>().map_err(|_| not_a_string("value", &value))?;
+    let name_bytes = latin1::bytes_of(&name)
+        .filter(|bytes| check_field_name(bytes).is_ok())
+        .ok_or_else(|| PyValueError::new_err(format!("invalid header name: {name:?}")))?;
+    let value_bytes = latin1::bytes_of(&value)
+        .map(<[u8]>::trim_ascii)
+        .filter(|bytes| check_field_value(bytes).is_ok())
+        .ok_or_else(|| PyValueError::new_err(format!("invalid header value: {value:?}")))?;
+    take(name_bytes, value_bytes)
+}
+
+fn not_a_string(what: &str, found: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("header {what} is not a string: {found:?}"))
+}
+
+fn parse_length(value: &[u8]) -> PyResult<u64> {
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| PyValueError::new_err("invalid Content-Length"))
+}

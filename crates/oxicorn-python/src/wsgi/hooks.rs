@@ -1,0 +1,151 @@
+//! The hooks around a request, and the objects Gunicorn's users expect in them.
+//!
+//! `req` and `resp` are only made where a hook is set: most servers have none, and pay nothing.
+
+use oxicorn_link::wire::{Address, RequestView, Version};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use super::call::Made;
+use super::environ::is_https;
+use super::exchange::{Exchange, Phase};
+use super::input::Input;
+use crate::latin1;
+
+/// `pre_request` and `post_request`, where they are set.
+pub(crate) struct Hooks {
+    pre_request: Option<Py<PyAny>>,
+    /// With how many arguments it wants to be called: 2, 3 or 4.
+    post_request: Option<(Py<PyAny>, usize)>,
+}
+
+impl Hooks {
+    pub(crate) fn of(worker: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let hook = |name: &str| -> PyResult<Option<(Py<PyAny>, usize)>> {
+            let native = worker.getattr("cfg")?.getattr("native")?;
+            let function = native.call_method1("get", (name,))?;
+            if function.is_none() {
+                return Ok(None);
+            }
+            let arity = worker.py().import("oxicorn.util")?.call_method1("get_arity", (&function,))?;
+            Ok(Some((function.unbind(), arity.extract().unwrap_or(4))))
+        };
+        Ok(Self {
+            pre_request: hook("pre_request")?.map(|(function, _)| function),
+            post_request: hook("post_request")?,
+        })
+    }
+
+    /// Whether the arguments of `start_response` must be kept for `resp`.
+    pub(crate) fn want_response(&self) -> bool {
+        self.post_request.is_some()
+    }
+
+    /// Runs `pre_request`; the request object, if any hook wants one.
+    pub(crate) fn before<'py>(
+        &self,
+        py: Python<'py>,
+        worker: &Py<PyAny>,
+        view: &RequestView<'_>,
+        input: &Bound<'py, Input>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.pre_request.is_none() && self.post_request.is_none() {
+            return Ok(None);
+        }
+        let request = make_request(py, view, input)?;
+        if let Some(hook) = &self.pre_request {
+            hook.bind(py).call1((worker, &request))?;
+        }
+        Ok(Some(request))
+    }
+
+    /// Runs `post_request`; what it raises is logged and harms nobody.
+    pub(crate) fn after<'py>(
+        &self,
+        py: Python<'py>,
+        worker: &Py<PyAny>,
+        exchange: &Bound<'py, Exchange>,
+        made: &Made<'py>,
+    ) -> PyResult<()> {
+        let (Some((hook, arity)), Some(request)) = (&self.post_request, &made.request) else {
+            return Ok(());
+        };
+        let environ = made.environ.clone().unwrap_or_else(|| PyDict::new(py));
+        let response = make_response(py, exchange)?;
+        let hook = hook.bind(py);
+        let result = match arity {
+            2 => hook.call1((worker, request)),
+            3 => hook.call1((worker, request, environ)),
+            _ => hook.call1((worker, request, environ, response)),
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let arguments = ("Exception in post_request hook", error.value(py));
+                worker.bind(py).call_method1(intern!(py, "handle_error"), arguments)?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn make_request<'py>(
+    py: Python<'py>,
+    view: &RequestView<'_>,
+    input: &Bound<'py, Input>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let head = &view.head;
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = CLASS.import(py, "oxicorn.http.message", "Request")?;
+    let text = |bytes: &[u8]| latin1::to_string(py, bytes);
+    let headers = PyList::empty(py);
+    for (name, value) in view.headers {
+        headers.append((text(&name.to_ascii_uppercase()), text(value)))?;
+    }
+    let peer = match head.client {
+        Address::Unix { .. } => text(b"").into_any(),
+        Address::Ip { host, port } => (text(host), port).into_pyobject(py)?.into_any(),
+    };
+    let target = head.request_target;
+    let path = target.split(|&byte| byte == b'?').next().unwrap_or(target);
+    let scheme = if is_https(view) { "https" } else { "http" };
+    class.call1((
+        text(head.method),
+        text(target),
+        text(path),
+        text(head.query_string),
+        version_of(head.version),
+        headers,
+        scheme,
+        peer,
+        input,
+        1,
+    ))
+}
+
+const fn version_of(version: Version) -> (u8, u8) {
+    match version {
+        Version::Http10 => (1, 0),
+        Version::Http11 => (1, 1),
+        Version::Http2 => (2, 0),
+        Version::Http3 => (3, 0),
+    }
+}
+
+/// `resp`; `None` if the application never called `start_response`.
+fn make_response<'py>(
+    py: Python<'py>,
+    exchange: &Bound<'py, Exchange>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = CLASS.import(py, "oxicorn.http.wsgi", "Response")?;
+    let exchange = exchange.try_borrow()?;
+    let Some((status, headers)) = exchange.called_with() else {
+        return Ok(None);
+    };
+    let headers_sent = matches!(exchange.phase(), Phase::Streaming | Phase::Done);
+    let status: &Bound<'_, PyString> = status.bind(py);
+    class.call1((status, headers, headers_sent, exchange.sent())).map(Some)
+}
