@@ -11,12 +11,10 @@ mod settings;
 mod worker;
 mod wsgi;
 
-use pyo3::prelude::*;
-
 /// The native half of oxicorn.
-#[pymodule(gil_used = false)]
+#[pyo3::pymodule(gil_used = false)]
 mod _native {
-    use super::*;
+    use pyo3::prelude::*;
 
     #[pymodule_export]
     use crate::arbiter::serve;

@@ -36,7 +36,9 @@ impl Objects {
 
     fn get<'py>(&self, py: Python<'py>, handle: u32) -> Option<Bound<'py, PyAny>> {
         let objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.get(handle as usize).map(|object| object.bind(py).clone())
+        objects
+            .get(handle as usize)
+            .map(|object| object.bind(py).clone())
     }
 }
 
@@ -53,13 +55,27 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// Reads the command line; raises `CommandLineStop` for `--help`, `--version` and bad flags.
     #[new]
-    fn new(py: Python<'_>, args: Vec<String>, variables: BTreeMap<String, String>) -> PyResult<Self> {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a new list is what Python's is turned into"
+    )]
+    fn new(
+        py: Python<'_>,
+        args: Vec<String>,
+        variables: BTreeMap<String, String>,
+    ) -> PyResult<Self> {
         let environment = snapshot(py, variables)?;
         let command_line = command_line::parse(&args, &environment).map_err(stopped)?;
         let objects = Arc::new(Objects::default());
-        let host = Arc::new(PythonHost { objects: Arc::clone(&objects) });
+        let host = Arc::new(PythonHost {
+            objects: Arc::clone(&objects),
+        });
         let inner = oxicorn_settings::Resolver::new(environment, host);
-        Ok(Self { inner: Some(inner), objects, command_line })
+        Ok(Self {
+            inner: Some(inner),
+            objects,
+            command_line,
+        })
     }
 
     /// `MODULE:CALLABLE` of the command line.
@@ -74,10 +90,14 @@ impl Resolver {
 
     /// `chdir` of the command line: where a config file looks for modules.
     fn chdir_hint(&self) -> Option<&str> {
-        self.command_line.settings.iter().rev().find_map(|(name, raw, _)| match raw {
-            Raw::Str(path) if *name == "chdir" => Some(path.as_str()),
-            _ => None,
-        })
+        self.command_line
+            .settings
+            .iter()
+            .rev()
+            .find_map(|(name, raw, _)| match raw {
+                Raw::Str(path) if *name == "chdir" => Some(path.as_str()),
+                _ => None,
+            })
     }
 
     fn apply_framework(
@@ -109,7 +129,10 @@ impl Resolver {
             inner.apply(name, raw, source).map_err(refused)?;
         }
         let inner = inner.finish().map_err(refused)?;
-        Ok(Settings { inner, objects: Arc::clone(&self.objects) })
+        Ok(Settings {
+            inner,
+            objects: Arc::clone(&self.objects),
+        })
     }
 
     #[staticmethod]
@@ -164,13 +187,18 @@ impl Settings {
     }
 
     fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        let value = self.inner.find(name).ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+        let value = self
+            .inner
+            .find(name)
+            .ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
         self.to_python(py, value)
     }
 
     fn set(&mut self, name: &str, value: &Bound<'_, PyAny>, arity: Option<usize>) -> PyResult<()> {
         let raw = to_raw(value, arity, &self.objects);
-        self.inner.set(name, raw, Source::Framework).map_err(refused)
+        self.inner
+            .set(name, raw, Source::Framework)
+            .map_err(refused)
     }
 
     fn effective_worker_class(&self) -> String {
@@ -193,10 +221,16 @@ impl Settings {
 
     /// `--print-config`.
     fn print_config(&self, py: Python<'_>) -> String {
-        self.inner.print_config(|handle| match self.objects.get(py, handle) {
-            Some(object) => describe(&object),
-            None => "<object>".into(),
-        })
+        self.inner
+            .print_config(|handle| match self.objects.get(py, handle) {
+                Some(object) => describe(&object),
+                None => "<object>".into(),
+            })
+    }
+
+    /// Whether files may be sent from their descriptor (setting `sendfile`, variable SENDFILE).
+    fn sendfile(&self) -> bool {
+        self.inner.sendfile()
     }
 
     /// What was set and is not available in this version; a line each.
@@ -271,7 +305,10 @@ impl Host for PythonHost {
         Self::ask(|py| {
             let kwargs = PyDict::new(py);
             kwargs.set_item("recursive", true)?;
-            let found = py.import("glob")?.getattr("iglob")?.call((pattern,), Some(&kwargs))?;
+            let found = py
+                .import("glob")?
+                .getattr("iglob")?
+                .call((pattern,), Some(&kwargs))?;
             Ok(found.try_iter()?.next().is_some())
         })
         .unwrap_or(false)
@@ -279,26 +316,38 @@ impl Host for PythonHost {
 
     fn user_id(&self, name: &str) -> Option<u32> {
         Self::ask(|py| {
-            py.import("pwd")?.call_method1("getpwnam", (name,))?.getattr("pw_uid")?.extract()
+            py.import("pwd")?
+                .call_method1("getpwnam", (name,))?
+                .getattr("pw_uid")?
+                .extract()
         })
     }
 
     fn group_id(&self, name: &str) -> Option<u32> {
         Self::ask(|py| {
-            py.import("grp")?.call_method1("getgrnam", (name,))?.getattr("gr_gid")?.extract()
+            py.import("grp")?
+                .call_method1("getgrnam", (name,))?
+                .getattr("gr_gid")?
+                .extract()
         })
     }
 
     fn home_directory(&self) -> Option<String> {
         Self::ask(|py| {
             let user = py.import("os")?.call_method0("geteuid")?;
-            py.import("pwd")?.call_method1("getpwuid", (user,))?.getattr("pw_dir")?.extract()
+            py.import("pwd")?
+                .call_method1("getpwuid", (user,))?
+                .getattr("pw_dir")?
+                .extract()
         })
     }
 
     fn is_dictionary(&self, object: u32) -> bool {
         Self::ask(|py| {
-            Ok(self.objects.get(py, object).is_some_and(|object| object.is_instance_of::<PyDict>()))
+            Ok(self
+                .objects
+                .get(py, object)
+                .is_some_and(|object| object.is_instance_of::<PyDict>()))
         })
         .unwrap_or(false)
     }
@@ -349,7 +398,10 @@ fn plain(value: &Bound<'_, PyAny>) -> Option<Raw> {
     let is_sequence = value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>();
     if is_sequence || (!value.is_callable() && value.hasattr("__iter__").unwrap_or(false)) {
         let items = value.try_iter().ok()?;
-        return items.map(|item| plain(&item.ok()?)).collect::<Option<_>>().map(Raw::List);
+        return items
+            .map(|item| plain(&item.ok()?))
+            .collect::<Option<_>>()
+            .map(Raw::List);
     }
     None
 }
@@ -365,7 +417,9 @@ fn is_hook(name: &str) -> bool {
 fn describe(object: &Bound<'_, PyAny>) -> String {
     match object.getattr("__qualname__") {
         Ok(name) => format!("<{name}()>"),
-        Err(_) => object.repr().map_or_else(|_| "<object>".into(), |text| text.to_string()),
+        Err(_) => object
+            .repr()
+            .map_or_else(|_| "<object>".into(), |text| text.to_string()),
     }
 }
 
@@ -375,6 +429,7 @@ fn stopped(stop: Stop) -> PyErr {
     CommandLineStop::new_err((text, code))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 fn refused(error: oxicorn_settings::SettingError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }

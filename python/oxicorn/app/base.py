@@ -28,6 +28,22 @@ __all__ = ["Application", "BaseApplication"]
 DEFAULT_CONFIG_FILES = ("gunicorn.conf.py", "oxicorn.conf.py")
 CONFIG_MODULE = "__config__"
 
+#: Settings that are refused where they are not available yet; others get a warning.
+NOT_WITHOUT = frozenset(
+    (
+        "certfile",
+        "daemon",
+        "group",
+        "http_protocols",
+        "initgroups",
+        "keyfile",
+        "paste",
+        "protocol",
+        "user",
+        "worker_class",
+    )
+)
+
 
 class BaseApplication:
     """Holds the settings and the application; subclasses say where both come from."""
@@ -109,6 +125,7 @@ class Application(BaseApplication):
             self._enter(resolver.chdir_hint())
             self._apply_config_file(resolver, path)
         self.cfg = Config(resolver.finish())
+        _refuse_what_is_missing(self.cfg)
         self.chdir()
 
     def _parse_command_line(self) -> _native.Resolver:
@@ -221,6 +238,13 @@ def _warn_of_misspelling(resolver: _native.Resolver, name: str, location: str) -
             f"did you mean {meant!r}?",
             file=sys.stderr,
         )
+
+
+def _refuse_what_is_missing(cfg: Config) -> None:
+    """Serving without these would be something else than what was asked for."""
+    for line in cfg.native.not_available_yet():
+        if line.partition(" ")[0] in NOT_WITHOUT:
+            raise ConfigError(line)
 
 
 def _refuse(error: BaseException) -> NoReturn:

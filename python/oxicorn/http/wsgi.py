@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -81,11 +80,3 @@ class ErrorsStream:
 
     def flush(self) -> None:
         """Does nothing: each write is flushed."""
-
-
-def sendfile_wanted(setting: bool | None) -> bool:
-    """Whether files may be sent from their descriptor: the setting, else the variable SENDFILE."""
-    if setting is not None:
-        return setting
-    variable = os.environ.get("SENDFILE")
-    return variable is None or variable.lower() in ("y", "1", "yes", "true")

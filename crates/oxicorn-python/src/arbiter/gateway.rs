@@ -65,7 +65,10 @@ impl GatewayProcess {
     /// The next message, if there is one. What cannot be understood is given as text for the log.
     pub(crate) fn receive(&self) -> Option<Result<FromGateway, String>> {
         let (mut packet, mut descriptors): (Vec<u8>, Vec<OwnedFd>) = (Vec::new(), Vec::new());
-        match self.control.recv(&mut packet, &mut descriptors, Blocking::No) {
+        match self
+            .control
+            .recv(&mut packet, &mut descriptors, Blocking::No)
+        {
             Ok(Received::Message(_)) => {
                 Some(control::decode(&packet).map_err(|fault| fault.to_string()))
             }
@@ -87,13 +90,16 @@ pub(crate) fn settings_for(settings: &Settings) -> GatewaySettings {
     set_queue(settings, &mut result);
     result.access_log = text(settings, "accesslog").map(|path| AccessLog {
         path: path.into(),
-        format: text(settings, "access_log_format").unwrap_or_default().into(),
+        format: text(settings, "access_log_format")
+            .unwrap_or_default()
+            .into(),
     });
     result.error_log = ErrorLog {
         path: text(settings, "errorlog").unwrap_or("-").into(),
         level: level(text(settings, "loglevel").unwrap_or("info")),
     };
     result.body_memory = size(settings, "body_memory");
+    result.temporary_directory = text(settings, "tmp_upload_dir").map(Into::into);
     result.response_buffer = size(settings, "response_buffer");
     result
 }
@@ -137,8 +143,7 @@ fn set_trust(settings: &Settings, result: &mut GatewaySettings) {
 
 fn set_queue(settings: &Settings, result: &mut GatewaySettings) {
     result.queue.limit = size(settings, "queue_limit");
-    result.queue.timeout =
-        std::time::Duration::from_secs(size(settings, "queue_timeout") as u64);
+    result.queue.timeout = std::time::Duration::from_secs(size(settings, "queue_timeout") as u64);
     result.queue.prefetch_limit = u32::try_from(size(settings, "prefetch")).unwrap_or(u32::MAX);
 }
 
@@ -148,16 +153,22 @@ fn text<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {
 
 /// Negative numbers do not pass the validators.
 fn size(settings: &Settings, name: &str) -> usize {
-    settings.get(name).as_int().and_then(|number| usize::try_from(number).ok()).unwrap_or(0)
+    settings
+        .get(name)
+        .as_int()
+        .and_then(|number| usize::try_from(number).ok())
+        .unwrap_or(0)
 }
 
 /// A list, or what stands between the commas of a text.
 fn list(settings: &Settings, name: &str) -> Vec<String> {
     match settings.get(name) {
         Value::List(items) => items.clone(),
-        Value::Str(text) => {
-            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
-        }
+        Value::Str(text) => text
+            .split(',')
+            .map(|item| item.trim().to_owned())
+            .filter(|item| !item.is_empty())
+            .collect(),
         _ => Vec::new(),
     }
 }

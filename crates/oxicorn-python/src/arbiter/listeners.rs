@@ -71,7 +71,11 @@ pub(crate) fn open(
         let in_use = error.kind() == io::ErrorKind::AddrInUse;
         match error.kind() {
             io::ErrorKind::AddrInUse => {
-                log::write(server, Level::Error, &format!("Connection in use: {address}"));
+                log::write(
+                    server,
+                    Level::Error,
+                    &format!("Connection in use: {address}"),
+                );
             }
             io::ErrorKind::AddrNotAvailable => {
                 log::write(server, Level::Error, &format!("Invalid address: {address}"));
@@ -101,9 +105,7 @@ fn try_open(bind: &BindAddress, backlog: u32, umask: u32) -> io::Result<Listener
             file = Some((path.clone(), found.dev(), found.ino()));
             socket
         }
-        BindAddress::Abstract { name } => {
-            sockets::bind_unix(format!("\0{name}").as_bytes(), None)?
-        }
+        BindAddress::Abstract { name } => sockets::bind_unix(format!("\0{name}").as_bytes(), None)?,
         BindAddress::Descriptor(number) => sockets::adopt(*number)?,
     };
     if !sockets::is_listening(&socket)? {
@@ -111,7 +113,12 @@ fn try_open(bind: &BindAddress, backlog: u32, umask: u32) -> io::Result<Listener
     }
     sockets::set_nonblocking(&socket, true)?;
     let text = text_of(&socket, bind)?;
-    Ok(Listener { bind: bind.clone(), text, socket, file })
+    Ok(Listener {
+        bind: bind.clone(),
+        text,
+        socket,
+        file,
+    })
 }
 
 fn bind_tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
@@ -130,8 +137,15 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
 fn bind_unix(path: &str, umask: u32) -> io::Result<OwnedFd> {
     if let Ok(found) = fs::symlink_metadata(path) {
         if !sockets::is_unix_socket(path.as_bytes()) {
-            let text = if found.is_dir() { "is a directory" } else { "is not a socket" };
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("'{path}' {text}")));
+            let text = if found.is_dir() {
+                "is a directory"
+            } else {
+                "is not a socket"
+            };
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("'{path}' {text}"),
+            ));
         }
         if sockets::is_unix_served(path.as_bytes()) {
             return Err(io::ErrorKind::AddrInUse.into());

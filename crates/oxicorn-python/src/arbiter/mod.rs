@@ -62,7 +62,9 @@ fn run_worker(server: &Bound<'_, PyAny>, child: WorkerChild) -> PyResult<i32> {
     // A title is a help for people: that it cannot be set is no reason not to serve.
     let _ = oxicorn_os::title::set(&child.title);
     let context = WorkerContext::new(child.setup)?;
-    server.call_method1("run_worker", (child.face, context))?.extract()
+    server
+        .call_method1("run_worker", (child.face, context))?
+        .extract()
 }
 
 fn run_gateway(py: Python<'_>, child: GatewayChild) -> ! {
@@ -74,8 +76,10 @@ fn run_gateway(py: Python<'_>, child: GatewayChild) -> ! {
     drop(child.signals);
     // Detached for good: this process never runs Python again.
     let code = py.detach(|| {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| oxicorn_gateway::run(child.setup)))
-            .unwrap_or(gateway::PANICKED)
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            oxicorn_gateway::run(child.setup)
+        }))
+        .unwrap_or(gateway::PANICKED)
     });
     oxicorn_os::process::exit_now(code)
 }

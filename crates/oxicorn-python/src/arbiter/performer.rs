@@ -1,6 +1,6 @@
 //! Doing what the arbiter decided, action by action.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal};
 use oxicorn_gateway::Setup;
@@ -22,14 +22,14 @@ use crate::worker::WorkerSetup;
 
 impl<'py> Supervisor<'py> {
     /// Does one action; an outcome ends the loop.
-    pub(crate) fn perform(
-        &mut self,
-        py: Python<'py>,
-        action: Action,
-    ) -> PyResult<Option<Outcome>> {
+    pub(crate) fn perform(&mut self, py: Python<'py>, action: Action) -> PyResult<Option<Outcome>> {
         match action {
             Action::SpawnGateway => return self.spawn_gateway(py),
-            Action::SpawnWorker { worker, age, generation } => {
+            Action::SpawnWorker {
+                worker,
+                age,
+                generation,
+            } => {
                 return self.spawn_worker(py, worker, age, generation);
             }
             Action::Exit(code) => return self.exit(code.0).map(Some),
@@ -106,7 +106,10 @@ impl<'py> Supervisor<'py> {
     }
 
     fn title(&self, role: &str) -> String {
-        let name = self.server.getattr("proc_name").and_then(|name| name.extract::<String>());
+        let name = self
+            .server
+            .getattr("proc_name")
+            .and_then(|name| name.extract::<String>());
         format!("oxicorn: {role} [{}]", name.unwrap_or_default())
     }
 
@@ -119,7 +122,9 @@ impl<'py> Supervisor<'py> {
         match fork::fork(py) {
             Ok(Side::Parent(pid)) => {
                 self.gateway = Some(GatewayProcess { pid, control });
-                self.tell(Event::GatewaySpawned { pid: u32::try_from(pid).unwrap_or(0) });
+                self.tell(Event::GatewaySpawned {
+                    pid: u32::try_from(pid).unwrap_or(0),
+                });
                 if first {
                     self.when_ready()?;
                 }
@@ -127,7 +132,11 @@ impl<'py> Supervisor<'py> {
             }
             Ok(Side::Child(signals)) => {
                 let title = self.title("gateway");
-                Ok(Some(Outcome::Gateway(Box::new(GatewayChild { title, setup, signals }))))
+                Ok(Some(Outcome::Gateway(Box::new(GatewayChild {
+                    title,
+                    setup,
+                    signals,
+                }))))
             }
             Err(error) => {
                 log::write_exception(&self.server, "Cannot fork the gateway", &error);
@@ -149,7 +158,12 @@ impl<'py> Supervisor<'py> {
             listeners.push((listener.text.clone(), listener.socket.try_clone()?));
         }
         let scoreboard = self.scoreboard_file.try_clone()?;
-        Ok(Setup { settings, control: control.into(), listeners, scoreboard })
+        Ok(Setup {
+            settings,
+            control: control.into(),
+            listeners,
+            scoreboard,
+        })
     }
 
     /// The hook `when_ready` runs once, after the gateway was forked: it may start threads.
@@ -228,14 +242,17 @@ impl<'py> Supervisor<'py> {
                         stack_dump,
                     },
                 );
-                self.tell(Event::WorkerSpawned { worker: id, pid: u32::try_from(pid).unwrap_or(0) });
+                self.tell(Event::WorkerSpawned {
+                    worker: id,
+                    pid: u32::try_from(pid).unwrap_or(0),
+                });
                 Ok(None)
             }
             Side::Child(signals) => {
                 let setup = WorkerSetup {
                     id: id.0,
                     link,
-                    notices: Channel::from(OwnedFd::from(self.notices_of_workers.as_fd().try_clone_to_owned()?)),
+                    notices: self.notices_of_workers.as_fd().try_clone_to_owned()?.into(),
                     stack_dump,
                     slot,
                     threads: threads as usize,
@@ -243,7 +260,11 @@ impl<'py> Supervisor<'py> {
                     signals,
                 };
                 let title = self.title("worker");
-                Ok(Some(Outcome::Worker(Box::new(WorkerChild { face, title, setup }))))
+                Ok(Some(Outcome::Worker(Box::new(WorkerChild {
+                    face,
+                    title,
+                    setup,
+                }))))
             }
         }
     }
@@ -254,7 +275,9 @@ impl<'py> Supervisor<'py> {
             return Ok(());
         };
         let arguments = (file.cfg.bind(py), file.callable.bind(py));
-        self.server.call_method1("use_settings", arguments).map(drop)
+        self.server
+            .call_method1("use_settings", arguments)
+            .map(drop)
     }
 
     fn attach(&self, id: WorkerId) {
@@ -281,11 +304,15 @@ impl<'py> Supervisor<'py> {
         let Some(worker) = self.workers.get(id) else {
             return;
         };
-        let signal = self.server.getattr("stack_dump_signal").and_then(|signal| signal.extract());
+        let signal = self
+            .server
+            .getattr("stack_dump_signal")
+            .and_then(|signal| signal.extract());
         if let (Ok(signal), Ok(file)) = (signal, worker.stack_dump.try_clone())
             && process::kill(worker.pid, signal).unwrap_or(false)
         {
-            self.dumps.push(PendingDump::new(worker.pid, file, time::monotonic()));
+            self.dumps
+                .push(PendingDump::new(worker.pid, file, time::monotonic()));
         }
     }
 
@@ -319,7 +346,11 @@ impl<'py> Supervisor<'py> {
         match self.try_load(generation) {
             Ok(plan) => self.tell(Event::ConfigurationLoaded(plan)),
             Err(error) => {
-                log::write_exception(&self.server, "Reload refused, the old settings stay", &error);
+                log::write_exception(
+                    &self.server,
+                    "Reload refused, the old settings stay",
+                    &error,
+                );
                 let serving = self.arbiter.serving();
                 self.use_generation(py, serving)?;
                 self.tell(Event::ConfigurationRefused);
@@ -334,7 +365,10 @@ impl<'py> Supervisor<'py> {
         let listeners = bind_all(&self.server, &cfg, &self.listeners)?;
         let mut file = self.current_file()?;
         let same = listeners.len() == self.listeners.len()
-            && listeners.iter().zip(&self.listeners).all(|(new, old)| new.bind == old.bind);
+            && listeners
+                .iter()
+                .zip(&self.listeners)
+                .all(|(new, old)| new.bind == old.bind);
         file.listeners = (!same).then_some(listeners);
         self.generations.insert(generation, file);
         self.server.call_method0("reloaded")?;
@@ -364,7 +398,9 @@ impl<'py> Supervisor<'py> {
         }
         let settings = with_settings(cfg.bind(py), |settings| settings_for(&settings.inner))?;
         self.tell_gateway(&ToGateway::Settings(Box::new(settings)));
-        self.tell_gateway(&ToGateway::ServeGeneration { generation: generation.0 });
+        self.tell_gateway(&ToGateway::ServeGeneration {
+            generation: generation.0,
+        });
         self.generations.forget_before(generation);
         Ok(())
     }
@@ -373,10 +409,23 @@ impl<'py> Supervisor<'py> {
         let old = std::mem::replace(&mut self.listeners, listeners);
         announce(&self.server, &self.listeners, false)?;
         if let Some(gateway) = &self.gateway {
-            let binds = self.listeners.iter().map(|listener| listener.text.clone()).collect();
-            let sockets: Vec<_> =
-                self.listeners.iter().map(|listener| listener.socket.as_fd()).collect();
-            gateway.send(&ToGateway::Listeners { binds, replace: true }, &sockets);
+            let binds = self
+                .listeners
+                .iter()
+                .map(|listener| listener.text.clone())
+                .collect();
+            let sockets: Vec<_> = self
+                .listeners
+                .iter()
+                .map(|listener| listener.socket.as_fd())
+                .collect();
+            gateway.send(
+                &ToGateway::Listeners {
+                    binds,
+                    replace: true,
+                },
+                &sockets,
+            );
         }
         for listener in old {
             if self.listeners.iter().all(|kept| kept.bind != listener.bind) {

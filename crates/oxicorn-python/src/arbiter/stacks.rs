@@ -31,7 +31,13 @@ impl PendingDump {
     /// The dump of `pid` was asked for just before `now`; `file` is where it appears.
     pub(crate) fn new(pid: i32, file: OwnedFd, now: Duration) -> Self {
         let file = File::from(file);
-        Self { pid, file, length: 0, unchanged_since: now, until: now + PATIENCE }
+        Self {
+            pid,
+            file,
+            length: 0,
+            unchanged_since: now,
+            until: now + PATIENCE,
+        }
     }
 
     /// When to look again.
@@ -51,7 +57,11 @@ impl PendingDump {
             return Some(self.read().unwrap_or_default());
         }
         // Looked at, nothing yet: the next look is due a while from now.
-        self.unchanged_since = if length == 0 { now } else { self.unchanged_since };
+        self.unchanged_since = if length == 0 {
+            now
+        } else {
+            self.unchanged_since
+        };
         None
     }
 

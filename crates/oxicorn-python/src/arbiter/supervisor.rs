@@ -14,13 +14,13 @@ use oxicorn_settings::BindAddress;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use super::Outcome;
 use super::gateway::GatewayProcess;
 use super::generation::{Generations, plan_of, with_settings};
 use super::listeners::{self, Listener};
 use super::log;
 use super::stacks::PendingDump;
 use super::workers::{WorkerProcess, Workers};
-use super::Outcome;
 use crate::worker::notice::Notice;
 
 /// The longest the loop sleeps: heartbeats are looked at so often.
@@ -122,7 +122,10 @@ impl<'py> Supervisor<'py> {
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let now = time::monotonic();
         let dump = self.dumps.iter().map(PendingDump::next_look).min();
-        let deadline = [self.arbiter.next_deadline(), dump].into_iter().flatten().min();
+        let deadline = [self.arbiter.next_deadline(), dump]
+            .into_iter()
+            .flatten()
+            .min();
         let until = deadline.map_or(LOOK_AROUND, |deadline| deadline.saturating_sub(now));
         let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.notices.as_fd()];
         watched.extend(self.gateway.as_ref().map(|gateway| gateway.control.as_fd()));
@@ -136,7 +139,10 @@ impl<'py> Supervisor<'py> {
                 Some((_, Some(command))) => self.tell(Event::Command(*command)),
                 Some((_, None)) => {
                     let name = oxicorn_os::signals::name(signal).unwrap_or("signal");
-                    self.log(Level::Warning, &format!("{name} is not available yet and was ignored"));
+                    self.log(
+                        Level::Warning,
+                        &format!("{name} is not available yet and was ignored"),
+                    );
                 }
                 // CHLD: reaping follows anyway.
                 None => {}
@@ -149,7 +155,8 @@ impl<'py> Supervisor<'py> {
         let mut message = [0; 8];
         let mut none = Vec::new();
         while let Ok(Received::Message(length)) =
-            self.notices.recv_into(&mut message, &mut none, Blocking::No)
+            self.notices
+                .recv_into(&mut message, &mut none, Blocking::No)
         {
             if let Some((worker, notice)) = Notice::decode(&message[..length]) {
                 let worker = WorkerId(worker);
@@ -193,7 +200,10 @@ impl<'py> Supervisor<'py> {
                 );
                 self.log(Level::Error, &text);
                 let in_flight_others = expired.others_in_flight;
-                self.tell(Event::RequestExpired { worker, in_flight_others });
+                self.tell(Event::RequestExpired {
+                    worker,
+                    in_flight_others,
+                });
             }
             FromGateway::WorkerFault { worker, reason } => {
                 self.log(Level::Error, &format!("Link of worker {worker}: {reason}"));
@@ -211,7 +221,11 @@ impl<'py> Supervisor<'py> {
             };
             // What a process said before it ended counts.
             self.take_notices();
-            if self.gateway.as_ref().is_some_and(|gateway| gateway.pid == pid) {
+            if self
+                .gateway
+                .as_ref()
+                .is_some_and(|gateway| gateway.pid == pid)
+            {
                 self.take_gateway_messages();
                 self.gateway = None;
                 self.tell(Event::GatewayExited(exit));
@@ -223,8 +237,15 @@ impl<'py> Supervisor<'py> {
     }
 
     fn look_at_heartbeats(&mut self) {
-        let timeout = self.server.getattr("timeout").and_then(|timeout| timeout.extract::<u64>());
-        let Some(limit) = timeout.ok().filter(|limit| *limit != 0).map(Duration::from_secs) else {
+        let timeout = self
+            .server
+            .getattr("timeout")
+            .and_then(|timeout| timeout.extract::<u64>());
+        let Some(limit) = timeout
+            .ok()
+            .filter(|limit| *limit != 0)
+            .map(Duration::from_secs)
+        else {
             return;
         };
         let now = time::monotonic();
@@ -253,7 +274,10 @@ impl<'py> Supervisor<'py> {
             if text.is_empty() {
                 self.log(Level::Error, &format!("Worker (pid:{pid}) gave no stacks"));
             } else {
-                self.log(Level::Error, &format!("Stacks of worker (pid:{pid}):\n{}", text.trim_end()));
+                self.log(
+                    Level::Error,
+                    &format!("Stacks of worker (pid:{pid}):\n{}", text.trim_end()),
+                );
             }
         }
     }
@@ -268,7 +292,11 @@ pub(crate) fn bind_all(
     let (binds, backlog, umask) = with_settings(cfg, |settings| {
         let number = |name| settings.inner.get(name).as_int().unwrap_or(0);
         let small = |name| u32::try_from(number(name)).unwrap_or(u32::MAX);
-        (settings.inner.bind().to_vec(), small("backlog"), small("umask"))
+        (
+            settings.inner.bind().to_vec(),
+            small("backlog"),
+            small("umask"),
+        )
     })?;
     let mut bound = Vec::with_capacity(binds.len());
     for bind in binds {
@@ -287,10 +315,21 @@ pub(crate) fn announce(
     listeners: &[Listener],
     with_pid: bool,
 ) -> PyResult<()> {
-    let texts: Vec<&str> = listeners.iter().map(|listener| listener.text.as_str()).collect();
+    let texts: Vec<&str> = listeners
+        .iter()
+        .map(|listener| listener.text.as_str())
+        .collect();
     server.setattr("LISTENERS", &texts)?;
-    let pid = if with_pid { format!(" ({})", process::id()) } else { String::new() };
-    log::write(server, Level::Info, &format!("Listening at: {}{pid}", texts.join(",")));
+    let pid = if with_pid {
+        format!(" ({})", process::id())
+    } else {
+        String::new()
+    };
+    log::write(
+        server,
+        Level::Info,
+        &format!("Listening at: {}{pid}", texts.join(",")),
+    );
     Ok(())
 }
 

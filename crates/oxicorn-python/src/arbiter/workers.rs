@@ -66,7 +66,9 @@ impl Workers {
     }
 
     pub(crate) fn by_pid(&self, pid: i32) -> Option<WorkerId> {
-        self.iter().find(|(_, worker)| worker.pid == pid).map(|(id, _)| id)
+        self.iter()
+            .find(|(_, worker)| worker.pid == pid)
+            .map(|(id, _)| id)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (WorkerId, &WorkerProcess)> {

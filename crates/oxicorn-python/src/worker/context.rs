@@ -65,8 +65,13 @@ pub(crate) struct WorkerContext {
 impl WorkerContext {
     /// Attaches to the link; the threads are started later, by [`Self::init`].
     pub(crate) fn new(setup: WorkerSetup) -> PyResult<Self> {
-        let LinkParts { memory, gateway_doorbell, worker_doorbell, gateway_side, worker_side } =
-            setup.link;
+        let LinkParts {
+            memory,
+            gateway_doorbell,
+            worker_doorbell,
+            gateway_side,
+            worker_side,
+        } = setup.link;
         // Only then does its end of file say that the arbiter and the gateway are gone.
         drop(gateway_side);
         let watched = worker_side.try_clone()?;
@@ -113,7 +118,9 @@ impl WorkerContext {
 
     fn send_notice(&self, notice: Notice) {
         // It fails if the arbiter is gone, which the sentinel notices by itself.
-        let _ = self.notices.send(&notice.encode(self.id), &[], Blocking::Yes);
+        let _ = self
+            .notices
+            .send(&notice.encode(self.id), &[], Blocking::Yes);
     }
 
     /// Serves one request.
@@ -139,11 +146,16 @@ impl WorkerContext {
     /// arbiter tells it to stop.
     fn count(&self, py: Python<'_>) -> PyResult<()> {
         let limit = self.max_requests.load(Ordering::Relaxed);
-        if self.pool.claimed() < limit || self.max_requests.swap(u64::MAX, Ordering::Relaxed) != limit {
+        if self.pool.claimed() < limit
+            || self.max_requests.swap(u64::MAX, Ordering::Relaxed) != limit
+        {
             return Ok(());
         }
         self.send_notice(Notice::MaxRequests);
-        self.worker()?.bind(py).call_method0(intern!(py, "autorestart")).map(drop)
+        self.worker()?
+            .bind(py)
+            .call_method0(intern!(py, "autorestart"))
+            .map(drop)
     }
 
     fn worker(&self) -> PyResult<&Py<PyAny>> {
@@ -151,7 +163,11 @@ impl WorkerContext {
     }
 
     fn start_sentinel(&self) -> PyResult<()> {
-        let sentinel = self.sentinel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sentinel = self
+            .sentinel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(sentinel) = sentinel {
             sentinel.start()?;
         }
@@ -170,7 +186,8 @@ impl WorkerContext {
         let kwargs = PyDict::new(py);
         kwargs.set_item("warn_on_full_buffer", false)?;
         let wakeup = (self.wakeup.as_raw_fd(),);
-        py.import("signal")?.call_method("set_wakeup_fd", wakeup, Some(&kwargs))?;
+        py.import("signal")?
+            .call_method("set_wakeup_fd", wakeup, Some(&kwargs))?;
         worker.call_method1("stack_dump_signal", (self.stack_dump.as_raw_fd(),))?;
         let max_requests: u64 = worker.getattr("max_requests")?.extract()?;
         self.max_requests.store(max_requests, Ordering::Relaxed);
@@ -180,7 +197,10 @@ impl WorkerContext {
 
     /// The worker's signal handlers stand.
     fn unblock_signals(&self) {
-        self.signals.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.signals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     /// The application is loaded.
@@ -236,7 +256,6 @@ impl WorkerContext {
     fn requests(&self) -> u64 {
         self.pool.claimed()
     }
-
 }
 
 fn not_initialised() -> PyErr {

@@ -46,7 +46,11 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(id: StreamId) -> Self {
-        Self { id, window: SendWindow::new(RESPONSE_WINDOW), registered: false }
+        Self {
+            id,
+            window: SendWindow::new(RESPONSE_WINDOW),
+            registered: false,
+        }
     }
 }
 
@@ -77,7 +81,11 @@ struct Arrived {
 
 impl Lane {
     pub(crate) fn new(responses: Responses, events: Events, descriptors: Descriptors) -> Self {
-        let inbox = Inbox { events, scratch: Vec::new(), streams: HashMap::new() };
+        let inbox = Inbox {
+            events,
+            scratch: Vec::new(),
+            streams: HashMap::new(),
+        };
         Self {
             max_payload: responses.max_payload(),
             responses: Mutex::new(responses),
@@ -147,7 +155,14 @@ impl Lane {
         let sent = py.detach(|| self.descriptors.send(stream.id, file, WAIT));
         sent.map_err(|error| PyOSError::new_err(error.to_string()))?;
         let flags = flags::END | flags::HAS_DESCRIPTOR;
-        self.send(py, ResponseKind::File, stream.id, flags, &part.encode(), &[])?;
+        self.send(
+            py,
+            ResponseKind::File,
+            stream.id,
+            flags,
+            &part.encode(),
+            &[],
+        )?;
         self.forget(stream);
         Ok(())
     }
@@ -170,11 +185,22 @@ impl Lane {
         reason: AbortReason,
     ) -> PyResult<()> {
         self.forget(stream);
-        self.send(py, ResponseKind::Abort, stream.id, 0, &wire::encode_abort(reason), &[])
+        self.send(
+            py,
+            ResponseKind::Abort,
+            stream.id,
+            0,
+            &wire::encode_abort(reason),
+            &[],
+        )
     }
 
     /// Takes the client's socket over; with it comes what the gateway had read already.
-    pub(crate) fn hijack(&self, py: Python<'_>, stream: &mut Stream) -> PyResult<(OwnedFd, Vec<u8>)> {
+    pub(crate) fn hijack(
+        &self,
+        py: Python<'_>,
+        stream: &mut Stream,
+    ) -> PyResult<(OwnedFd, Vec<u8>)> {
         self.register_unless(stream, false);
         self.send(py, ResponseKind::Hijack, stream.id, 0, &[], &[])?;
         let unread = self.wait_for(py, stream, |arrived| arrived.hijacked.take())?;
@@ -224,7 +250,11 @@ impl Lane {
             return Ok(());
         };
         stream.window.credit(std::mem::take(&mut arrived.credit));
-        if arrived.cancelled { Err(ClientGone::new_err("the client is gone")) } else { Ok(()) }
+        if arrived.cancelled {
+            Err(ClientGone::new_err("the client is gone"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits until `wanted` finds what it looks for in the arrivals of `stream`.
@@ -262,7 +292,9 @@ impl Lane {
         if lock(py, &self.responses).is_current(stream.id) {
             return Ok(());
         }
-        Err(ClientGone::new_err("the client's connection died with its gateway"))
+        Err(ClientGone::new_err(
+            "the client's connection died with its gateway",
+        ))
     }
 
     /// Makes a place for events about `stream`, unless its response is already `over`.
@@ -302,7 +334,10 @@ impl Lane {
         loop {
             let waiter = &mut waiter;
             let sent = py.detach(move || {
-                let mut responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut responses = self
+                    .responses
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 let sent = responses.try_send(kind, stream, flags, head, body);
                 drop(responses);
                 if sent == Err(RingFull::NoRoomYet) {
@@ -360,4 +395,3 @@ fn lock<'a, T: Send>(py: Python<'_>, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
         }
     }
 }
-

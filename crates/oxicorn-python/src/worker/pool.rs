@@ -114,7 +114,9 @@ impl Pool {
     /// Waits for an interruption later than the one `seen` counts; its count.
     pub(crate) fn wait_for_news(&self, seen: u64) -> u64 {
         let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.newsbell.wait_timeout_while(news, WAIT, |news| *news == seen);
+        let waited = self
+            .newsbell
+            .wait_timeout_while(news, WAIT, |news| *news == seen);
         let (news, _) = waited.unwrap_or_else(PoisonError::into_inner);
         *news
     }
@@ -126,7 +128,10 @@ impl Pool {
 
     /// What a thread waits with; each thread has its own, so that it misses no interruption.
     pub(crate) fn waiter(&self) -> RequestsWaiter {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).waiter()
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .waiter()
     }
 
     /// The next request for this thread; `None` once the worker is stopped. An error is raised by a
@@ -185,14 +190,21 @@ impl Pool {
             Ok(mut requests) => requests.try_claim(payload),
             // Another thread is claiming: it is quick, but it must not be waited for attached.
             Err(_) => py.detach(|| {
-                self.requests.lock().unwrap_or_else(PoisonError::into_inner).try_claim(payload)
+                self.requests
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .try_claim(payload)
             }),
         }?;
         self.claimed.fetch_add(1, Ordering::Relaxed);
         if self.threads > 1 && self.service_ns.load(Ordering::Relaxed) > LONG_NS {
             self.summon();
         }
-        Some(Claim { stream: claimed.stream, flags: claimed.flags, since: time::monotonic() })
+        Some(Claim {
+            stream: claimed.stream,
+            flags: claimed.flags,
+            since: time::monotonic(),
+        })
     }
 
     fn wait(&self, waiter: &mut RequestsWaiter) {

@@ -46,7 +46,15 @@ impl Sentinel {
         gateway: OwnedFd,
         graceful_timeout: Duration,
     ) -> Self {
-        Self { pool, slot, signalled, notices, gateway, graceful_timeout, orphan_until: None }
+        Self {
+            pool,
+            slot,
+            signalled,
+            notices,
+            gateway,
+            graceful_timeout,
+            orphan_until: None,
+        }
     }
 
     /// Starts the thread.

@@ -62,7 +62,12 @@ impl Application {
         let is_head_request = view.head.method == b"HEAD";
         let exchange = Bound::new(
             py,
-            Exchange::new(Arc::clone(lane), stream, is_head_request, self.hooks.want_response()),
+            Exchange::new(
+                Arc::clone(lane),
+                stream,
+                is_head_request,
+                self.hooks.want_response(),
+            ),
         )?;
         let mut made = Made::default();
         let result = self.respond(py, lane, stream, &view, &exchange, &mut made);
@@ -128,7 +133,9 @@ impl Application {
     ) -> PyResult<()> {
         // The common case: a list of one. It has no close().
         if let Some(body) = only_item(iterable) {
-            return exchange.try_borrow_mut()?.send_whole(py, body_piece(&body)?.as_bytes());
+            return exchange
+                .try_borrow_mut()?
+                .send_whole(py, body_piece(&body)?.as_bytes());
         }
         let sent = self.send_pieces(py, exchange, iterable);
         let closed = close(iterable);
@@ -146,7 +153,9 @@ impl Application {
         }
         for item in iterable.try_iter()? {
             let item = item?;
-            exchange.try_borrow_mut()?.send(py, body_piece(&item)?.as_bytes())?;
+            exchange
+                .try_borrow_mut()?
+                .send(py, body_piece(&item)?.as_bytes())?;
         }
         exchange.try_borrow_mut()?.finish(py)
     }
@@ -166,7 +175,9 @@ impl Application {
             return Ok(false);
         };
         let mut exchange = exchange.try_borrow_mut()?;
-        let length = exchange.announced_length().map_or(file.rest, |length| length.min(file.rest));
+        let length = exchange
+            .announced_length()
+            .map_or(file.rest, |length| length.min(file.rest));
         exchange.send_file(py, file.descriptor, file.offset, length)?;
         Ok(true)
     }
@@ -196,12 +207,18 @@ impl Application {
         exchange.fail(py, 500)?;
         drop(exchange);
         self.log_error(py, &what, Some(&error))?;
-        if error.is_instance_of::<PyException>(py) { Ok(()) } else { Err(error) }
+        if error.is_instance_of::<PyException>(py) {
+            Ok(())
+        } else {
+            Err(error)
+        }
     }
 
     fn log_error(&self, py: Python<'_>, what: &str, error: Option<&PyErr>) -> PyResult<()> {
         let error = error.map(|error| error.value(py));
-        self.worker.bind(py).call_method1(intern!(py, "handle_error"), (what, error))?;
+        self.worker
+            .bind(py)
+            .call_method1(intern!(py, "handle_error"), (what, error))?;
         Ok(())
     }
 }
@@ -245,12 +262,22 @@ impl RegularFile {
     /// read block by block.
     fn of(filelike: &Bound<'_, PyAny>) -> Option<Self> {
         let py = filelike.py();
-        let descriptor: c_int =
-            filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
+        let descriptor: c_int = filelike
+            .call_method0(intern!(py, "fileno"))
+            .ok()?
+            .extract()
+            .ok()?;
         // `tell` and not the descriptor's own position, which a buffered reader has moved ahead of.
-        let offset: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
+        let offset: u64 = filelike
+            .call_method0(intern!(py, "tell"))
+            .ok()?
+            .extract()
+            .ok()?;
         let length = oxicorn_os::file::regular_length(descriptor)?;
-        Some(Self { descriptor, offset, rest: length.saturating_sub(offset) })
+        Some(Self {
+            descriptor,
+            offset,
+            rest: length.saturating_sub(offset),
+        })
     }
 }
-

@@ -22,7 +22,10 @@ pub(crate) struct LazySocket {
 
 impl LazySocket {
     pub(crate) fn new(exchange: Py<Exchange>) -> Self {
-        Self { exchange, socket: None }
+        Self {
+            exchange,
+            socket: None,
+        }
     }
 
     /// The real socket (`oxicorn.client_socket.ClientSocket`), taken over now if it was not before.
@@ -31,8 +34,8 @@ impl LazySocket {
             return Ok(socket.bind(py).clone());
         }
         let (descriptor, unread) = self.exchange.bind(py).try_borrow_mut()?.hijack(py)?;
-        let socket = socket_class(py)?
-            .call1((descriptor.into_raw_fd(), PyBytes::new(py, &unread)))?;
+        let socket =
+            socket_class(py)?.call1((descriptor.into_raw_fd(), PyBytes::new(py, &unread)))?;
         self.socket = Some(socket.clone().unbind());
         Ok(socket)
     }
@@ -47,7 +50,9 @@ impl LazySocket {
     ) -> PyResult<Bound<'py, PyAny>> {
         // Probing for something no socket has (`hasattr`) must not cost the client its connection.
         if self.socket.is_none() && !socket_attributes(py)?.contains(name)? {
-            return Err(PyAttributeError::new_err(format!("socket has no attribute {name}")));
+            return Err(PyAttributeError::new_err(format!(
+                "socket has no attribute {name}"
+            )));
         }
         self.socket(py)?.getattr(name)
     }

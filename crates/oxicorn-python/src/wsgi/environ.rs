@@ -43,9 +43,11 @@ impl<'py> Constants<'py> {
         let cfg = worker.getattr("cfg")?;
         let wsgi = py.import("oxicorn.http.wsgi")?;
         let variables = py.import("os")?.getattr("environ")?;
-        let script_name: String = variables.call_method1("get", ("SCRIPT_NAME", ""))?.extract()?;
+        let script_name: String = variables
+            .call_method1("get", ("SCRIPT_NAME", ""))?
+            .extract()?;
         Ok(Self {
-            sendfile: wsgi.call_method1("sendfile_wanted", (cfg.getattr("sendfile")?,))?.extract()?,
+            sendfile: cfg.getattr("native")?.call_method0("sendfile")?.extract()?,
             errors: wsgi.call_method1("ErrorsStream", (worker.getattr("log")?,))?,
             file_wrapper: wsgi.getattr("FileWrapper")?,
             multithread,
@@ -129,13 +131,17 @@ impl EnvironFactory {
         let environ = self.template.bind(py).copy()?;
         let head = &view.head;
         let keys = &self.keys;
-        let set = |key: &Py<PyString>, value: &Bound<'py, PyAny>| environ.set_item(key.bind(py), value);
+        let set =
+            |key: &Py<PyString>, value: &Bound<'py, PyAny>| environ.set_item(key.bind(py), value);
         set(&keys.input, request.input)?;
         set(&keys.socket, request.socket)?;
         set(&keys.early_hints, request.early_hints)?;
         set(&keys.request_method, &self.method(py, head.method))?;
         set(&keys.raw_uri, &latin1::to_string(py, head.request_target))?;
-        set(&keys.query_string, &latin1::to_string(py, head.query_string))?;
+        set(
+            &keys.query_string,
+            &latin1::to_string(py, head.query_string),
+        )?;
         set(&keys.server_protocol, self.protocol(py, head.version))?;
         set(&keys.url_scheme, self.scheme(py, view))?;
         self.set_addresses(py, &environ, view)?;
@@ -180,7 +186,11 @@ impl EnvironFactory {
         py: Python<'py>,
         view: &RequestView<'_>,
     ) -> &'a Bound<'py, PyString> {
-        if is_https(view) { self.values.https.bind(py) } else { self.values.http.bind(py) }
+        if is_https(view) {
+            self.values.https.bind(py)
+        } else {
+            self.values.http.bind(py)
+        }
     }
 
     fn set_addresses<'py>(
@@ -314,7 +324,10 @@ fn split_host(host: &[u8], https: bool) -> (&[u8], &[u8]) {
         (false, true) => b"443",
         (false, false) => b"80",
     };
-    let after_address = host.iter().rposition(|&byte| byte == b']').map_or(0, |at| at + 1);
+    let after_address = host
+        .iter()
+        .rposition(|&byte| byte == b']')
+        .map_or(0, |at| at + 1);
     match host[after_address..].iter().position(|&byte| byte == b':') {
         Some(at) => (&host[..after_address + at], &host[after_address + at + 1..]),
         None => (host, default),
@@ -348,22 +361,27 @@ fn key_text(name: &[u8]) -> String {
     }
 }
 
+/// A header's name and its environ key.
+type Remembered = (Box<[u8]>, Py<PyString>);
+
 /// Header name -> environ key, remembered in a table where each name has one place. A name that finds
 /// its place taken takes it over, so no choice of names makes it grow or slow.
 struct HeaderKeys {
-    places: Vec<Option<(Box<[u8]>, Py<PyString>)>>,
+    places: Vec<Option<Remembered>>,
 }
 
 impl Default for HeaderKeys {
     fn default() -> Self {
-        Self { places: (0..REMEMBERED_NAMES).map(|_| None).collect() }
+        Self {
+            places: (0..REMEMBERED_NAMES).map(|_| None).collect(),
+        }
     }
 }
 
 impl HeaderKeys {
     fn key<'a, 'py>(&'a mut self, py: Python<'py>, name: &[u8]) -> &'a Bound<'py, PyString> {
         let place = &mut self.places[place_of(name)];
-        if !place.as_ref().is_some_and(|(known, _)| **known == *name) {
+        if place.as_ref().is_none_or(|(known, _)| **known != *name) {
             let key = PyString::intern(py, &key_text(name)).unbind();
             *place = Some((name.into(), key));
         }

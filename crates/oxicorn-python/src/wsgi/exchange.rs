@@ -58,7 +58,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(lane: Arc<Lane>, stream: StreamId, is_head_request: bool, keep_call: bool) -> Self {
+    pub(crate) fn new(
+        lane: Arc<Lane>,
+        stream: StreamId,
+        is_head_request: bool,
+        keep_call: bool,
+    ) -> Self {
         Self {
             lane,
             stream: Stream::new(stream),
@@ -100,7 +105,8 @@ impl Exchange {
                 self.phase = Phase::Streaming;
                 self.count(data);
                 let body = self.allowed_body(data);
-                self.lane.send_head(py, &mut self.stream, self.head.bytes(), body, 0)
+                self.lane
+                    .send_head(py, &mut self.stream, self.head.bytes(), body, 0)
             }
             Phase::Streaming => {
                 self.count(data);
@@ -122,19 +128,35 @@ impl Exchange {
         self.phase = Phase::Done;
         self.count(data);
         let body = self.allowed_body(data);
-        self.lane.send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)
+        self.lane
+            .send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)
     }
 
     /// Hands a file to the gateway, which sends it without the worker; ends the response.
-    pub(crate) fn send_file(&mut self, py: Python<'_>, file: i32, offset: u64, length: u64) -> PyResult<()> {
+    pub(crate) fn send_file(
+        &mut self,
+        py: Python<'_>,
+        file: i32,
+        offset: u64,
+        length: u64,
+    ) -> PyResult<()> {
         if self.phase == Phase::Armed && self.head.allows_body() && !self.is_head_request {
             self.head.announce_length(length);
         }
         self.sent += length;
         if !self.is_head_request && self.head.allows_body() && length > 0 {
-            self.lane.send_head(py, &mut self.stream, self.head.bytes(), &[], 0)?;
+            self.lane
+                .send_head(py, &mut self.stream, self.head.bytes(), &[], 0)?;
             self.phase = Phase::Done;
-            return self.lane.send_file(py, &mut self.stream, file, FilePart { offset, len: length });
+            return self.lane.send_file(
+                py,
+                &mut self.stream,
+                file,
+                FilePart {
+                    offset,
+                    len: length,
+                },
+            );
         }
         self.finish(py)
     }
@@ -160,8 +182,13 @@ impl Exchange {
                 let page = head::error_page(status);
                 self.head = Head::for_error(status, page.len());
                 self.phase = Phase::Done;
-                let body = if self.is_head_request { &[] } else { page.as_bytes() };
-                self.lane.send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)
+                let body = if self.is_head_request {
+                    &[]
+                } else {
+                    page.as_bytes()
+                };
+                self.lane
+                    .send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)
             }
             Phase::Streaming => self.abort(py, AbortReason::ApplicationFailed),
             Phase::Done | Phase::Hijacked => Ok(()),
@@ -201,7 +228,11 @@ impl Exchange {
     }
 
     fn allowed_body<'a>(&self, data: &'a [u8]) -> &'a [u8] {
-        if self.is_head_request || !self.head.allows_body() { &[] } else { data }
+        if self.is_head_request || !self.head.allows_body() {
+            &[]
+        } else {
+            data
+        }
     }
 }
 
@@ -232,7 +263,8 @@ impl Exchange {
         this.head.set(status, headers)?;
         this.phase = Phase::Armed;
         if this.keep_call {
-            let headers = PyList::new(slf.py(), headers.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+            let headers =
+                PyList::new(slf.py(), headers.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
             this.called_with = Some((status.clone().unbind(), headers.unbind()));
         }
         drop(this);
@@ -253,7 +285,9 @@ impl Exchange {
 }
 
 /// A piece of the body must be `bytes`.
-pub(crate) fn body_piece<'a, 'py>(data: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+pub(crate) fn body_piece<'a, 'py>(
+    data: &'a Bound<'py, PyAny>,
+) -> PyResult<&'a Bound<'py, PyBytes>> {
     data.cast::<PyBytes>()
         .map_err(|_| PyTypeError::new_err(format!("{data:?} is not a byte")))
 }
@@ -264,10 +298,15 @@ fn not_started() -> PyErr {
 
 /// PEP 3333: with the head gone, the exception in `exc_info` is raised again.
 fn reraised(exc_info: &Bound<'_, PyAny>) -> PyErr {
-    let parts = exc_info.cast::<PyTuple>().ok().filter(|tuple| tuple.len() == 3);
+    let parts = exc_info
+        .cast::<PyTuple>()
+        .ok()
+        .filter(|tuple| tuple.len() == 3);
     let value = parts.and_then(|tuple| tuple.get_item(1).ok());
     match value {
-        Some(value) if !value.is_none() && value.cast::<PyType>().is_err() => PyErr::from_value(value),
+        Some(value) if !value.is_none() && value.cast::<PyType>().is_err() => {
+            PyErr::from_value(value)
+        }
         _ => PyValueError::new_err("exc_info is not a tuple (type, value, traceback)"),
     }
 }

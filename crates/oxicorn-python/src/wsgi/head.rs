@@ -27,7 +27,13 @@ impl Head {
         let (code, reason) = parse_status(status)?;
         let mut bytes = Vec::with_capacity(256);
         let mut length = None;
-        let mut encoder = ResponseEncoder::begin(&mut bytes, &ResponseHead { status: code, reason });
+        let mut encoder = ResponseEncoder::begin(
+            &mut bytes,
+            &ResponseHead {
+                status: code,
+                reason,
+            },
+        );
         for entry in headers.try_iter()? {
             each_header(&entry?, |name, value| {
                 if name.eq_ignore_ascii_case(b"content-length") {
@@ -38,7 +44,11 @@ impl Head {
             })?;
         }
         encoder.finish();
-        *self = Self { bytes, status: code, length };
+        *self = Self {
+            bytes,
+            status: code,
+            length,
+        };
         Ok(())
     }
 
@@ -50,7 +60,11 @@ impl Head {
         encoder.header(b"Content-Type", b"text/html");
         encoder.header(b"Content-Length", length.to_string().as_bytes());
         encoder.finish();
-        Self { bytes, status, length: Some(length as u64) }
+        Self {
+            bytes,
+            status,
+            length: Some(length as u64),
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -72,7 +86,11 @@ impl Head {
         if self.length.is_none() {
             self.length = Some(length);
             let mut digits = itoa::Buffer::new();
-            append_header(&mut self.bytes, b"Content-Length", digits.format(length).as_bytes());
+            append_header(
+                &mut self.bytes,
+                b"Content-Length",
+                digits.format(length).as_bytes(),
+            );
         }
     }
 }
@@ -116,7 +134,9 @@ fn parse_status<'a>(status: &'a Bound<'_, PyString>) -> PyResult<(u16, &'a [u8])
     if !digits.iter().all(u8::is_ascii_digit) || digits[0] == b'0' {
         return Err(invalid());
     }
-    let code = digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    let code = digits
+        .iter()
+        .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
     let reason = match rest {
         [] => rest,
         [b' ', reason @ ..] if check_field_value(reason).is_ok() => reason.trim_ascii(),
@@ -136,8 +156,12 @@ fn each_header(
         return Err(not_a_pair());
     }
     let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
-    let name = name.cast::<PyString>().map_err(|_| not_a_string("name", &name))?;
-    let value = value.cast::<PyString>().map_err(|_| not_a_string("value", &value))?;
+    let name = name
+        .cast::<PyString>()
+        .map_err(|_| not_a_string("name", &name))?;
+    let value = value
+        .cast::<PyString>()
+        .map_err(|_| not_a_string("value", &value))?;
     let name_bytes = latin1::bytes_of(&name)
         .filter(|bytes| check_field_name(bytes).is_ok())
         .ok_or_else(|| PyValueError::new_err(format!("invalid header name: {name:?}")))?;

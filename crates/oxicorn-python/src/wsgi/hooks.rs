@@ -29,7 +29,10 @@ impl Hooks {
             if function.is_none() {
                 return Ok(None);
             }
-            let arity = worker.py().import("oxicorn.util")?.call_method1("get_arity", (&function,))?;
+            let arity = worker
+                .py()
+                .import("oxicorn.util")?
+                .call_method1("get_arity", (&function,))?;
             Ok(Some((function.unbind(), arity.extract().unwrap_or(4))))
         };
         Ok(Self {
@@ -84,7 +87,9 @@ impl Hooks {
             Ok(_) => Ok(()),
             Err(error) => {
                 let arguments = ("Exception in post_request hook", error.value(py));
-                worker.bind(py).call_method1(intern!(py, "handle_error"), arguments)?;
+                worker
+                    .bind(py)
+                    .call_method1(intern!(py, "handle_error"), arguments)?;
                 Ok(())
             }
         }
@@ -96,8 +101,8 @@ fn make_request<'py>(
     view: &RequestView<'_>,
     input: &Bound<'py, Input>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let head = &view.head;
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let head = &view.head;
     let class = CLASS.import(py, "oxicorn.http.message", "Request")?;
     let text = |bytes: &[u8]| latin1::to_string(py, bytes);
     let headers = PyList::empty(py);
@@ -147,5 +152,7 @@ fn make_response<'py>(
     };
     let headers_sent = matches!(exchange.phase(), Phase::Streaming | Phase::Done);
     let status: &Bound<'_, PyString> = status.bind(py);
-    class.call1((status, headers, headers_sent, exchange.sent())).map(Some)
+    class
+        .call1((status, headers, headers_sent, exchange.sent()))
+        .map(Some)
 }

@@ -37,12 +37,20 @@ struct Block {
 impl Input {
     pub(crate) fn from_memory(bytes: Vec<u8>) -> Self {
         let length = bytes.len() as u64;
-        Self { source: Source::Memory(bytes), position: 0, length }
+        Self {
+            source: Source::Memory(bytes),
+            position: 0,
+            length,
+        }
     }
 
     pub(crate) fn from_file(file: File, length: u64) -> Self {
         let block = Block::default();
-        Self { source: Source::File { file, block }, position: 0, length }
+        Self {
+            source: Source::File { file, block },
+            position: 0,
+            length,
+        }
     }
 
     fn remaining(&self) -> u64 {
@@ -56,7 +64,8 @@ impl Input {
         let bytes = match &self.source {
             Source::Memory(bytes) => PyBytes::new(py, &bytes[to_usize(start)..][..count]),
             Source::File { file, .. } => PyBytes::new_with(py, count, |buffer| {
-                py.detach(|| file.read_exact_at(buffer, start)).map_err(PyErr::from)
+                py.detach(|| file.read_exact_at(buffer, start))
+                    .map_err(PyErr::from)
             })?,
         };
         self.position += count as u64;
@@ -92,7 +101,8 @@ impl Block {
     fn at(&mut self, file: &File, at: u64, length: u64) -> io::Result<&[u8]> {
         let end = self.start + self.bytes.len() as u64;
         if at < self.start || at >= end {
-            self.bytes.resize(to_usize((length - at).min(LINE_BLOCK as u64)), 0);
+            self.bytes
+                .resize(to_usize((length - at).min(LINE_BLOCK as u64)), 0);
             self.start = at;
             file.read_exact_at(&mut self.bytes, at)?;
         }
@@ -131,7 +141,9 @@ impl Input {
         py: Python<'py>,
         hint: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let hint = size_argument(hint)?.filter(|&hint| hint > 0).unwrap_or(u64::MAX);
+        let hint = size_argument(hint)?
+            .filter(|&hint| hint > 0)
+            .unwrap_or(u64::MAX);
         let lines = PyList::empty(py);
         let start = self.position;
         while self.remaining() > 0 && self.position - start < hint {
