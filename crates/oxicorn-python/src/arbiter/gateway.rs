@@ -1,6 +1,7 @@
 //! The gateway process from the arbiter's side: what it is given, how it is spoken to.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
@@ -8,6 +9,7 @@ use oxicorn_gateway::{
     AccessLog, ErrorLog, HeaderMap, Level, ProxyProtocol, Settings as GatewaySettings,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
+use oxicorn_os::{poll, process};
 use oxicorn_settings::{Settings, Value};
 
 use super::workers::WorkerProcess;
@@ -25,6 +27,9 @@ pub(crate) const IGNORED_SIGNALS: [i32; 9] = [
     libc::SIGWINCH,
 ];
 
+/// How long the gateway may take to make room for a message.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Exit code of a gateway that panicked outside of any connection.
 pub(crate) const PANICKED: i32 = 101;
 
@@ -36,10 +41,18 @@ pub(crate) struct GatewayProcess {
 }
 
 impl GatewayProcess {
-    /// Sends one message. A gateway that does not take it is dead or dying, which its exit will tell.
+    /// Sends one message. A gateway that does not take it in time stands still and is killed, to be
+    /// replaced; one that is gone already will be reaped.
     pub(crate) fn send(&self, message: &ToGateway, descriptors: &[BorrowedFd<'_>]) {
-        if let Ok(packet) = control::encode(message) {
-            let _ = self.control.send(&packet, descriptors, Blocking::Yes);
+        let Ok(packet) = control::encode(message) else {
+            return;
+        };
+        let send = || self.control.send(&packet, descriptors, Blocking::No);
+        if let Ok(false) = send() {
+            let _ = poll::wait_writable(self.control.as_fd(), Some(PATIENCE));
+            if let Ok(false) = send() {
+                let _ = process::kill(self.pid, libc::SIGKILL);
+            }
         }
     }
 
@@ -143,7 +156,7 @@ fn set_trust(settings: &Settings, result: &mut GatewaySettings) {
 
 fn set_queue(settings: &Settings, result: &mut GatewaySettings) {
     result.queue.limit = size(settings, "queue_limit");
-    result.queue.timeout = std::time::Duration::from_secs(size(settings, "queue_timeout") as u64);
+    result.queue.timeout = Duration::from_secs(size(settings, "queue_timeout") as u64);
     result.queue.prefetch_limit = u32::try_from(size(settings, "prefetch")).unwrap_or(u32::MAX);
 }
 

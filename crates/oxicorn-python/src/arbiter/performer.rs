@@ -116,7 +116,6 @@ impl<'py> Supervisor<'py> {
     // The gateway.
 
     fn spawn_gateway(&mut self, py: Python<'py>) -> PyResult<Option<Outcome>> {
-        let first = self.arbiter.workers().next().is_none() && self.workers.iter().next().is_none();
         let (control, control_of_gateway) = Channel::pair()?;
         let setup = self.gateway_setup(control_of_gateway)?;
         match fork::fork(py) {
@@ -125,9 +124,7 @@ impl<'py> Supervisor<'py> {
                 self.tell(Event::GatewaySpawned {
                     pid: u32::try_from(pid).unwrap_or(0),
                 });
-                if first {
-                    self.when_ready()?;
-                }
+                self.when_ready()?;
                 Ok(None)
             }
             Ok(Side::Child(signals)) => {
@@ -168,6 +165,9 @@ impl<'py> Supervisor<'py> {
 
     /// The hook `when_ready` runs once, after the gateway was forked: it may start threads.
     fn when_ready(&mut self) -> PyResult<()> {
+        if std::mem::replace(&mut self.was_ready, true) {
+            return Ok(());
+        }
         let title = self.title("master");
         // A title is a help for people: that it cannot be set is no reason not to serve.
         let _ = oxicorn_os::title::set(&title);

@@ -57,6 +57,8 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) notices: Channel,
     pub(crate) notices_of_workers: Channel,
     pub(crate) dumps: Vec<PendingDump>,
+    /// Whether the hook `when_ready` has run.
+    pub(crate) was_ready: bool,
     signals: SignalPipe,
 }
 
@@ -86,6 +88,7 @@ impl<'py> Supervisor<'py> {
             notices,
             notices_of_workers,
             dumps: Vec::new(),
+            was_ready: false,
             signals,
         })
     }
