@@ -1,0 +1,201 @@
+//! What a connection still has to send: bytes, with files between them.
+//!
+//! Decides the order and what counts as sent; does not write (see `socket`) and does not know HTTP.
+//!
+//! ```text
+//!   bytes:  [ sent | head of the response ....... | last chunk ]
+//!                                                 ^
+//!   files:                                        one File that goes out at this place
+//! ```
+//!
+//! Nearly every response is bytes alone and leaves at once; then this is one vector that is filled,
+//! written and cleared, and keeps its memory.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+/// Sent bytes are moved out of the way when they are at least this many; below it, waiting for the
+/// buffer to run empty is cheaper than moving.
+const COMPACT_FROM: usize = 64 * 1024;
+
+/// Bytes and files to send, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    bytes: Vec<u8>,
+    sent: usize,
+    files: VecDeque<FilePiece>,
+    file_bytes: u64,
+}
+
+/// A piece of a file that follows the bytes before `at`.
+#[derive(Debug)]
+pub(crate) struct FilePiece {
+    at: usize,
+    /// The file.
+    pub(crate) descriptor: OwnedFd,
+    /// Next byte to send.
+    pub(crate) offset: u64,
+    /// Bytes to send.
+    pub(crate) rest: u64,
+}
+
+/// What to send next.
+#[derive(Debug)]
+pub(crate) enum Next<'a> {
+    Nothing,
+    Bytes {
+        bytes: &'a [u8],
+        /// More follows at once: the kernel may wait for it.
+        more: bool,
+    },
+    File(&'a FilePiece),
+}
+
+impl Output {
+    /// The buffer to append to. Nothing but appending is allowed.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Appends a piece of a file.
+    pub(crate) fn push_file(&mut self, descriptor: OwnedFd, offset: u64, len: u64) {
+        if len > 0 {
+            self.file_bytes += len;
+            let at = self.bytes.len();
+            self.files.push_back(FilePiece { at, descriptor, offset, rest: len });
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len() && self.files.is_empty()
+    }
+
+    /// Bytes held in memory.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Everything not sent yet, files too.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.held() as u64 + self.file_bytes
+    }
+
+    pub(crate) fn next(&self) -> Next<'_> {
+        let end = self.files.front().map_or(self.bytes.len(), |file| file.at);
+        if self.sent < end {
+            let bytes = &self.bytes[self.sent..end];
+            return Next::Bytes { bytes, more: !self.files.is_empty() };
+        }
+        self.files.front().map_or(Next::Nothing, Next::File)
+    }
+
+    /// `count` of the bytes last offered were sent.
+    pub(crate) fn bytes_sent(&mut self, count: usize) {
+        self.sent += count;
+        debug_assert!(self.sent <= self.bytes.len(), "sent what was not there");
+        if self.sent == self.bytes.len() && self.files.is_empty() {
+            self.bytes.clear();
+            self.sent = 0;
+        } else if self.sent >= COMPACT_FROM && self.sent * 2 >= self.bytes.len() {
+            self.compact();
+        }
+    }
+
+    /// `count` bytes of the file last offered were sent.
+    pub(crate) fn file_sent(&mut self, count: u64) {
+        let Some(file) = self.files.front_mut() else { return };
+        let count = count.min(file.rest);
+        file.offset += count;
+        file.rest -= count;
+        self.file_bytes -= count;
+        if file.rest == 0 {
+            self.files.pop_front();
+            self.bytes_sent(0);
+        }
+    }
+
+    /// Gives everything up, keeping the memory for the next exchange.
+    pub(crate) fn clear(&mut self) {
+        *self = Self { bytes: std::mem::take(&mut self.bytes), ..Self::default() };
+        self.bytes.clear();
+    }
+
+    /// Takes the memory away from an idle connection.
+    pub(crate) fn shrink(&mut self, keep: usize) {
+        if self.is_empty() && self.bytes.capacity() > keep {
+            self.bytes = Vec::new();
+        }
+    }
+
+    fn compact(&mut self) {
+        self.bytes.drain(..self.sent);
+        for file in &mut self.files {
+            file.at -= self.sent;
+        }
+        self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> OwnedFd {
+        tempfile::tempfile().expect("temp file").into()
+    }
+
+    fn bytes(output: &Output) -> &[u8] {
+        match output.next() {
+            Next::Bytes { bytes, .. } => bytes,
+            other => panic!("bytes expected, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn bytes_and_files_keep_their_order() {
+        let mut output = Output::default();
+        output.bytes().extend_from_slice(b"head");
+        output.push_file(file(), 10, 5);
+        output.bytes().extend_from_slice(b"tail");
+        assert_eq!(output.remaining(), 13);
+        output.bytes_sent(2);
+        assert_eq!(bytes(&output), b"ad");
+        output.bytes_sent(2);
+        match output.next() {
+            Next::File(piece) => assert_eq!((piece.offset, piece.rest), (10, 5)),
+            other => panic!("{other:?}"),
+        }
+        output.file_sent(2);
+        assert!(matches!(output.next(), Next::File(piece) if piece.offset == 12));
+        output.file_sent(3);
+        assert_eq!(bytes(&output), b"tail");
+        output.bytes_sent(4);
+        assert!(output.is_empty());
+        assert!(matches!(output.next(), Next::Nothing));
+    }
+
+    #[test]
+    fn a_file_at_the_very_end_leaves_nothing_behind() {
+        let mut output = Output::default();
+        output.bytes().extend_from_slice(b"x");
+        output.push_file(file(), 0, 1);
+        output.push_file(file(), 0, 0);
+        output.bytes_sent(1);
+        output.file_sent(1);
+        assert!(output.is_empty());
+        assert_eq!(output.remaining(), 0);
+    }
+
+    #[test]
+    fn moving_bytes_moves_the_places_of_files() {
+        let mut output = Output::default();
+        output.bytes().resize(COMPACT_FROM + 10, b'a');
+        output.push_file(file(), 0, 3);
+        output.bytes().extend_from_slice(b"z");
+        output.bytes_sent(COMPACT_FROM);
+        assert_eq!(bytes(&output), [b'a'; 10]);
+        output.bytes_sent(10);
+        output.file_sent(3);
+        assert_eq!(bytes(&output), b"z");
+    }
+}

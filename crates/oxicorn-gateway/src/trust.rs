@@ -1,0 +1,184 @@
+//! Whom to believe: which peers may say what the client's scheme is, and who may send a PROXY header.
+//!
+//! Decides by the address of the peer that opened the connection, nothing a request says can change
+//! it. A peer on a Unix socket is trusted: whoever may open the socket file is local and was let in
+//! by its permissions (Gunicorn's rule).
+
+use std::net::IpAddr;
+
+use crate::settings::Trust;
+
+/// A set of addresses: `*`, single ones, networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct AddressSet {
+    everybody: bool,
+    networks: Vec<Network>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl AddressSet {
+    /// Entries that are neither `*` nor an address nor a network name nobody (the settings table
+    /// refuses them with a message).
+    pub(crate) fn new(entries: &[String]) -> Self {
+        Self {
+            everybody: entries.iter().any(|entry| entry.trim() == "*"),
+            networks: entries.iter().filter_map(|entry| Network::parse(entry.trim())).collect(),
+        }
+    }
+
+    /// Whether `address` belongs to it; an IPv4 address in IPv6 clothes counts as IPv4, because a
+    /// listener on `[::]` shows IPv4 clients so.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.everybody || self.networks.iter().any(|network| network.contains(address))
+    }
+}
+
+impl Network {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(bits);
+        (prefix <= bits).then_some(Self { address, prefix })
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let differing = ours.to_bits() ^ theirs.to_bits();
+                differing.leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let differing = ours.to_bits() ^ theirs.to_bits();
+                differing.leading_zeros() >= u32::from(self.prefix)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The trust settings, ready for use.
+#[derive(Debug, Clone)]
+pub(crate) struct TrustRules {
+    forwarders: AddressSet,
+    proxies: AddressSet,
+    scheme_headers: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The scheme headers of a request contradict each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ContradictorySchemes;
+
+impl TrustRules {
+    pub(crate) fn new(settings: &Trust) -> Self {
+        let header = |(name, value): &(String, String)| {
+            (name.to_ascii_lowercase().into_bytes(), value.clone().into_bytes())
+        };
+        Self {
+            forwarders: AddressSet::new(&settings.forwarded_allow_ips),
+            proxies: AddressSet::new(&settings.proxy_allow_ips),
+            scheme_headers: settings.secure_scheme_headers.iter().map(header).collect(),
+        }
+    }
+
+    /// Whether the peer's forwarding headers are believed. `None`: a Unix socket.
+    pub(crate) fn trusts_forwarder(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|address| self.forwarders.contains(address))
+    }
+
+    /// Whether the peer may begin a connection with a PROXY header.
+    pub(crate) fn trusts_proxy(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|address| self.proxies.contains(address))
+    }
+
+    /// What a trusted peer's headers say about the scheme: https or not. The value must be exactly
+    /// the one that means https, as in Gunicorn; two headers that differ are a smuggling attempt or
+    /// a broken proxy, and refused.
+    pub(crate) fn scheme<'h>(
+        &self,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) -> Result<Option<bool>, ContradictorySchemes> {
+        let mut scheme = None;
+        for (name, value) in headers {
+            let Some((_, secure)) = self.scheme_header(name) else { continue };
+            let https = value == secure.as_slice();
+            match scheme.replace(https) {
+                Some(before) if before != https => return Err(ContradictorySchemes),
+                _ => {}
+            }
+        }
+        Ok(scheme)
+    }
+
+    fn scheme_header(&self, name: &[u8]) -> Option<&(Vec<u8>, Vec<u8>)> {
+        self.scheme_headers.iter().find(|(ours, _)| ours.eq_ignore_ascii_case(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(entries: &[&str]) -> AddressSet {
+        AddressSet::new(&entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>())
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn knows_addresses_networks_and_everybody() {
+        let some = set(&["127.0.0.1", "10.1.0.0/16", "2001:db8::/32", "nonsense", "1.2.3.4/99"]);
+        for (address, belongs) in [
+            ("127.0.0.1", true),
+            ("::ffff:127.0.0.1", true),
+            ("127.0.0.2", false),
+            ("10.1.255.1", true),
+            ("10.2.0.1", false),
+            ("2001:db8::1", true),
+            ("2001:db9::1", false),
+            ("1.2.3.4", false),
+        ] {
+            assert_eq!(some.contains(ip(address)), belongs, "{address}");
+        }
+        assert!(set(&["*"]).contains(ip("203.0.113.9")));
+        assert!(set(&["0.0.0.0/0"]).contains(ip("203.0.113.9")));
+        assert!(!set(&[]).contains(ip("127.0.0.1")));
+    }
+
+    #[test]
+    fn believes_scheme_headers_that_agree() {
+        let rules = TrustRules::new(&Trust::default());
+        let scheme = |headers: &[(&'static str, &'static str)]| {
+            rules.scheme(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+        };
+        assert_eq!(scheme(&[("Host", "x")]), Ok(None));
+        assert_eq!(scheme(&[("x-forwarded-proto", "https")]), Ok(Some(true)));
+        assert_eq!(scheme(&[("X-Forwarded-Proto", "HTTPS")]), Ok(Some(false)));
+        assert_eq!(
+            scheme(&[("X-Forwarded-Proto", "https"), ("X-Forwarded-Ssl", "on")]),
+            Ok(Some(true))
+        );
+        assert_eq!(
+            scheme(&[("X-Forwarded-Proto", "https"), ("X-Forwarded-Ssl", "off")]),
+            Err(ContradictorySchemes)
+        );
+    }
+
+    #[test]
+    fn trusts_unix_sockets() {
+        let rules = TrustRules::new(&Trust { forwarded_allow_ips: vec![], ..Trust::default() });
+        assert!(rules.trusts_forwarder(None));
+        assert!(!rules.trusts_forwarder(Some(ip("127.0.0.1"))));
+    }
+}
