@@ -7,9 +7,42 @@
 //! One thread, one tokio current-thread runtime, no locks: all state is reached through `Rc<RefCell<..>>` and no borrow
 //! is held across an await.
 
+mod access_log;
+mod body;
+mod clock;
+mod commands;
+mod connection;
 pub mod control;
+mod control_end;
+mod deadlines;
+mod drain;
+mod driver;
+mod ending;
+mod error_log;
+mod exchange;
+mod gateway;
+mod hijack;
+mod incoming;
+mod input;
+mod listener;
+mod log_writer;
+mod loss;
+mod output;
+mod peer;
+mod placing;
+mod pool;
+mod receive;
+mod refusal;
+mod resolved;
+mod respond;
+mod runtime;
+mod send;
 mod settings;
+mod socket;
+mod trust;
+mod watched;
 
+pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format};
 pub use settings::{
     AccessLog, ErrorLog, HeaderMap, Level, Limits, ProxyProtocol, Queue, Settings, Strictness,
     Timeouts, Trust,
@@ -35,6 +68,5 @@ pub struct Setup {
 /// Called in the forked child. Signals are not touched: the caller leaves TERM, INT, QUIT, HUP and USR1 ignored or at
 /// the arbiter's choice, since all of these reach the gateway over the control channel.
 pub fn run(setup: Setup) -> i32 {
-    drop(setup);
-    todo!()
+    runtime::run(setup)
 }

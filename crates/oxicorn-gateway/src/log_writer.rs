@@ -44,14 +44,22 @@ pub(crate) enum Destination {
 impl Destination {
     /// `-` is the standard stream, everything else a path.
     pub(crate) fn from_setting(path: &str, standard: Self) -> Self {
-        if path == "-" { standard } else { Self::File(path.into()) }
+        if path == "-" {
+            standard
+        } else {
+            Self::File(path.into())
+        }
     }
 
     fn open(&self) -> io::Result<File> {
         let stream: OwnedFd = match self {
             Self::Output => io::stdout().as_fd().try_clone_to_owned()?,
             Self::Error => io::stderr().as_fd().try_clone_to_owned()?,
-            Self::File(path) => OpenOptions::new().append(true).create(true).open(path)?.into(),
+            Self::File(path) => OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)?
+                .into(),
         };
         Ok(stream.into())
     }
@@ -107,7 +115,11 @@ impl LogWriter {
             .name(name.to_owned())
             .stack_size(STACK)
             .spawn(move || write_for_ever(&theirs, file))?;
-        Ok(Self { shared, batch: Vec::with_capacity(BATCH), lines: 0 })
+        Ok(Self {
+            shared,
+            batch: Vec::with_capacity(BATCH),
+            lines: 0,
+        })
     }
 
     /// Adds one line; `write` must end it with a line feed.
@@ -159,7 +171,11 @@ impl Drop for LogWriter {
         state.closing = true;
         self.shared.work.notify_one();
         let unfinished = |state: &mut State| state.writing || !state.waiting.is_empty();
-        drop(self.shared.idle.wait_timeout_while(state, FLUSH_LIMIT, unfinished));
+        drop(
+            self.shared
+                .idle
+                .wait_timeout_while(state, FLUSH_LIMIT, unfinished),
+        );
     }
 }
 
@@ -171,7 +187,10 @@ fn write_for_ever(shared: &Shared, mut file: File) {
         state.writing = false;
         shared.idle.notify_all();
         while state.waiting.is_empty() && !state.reopen && !state.closing {
-            state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = shared
+                .work
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         if state.closing && state.waiting.is_empty() {
             return;
@@ -184,7 +203,11 @@ fn write_for_ever(shared: &Shared, mut file: File) {
 
         let written = write_all(&mut file, &lines, dropped);
         lines.clear();
-        let reopened = if reopen { shared.destination.open().map(|fresh| file = fresh) } else { Ok(()) };
+        let reopened = if reopen {
+            shared.destination.open().map(|fresh| file = fresh)
+        } else {
+            Ok(())
+        };
         if let Err(error) = written.and(reopened) {
             shared.lock().failure = Some(error);
         }
@@ -194,7 +217,10 @@ fn write_for_ever(shared: &Shared, mut file: File) {
 fn write_all(file: &mut File, lines: &[u8], dropped: u64) -> io::Result<()> {
     file.write_all(lines)?;
     if dropped > 0 {
-        writeln!(file, "{dropped} log lines dropped: the log could not be written fast enough")?;
+        writeln!(
+            file,
+            "{dropped} log lines dropped: the log could not be written fast enough"
+        )?;
     }
     Ok(())
 }
@@ -239,7 +265,10 @@ mod tests {
         log.line(|out| out.extend_from_slice(b"new\n"));
         drop(log);
         assert_eq!(std::fs::read_to_string(&rotated).expect("rotated"), "old\n");
-        assert_eq!(std::fs::read_to_string(&path).expect("opened again"), "new\n");
+        assert_eq!(
+            std::fs::read_to_string(&path).expect("opened again"),
+            "new\n"
+        );
     }
 
     #[test]
@@ -254,7 +283,11 @@ mod tests {
         let theirs = Arc::clone(&shared);
         let file = File::from(OwnedFd::from(pipe));
         let thread = thread::spawn(move || write_for_ever(&theirs, file));
-        let mut log = LogWriter { shared: Arc::clone(&shared), batch: Vec::new(), lines: 0 };
+        let mut log = LogWriter {
+            shared: Arc::clone(&shared),
+            batch: Vec::new(),
+            lines: 0,
+        };
         let line = [b'x'; 1023];
         for _ in 0..2 * BACKLOG / 1024 {
             log.line(|out| {
@@ -262,7 +295,10 @@ mod tests {
                 out.push(b'\n');
             });
         }
-        assert!(shared.lock().dropped > 0, "the pipe holds far less than what was written");
+        assert!(
+            shared.lock().dropped > 0,
+            "the pipe holds far less than what was written"
+        );
         assert!(shared.lock().waiting.len() <= BACKLOG);
         let drain = thread::spawn(move || io::read_to_string(reader).expect("text"));
         drop(log);

@@ -62,7 +62,12 @@ impl Output {
         if len > 0 {
             self.file_bytes += len;
             let at = self.bytes.len();
-            self.files.push_back(FilePiece { at, descriptor, offset, rest: len });
+            self.files.push_back(FilePiece {
+                at,
+                descriptor,
+                offset,
+                rest: len,
+            });
         }
     }
 
@@ -84,7 +89,10 @@ impl Output {
         let end = self.files.front().map_or(self.bytes.len(), |file| file.at);
         if self.sent < end {
             let bytes = &self.bytes[self.sent..end];
-            return Next::Bytes { bytes, more: !self.files.is_empty() };
+            return Next::Bytes {
+                bytes,
+                more: !self.files.is_empty(),
+            };
         }
         self.files.front().map_or(Next::Nothing, Next::File)
     }
@@ -103,7 +111,9 @@ impl Output {
 
     /// `count` bytes of the file last offered were sent.
     pub(crate) fn file_sent(&mut self, count: u64) {
-        let Some(file) = self.files.front_mut() else { return };
+        let Some(file) = self.files.front_mut() else {
+            return;
+        };
         let count = count.min(file.rest);
         file.offset += count;
         file.rest -= count;
@@ -112,12 +122,6 @@ impl Output {
             self.files.pop_front();
             self.bytes_sent(0);
         }
-    }
-
-    /// Gives everything up, keeping the memory for the next exchange.
-    pub(crate) fn clear(&mut self) {
-        *self = Self { bytes: std::mem::take(&mut self.bytes), ..Self::default() };
-        self.bytes.clear();
     }
 
     /// Takes the memory away from an idle connection.

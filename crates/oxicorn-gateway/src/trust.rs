@@ -27,7 +27,10 @@ impl AddressSet {
     pub(crate) fn new(entries: &[String]) -> Self {
         Self {
             everybody: entries.iter().any(|entry| entry.trim() == "*"),
-            networks: entries.iter().filter_map(|entry| Network::parse(entry.trim())).collect(),
+            networks: entries
+                .iter()
+                .filter_map(|entry| Network::parse(entry.trim()))
+                .collect(),
         }
     }
 
@@ -35,7 +38,11 @@ impl AddressSet {
     /// listener on `[::]` shows IPv4 clients so.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.everybody || self.networks.iter().any(|network| network.contains(address))
+        self.everybody
+            || self
+                .networks
+                .iter()
+                .any(|network| network.contains(address))
     }
 }
 
@@ -81,7 +88,10 @@ pub(crate) struct ContradictorySchemes;
 impl TrustRules {
     pub(crate) fn new(settings: &Trust) -> Self {
         let header = |(name, value): &(String, String)| {
-            (name.to_ascii_lowercase().into_bytes(), value.clone().into_bytes())
+            (
+                name.to_ascii_lowercase().into_bytes(),
+                value.clone().into_bytes(),
+            )
         };
         Self {
             forwarders: AddressSet::new(&settings.forwarded_allow_ips),
@@ -109,7 +119,9 @@ impl TrustRules {
     ) -> Result<Option<bool>, ContradictorySchemes> {
         let mut scheme = None;
         for (name, value) in headers {
-            let Some((_, secure)) = self.scheme_header(name) else { continue };
+            let Some((_, secure)) = self.scheme_header(name) else {
+                continue;
+            };
             let https = value == secure.as_slice();
             match scheme.replace(https) {
                 Some(before) if before != https => return Err(ContradictorySchemes),
@@ -120,7 +132,9 @@ impl TrustRules {
     }
 
     fn scheme_header(&self, name: &[u8]) -> Option<&(Vec<u8>, Vec<u8>)> {
-        self.scheme_headers.iter().find(|(ours, _)| ours.eq_ignore_ascii_case(name))
+        self.scheme_headers
+            .iter()
+            .find(|(ours, _)| ours.eq_ignore_ascii_case(name))
     }
 }
 
@@ -129,7 +143,12 @@ mod tests {
     use super::*;
 
     fn set(entries: &[&str]) -> AddressSet {
-        AddressSet::new(&entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>())
+        AddressSet::new(
+            &entries
+                .iter()
+                .map(|&entry| entry.to_owned())
+                .collect::<Vec<_>>(),
+        )
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -138,7 +157,13 @@ mod tests {
 
     #[test]
     fn knows_addresses_networks_and_everybody() {
-        let some = set(&["127.0.0.1", "10.1.0.0/16", "2001:db8::/32", "nonsense", "1.2.3.4/99"]);
+        let some = set(&[
+            "127.0.0.1",
+            "10.1.0.0/16",
+            "2001:db8::/32",
+            "nonsense",
+            "1.2.3.4/99",
+        ]);
         for (address, belongs) in [
             ("127.0.0.1", true),
             ("::ffff:127.0.0.1", true),
@@ -160,7 +185,11 @@ mod tests {
     fn believes_scheme_headers_that_agree() {
         let rules = TrustRules::new(&Trust::default());
         let scheme = |headers: &[(&'static str, &'static str)]| {
-            rules.scheme(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+            rules.scheme(
+                headers
+                    .iter()
+                    .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+            )
         };
         assert_eq!(scheme(&[("Host", "x")]), Ok(None));
         assert_eq!(scheme(&[("x-forwarded-proto", "https")]), Ok(Some(true)));
@@ -177,7 +206,10 @@ mod tests {
 
     #[test]
     fn trusts_unix_sockets() {
-        let rules = TrustRules::new(&Trust { forwarded_allow_ips: vec![], ..Trust::default() });
+        let rules = TrustRules::new(&Trust {
+            forwarded_allow_ips: vec![],
+            ..Trust::default()
+        });
         assert!(rules.trusts_forwarder(None));
         assert!(!rules.trusts_forwarder(Some(ip("127.0.0.1"))));
     }

@@ -8,7 +8,7 @@
 //! Gunicorn's.
 
 /// Appends `value`, made harmless.
-pub(super) fn escape(value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn escape(value: &[u8], out: &mut Vec<u8>) {
     let mut rest = value;
     while let Some(at) = rest.iter().position(|&byte| is_special(byte)) {
         out.extend_from_slice(&rest[..at]);
@@ -46,7 +46,10 @@ mod tests {
 
     #[test]
     fn ordinary_text_is_left_alone() {
-        assert_eq!(escaped(b"Mozilla/5.0 (X11; Linux) ~"), "Mozilla/5.0 (X11; Linux) ~");
+        assert_eq!(
+            escaped(b"Mozilla/5.0 (X11; Linux) ~"),
+            "Mozilla/5.0 (X11; Linux) ~"
+        );
         assert_eq!(escaped(b""), "");
     }
 

@@ -7,8 +7,7 @@
 use std::fmt;
 
 /// Gunicorn's default `access_log_format`.
-pub const DEFAULT_FORMAT: &str =
-    r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
+pub const DEFAULT_FORMAT: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
 
 /// A compiled format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +95,10 @@ impl fmt::Display for FormatFault {
             Self::Unfinished => f.write_str("access log format ends within a conversion"),
             Self::MissingName => f.write_str("access log format has a % without (name)"),
             Self::UnsuitableConversion(kind) => {
-                write!(f, "access log format has an unsuitable conversion %({kind})")
+                write!(
+                    f,
+                    "access log format has an unsuitable conversion %({kind})"
+                )
             }
             Self::TooWide => write!(f, "access log format has a width over {WIDTH_LIMIT}"),
         }
@@ -108,7 +110,9 @@ impl std::error::Error for FormatFault {}
 impl Format {
     /// Compiles `text`.
     pub(crate) fn parse(text: &str) -> Result<Self, FormatFault> {
-        let mut parser = Parser { rest: text.as_bytes() };
+        let mut parser = Parser {
+            rest: text.as_bytes(),
+        };
         let mut format = Self { pieces: Vec::new() };
         let mut literal = Vec::new();
         while let Some(byte) = parser.next() {
@@ -174,10 +178,20 @@ impl Parser<'_> {
         }
         match self.next() {
             None => Err(FormatFault::Unfinished),
-            Some(b's') => Ok(Piece::Value(atom, Shape { zeros: false, ..shape })),
-            Some(b'd' | b'i' | b'u') if atom.is_number() => {
-                Ok(Piece::Value(atom, Shape { precision: None, ..shape }))
-            }
+            Some(b's') => Ok(Piece::Value(
+                atom,
+                Shape {
+                    zeros: false,
+                    ..shape
+                },
+            )),
+            Some(b'd' | b'i' | b'u') if atom.is_number() => Ok(Piece::Value(
+                atom,
+                Shape {
+                    precision: None,
+                    ..shape
+                },
+            )),
             Some(other) => Err(FormatFault::UnsuitableConversion(char::from(other))),
         }
     }
@@ -304,14 +318,27 @@ mod tests {
         assert_eq!(only("%({HTTP_HOST}e)s"), Piece::Value(host, plain));
         assert_eq!(only("%({custom}e)s"), Piece::Value(Atom::Nothing, plain));
         assert_eq!(only("%(zz)s"), Piece::Value(Atom::Nothing, plain));
-        assert!(Format::parse("%({etag}o)s").expect("good").shows_response_headers());
+        assert!(
+            Format::parse("%({etag}o)s")
+                .expect("good")
+                .shows_response_headers()
+        );
     }
 
     #[test]
     fn takes_python_widths() {
-        let shape = Shape { left: true, zeros: false, width: 12, precision: Some(3) };
+        let shape = Shape {
+            left: true,
+            zeros: false,
+            width: 12,
+            precision: Some(3),
+        };
         assert_eq!(only("%(m)-12.3s"), Piece::Value(Atom::Method, shape));
-        let shape = Shape { zeros: true, width: 8, ..Shape::default() };
+        let shape = Shape {
+            zeros: true,
+            width: 8,
+            ..Shape::default()
+        };
         assert_eq!(only("%(D)08d"), Piece::Value(Atom::Microseconds, shape));
         assert_eq!(only("100%%"), Piece::Literal(b"100%".to_vec()));
     }

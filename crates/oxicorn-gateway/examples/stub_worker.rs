@@ -1,0 +1,175 @@
+//! The gateway with workers that are no Python: what it costs by itself.
+//!
+//! `cargo run --release --example stub_worker -- [workers] [port]`, then for example
+//! `wrk -t1 -c64 -d5s http://127.0.0.1:8099/`. Every five seconds the processor time of each thread is
+//! printed; `gateway` is the one that counts. Ends with its standard input.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+use std::thread;
+use std::time::Duration;
+
+use oxicorn_gateway::control::{AttachWorker, ToGateway, encode};
+use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, Settings, Setup, run};
+use oxicorn_link::wire::{ResponseEncoder, ResponseHead, ResponseKind, flags};
+use oxicorn_link::{LinkParts, Sizes, WaitMode, WorkerEnd};
+use oxicorn_os::channel::{Blocking, Channel};
+use oxicorn_os::memfd;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |standard: u32| {
+        arguments
+            .next()
+            .map_or(standard, |text| text.parse().expect("a number"))
+    };
+    let (workers, port) = (number(1), number(8099));
+    let access_log = arguments.next();
+    let listener = TcpListener::bind(("127.0.0.1", u16::try_from(port).expect("a port")));
+    let listener = listener.expect("a free port");
+    let (ours, theirs) = Channel::pair().expect("descriptors");
+    let settings = Settings {
+        access_log: access_log.map(|path| AccessLog {
+            path,
+            format: DEFAULT_FORMAT.into(),
+        }),
+        ..Settings::default()
+    };
+    let setup = Setup {
+        settings,
+        control: theirs.into(),
+        listeners: vec![(format!("http://127.0.0.1:{port}"), listener.into())],
+        scoreboard: memfd::create_sealed("scoreboard", 4096).expect("memory"),
+    };
+    let gateway = thread::Builder::new()
+        .name("gateway".into())
+        .spawn(move || run(setup));
+    for worker in 0..workers {
+        attach(&ours, worker);
+    }
+    send(&ours, &ToGateway::ServeGeneration { generation: 1 });
+    thread::spawn(report_for_ever);
+    let _ = std::io::stdin().read(&mut [0]);
+    drop(ours);
+    gateway.expect("a thread").join().expect("no panic");
+}
+
+fn send(control: &Channel, message: &ToGateway) {
+    let packet = encode(message).expect("short");
+    control
+        .send(&packet, &[], Blocking::Yes)
+        .expect("the gateway lives");
+}
+
+fn attach(control: &Channel, worker: u32) {
+    let parts = LinkParts::create(Sizes::default()).expect("memory");
+    let about = AttachWorker {
+        worker,
+        pid: 1,
+        age: 1,
+        generation: 1,
+        capacity: 1,
+    };
+    let packet = encode(&ToGateway::AttachWorker(about)).expect("short");
+    let descriptors = [
+        parts.memory.as_fd(),
+        parts.gateway_doorbell.as_fd(),
+        parts.worker_doorbell.as_fd(),
+        parts.gateway_side.as_fd(),
+    ];
+    control
+        .send(&packet, &descriptors, Blocking::Yes)
+        .expect("the gateway lives");
+    send(control, &ToGateway::WorkerReady { worker });
+    let serve = move || {
+        let LinkParts {
+            memory,
+            gateway_doorbell,
+            worker_doorbell,
+            worker_side,
+            ..
+        } = parts;
+        let end = WorkerEnd::attach(
+            memory,
+            gateway_doorbell,
+            worker_doorbell,
+            worker_side,
+            WaitMode::Futex,
+        );
+        hello_for_ever(end.expect("a fresh link"));
+    };
+    thread::Builder::new()
+        .name(format!("worker-{worker}"))
+        .spawn(serve)
+        .expect("a thread");
+}
+
+fn hello_for_ever(end: WorkerEnd) {
+    let mut parts = end.split();
+    let mut head = Vec::new();
+    let status = ResponseHead {
+        status: 200,
+        reason: b"OK",
+    };
+    let mut encoder = ResponseEncoder::begin(&mut head, &status);
+    encoder.header(b"Content-Type", b"text/plain");
+    encoder.finish();
+    let mut request = Vec::new();
+    loop {
+        let Some(claimed) = parts.requests.try_claim(&mut request) else {
+            parts.requests.wait(Duration::from_secs(1));
+            continue;
+        };
+        let body = b"Hello, world!";
+        while parts
+            .responses
+            .try_send(ResponseKind::Head, claimed.stream, flags::END, &head, body)
+            .is_err()
+        {
+            parts
+                .responses
+                .wait_room(head.len() + body.len(), Duration::from_secs(1));
+        }
+    }
+}
+
+/// Prints each thread's processor time of the last five seconds.
+fn report_for_ever() {
+    let mut before = Vec::new();
+    loop {
+        let now = times();
+        for (name, nanoseconds) in &now {
+            let earlier = before
+                .iter()
+                .find(|(other, _)| other == name)
+                .map_or(0, |(_, n)| *n);
+            let used = Duration::from_nanos(nanoseconds.saturating_sub(earlier));
+            if used > Duration::from_millis(1) {
+                eprint_line(&format!("{name}: {:.3} s", used.as_secs_f64()));
+            }
+        }
+        before = now;
+        thread::sleep(Duration::from_secs(5));
+    }
+}
+
+fn times() -> Vec<(String, u64)> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    tasks
+        .filter_map(|task| {
+            let path = task.ok()?.path();
+            let name = std::fs::read_to_string(path.join("comm"))
+                .ok()?
+                .trim()
+                .to_owned();
+            let times = std::fs::read_to_string(path.join("schedstat")).ok()?;
+            Some((name, times.split(' ').next()?.parse().ok()?))
+        })
+        .collect()
+}
+
+fn eprint_line(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

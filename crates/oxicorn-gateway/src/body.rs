@@ -1,0 +1,125 @@
+//! A request body on its way to the worker: in memory as long as it is short, then in a file.
+//!
+//! A worker gets a request when its body is complete, so a slow upload costs no worker. What is
+//! short goes with the request through the link; what is long waits in an unlinked temporary file,
+//! whose descriptor the worker is given. The bound between the two is a setting.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use oxicorn_os::tempfile;
+
+/// When and where bodies become files.
+#[derive(Debug, Clone)]
+pub(crate) struct SpoolRules {
+    /// Bytes kept in memory at most.
+    pub(crate) memory: usize,
+    pub(crate) directory: PathBuf,
+}
+
+/// A body.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    memory: Vec<u8>,
+    file: Option<File>,
+    len: u64,
+}
+
+impl Body {
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// What is in memory: all of it, or nothing if there is a file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.memory
+    }
+
+    /// The file with all of it.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    /// Appends a piece. An error of the disk is the server's fault, not the client's.
+    pub(crate) fn push(&mut self, piece: &[u8], rules: &SpoolRules) -> io::Result<()> {
+        self.len += piece.len() as u64;
+        if self.file.is_none() && self.memory.len() + piece.len() > rules.memory {
+            self.spill(&rules.directory)?;
+        }
+        if let Some(file) = &mut self.file {
+            return file.write_all(piece);
+        }
+        self.memory.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// Nothing more comes. Whoever is given the file finds it at its beginning: the position
+    /// belongs to the open file, not to the descriptor.
+    pub(crate) fn complete(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), io::Seek::rewind)
+    }
+
+    /// Moves what is in memory into a file.
+    fn spill(&mut self, directory: &Path) -> io::Result<()> {
+        let mut file = tempfile::unlinked(directory)?;
+        file.write_all(&self.memory)?;
+        self.memory = Vec::new();
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Empty again, for the next request.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Seek as _};
+
+    use super::*;
+
+    fn rules() -> SpoolRules {
+        SpoolRules {
+            memory: 10,
+            directory: std::env::temp_dir(),
+        }
+    }
+
+    #[test]
+    fn short_bodies_stay_in_memory() {
+        let mut body = Body::default();
+        body.push(b"01234", &rules()).expect("memory");
+        body.push(b"56789", &rules()).expect("memory");
+        assert_eq!((body.bytes(), body.len()), (&b"0123456789"[..], 10));
+        assert!(body.file().is_none());
+    }
+
+    #[test]
+    fn long_bodies_are_a_file_from_the_first_byte_on() {
+        let mut body = Body::default();
+        for piece in [&b"01234"[..], b"56789", b"x", b"yz"] {
+            body.push(piece, &rules()).expect("a temp dir");
+        }
+        assert_eq!((body.bytes(), body.len()), (&b""[..], 13));
+        let mut file = body.file().expect("long").try_clone().expect("descriptors");
+        file.rewind().expect("a file");
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("text");
+        assert_eq!(text, "0123456789xyz");
+        body.clear();
+        assert!(body.file().is_none() && body.len() == 0);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_an_error() {
+        let rules = SpoolRules {
+            memory: 0,
+            directory: "/nonexistent".into(),
+        };
+        assert!(Body::default().push(b"x", &rules).is_err());
+    }
+}

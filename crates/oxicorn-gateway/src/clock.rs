@@ -1,0 +1,136 @@
+//! The gateway's clock, and the times it writes.
+//!
+//! Decides how often the kernel is asked: the monotonic clock for every event (it is cheap and
+//! everything is measured with it), the wall clock and the time zone once a second. Texts are made
+//! once for the second they are valid in.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use oxicorn_os::time::{self, HTTP_DATE_LEN, LocalTime};
+
+/// The texts for one second.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    now: Duration,
+    /// When the texts below stop being true.
+    valid_until: Duration,
+    http_date: [u8; HTTP_DATE_LEN],
+    access_time: Vec<u8>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        let mut clock = Self {
+            now: Duration::ZERO,
+            valid_until: Duration::ZERO,
+            http_date: time::http_date(0),
+            access_time: Vec::new(),
+        };
+        clock.tick();
+        clock
+    }
+
+    /// Reads the clock.
+    pub(crate) fn tick(&mut self) -> Duration {
+        self.now = time::monotonic();
+        if self.now >= self.valid_until {
+            self.renew();
+        }
+        self.now
+    }
+
+    /// What [`tick`](Self::tick) read last.
+    pub(crate) fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Value of a `Date` header.
+    pub(crate) fn http_date(&self) -> &[u8] {
+        &self.http_date
+    }
+
+    /// Gunicorn's `t` atom.
+    pub(crate) fn access_time(&self) -> &[u8] {
+        &self.access_time
+    }
+
+    fn renew(&mut self) {
+        let wall = time::wall();
+        let left = 1_000_000_000 - wall.subsec_nanos();
+        self.valid_until = self.now + Duration::from_nanos(left.into());
+        self.http_date = time::http_date(wall.as_secs());
+        self.access_time.clear();
+        write_access_time(&LocalTime::from_unix(wall.as_secs()), &mut self.access_time);
+    }
+}
+
+/// `[dd/Mon/yyyy:HH:MM:SS +zzzz]`
+fn write_access_time(time: &LocalTime, out: &mut Vec<u8>) {
+    let LocalTime {
+        year,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = time;
+    let month = time.month_name();
+    let (sign, hours, minutes) = time.utc_offset();
+    let written = write!(
+        out,
+        "[{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} {sign}{hours:02}{minutes:02}]"
+    );
+    written.expect("memory takes everything");
+}
+
+/// `[yyyy-mm-dd HH:MM:SS +zzzz]`, as in Gunicorn's error log.
+pub(crate) fn write_log_time(out: &mut Vec<u8>) {
+    let time = LocalTime::from_unix(time::wall().as_secs());
+    let LocalTime {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = time;
+    let (sign, hours, minutes) = time.utc_offset();
+    let written = write!(
+        out,
+        "[{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} \
+         {sign}{hours:02}{minutes:02}]"
+    );
+    written.expect("memory takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_gunicorn_does() {
+        let time = LocalTime {
+            utc_offset_seconds: -5400,
+            ..LocalTime::from_utc(784_111_777)
+        };
+        let mut out = Vec::new();
+        write_access_time(&time, &mut out);
+        assert_eq!(out, b"[06/Nov/1994:08:49:37 -0130]");
+        out.clear();
+        write_log_time(&mut out);
+        assert_eq!(out.len(), "[2026-01-02 03:04:05 +0000]".len());
+    }
+
+    #[test]
+    fn texts_are_renewed_with_the_second() {
+        let mut clock = Clock::new();
+        clock.http_date = time::http_date(0);
+        clock.valid_until = clock.now;
+        clock.tick();
+        assert_ne!(clock.http_date(), time::http_date(0));
+        assert!(clock.valid_until > clock.now());
+        assert!(clock.valid_until <= clock.now() + Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,219 @@
+//! What the arbiter orders, done.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use oxicorn_dispatch::{Generation, WorkerId};
+use tokio::task::spawn_local;
+
+use crate::access_log::AccessLog;
+use crate::control::{AttachWorker, FromGateway, ToGateway};
+use crate::control_end::Packet;
+use crate::error_log::ErrorLog;
+use crate::gateway::{Gateway, with};
+use crate::pool::worker_id;
+use crate::resolved::{Resolved, policy};
+use crate::settings::Settings;
+use crate::watched::Watched;
+
+/// The task that receives orders; ends with the channel.
+pub(crate) async fn obey(watched: Watched) {
+    let mut buffer = Vec::new();
+    while let Ok(mut guard) = watched.readable().await {
+        match with(|gateway| gateway.receive_order(&mut buffer)) {
+            Some(Order::Done) => {}
+            Some(Order::None) => guard.clear_ready(),
+            Some(Order::Last) | None => return,
+        }
+    }
+}
+
+/// What `receive_order` found.
+enum Order {
+    Done,
+    None,
+    Last,
+}
+
+impl Gateway {
+    fn receive_order(&mut self, buffer: &mut Vec<u8>) -> Order {
+        self.clock.tick();
+        match self.control.receive(buffer) {
+            Packet::Nothing => return Order::None,
+            Packet::Closed => {
+                self.handle_arbiter_gone();
+                return Order::Last;
+            }
+            Packet::Undecodable(fault) => self.refuse_order(fault.to_string()),
+            Packet::Message(message, descriptors) => self.obey(message, descriptors),
+        }
+        self.settle();
+        Order::Done
+    }
+
+    fn handle_arbiter_gone(&mut self) {
+        if self.drain.is_none() {
+            let text = "Arbiter is gone: finishing what is in flight";
+            self.error_log.warning(format_args!("{text}"));
+            self.start_drain(self.resolved.settings.timeouts.graceful);
+        }
+    }
+
+    fn refuse_order(&mut self, reason: String) {
+        self.error_log
+            .error(format_args!("Order of the arbiter not followed: {reason}"));
+        self.control.send(&FromGateway::Refused { reason });
+    }
+
+    fn obey(&mut self, message: ToGateway, descriptors: Vec<OwnedFd>) {
+        let now = self.clock.now();
+        match message {
+            ToGateway::AttachWorker(about) => self.attach_worker(about, descriptors),
+            ToGateway::WorkerReady { worker } => {
+                if let Some(id) = self.worker(worker) {
+                    self.dispatcher.worker_ready(id, now);
+                }
+            }
+            ToGateway::ServeGeneration { generation } => {
+                self.dispatcher
+                    .serve_generation(Generation(generation), now);
+            }
+            ToGateway::RetireWorker { worker } => match self.worker(worker) {
+                Some(id) => self.dispatcher.retire_worker(id, now),
+                // Lost before: nothing of it is in flight.
+                None => self.control.send(&FromGateway::WorkerDrained { worker }),
+            },
+            ToGateway::WorkerGone { worker } => {
+                if let Some(key) = self.pool.find(worker) {
+                    self.handle_worker_gone(key);
+                }
+            }
+            ToGateway::Listeners { binds, replace } => {
+                self.change_listeners(binds, descriptors, replace);
+            }
+            ToGateway::Settings(settings) => self.change_settings(*settings),
+            ToGateway::ReopenLogs => self.reopen_logs(),
+            ToGateway::Drain { deadline_ms } => {
+                self.start_drain(Duration::from_millis(deadline_ms));
+            }
+            ToGateway::Stop => {
+                self.break_all_off();
+                self.finish();
+            }
+        }
+    }
+
+    fn worker(&self, number: u32) -> Option<WorkerId> {
+        self.pool.find(number).map(worker_id)
+    }
+
+    fn attach_worker(&mut self, about: AttachWorker, descriptors: Vec<OwnedFd>) {
+        let Ok(descriptors) = descriptors.try_into() else {
+            return self.refuse_order("a worker without the descriptors of its link".into());
+        };
+        let key = match self.pool.attach(about, descriptors) {
+            Ok(key) => key,
+            Err(fault) => {
+                let reason = fault.to_string();
+                let worker = about.worker;
+                self.error_log
+                    .error(format_args!("Worker {worker} not attached: {reason}"));
+                return self
+                    .control
+                    .send(&FromGateway::WorkerFault { worker, reason });
+            }
+        };
+        let generation = Generation(about.generation);
+        self.dispatcher
+            .add_worker(worker_id(key), generation, about.capacity);
+        let Some(record) = self.pool.get_mut(key) else {
+            return;
+        };
+        if let Ok(watched) = record.watched_socket() {
+            let task = spawn_local(watch_worker(watched, about.worker));
+            record.watcher = Some(task.abort_handle());
+        }
+    }
+
+    fn change_listeners(&mut self, binds: Vec<String>, descriptors: Vec<OwnedFd>, replace: bool) {
+        if binds.len() != descriptors.len() {
+            return self.refuse_order("as many listeners as descriptors are needed".into());
+        }
+        if replace {
+            self.close_listeners(|name| binds.iter().any(|bind| bind == name));
+        }
+        for (name, socket) in binds.into_iter().zip(descriptors) {
+            if self.listeners.is_open(&name) {
+                continue;
+            }
+            if let Err(error) = self.open_listener(name.clone(), socket) {
+                self.refuse_order(format!("cannot watch {name}: {error}"));
+            }
+        }
+    }
+
+    fn change_settings(&mut self, settings: Settings) {
+        self.dispatcher.set_policy(policy(&settings.queue));
+        match ErrorLog::open(&settings.error_log) {
+            Ok(log) => self.error_log = log,
+            Err(error) => {
+                self.error_log
+                    .error(format_args!("Error log cannot be opened: {error}"));
+            }
+        }
+        self.open_access_log(&settings);
+        self.resolved = Rc::new(Resolved::new(settings));
+    }
+
+    /// Opens the access log of `settings`; if that fails the one before stays.
+    pub(crate) fn open_access_log(&mut self, settings: &Settings) {
+        let opened = settings
+            .access_log
+            .as_ref()
+            .map(AccessLog::open)
+            .transpose();
+        match opened {
+            Ok(log) => self.access_log = log,
+            Err(error) => {
+                return self
+                    .error_log
+                    .error(format_args!("Access log cannot be opened: {error}"));
+            }
+        }
+        let Some(log) = &mut self.access_log else {
+            return self.keep_head = false;
+        };
+        self.keep_head = log.shows_response_headers();
+        if let Some(fault) = log.take_fault() {
+            self.error_log
+                .error(format_args!("{fault}: the default format is used"));
+        }
+    }
+
+    fn reopen_logs(&mut self) {
+        self.error_log.reopen();
+        if let Some(log) = &mut self.access_log {
+            log.writer().reopen();
+        }
+    }
+}
+
+/// Waits for the worker's end of the link's socket to be closed: often earlier than the arbiter's
+/// word, and it comes even if the arbiter is gone.
+async fn watch_worker(watched: Watched, worker: u32) {
+    while let Ok(mut guard) = watched.readable().await {
+        if !guard.ready().is_read_closed() {
+            guard.clear_ready();
+            continue;
+        }
+        with(|gateway| {
+            gateway.clock.tick();
+            if let Some(key) = gateway.pool.find(worker) {
+                gateway.handle_worker_gone(key);
+            }
+            gateway.settle();
+        });
+        return;
+    }
+}

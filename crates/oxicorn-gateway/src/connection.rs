@@ -1,0 +1,174 @@
+//! One accepted socket with its protocol machine.
+//!
+//! Decides what a connection waits for. Everything it does is done by `impl Gateway` in the files
+//! named after the concern (`receive`, `submit`, `respond`, `send`, `ending`), because an exchange
+//! touches a connection, a worker and the dispatcher at once, and one owner of all of them needs no
+//! borrow juggling. Only this file and those assign `phase`.
+//!
+//! ```text
+//!            first byte        head            body complete
+//!   Idle ---------------> Head -------> Body ----------------> Serving
+//!    ^ ^                                                          | the response is complete
+//!    | +--- keep-alive --------------- Flushing <-----------------+    (or cut short)
+//!  Proxy                                   | close       | hijack
+//!    ^                                     v             v
+//!  accept                              Lingering       the worker's
+//!                                          |
+//!                                          v
+//!                                         gone
+//! ```
+
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use oxicorn_proto::http1;
+
+use crate::body::Body;
+use crate::exchange::ExchangeId;
+use crate::input::{BODY_READ_SIZE, Input, READ_SIZE};
+use crate::output::Output;
+use crate::peer::{End, Proxied};
+use crate::resolved::Resolved;
+use crate::socket::Socket;
+
+/// Bytes of further requests read while one is being served; beyond it the client waits.
+const READ_AHEAD: usize = READ_SIZE;
+
+/// A connection.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each learned at another time; no combination is a state"
+)]
+pub(crate) struct Connection {
+    /// Tells it from others that had the same key.
+    pub(crate) serial: u64,
+    pub(crate) socket: Socket,
+    pub(crate) http: http1::Connection,
+    pub(crate) phase: Phase,
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    pub(crate) request: Request,
+    /// The exchange that waits for a worker or is answered by one.
+    pub(crate) exchange: Option<ExchangeId>,
+    pub(crate) resolved: Rc<Resolved>,
+    pub(crate) peer: End,
+    pub(crate) server: Rc<End>,
+    pub(crate) proxied: Option<Proxied>,
+    /// Forwarding headers are believed.
+    pub(crate) trusted: bool,
+    /// When `handle_deadline` is due.
+    pub(crate) deadline: Option<Duration>,
+    /// Of the connection's task.
+    pub(crate) waker: Waker,
+    /// The peer has finished sending.
+    pub(crate) at_end: bool,
+    /// Reading was stopped because enough is read ahead.
+    pub(crate) reading_stopped: bool,
+    /// Requests so far.
+    pub(crate) served: u64,
+    /// The client may be sending more than we want to read.
+    pub(crate) linger: bool,
+    /// Bytes it sent after its last answer.
+    pub(crate) discarded: u64,
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The PROXY header, if there is one.
+    Proxy,
+    /// A request; nothing of it has come.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The rest of a body.
+    Body,
+    /// A worker.
+    Serving,
+    /// The client, to take the rest of the response.
+    Flushing(After),
+    /// The client, to stop sending before the socket is closed.
+    Lingering,
+}
+
+/// What comes after a response is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The next request.
+    KeepAlive,
+    /// An orderly end.
+    Close,
+    /// An end the client must notice: the response is not complete.
+    Cut,
+    /// The worker gets the socket.
+    HandOver(ExchangeId),
+}
+
+/// The facts of the current request, for dispatch and the access log.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    /// A head was read.
+    pub(crate) readable: bool,
+    pub(crate) started: Duration,
+    pub(crate) https: bool,
+    pub(crate) body: Body,
+    /// Status of the response; 0 before there is one.
+    pub(crate) status: u16,
+    /// Bytes of the response's body.
+    pub(crate) body_bytes: u64,
+    /// The response's end is told by closing.
+    pub(crate) until_close: bool,
+    /// The process that serves it.
+    pub(crate) pid: u32,
+    /// How often a worker declined it.
+    pub(crate) declines: u8,
+    /// The response's head, if the access log wants it.
+    pub(crate) response_head: Vec<u8>,
+}
+
+impl Request {
+    /// Forgets everything but the memory.
+    pub(crate) fn clear(&mut self) {
+        self.body.clear();
+        self.response_head.clear();
+        *self = Self {
+            body: std::mem::take(&mut self.body),
+            response_head: std::mem::take(&mut self.response_head),
+            ..Self::default()
+        };
+    }
+}
+
+impl Connection {
+    /// How much may be read now; `None`: nothing.
+    pub(crate) fn read_room(&mut self) -> Option<usize> {
+        if self.at_end {
+            return None;
+        }
+        match self.phase {
+            Phase::Proxy | Phase::Idle | Phase::Head | Phase::Lingering => Some(READ_SIZE),
+            Phase::Body => Some(BODY_READ_SIZE),
+            Phase::Serving | Phase::Flushing(_) if self.input.unread().len() < READ_AHEAD => {
+                Some(READ_SIZE)
+            }
+            Phase::Serving | Phase::Flushing(_) => {
+                self.reading_stopped = true;
+                None
+            }
+        }
+    }
+
+    /// Whether `poll_event` is to be asked.
+    pub(crate) fn awaits_request(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Head | Phase::Body)
+    }
+
+    /// The client, by the PROXY header where one was believed.
+    pub(crate) fn client(&self) -> &End {
+        self.proxied
+            .as_ref()
+            .map_or(&self.peer, |proxied| &proxied.client)
+    }
+}

@@ -1,0 +1,226 @@
+//! Everything that happens because nothing happened.
+//!
+//! Two clocks. The *tick*, a coarse one, looks at every connection and exchange ten times a second:
+//! no request ever sets a timer, a deadline is one number in the connection. The *timer*, a fine one,
+//! is the dispatcher's: it notices stalled workers within a millisecond or two.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use oxicorn_dispatch::WorkerId;
+use oxicorn_link::wire::CancelReason;
+use tokio::time::{Instant, Sleep};
+
+use crate::connection::Phase;
+use crate::control::{FromGateway, RequestExpired};
+use crate::exchange::{ExchangeId, Place};
+use crate::gateway::{Gateway, with};
+use crate::refusal::Refusal;
+
+/// How often deadlines are looked at. The shortest that anybody sets is a second.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where the timer points when nothing is due.
+const NEVER: Duration = Duration::from_hours(24);
+
+/// The dispatcher's timer.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: Option<Duration>,
+    waker: Waker,
+}
+
+impl Timer {
+    pub(crate) fn new() -> Self {
+        Self {
+            sleep: None,
+            armed: None,
+            waker: Waker::noop().clone(),
+        }
+    }
+
+    /// Rings at `deadline` or before; ringing early is harmless, so it is only ever moved forward.
+    fn arm(&mut self, now: Duration, deadline: Duration) {
+        let Some(sleep) = &mut self.sleep else { return };
+        if self.armed.is_none_or(|armed| deadline < armed) {
+            self.armed = Some(deadline);
+            sleep
+                .as_mut()
+                .reset(Instant::now() + deadline.saturating_sub(now));
+        }
+    }
+
+    /// Keeps the runtime from sleeping now.
+    pub(crate) fn ring_now(&self) {
+        self.waker.wake_by_ref();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.clone_from(cx.waker());
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(NEVER)));
+        if sleep.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.armed = None;
+        sleep.as_mut().reset(Instant::now() + NEVER);
+        Poll::Ready(())
+    }
+}
+
+/// The task of the timer.
+pub(crate) async fn ring_for_ever() {
+    poll_fn(|cx| with(|gateway| gateway.poll_timer(cx)).unwrap_or(Poll::Pending)).await;
+}
+
+/// The task of the tick.
+pub(crate) async fn tick_for_ever() {
+    loop {
+        tokio::time::sleep(TICK).await;
+        with(Gateway::tick);
+        poll_fn(|cx| with(|gateway| gateway.poll_busy(cx)).unwrap_or(Poll::Ready(()))).await;
+    }
+}
+
+impl Gateway {
+    /// Arms the timer for the dispatcher's next deadline.
+    pub(crate) fn arm_timer(&mut self) {
+        if let Some(deadline) = self.dispatcher.next_deadline() {
+            self.timer.arm(self.clock.now(), deadline);
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.poll(cx).is_ready() {
+            let now = self.clock.tick();
+            self.dispatcher.handle_timeout(now);
+            self.settle();
+        }
+        Poll::Pending
+    }
+
+    /// Whether anything can become due; a gateway without clients sleeps for good.
+    fn poll_busy(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.connections.is_empty() || self.exchanges.len() > 0 || self.drain.is_some() {
+            return Poll::Ready(());
+        }
+        self.tick_waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.tick();
+        self.check_connections(now);
+        self.check_exchanges(now);
+        self.check_drain_deadline(now);
+        self.dispatcher.handle_timeout(now);
+        self.hand_logs_over();
+        self.control.flush();
+        self.settle();
+    }
+
+    fn check_connections(&mut self, now: Duration) {
+        let mut due = std::mem::take(&mut self.scratch.keys);
+        let is_due = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= now);
+        let all = self.connections.iter();
+        due.extend(
+            all.filter(|(_, one)| is_due(one.deadline))
+                .map(|(key, _)| key),
+        );
+        for key in due.drain(..) {
+            self.handle_deadline(key);
+        }
+        self.scratch.keys = due;
+    }
+
+    fn handle_deadline(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Proxy | Phase::Idle | Phase::Lingering => self.close(key),
+            Phase::Head | Phase::Body => self.refuse(key, Refusal::TOO_SLOW),
+            Phase::Serving | Phase::Flushing(_) => self.break_off(key),
+        }
+    }
+
+    /// Learns which requests were taken, and finds those that take too long.
+    fn check_exchanges(&mut self, now: Duration) {
+        let limit = self.resolved.settings.timeouts.request;
+        let mut expired = Vec::new();
+        for (id, exchange) in self.exchanges.iter_mut() {
+            let Place::Worker {
+                worker,
+                placement,
+                taken,
+            } = &mut exchange.place
+            else {
+                continue;
+            };
+            let Some(since) = *taken else {
+                let worker = self.pool.of_id(*worker);
+                if worker.is_some_and(|worker| worker.link.is_claimed(*placement)) {
+                    *taken = Some(now);
+                    self.dispatcher.handle_claimed(id.request(), now);
+                }
+                continue;
+            };
+            // A worker that waits for the client to read is not late.
+            let waits = exchange.uncredited > 0;
+            if waits {
+                *taken = Some(now);
+            } else if !limit.is_zero() && now > since + limit && exchange.connection.is_some() {
+                expired.push((id, *worker, now.saturating_sub(since)));
+            }
+        }
+        for (id, worker, age) in expired {
+            self.expire(id, worker, age);
+        }
+    }
+
+    fn expire(&mut self, id: ExchangeId, worker: WorkerId, age: Duration) {
+        let client = self
+            .exchanges
+            .get(id)
+            .and_then(|exchange| exchange.connection);
+        let Some((client, connection)) =
+            client.and_then(|client| Some((client, self.connections.get(client)?)))
+        else {
+            return;
+        };
+        let head = connection.http.head(connection.input.head());
+        let expired = RequestExpired {
+            worker: self.pool.of_id(worker).map_or(0, |record| record.number),
+            request_line: String::from_utf8_lossy(head.request_line())
+                .escape_debug()
+                .collect(),
+            client: String::from_utf8_lossy(connection.client().text()).into_owned(),
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            others_in_flight: self.dispatcher.in_flight(worker).saturating_sub(1),
+        };
+        self.control.send(&FromGateway::RequestExpired(expired));
+        let answered = self.detach(id);
+        self.dispatcher.cancel(id.request(), self.clock.now());
+        self.cancel(id, CancelReason::Expired);
+        if answered {
+            self.cut(client);
+        } else {
+            self.refuse(client, Refusal::EXPIRED);
+        }
+    }
+
+    fn hand_logs_over(&mut self) {
+        let Some(log) = &mut self.access_log else {
+            return;
+        };
+        log.writer().hand_over();
+        if let Some(error) = log.writer().take_failure() {
+            self.error_log
+                .error(format_args!("Access log could not be written: {error}"));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The orderly end: nothing that was promised is lost.
+//!
+//! Who is in a backlog has a connection by TCP's rules, so it is let in before a listener is closed,
+//! and its first request is served. Connections that wait for a further request are closed, those
+//! in the middle of one finish it and are told `Connection: close`. What is not finished at the
+//! deadline is cut. The same happens when the arbiter dies: no orphans, nothing lost.
+
+use std::time::Duration;
+
+use crate::connection::{Connection, Phase};
+use crate::control::FromGateway;
+use crate::gateway::Gateway;
+
+/// How long a client that has connected and not yet sent anything may take to begin.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
+/// The end has begun.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    deadline: Duration,
+}
+
+impl Gateway {
+    /// Begins the end, or moves its deadline.
+    pub(crate) fn start_drain(&mut self, limit: Duration) {
+        let now = self.clock.now();
+        self.drain = Some(Drain {
+            deadline: now + limit,
+        });
+        self.close_listeners(|_| false);
+        let keys: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            connection.http.deny_keep_alive();
+            if is_waiting(connection) && connection.served > 0 {
+                self.close(key);
+            } else if is_waiting(connection) {
+                connection.deadline = Some(now + FIRST_REQUEST_GRACE);
+            }
+        }
+        if let Some(tick) = self.tick_waker.take() {
+            tick.wake();
+        }
+        self.settle();
+    }
+
+    /// Ends when nothing is left.
+    pub(crate) fn check_drained(&mut self) {
+        if !self.finished && self.connections.is_empty() {
+            self.control.send(&FromGateway::Drained);
+            self.finish();
+        }
+    }
+
+    pub(crate) fn check_drain_deadline(&mut self, now: Duration) {
+        if self
+            .drain
+            .as_ref()
+            .is_some_and(|drain| drain.deadline <= now)
+        {
+            self.break_all_off();
+        }
+    }
+
+    /// Cuts every connection.
+    pub(crate) fn break_all_off(&mut self) {
+        let keys: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
+        if !keys.is_empty() {
+            let count = keys.len();
+            self.error_log
+                .warning(format_args!("Forcing close of {count} connections"));
+        }
+        for key in keys {
+            self.break_off(key);
+        }
+    }
+}
+
+/// Whether nothing of a request has come.
+fn is_waiting(connection: &Connection) -> bool {
+    connection.phase == Phase::Idle && connection.input.unread().is_empty()
+}

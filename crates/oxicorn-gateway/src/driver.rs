@@ -1,0 +1,192 @@
+//! Carries out what the dispatcher decides: gives requests to workers, takes them back, refuses.
+
+use std::time::Duration;
+
+use oxicorn_dispatch::{Action, Cancelled, RequestId, WorkerId};
+use oxicorn_link::window::{RESPONSE_WINDOW, ReceiveWindow};
+use oxicorn_link::wire::CancelReason;
+
+use crate::connection::Phase;
+use crate::control::FromGateway;
+use crate::exchange::{Exchange, ExchangeId, Place};
+use crate::gateway::Gateway;
+use crate::placing::{PlaceError, encode_request, place_message};
+use crate::refusal::Refusal;
+
+impl Gateway {
+    /// A request is complete: queue it.
+    pub(crate) fn submit(&mut self, key: usize) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.phase = Phase::Serving;
+        connection.deadline = None;
+        if let Err(error) = connection.request.body.complete() {
+            return self.refuse_for_disk(key, &error);
+        }
+        let exchange = Exchange {
+            connection: Some(key),
+            submitted: now,
+            place: Place::Queued,
+            window: ReceiveWindow::new(RESPONSE_WINDOW),
+            uncredited: 0,
+            answered: false,
+            hijacked: false,
+        };
+        match self.exchanges.insert(exchange) {
+            Some(id) => {
+                connection.exchange = Some(id);
+                self.dispatcher.submit(id.request(), now);
+            }
+            None => self.refuse(key, Refusal::overload(Duration::from_secs(1))),
+        }
+    }
+
+    /// Does what the dispatcher asks for until it asks for nothing more.
+    pub(crate) fn drive(&mut self) {
+        while let Some(action) = self.dispatcher.poll_action() {
+            match action {
+                Action::Place { request, worker } => self.place(request, worker),
+                Action::Revoke { request, .. } => self.revoke(request),
+                Action::Reject {
+                    request,
+                    retry_after,
+                    ..
+                } => self.reject(request, retry_after),
+                Action::Drained(worker) => self.report_drained(worker),
+            }
+        }
+    }
+
+    fn place(&mut self, request: RequestId, worker: WorkerId) {
+        let now = self.clock.now();
+        let id = ExchangeId::of_request(request);
+        let exchange = self.exchanges.get_mut(id);
+        let key = exchange.as_ref().and_then(|exchange| exchange.connection);
+        let connection = key.and_then(|key| self.connections.get_mut(key));
+        let (Some(exchange), Some(connection)) = (exchange, connection) else {
+            // Nobody waits for it any more.
+            self.dispatcher.handle_completed(request, now);
+            self.exchanges.remove(id);
+            return;
+        };
+        let Some(record) = self.pool.of_id(worker) else {
+            return self.dispatcher.handle_placement_refused(request, now);
+        };
+        let stream = id.stream(record.link.epoch());
+        let queued = now.saturating_sub(exchange.submitted);
+        encode_request(connection, queued, &mut self.scratch);
+        match place_message(record, stream, &self.scratch.message, connection) {
+            Ok(placement) => {
+                connection.request.pid = record.pid;
+                exchange.place = Place::Worker {
+                    worker,
+                    placement,
+                    taken: None,
+                };
+            }
+            Err(PlaceError::NoRoomYet) => self.dispatcher.handle_placement_refused(request, now),
+            Err(PlaceError::Disk(error)) => {
+                self.dispatcher.handle_completed(request, now);
+                if let Some(key) = self.exchanges.remove(id).and_then(|lost| lost.connection) {
+                    self.refuse_for_disk(key, &error);
+                }
+            }
+        }
+    }
+
+    fn revoke(&mut self, request: RequestId) {
+        let now = self.clock.now();
+        let id = ExchangeId::of_request(request);
+        if self.take_back(id) {
+            return self.dispatcher.handle_revoked(request, now);
+        }
+        self.dispatcher.handle_revoke_refused(request, now);
+        let unwanted = |exchange: &Exchange| exchange.connection.is_none() && !exchange.hijacked;
+        if self.exchanges.get(id).is_some_and(unwanted) {
+            self.cancel(id, CancelReason::ClientGone);
+        }
+    }
+
+    /// Takes a request out of a worker's ring. `false`: the worker has taken it.
+    pub(crate) fn take_back(&mut self, id: ExchangeId) -> bool {
+        let now = self.clock.now();
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return true;
+        };
+        let Place::Worker {
+            worker,
+            placement,
+            taken,
+        } = &mut exchange.place
+        else {
+            return true;
+        };
+        if taken.is_some() {
+            return false;
+        }
+        let worker = self.pool.of_id(*worker);
+        if worker.is_some_and(|worker| !worker.link.revoke(*placement)) {
+            *taken = Some(now);
+            return false;
+        }
+        exchange.place = Place::Queued;
+        if exchange.connection.is_none() {
+            self.exchanges.remove(id);
+        }
+        true
+    }
+
+    fn reject(&mut self, request: RequestId, retry_after: Duration) {
+        let exchange = self.exchanges.remove(ExchangeId::of_request(request));
+        if let Some(key) = exchange.and_then(|exchange| exchange.connection) {
+            self.refuse(key, Refusal::overload(retry_after));
+        }
+    }
+
+    fn report_drained(&mut self, worker: WorkerId) {
+        if let Some(record) = self.pool.of_id(worker) {
+            let worker = record.number;
+            self.control.send(&FromGateway::WorkerDrained { worker });
+        }
+    }
+
+    /// The client does not wait for this exchange any more; a worker may still work on it.
+    pub(crate) fn abandon(&mut self, id: ExchangeId, reason: CancelReason) {
+        let now = self.clock.now();
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.connection = None;
+        let taken = match exchange.place {
+            Place::Queued => false,
+            Place::Worker { taken, .. } => taken.is_some(),
+        };
+        match self.dispatcher.cancel(id.request(), now) {
+            Cancelled::Forgotten => drop(self.exchanges.remove(id)),
+            Cancelled::Placed(_) if taken => self.cancel(id, reason),
+            // A revocation follows; if it comes too late the worker is told then.
+            Cancelled::Placed(_) => {}
+        }
+    }
+
+    /// Tells the worker that nobody waits, and lets it go on sending into the void.
+    pub(crate) fn cancel(&mut self, id: ExchangeId, reason: CancelReason) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Place::Worker { worker, .. } = exchange.place else {
+            return;
+        };
+        let Some(record) = self.pool.of_id(worker) else {
+            return;
+        };
+        let stream = id.stream(record.link.epoch());
+        record.cancel(stream, reason);
+        let uncredited = std::mem::take(&mut exchange.uncredited);
+        if let Some(credit) = exchange.window.release(uncredited) {
+            record.give_credit(stream, credit);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Ends of exchanges and of connections.
+//!
+//! Decides what comes after a response: the next request, an orderly end, or a visible break. Every
+//! exchange leaves exactly one line in the access log.
+
+use std::time::Duration;
+
+use oxicorn_link::wire::CancelReason;
+use oxicorn_proto::http1::{first_line, percent_decode};
+
+use crate::access_log::Record;
+use crate::connection::{After, Phase};
+use crate::gateway::Gateway;
+use crate::resolved::Resolved;
+
+/// How long a client may go on sending after its last answer. Nothing waits for it meanwhile but
+/// its socket.
+const LINGER_LIMIT: Duration = Duration::from_secs(2);
+
+/// How much it may send in that time.
+const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// Output memory an idle connection keeps.
+const IDLE_OUTPUT: usize = 4096;
+
+/// What the log shows of a request line that could not be read.
+const FIRST_LINE_SHOWN: usize = 1024;
+
+/// Status in the access log of a request whose client left before there was one (nginx' number).
+const CLIENT_LEFT: u16 = 499;
+
+impl Gateway {
+    /// The response is out: on to the next request.
+    pub(crate) fn await_next_request(&mut self, key: usize) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.http.start_next_exchange().is_err() || self.drain.is_some() {
+            return self.end(key);
+        }
+        connection.request.clear();
+        connection.input.forget_head();
+        connection.output.shrink(IDLE_OUTPUT);
+        connection.phase = Phase::Idle;
+        let keep_alive = connection.resolved.settings.timeouts.keep_alive;
+        connection.deadline = Resolved::deadline(now, keep_alive);
+        if std::mem::take(&mut connection.reading_stopped) {
+            connection.waker.wake_by_ref();
+        }
+        if !connection.input.unread().is_empty() {
+            self.advance(key);
+        } else if connection.at_end {
+            self.close(key);
+        } else if let Some(buffer) = connection.input.release() {
+            self.scratch.keep_buffer(buffer);
+        }
+    }
+
+    /// Closes in order: where the client may still be sending, what it sends is read for a while,
+    /// because closing a socket with unread data resets the connection and the client may lose the
+    /// answer (RFC 9112 section 9.6).
+    pub(crate) fn end(&mut self, key: usize) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let unread = connection.linger || !connection.input.unread().is_empty();
+        if connection.at_end || !unread {
+            return self.close(key);
+        }
+        connection.socket.finish_sending();
+        connection.phase = Phase::Lingering;
+        connection.deadline = Some(now + LINGER_LIMIT);
+        connection.reading_stopped = false;
+        connection.waker.wake_by_ref();
+        self.discard_input(key);
+    }
+
+    /// What a lingering client sends.
+    pub(crate) fn discard_input(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let count = connection.input.unread().len();
+        connection.input.consume(count);
+        connection.input.forget_head();
+        connection.discarded += count as u64;
+        if connection.discarded > LINGER_BYTES {
+            self.close(key);
+        }
+    }
+
+    /// Closes so that the client notices: where the end of the body is told by closing, an ordinary
+    /// close would pass for it.
+    pub(crate) fn reset(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get(key)
+            && connection.request.until_close
+        {
+            connection.socket.reset_on_close();
+        }
+        self.close(key);
+    }
+
+    /// Closes, whatever is under way.
+    pub(crate) fn close(&mut self, key: usize) {
+        let Some(mut connection) = self.connections.try_remove(key) else {
+            return;
+        };
+        if let Some(id) = connection.exchange {
+            self.abandon(id, CancelReason::ClientGone);
+        }
+        connection.input.forget_all();
+        if let Some(buffer) = connection.input.release() {
+            self.scratch.keep_buffer(buffer);
+        }
+        // Its task sees that the connection is gone, and ends.
+        connection.waker.wake();
+    }
+
+    /// The client's end is closed or broken.
+    pub(crate) fn handle_client_gone(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let lingering = connection.phase == Phase::Lingering;
+        let request = &mut connection.request;
+        if request.readable && !lingering {
+            if request.status == 0 {
+                request.status = CLIENT_LEFT;
+            }
+            let unsent = connection.output.remaining();
+            request.body_bytes = request.body_bytes.saturating_sub(unsent);
+            self.log_access(key);
+        }
+        self.close(key);
+    }
+
+    /// Breaks off what a connection has under way, with a line in the log.
+    pub(crate) fn break_off(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.phase = Phase::Flushing(After::Cut);
+            self.handle_client_gone(key);
+        }
+    }
+
+    /// Writes the line of the current exchange.
+    pub(crate) fn log_access(&mut self, key: usize) {
+        let Some(log) = &mut self.access_log else {
+            return;
+        };
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let request = &connection.request;
+        let path = &mut self.scratch.path;
+        path.clear();
+        let head = request
+            .readable
+            .then(|| connection.http.head(connection.input.head()));
+        if let Some(head) = &head {
+            percent_decode(head.path(), path);
+        }
+        let first_line = first_line(connection.input.unread());
+        let client = connection.client();
+        let elapsed = match head {
+            Some(_) => self.clock.now().saturating_sub(request.started),
+            None => Duration::ZERO,
+        };
+        log.write(&Record {
+            request: head,
+            first_line: &first_line[..first_line.len().min(FIRST_LINE_SHOWN)],
+            path,
+            client: client.text(),
+            client_port: client.port(),
+            server: connection.server.text(),
+            server_port: connection.server.port(),
+            https: request.https,
+            status: request.status,
+            body_bytes: request.body_bytes,
+            elapsed,
+            pid: if request.pid == 0 {
+                self.pid
+            } else {
+                request.pid
+            },
+            response_head: &request.response_head,
+            time: self.clock.access_time(),
+        });
+    }
+}

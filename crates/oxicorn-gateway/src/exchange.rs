@@ -1,0 +1,211 @@
+//! The book of exchanges: which request is where, and whose answer a message of a worker is.
+//!
+//! Decides the names. An exchange outlives its connection where a worker still works on it (the
+//! client left, the time was over, the socket was handed over): it counts there until the worker is
+//! through. So exchanges have a book of their own, and either may end first.
+//!
+//! An exchange's number is `generation << 24 | key`: the key finds it without a search, the
+//! generation tells it from everything that had the same key before. Together with the link's epoch
+//! the number is the stream id workers see, so an answer that comes too late finds nobody.
+
+use std::time::Duration;
+
+use oxicorn_dispatch::{RequestId, WorkerId};
+use oxicorn_link::window::ReceiveWindow;
+use oxicorn_link::{Placement, StreamId};
+
+const KEY_BITS: u32 = 24;
+const KEY_MASK: u32 = StreamId::PARTS - 1;
+
+/// Exchanges at once; more cannot be named in a stream id.
+pub(crate) const EXCHANGE_LIMIT: usize = StreamId::PARTS as usize;
+
+/// Names an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExchangeId {
+    key: u32,
+    generation: u32,
+}
+
+impl ExchangeId {
+    pub(crate) const fn request(self) -> RequestId {
+        RequestId((self.generation as u64) << KEY_BITS | self.key as u64)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "both parts have 24 bits")]
+    pub(crate) const fn of_request(request: RequestId) -> Self {
+        Self {
+            key: request.0 as u32 & KEY_MASK,
+            generation: (request.0 >> KEY_BITS) as u32 & KEY_MASK,
+        }
+    }
+
+    pub(crate) const fn stream(self, epoch: u32) -> StreamId {
+        StreamId::new(epoch, self.generation, self.key)
+    }
+
+    pub(crate) const fn of_stream(stream: StreamId) -> Self {
+        Self {
+            key: stream.key(),
+            generation: stream.generation(),
+        }
+    }
+}
+
+/// One request and its response.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// The client's connection, as long as it waits for the answer.
+    pub(crate) connection: Option<usize>,
+    /// When the request was complete.
+    pub(crate) submitted: Duration,
+    pub(crate) place: Place,
+    /// What the worker may send of the response's body.
+    pub(crate) window: ReceiveWindow,
+    /// Bytes of the response's body in the connection's buffer, for which credit is due later.
+    pub(crate) uncredited: usize,
+    /// The response's head came.
+    pub(crate) answered: bool,
+    /// The client's socket went to the worker.
+    pub(crate) hijacked: bool,
+}
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// In the dispatcher's queue.
+    Queued,
+    /// In a worker's ring, or taken by the worker.
+    Worker {
+        worker: WorkerId,
+        placement: Placement,
+        /// When we learned that the worker took it; renewed by every sign of progress.
+        taken: Option<Duration>,
+    },
+}
+
+/// All exchanges.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    exchange: Option<Exchange>,
+}
+
+impl Exchanges {
+    /// Enters an exchange; `None` when there are [`EXCHANGE_LIMIT`].
+    pub(crate) fn insert(&mut self, exchange: Exchange) -> Option<ExchangeId> {
+        let key = match self.free.pop() {
+            Some(key) => key,
+            None if self.entries.len() < EXCHANGE_LIMIT => {
+                self.entries.push(Entry {
+                    generation: 0,
+                    exchange: None,
+                });
+                u32::try_from(self.entries.len() - 1).ok()?
+            }
+            None => return None,
+        };
+        let entry = &mut self.entries[key as usize];
+        entry.exchange = Some(exchange);
+        Some(ExchangeId {
+            key,
+            generation: entry.generation,
+        })
+    }
+
+    pub(crate) fn get(&self, id: ExchangeId) -> Option<&Exchange> {
+        let entry = self.entries.get(id.key as usize)?;
+        if entry.generation == id.generation {
+            entry.exchange.as_ref()
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        let entry = self.entries.get_mut(id.key as usize)?;
+        if entry.generation == id.generation {
+            entry.exchange.as_mut()
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
+        let entry = self.entries.get_mut(id.key as usize)?;
+        if entry.generation != id.generation {
+            return None;
+        }
+        let exchange = entry.exchange.take()?;
+        entry.generation = (entry.generation + 1) & KEY_MASK;
+        self.free.push(id.key);
+        Some(exchange)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ExchangeId, &mut Exchange)> {
+        self.entries
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(key, entry)| {
+                let key = u32::try_from(key).ok()?;
+                let id = ExchangeId {
+                    key,
+                    generation: entry.generation,
+                };
+                Some((id, entry.exchange.as_mut()?))
+            })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxicorn_link::window::RESPONSE_WINDOW;
+
+    use super::*;
+
+    fn exchange() -> Exchange {
+        Exchange {
+            connection: Some(1),
+            submitted: Duration::ZERO,
+            place: Place::Queued,
+            window: ReceiveWindow::new(RESPONSE_WINDOW),
+            uncredited: 0,
+            answered: false,
+            hijacked: false,
+        }
+    }
+
+    #[test]
+    fn a_name_finds_its_exchange_and_never_its_successor() {
+        let mut book = Exchanges::default();
+        let first = book.insert(exchange()).expect("room");
+        assert!(book.get(first).is_some());
+        assert!(book.remove(first).is_some());
+        let second = book.insert(exchange()).expect("room");
+        assert_eq!(second.key, first.key);
+        assert!(book.get(first).is_none() && book.remove(first).is_none());
+        assert!(book.get_mut(second).is_some());
+        assert_eq!(book.len(), 1);
+    }
+
+    #[test]
+    fn names_survive_the_way_through_dispatch_and_link() {
+        let id = ExchangeId {
+            key: 0x00ab_cdef,
+            generation: 0x0012_3456,
+        };
+        assert_eq!(ExchangeId::of_request(id.request()), id);
+        assert_eq!(ExchangeId::of_stream(id.stream(0xffff_0007)), id);
+        assert!(id.stream(0xffff_0007).is_of_epoch(7));
+    }
+}

@@ -1,0 +1,262 @@
+//! The one owner of everything: connections, exchanges, workers, dispatcher, logs.
+//!
+//! Theory of operation: one thread, one value, a few ways in. Each way in (a connection's task, the
+//! runtime's sleep hooks, a message of the arbiter, a new client, the coarse tick) borrows the whole
+//! gateway, does what has to be done without ever waiting, calls [`Gateway::settle`] and leaves.
+//! There are no borrows of parts across calls, so no order of events can find something borrowed.
+//!
+//! ```text
+//!   client bytes -> receive -> submit -> dispatcher --Place--> link
+//!   link -> respond -> send -> client bytes         (in the same turn, without a task in between)
+//! ```
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use oxicorn_dispatch::Dispatcher;
+use slab::Slab;
+
+use crate::access_log::AccessLog;
+use crate::clock::Clock;
+use crate::connection::Connection;
+use crate::control_end::ControlEnd;
+use crate::deadlines::Timer;
+use crate::drain::Drain;
+use crate::error_log::ErrorLog;
+use crate::exchange::Exchanges;
+use crate::listener::Listeners;
+use crate::pool::Pool;
+use crate::resolved::Resolved;
+
+/// Connection buffers kept for reuse.
+const SPARE_BUFFERS: usize = 256;
+
+/// How many turns of connections may pass before the rings are read, though the runtime never
+/// sleeps.
+const TURNS_BETWEEN_READS: u32 = 32;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) resolved: Rc<Resolved>,
+    pub(crate) clock: Clock,
+    pub(crate) connections: Slab<Connection>,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) pool: Pool,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) listeners: Listeners,
+    pub(crate) access_log: Option<AccessLog>,
+    /// The access log wants to see responses' heads.
+    pub(crate) keep_head: bool,
+    pub(crate) error_log: ErrorLog,
+    pub(crate) pid: u32,
+    pub(crate) control: ControlEnd,
+    pub(crate) timer: Timer,
+    pub(crate) drain: Option<Drain>,
+    /// The end, and who waits for it.
+    pub(crate) finished: bool,
+    pub(crate) finished_waker: Waker,
+    /// The tick sleeps while nothing can become due; this wakes it.
+    pub(crate) tick_waker: Option<Waker>,
+    pub(crate) scratch: Scratch,
+    /// A connection with something to send that the next message may still add to.
+    pub(crate) unsent: Option<usize>,
+    pub(crate) next_serial: u64,
+    turns: u32,
+}
+
+/// Buffers that are empty between uses.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// A message of a link.
+    pub(crate) message: Vec<u8>,
+    /// A decoded path.
+    pub(crate) path: Vec<u8>,
+    /// Keys of connections.
+    pub(crate) keys: Vec<usize>,
+    /// Input buffers of connections that wait for a request.
+    pub(crate) buffers: Vec<Vec<u8>>,
+}
+
+impl Scratch {
+    /// Takes an idle connection's buffer.
+    pub(crate) fn keep_buffer(&mut self, buffer: Vec<u8>) {
+        let usual = buffer.capacity() <= 2 * crate::input::READ_SIZE;
+        if usual && self.buffers.len() < SPARE_BUFFERS {
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+/// What a gateway is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) resolved: Rc<Resolved>,
+    pub(crate) error_log: ErrorLog,
+    pub(crate) control: ControlEnd,
+}
+
+impl Gateway {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            resolved,
+            error_log,
+            control,
+        } = parts;
+        Self {
+            dispatcher: Dispatcher::new(crate::resolved::policy(&resolved.settings.queue)),
+            resolved,
+            clock: Clock::new(),
+            connections: Slab::new(),
+            exchanges: Exchanges::default(),
+            pool: Pool::default(),
+            listeners: Listeners::default(),
+            access_log: None,
+            keep_head: false,
+            error_log,
+            pid: std::process::id(),
+            control,
+            timer: Timer::new(),
+            drain: None,
+            finished: false,
+            finished_waker: Waker::noop().clone(),
+            tick_waker: None,
+            scratch: Scratch::default(),
+            unsent: None,
+            next_serial: 0,
+            turns: 0,
+        }
+    }
+
+    /// A turn of a connection's task.
+    pub(crate) fn poll_connection(
+        &mut self,
+        key: usize,
+        serial: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Some(connection) = self.connection(key, serial) else {
+            return Poll::Ready(());
+        };
+        connection.waker.clone_from(cx.waker());
+        let has_output = !connection.output.is_empty();
+        self.clock.tick();
+        if has_output {
+            self.flush(key);
+        }
+        self.read(key, serial, cx);
+        self.turns += 1;
+        if self.turns >= TURNS_BETWEEN_READS {
+            self.read_links();
+        }
+        self.settle();
+        match self.connection(key, serial) {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// A connection, if it is still the one it was.
+    pub(crate) fn connection(&mut self, key: usize, serial: u64) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(key)
+            .filter(|connection| connection.serial == serial)
+    }
+
+    /// Before the runtime sleeps: leaves nothing unread, and asks the workers to ring.
+    pub(crate) fn before_sleep(&mut self) {
+        self.clock.tick();
+        // Bounded, because clients must have their turn too; what is left wakes us at once, since
+        // then `sleep_begin` was not the last to be called and the doorbells are silent: so the
+        // timer is asked to come back immediately.
+        for _ in 0..MAX_READS_BEFORE_SLEEP {
+            self.read_links();
+            self.settle();
+            if self.pool.sleep_begin() {
+                self.arm_timer();
+                return;
+            }
+        }
+        self.timer.ring_now();
+    }
+
+    /// After the runtime slept.
+    pub(crate) fn after_sleep(&mut self) {
+        self.pool.sleep_end();
+        self.clock.tick();
+        self.read_links();
+        self.settle();
+    }
+
+    /// Reads all rings.
+    pub(crate) fn read_links(&mut self) {
+        self.turns = 0;
+        for key in 0..self.pool.key_bound() {
+            self.read_link(key);
+        }
+    }
+
+    /// Does what follows from what happened: to be called at the end of every way in.
+    pub(crate) fn settle(&mut self) {
+        self.drive();
+        if self.drain.is_some() {
+            self.check_drained();
+        }
+    }
+
+    /// A connection in whose turn something panicked.
+    pub(crate) fn drop_connection(&mut self, key: usize, serial: u64) {
+        if self.connection(key, serial).is_some() {
+            self.close(key);
+        }
+    }
+
+    /// Ends the process' work.
+    pub(crate) fn finish(&mut self) {
+        self.finished = true;
+        self.finished_waker.wake_by_ref();
+    }
+}
+
+/// Rounds of reading before the runtime may look at its sockets again.
+const MAX_READS_BEFORE_SLEEP: u32 = 8;
+
+thread_local! {
+    static GATEWAY: RefCell<Option<Gateway>> = const { RefCell::new(None) };
+}
+
+/// Makes `gateway` this thread's.
+pub(crate) fn install(gateway: Gateway) {
+    GATEWAY.with_borrow_mut(|place| *place = Some(gateway));
+}
+
+/// Takes this thread's gateway away.
+pub(crate) fn uninstall() -> Option<Gateway> {
+    GATEWAY.with_borrow_mut(Option::take)
+}
+
+/// Runs `work` with this thread's gateway, if there is (still) one. A panic in it is a bug of ours:
+/// it is logged, `None` is returned, and the gateway goes on with everything else.
+pub(crate) fn with<T>(work: impl FnOnce(&mut Gateway) -> T) -> Option<T> {
+    GATEWAY.with_borrow_mut(|place| {
+        let gateway = place.as_mut()?;
+        match catch_unwind(AssertUnwindSafe(|| work(gateway))) {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                let text = panic_text(panic.as_ref());
+                gateway
+                    .error_log
+                    .error(format_args!("Panic in the gateway: {text}"));
+                None
+            }
+        }
+    })
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("(no message)")
+}

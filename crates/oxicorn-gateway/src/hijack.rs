@@ -1,0 +1,73 @@
+//! Gives a client's connection to the application (`gunicorn.socket`).
+//!
+//! Decides when: the worker asks, whatever was to be sent is sent first, then the socket and the
+//! bytes read ahead of it go to the worker and the gateway knows nothing of the connection any more.
+//! The exchange stays in the book until the worker is through with it, since it takes up capacity.
+
+use std::os::fd::AsFd as _;
+
+use oxicorn_link::wire::{CancelReason, EventKind, flags};
+
+use crate::connection::{After, Phase};
+use crate::exchange::{ExchangeId, Place};
+use crate::gateway::Gateway;
+
+/// Status in the access log.
+const SWITCHED: u16 = 101;
+
+impl Gateway {
+    /// The worker wants the socket.
+    pub(crate) fn handle_hijack(&mut self, id: ExchangeId, client: usize) {
+        let Some(connection) = self.connections.get_mut(client) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get(id) else {
+            return;
+        };
+        if exchange.answered {
+            return self.fail_response(id, client, &"the connection is in use for the response");
+        }
+        connection.phase = Phase::Flushing(After::HandOver(id));
+        self.flush(client);
+    }
+
+    /// Everything is sent: hands the socket over.
+    pub(crate) fn hand_over(&mut self, client: usize, id: ExchangeId) {
+        if let Some(connection) = self.connections.get_mut(client) {
+            connection.request.status = SWITCHED;
+        }
+        self.log_access(client);
+        let Some(mut connection) = self.connections.try_remove(client) else {
+            return;
+        };
+        connection.waker.wake_by_ref();
+        let read_ahead = connection.input.take_unread();
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.connection = None;
+        exchange.hijacked = true;
+        let Place::Worker { worker, .. } = exchange.place else {
+            return;
+        };
+        let Some(record) = self.pool.of_id(worker) else {
+            return;
+        };
+        let stream = id.stream(record.link.epoch());
+        let sent = match connection.socket.into_blocking() {
+            Ok(socket) => record.link.send_descriptor(stream, socket.as_fd()).is_ok(),
+            Err(_) => false,
+        };
+        if sent {
+            record.tell(
+                EventKind::Hijacked,
+                stream,
+                flags::HAS_DESCRIPTOR,
+                &read_ahead,
+            );
+        } else {
+            // The socket is closed by now: for the worker the client is gone.
+            record.cancel(stream, CancelReason::ClientGone);
+        }
+    }
+}

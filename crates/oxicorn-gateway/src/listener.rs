@@ -1,0 +1,217 @@
+//! Listening sockets and accepting.
+//!
+//! Decides when a connection is taken from the kernel's backlog: at once, up to the bound on
+//! connections, and not while there are no descriptors. Then the backlog holds the clients, and
+//! accepting is tried again after a pause instead of over and over.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use oxicorn_os::sockets::{self, Accepted, Address};
+use oxicorn_proto::http1;
+use tokio::task::{AbortHandle, spawn_local};
+
+use crate::connection::{Connection, Phase, Request};
+use crate::gateway::{Gateway, with};
+use crate::input::Input;
+use crate::output::Output;
+use crate::peer::End;
+use crate::resolved::Resolved;
+use crate::socket::Socket;
+use crate::watched::{Watched, watch};
+
+/// Accepts before others have their turn.
+const ACCEPTS_PER_TURN: u32 = 32;
+
+/// How long accepting rests when it cannot go on.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts after which a backlog counts as endless when it is served before closing.
+const LAST_ACCEPTS: u32 = 65_536;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    name: String,
+    /// Its own address, which is the server's for every request that comes by it.
+    server: Rc<End>,
+    watched: Watched,
+}
+
+/// The open listeners, each with its task.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    open: Vec<(Rc<Listener>, AbortHandle)>,
+}
+
+/// How a round of accepting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    /// The backlog is empty.
+    Drained,
+    /// There may be more.
+    More,
+    /// It cannot go on now.
+    Pause,
+}
+
+impl Listeners {
+    pub(crate) fn is_open(&self, name: &str) -> bool {
+        self.open.iter().any(|(listener, _)| listener.name == name)
+    }
+
+    /// Takes those out that are not `kept`.
+    fn take(&mut self, kept: impl Fn(&str) -> bool) -> Vec<Rc<Listener>> {
+        let leaving = self
+            .open
+            .extract_if(.., |(listener, _)| !kept(&listener.name));
+        let stop = |(listener, task): (Rc<Listener>, AbortHandle)| {
+            task.abort();
+            listener
+        };
+        leaving.map(stop).collect()
+    }
+}
+
+impl Gateway {
+    /// Begins to accept.
+    pub(crate) fn open_listener(&mut self, name: String, socket: OwnedFd) -> io::Result<()> {
+        sockets::set_nonblocking(&socket, true)?;
+        let server = End::new(sockets::local_address(&socket)?);
+        if server.ip().is_some() {
+            // Accepted connections inherit it, so it costs no call for each of them.
+            sockets::set_nodelay(&socket, self.resolved.settings.tcp_nodelay)?;
+        }
+        let listener = Listener {
+            name,
+            server: Rc::new(server),
+            watched: watch(socket)?,
+        };
+        let listener = Rc::new(listener);
+        let task = spawn_local(accept_for_ever(Rc::clone(&listener)));
+        self.listeners.open.push((listener, task.abort_handle()));
+        Ok(())
+    }
+
+    /// Closes the listeners that are not `kept`; who is in their backlog is let in first.
+    pub(crate) fn close_listeners(&mut self, kept: impl Fn(&str) -> bool) {
+        for listener in self.listeners.take(kept) {
+            for _ in 0..LAST_ACCEPTS {
+                if self.accept_one(&listener) != Accepting::More {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, listener: &Rc<Listener>) -> Accepting {
+        self.clock.tick();
+        for _ in 0..ACCEPTS_PER_TURN {
+            if self.connections.len() >= self.resolved.settings.connection_limit {
+                return Accepting::Pause;
+            }
+            let accepted = self.accept_one(listener);
+            if accepted != Accepting::More {
+                return accepted;
+            }
+        }
+        Accepting::More
+    }
+
+    fn accept_one(&mut self, listener: &Rc<Listener>) -> Accepting {
+        match sockets::accept(listener.watched.get_ref()) {
+            Ok(Accepted::Connection(socket, peer)) => {
+                self.open_connection(socket, peer, listener);
+                Accepting::More
+            }
+            Ok(Accepted::Aborted) => Accepting::More,
+            Ok(Accepted::Nothing) => Accepting::Drained,
+            Ok(Accepted::Exhausted(error)) | Err(error) => {
+                let name = &listener.name;
+                self.error_log
+                    .error(format_args!("Accepting at {name} pauses: {error}"));
+                Accepting::Pause
+            }
+        }
+    }
+
+    fn open_connection(&mut self, socket: OwnedFd, peer: Address, listener: &Listener) {
+        let socket = match Socket::new(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                return self
+                    .error_log
+                    .error(format_args!("Connection not watched: {error}"));
+            }
+        };
+        let resolved = Rc::clone(&self.resolved);
+        let peer = End::new(peer);
+        let trusted = resolved.trust.trusts_forwarder(peer.ip());
+        let proxied = resolved.proxy_mode.is_some() && resolved.trust.trusts_proxy(peer.ip());
+        let mut http = http1::Connection::new(resolved.rules.clone());
+        http.set_forwarder_trusted(trusted);
+        self.next_serial += 1;
+        let serial = self.next_serial;
+        let key = self.connections.insert(Connection {
+            serial,
+            socket,
+            http,
+            phase: if proxied { Phase::Proxy } else { Phase::Idle },
+            input: Input::default(),
+            output: Output::default(),
+            request: Request::default(),
+            exchange: None,
+            deadline: Resolved::deadline(self.clock.now(), resolved.settings.timeouts.head),
+            resolved,
+            peer,
+            server: Rc::clone(&listener.server),
+            proxied: None,
+            trusted,
+            waker: Waker::noop().clone(),
+            at_end: false,
+            reading_stopped: false,
+            served: 0,
+            linger: false,
+            discarded: 0,
+        });
+        spawn_local(ConnectionTask { key, serial });
+        if let Some(tick) = self.tick_waker.take() {
+            tick.wake();
+        }
+    }
+}
+
+async fn accept_for_ever(listener: Rc<Listener>) {
+    while let Ok(mut guard) = listener.watched.readable().await {
+        match with(|gateway| gateway.accept(&listener)) {
+            None => return,
+            Some(Accepting::Drained) => guard.clear_ready(),
+            Some(Accepting::More) => tokio::task::yield_now().await,
+            Some(Accepting::Pause) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// The task of a connection: a name, and the promise to look when the socket can do something.
+struct ConnectionTask {
+    key: usize,
+    serial: u64,
+}
+
+impl Future for ConnectionTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { key, serial } = *self;
+        let polled = with(|gateway| gateway.poll_connection(key, serial, cx));
+        polled.unwrap_or_else(|| {
+            // A panic: whatever state the connection is in, it is not to be trusted.
+            with(|gateway| gateway.drop_connection(key, serial));
+            Poll::Ready(())
+        })
+    }
+}

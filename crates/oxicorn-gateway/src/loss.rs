@@ -1,0 +1,76 @@
+//! Workers that end, or cannot be trusted any more.
+//!
+//! Decides what the clients of a lost worker see: a request it had not taken goes to another worker
+//! and nobody notices; one it had taken is answered with 502, or cut short where its answer had
+//! begun. What the worker wrote before it ended still counts, so the ring is read first.
+
+use std::fmt::Display;
+
+use oxicorn_dispatch::RequestId;
+
+use crate::control::FromGateway;
+use crate::exchange::ExchangeId;
+use crate::gateway::Gateway;
+use crate::pool::worker_id;
+use crate::refusal::Refusal;
+
+/// Rounds of reading a dead worker's ring; it can hold no more than that.
+const LAST_READS: u32 = 1024;
+
+impl Gateway {
+    /// The worker's process has ended.
+    pub(crate) fn handle_worker_gone(&mut self, key: usize) {
+        for _ in 0..LAST_READS {
+            let Some(record) = self.pool.get_mut(key) else {
+                return;
+            };
+            match record.link.next_response() {
+                Ok(Some(_)) => self.read_link(key),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.lose_worker(key);
+    }
+
+    /// What the worker wrote cannot be.
+    pub(crate) fn handle_worker_fault(&mut self, key: usize, reason: &dyn Display) {
+        let Some(record) = self.pool.get_mut(key) else {
+            return;
+        };
+        let (worker, pid) = (record.number, record.pid);
+        let reason = reason.to_string();
+        self.error_log
+            .error(format_args!("Worker (pid:{pid}) broke its link: {reason}"));
+        self.control
+            .send(&FromGateway::WorkerFault { worker, reason });
+        self.lose_worker(key);
+    }
+
+    fn lose_worker(&mut self, key: usize) {
+        let now = self.clock.now();
+        for request in self.dispatcher.remove_worker(worker_id(key), now) {
+            self.lose_request(request);
+        }
+        self.pool.remove(key);
+    }
+
+    fn lose_request(&mut self, request: RequestId) {
+        let now = self.clock.now();
+        let id = ExchangeId::of_request(request);
+        if self.take_back(id) {
+            return self.dispatcher.handle_revoked(request, now);
+        }
+        self.dispatcher.handle_lost(request);
+        let client = self
+            .exchanges
+            .get(id)
+            .and_then(|exchange| exchange.connection);
+        let answered = self.detach(id);
+        self.exchanges.remove(id);
+        match client {
+            Some(client) if answered => self.cut(client),
+            Some(client) => self.refuse(client, Refusal::WORKER_LOST),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Puts a request into a worker's ring.
+//!
+//! It is encoded when a worker has been chosen, from the head in the connection's buffer; if the
+//! worker gives it back it is encoded again for the next one. A body that is a file goes as a
+//! descriptor before the message, and so does a request that is too long for the ring.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use oxicorn_link::wire::{self, BodyPlace, RequestEncoder, flags};
+use oxicorn_link::{DescriptorError, Placement, RingFull, StreamId};
+use oxicorn_proto::http1::{Version, percent_decode};
+
+use crate::body::{Body, SpoolRules};
+use crate::connection::Connection;
+use crate::gateway::Scratch;
+use crate::pool::WorkerRecord;
+
+/// Why a request was not placed.
+pub(crate) enum PlaceError {
+    /// The ring or the socket for descriptors is full.
+    NoRoomYet,
+    /// A temporary file could not be written.
+    Disk(io::Error),
+}
+
+impl From<DescriptorError> for PlaceError {
+    fn from(_: DescriptorError) -> Self {
+        // A worker that is gone is noticed elsewhere; until then its ring is as good as full.
+        Self::NoRoomYet
+    }
+}
+
+/// Sends what the request needs beside the message, then the message.
+pub(crate) fn place_message(
+    record: &mut WorkerRecord,
+    stream: StreamId,
+    message: &[u8],
+    connection: &Connection,
+) -> Result<Placement, PlaceError> {
+    let body = &connection.request.body;
+    let placed = match body.file() {
+        None => record
+            .link
+            .place_request_parts(stream, 0, message, body.bytes()),
+        Some(file) => {
+            if message.len() > record.link.max_request_payload() {
+                return place_spilled(record, stream, message, connection);
+            }
+            record.link.send_descriptor(stream, file.as_fd())?;
+            record
+                .link
+                .place_request(stream, flags::HAS_DESCRIPTOR, message)
+        }
+    };
+    match placed {
+        Ok(placement) => Ok(placement),
+        Err(RingFull::NoRoomYet) => Err(PlaceError::NoRoomYet),
+        Err(RingFull::MessageTooLong) => place_spilled(record, stream, message, connection),
+    }
+}
+
+/// A request too long for the ring goes as a file, whatever made it long.
+fn place_spilled(
+    record: &mut WorkerRecord,
+    stream: StreamId,
+    message: &[u8],
+    connection: &Connection,
+) -> Result<Placement, PlaceError> {
+    let Connection {
+        request, resolved, ..
+    } = connection;
+    let rules = SpoolRules {
+        memory: 0,
+        directory: resolved.spool.directory.clone(),
+    };
+    let mut spilled = Body::default();
+    for part in [message, request.body.bytes()] {
+        spilled.push(part, &rules).map_err(PlaceError::Disk)?;
+    }
+    spilled.complete().map_err(PlaceError::Disk)?;
+    let Some(file) = spilled.file() else {
+        return Err(PlaceError::NoRoomYet);
+    };
+    record.link.send_descriptor(stream, file.as_fd())?;
+    let mut bits = flags::SPILLED;
+    if let Some(body) = request.body.file() {
+        record.link.send_descriptor(stream, body.as_fd())?;
+        bits |= flags::HAS_DESCRIPTOR;
+    }
+    record
+        .link
+        .place_request(stream, bits, &[])
+        .map_err(|_| PlaceError::NoRoomYet)
+}
+
+/// Writes the message for the link, but for an inline body, into `scratch.message`.
+pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch: &mut Scratch) {
+    let Scratch { path, message, .. } = scratch;
+    let head = connection.http.head(connection.input.head());
+    let settings = &connection.resolved.settings;
+    let body = &connection.request.body;
+    path.clear();
+    message.clear();
+    percent_decode(head.path(), path);
+    let place = match body.file() {
+        Some(_) => BodyPlace::Descriptor { len: body.len() },
+        None if body.len() > 0 => BodyPlace::Inline,
+        None => BodyPlace::None,
+    };
+    let proxied = connection.proxied.as_ref();
+    let about = wire::RequestHead {
+        version: match head.version() {
+            Version::Http10 => wire::Version::Http10,
+            Version::Http11 => wire::Version::Http11,
+        },
+        scheme: if connection.request.https {
+            wire::Scheme::Https
+        } else {
+            wire::Scheme::Http
+        },
+        method: head.method(),
+        request_target: head.request_target(),
+        path,
+        query_string: head.query_string(),
+        client: connection.client().wire(),
+        server: connection.server.wire(),
+        proxy: proxied.map(|proxied| proxied.wire()),
+        body: place,
+        deadline_ms: clamp(settings.timeouts.request.as_millis()),
+        queued_us: clamp(queued.as_micros()),
+    };
+    let mut encoder = RequestEncoder::begin(message, &about);
+    for header in head.headers() {
+        encoder.header(header.name, header.value);
+    }
+    encoder.finish_without_body(body.bytes().len());
+}
+
+fn clamp(value: u128) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

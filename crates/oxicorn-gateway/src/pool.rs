@@ -1,0 +1,188 @@
+//! The workers the gateway has links to.
+//!
+//! Decides nothing about requests (that is dispatch); knows each worker's link, tells it things
+//! about requests it has taken, and keeps what does not fit into its ring until it does.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use oxicorn_dispatch::WorkerId;
+use oxicorn_link::wire::{self, CancelReason, EventKind};
+use oxicorn_link::{AttachError, GatewayEnd, RingFull, StreamId};
+use slab::Slab;
+
+use crate::control::AttachWorker;
+use crate::watched::{Watched, watch};
+
+/// All workers; the key is what dispatch knows a worker by.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    workers: Slab<WorkerRecord>,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct WorkerRecord {
+    /// The arbiter's number for it.
+    pub(crate) number: u32,
+    pub(crate) pid: u32,
+    pub(crate) link: GatewayEnd,
+    /// Never polled: that it is registered is enough to end the runtime's sleep, after which all
+    /// rings are read.
+    _doorbell: Watched,
+    /// Events that await room in the ring.
+    backlog: VecDeque<Event>,
+    /// Tells the task that watches its socket that it is not needed any more.
+    pub(crate) watcher: Option<tokio::task::AbortHandle>,
+}
+
+#[derive(Debug)]
+struct Event {
+    kind: EventKind,
+    stream: StreamId,
+    flags: u8,
+    payload: Box<[u8]>,
+}
+
+/// Why a worker could not be attached.
+#[derive(Debug)]
+pub(crate) enum AttachFault {
+    Link(AttachError),
+    Doorbell(io::Error),
+}
+
+impl std::fmt::Display for AttachFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Link(error) => error.fmt(f),
+            Self::Doorbell(error) => write!(f, "doorbell: {error}"),
+        }
+    }
+}
+
+pub(crate) fn worker_id(key: usize) -> WorkerId {
+    WorkerId(u32::try_from(key).expect("far fewer workers than that"))
+}
+
+impl Pool {
+    /// Attaches a worker's link and returns its key.
+    pub(crate) fn attach(
+        &mut self,
+        about: AttachWorker,
+        [memory, gateway_doorbell, worker_doorbell, descriptors]: [OwnedFd; 4],
+    ) -> Result<usize, AttachFault> {
+        let doorbell = gateway_doorbell
+            .try_clone()
+            .map_err(AttachFault::Doorbell)?;
+        let doorbell = watch(doorbell).map_err(AttachFault::Doorbell)?;
+        let link = GatewayEnd::attach(memory, gateway_doorbell, worker_doorbell, descriptors);
+        Ok(self.workers.insert(WorkerRecord {
+            number: about.worker,
+            pid: about.pid,
+            link: link.map_err(AttachFault::Link)?,
+            _doorbell: doorbell,
+            backlog: VecDeque::new(),
+            watcher: None,
+        }))
+    }
+
+    /// The key of the worker the arbiter calls `number`.
+    pub(crate) fn find(&self, number: u32) -> Option<usize> {
+        self.workers
+            .iter()
+            .find(|(_, worker)| worker.number == number)
+            .map(|(key, _)| key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut WorkerRecord> {
+        self.workers.get_mut(key)
+    }
+
+    pub(crate) fn of_id(&mut self, id: WorkerId) -> Option<&mut WorkerRecord> {
+        self.get_mut(usize::try_from(id.0).ok()?)
+    }
+
+    pub(crate) fn remove(&mut self, key: usize) -> Option<WorkerRecord> {
+        let worker = self.workers.try_remove(key)?;
+        if let Some(watcher) = &worker.watcher {
+            watcher.abort();
+        }
+        Some(worker)
+    }
+
+    /// One more than the largest key.
+    pub(crate) fn key_bound(&self) -> usize {
+        self.workers
+            .iter()
+            .next_back()
+            .map_or(0, |(key, _)| key + 1)
+    }
+
+    /// Says that this thread is about to sleep. `false`: somebody has written in the meantime, and
+    /// nobody was told anything.
+    pub(crate) fn sleep_begin(&self) -> bool {
+        let asleep = self
+            .workers
+            .iter()
+            .all(|(_, worker)| worker.link.sleep_begin());
+        if !asleep {
+            self.sleep_end();
+        }
+        asleep
+    }
+
+    pub(crate) fn sleep_end(&self) {
+        for (_, worker) in &self.workers {
+            worker.link.sleep_end();
+        }
+    }
+}
+
+impl WorkerRecord {
+    /// Tells the worker something about a request it has taken.
+    pub(crate) fn tell(&mut self, kind: EventKind, stream: StreamId, flags: u8, payload: &[u8]) {
+        if self.backlog.is_empty() {
+            match self.link.send_event(kind, stream, flags, payload) {
+                // Too long cannot be: our payloads are credits, reasons and at most one read ahead.
+                Ok(()) | Err(RingFull::MessageTooLong) => return,
+                Err(RingFull::NoRoomYet) => {}
+            }
+        }
+        self.backlog.push_back(Event {
+            kind,
+            stream,
+            flags,
+            payload: payload.into(),
+        });
+    }
+
+    pub(crate) fn give_credit(&mut self, stream: StreamId, bytes: u32) {
+        self.tell(EventKind::Credit, stream, 0, &wire::encode_credit(bytes));
+    }
+
+    pub(crate) fn cancel(&mut self, stream: StreamId, reason: CancelReason) {
+        self.tell(EventKind::Cancel, stream, 0, &wire::encode_cancel(reason));
+    }
+
+    /// Tries again what did not fit. The worker rings when it has made room.
+    pub(crate) fn tell_backlog(&mut self) {
+        while let Some(event) = self.backlog.front() {
+            let Event {
+                kind,
+                stream,
+                flags,
+                payload,
+            } = event;
+            if self.link.send_event(*kind, *stream, *flags, payload) == Err(RingFull::NoRoomYet) {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    /// A descriptor that is readable, and hung up when the worker is gone.
+    pub(crate) fn watched_socket(&self) -> io::Result<Watched> {
+        watch(self.link.descriptor_socket().as_fd().try_clone_to_owned()?)
+    }
+}

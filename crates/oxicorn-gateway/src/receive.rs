@@ -1,0 +1,245 @@
+//! From bytes of a client to a complete request.
+//!
+//! Decides when a request is complete and what is refused before a worker hears of it. The grammar
+//! is `oxicorn-proto`'s; the body is buffered here, so that slow clients cost no worker.
+
+use std::task::{Context, Poll};
+
+use oxicorn_proto::http1::{BodyFraming, Event, Polled};
+use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
+
+use crate::connection::{Connection, Phase};
+use crate::gateway::Gateway;
+use crate::peer::Proxied;
+use crate::refusal::Refusal;
+use crate::resolved::Resolved;
+use crate::socket::Received;
+
+/// Reads of one connection before others have their turn.
+const READS_PER_TURN: u32 = 16;
+
+impl Gateway {
+    /// Reads what has come, as far as the connection wants any.
+    pub(crate) fn read(&mut self, key: usize, serial: u64, cx: &mut Context<'_>) {
+        for _ in 0..READS_PER_TURN {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            if connection.serial != serial {
+                return;
+            }
+            let Some(room) = connection.read_room() else {
+                return;
+            };
+            if connection.input.is_released()
+                && let Some(buffer) = self.scratch.buffers.pop()
+            {
+                connection.input.lend(buffer);
+            }
+            let buffer = connection.input.room(room);
+            match connection.socket.poll_receive(cx, buffer) {
+                Poll::Pending => return self.after_empty_read(key),
+                Poll::Ready(Ok(Received::Bytes(_))) => self.handle_input(key),
+                Poll::Ready(Ok(Received::End)) => return self.handle_end(key),
+                Poll::Ready(Err(_)) => return self.handle_client_gone(key),
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// A connection that waits without a byte holds no buffer.
+    fn after_empty_read(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Some(buffer) = connection.input.release()
+        {
+            self.scratch.keep_buffer(buffer);
+        }
+    }
+
+    fn handle_input(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Proxy => self.read_proxy_header(key),
+            Phase::Idle | Phase::Head | Phase::Body => self.advance(key),
+            // The next request waits in the buffer.
+            Phase::Serving | Phase::Flushing(_) => {}
+            Phase::Lingering => self.discard_input(key),
+        }
+    }
+
+    /// Lets the protocol machine see what came, up to a complete request.
+    pub(crate) fn advance(&mut self, key: usize) {
+        while let Some(connection) = self.connections.get_mut(key) {
+            if !connection.awaits_request() {
+                return;
+            }
+            match connection.http.poll_event(connection.input.unread()) {
+                Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),
+                Ok(Polled {
+                    consumed,
+                    event: Event::NeedMore,
+                }) => {
+                    connection.input.consume(consumed);
+                    return self.await_more(key);
+                }
+                Ok(Polled {
+                    consumed,
+                    event: Event::Head,
+                }) => {
+                    connection.input.consume_head(consumed);
+                    self.begin_request(key);
+                }
+                Ok(Polled {
+                    consumed,
+                    event: Event::Body(range),
+                }) => {
+                    let piece = &connection.input.unread()[range];
+                    let kept = connection
+                        .request
+                        .body
+                        .push(piece, &connection.resolved.spool);
+                    connection.input.consume(consumed);
+                    if let Err(error) = kept {
+                        return self.refuse_for_disk(key, &error);
+                    }
+                }
+                Ok(Polled {
+                    consumed,
+                    event: Event::BodyEnd,
+                }) => {
+                    connection.input.consume(consumed);
+                    self.submit(key);
+                }
+                Ok(Polled {
+                    event: Event::Paused | Event::Switched,
+                    ..
+                }) => return,
+            }
+        }
+    }
+
+    /// The protocol machine wants more bytes: sets the deadline for them.
+    fn await_more(&mut self, key: usize) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let timeouts = connection.resolved.settings.timeouts;
+        match connection.phase {
+            Phase::Idle if !connection.http.is_idle() || !connection.input.unread().is_empty() => {
+                connection.phase = Phase::Head;
+                connection.deadline = Resolved::deadline(now, timeouts.head);
+            }
+            Phase::Body => connection.deadline = Resolved::deadline(now, timeouts.body),
+            _ => {}
+        }
+        if connection.at_end {
+            self.handle_end(key);
+        }
+    }
+
+    /// A head was read.
+    fn begin_request(&mut self, key: usize) {
+        let now = self.clock.now();
+        let leaving = self.drain.is_some();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.phase = Phase::Body;
+        connection.deadline = None;
+        connection.served += 1;
+        connection.request.readable = true;
+        connection.request.started = now;
+        if leaving || connection.resolved.settings.timeouts.keep_alive.is_zero() {
+            connection.http.deny_keep_alive();
+        }
+        let Some(https) = scheme(connection) else {
+            return self.refuse(key, Refusal::CONTRADICTORY_SCHEMES);
+        };
+        connection.request.https = https;
+        if wants_continue(connection) {
+            self.send_continue(key);
+        }
+    }
+
+    /// The body is wanted: say so to a client that asked first.
+    fn send_continue(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let out = connection.output.bytes();
+        if connection.http.encode_informational(100, [], out).is_ok() {
+            self.flush(key);
+        }
+    }
+
+    /// The client has finished sending. It may still wait for answers to what it has sent.
+    fn handle_end(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.at_end = true;
+        match connection.phase {
+            Phase::Serving | Phase::Flushing(_) => {}
+            Phase::Idle | Phase::Lingering => self.close(key),
+            Phase::Proxy | Phase::Head | Phase::Body => match connection.http.handle_eof() {
+                Ok(()) => self.close(key),
+                Err(fault) => self.refuse(key, Refusal::of_fault(fault)),
+            },
+        }
+    }
+
+    fn read_proxy_header(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(mode) = connection.resolved.proxy_mode else {
+            return;
+        };
+        match proxy_protocol::parse(connection.input.unread(), mode) {
+            Ok(Parsed::NeedMore) => return,
+            Ok(Parsed::Absent) => {}
+            Ok(Parsed::Header { consumed, header }) => {
+                connection.input.consume(consumed);
+                connection.input.forget_head();
+                if let ProxyHeader::Proxied {
+                    source,
+                    destination,
+                } = header
+                {
+                    connection.proxied = Some(Proxied::new(source, destination));
+                }
+            }
+            Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),
+        }
+        connection.phase = Phase::Idle;
+        self.advance(key);
+    }
+}
+
+/// https or not: by the server's own nature, or by what a trusted peer says. `None`: it says both.
+fn scheme(connection: &Connection) -> Option<bool> {
+    let own = connection.resolved.settings.https;
+    if !connection.trusted {
+        return Some(own);
+    }
+    let head = connection.http.head(connection.input.head());
+    let headers = head.headers().map(|header| (header.name, header.value));
+    connection
+        .resolved
+        .trust
+        .scheme(headers)
+        .ok()
+        .map(|said| said.unwrap_or(own))
+}
+
+/// Whether a 100 is due: asked for, and the client really waits (RFC 9110 section 10.1.1 lets it be
+/// left out when the body has begun to come).
+fn wants_continue(connection: &Connection) -> bool {
+    let head = connection.http.head(connection.input.head());
+    head.expect_continue()
+        && head.framing() != BodyFraming::None
+        && connection.input.unread().is_empty()
+}

@@ -1,0 +1,184 @@
+//! Answers the gateway gives itself.
+//!
+//! Every reason not to ask (or not to wait for) a worker has a status, a phrase and a short plain
+//! text here, and nowhere else.
+
+use std::io;
+use std::time::Duration;
+
+use oxicorn_proto::PeerFault;
+use oxicorn_proto::http1::{self, Next};
+
+use crate::connection::{After, Connection, Phase};
+use crate::gateway::Gateway;
+
+/// An answer without a worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    status: u16,
+    reason: &'static str,
+    message: &'static str,
+    retry_after: Option<Duration>,
+    whose: Whose,
+}
+
+/// Who made it necessary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The peer broke a rule: logged, and nothing that follows on this connection can be trusted.
+    Peer,
+    /// The peer went away in the middle: not worth a warning.
+    PeerLeft,
+    /// We, or the worker; the connection is as good as before.
+    Ours,
+}
+
+impl Refusal {
+    const fn new(status: u16, reason: &'static str, message: &'static str, whose: Whose) -> Self {
+        Self {
+            status,
+            reason,
+            message,
+            retry_after: None,
+            whose,
+        }
+    }
+
+    /// The scheme headers of a trusted peer contradict each other.
+    pub(crate) const CONTRADICTORY_SCHEMES: Self = Self::new(
+        400,
+        "Bad Request",
+        "contradictory scheme headers",
+        Whose::Peer,
+    );
+    /// The rest of a request did not come in time.
+    pub(crate) const TOO_SLOW: Self = Self::new(
+        408,
+        "Request Timeout",
+        "request did not come in time",
+        Whose::Peer,
+    );
+    /// The application gave no response.
+    pub(crate) const APPLICATION_FAILED: Self = Self::new(
+        500,
+        "Internal Server Error",
+        "internal server error",
+        Whose::Ours,
+    );
+    /// The worker died while it served the request.
+    pub(crate) const WORKER_LOST: Self = Self::new(
+        502,
+        "Bad Gateway",
+        "the worker serving this request ended",
+        Whose::Ours,
+    );
+    /// The worker took too long.
+    pub(crate) const EXPIRED: Self = Self::new(
+        504,
+        "Gateway Timeout",
+        "the application did not answer in time",
+        Whose::Ours,
+    );
+
+    /// More to do than can be done.
+    pub(crate) const fn overload(retry_after: Duration) -> Self {
+        let message = "all workers are busy";
+        let refusal = Self::new(503, "Service Unavailable", message, Whose::Ours);
+        Self {
+            retry_after: Some(retry_after),
+            ..refusal
+        }
+    }
+
+    /// A rule of the protocol was broken.
+    pub(crate) const fn of_fault(fault: PeerFault) -> Self {
+        let whose = match fault {
+            PeerFault::TruncatedHead | PeerFault::TruncatedBody => Whose::PeerLeft,
+            _ => Whose::Peer,
+        };
+        Self::new(fault.status(), fault.reason(), fault.message(), whose)
+    }
+}
+
+impl Gateway {
+    /// Answers a connection's request (or what came instead of one) with `refusal`.
+    pub(crate) fn refuse(&mut self, key: usize, refusal: Refusal) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.deadline = None;
+        connection.phase = match encode(connection, &refusal, self.clock.http_date()) {
+            Some(Next::KeepAlive) => Phase::Flushing(After::KeepAlive),
+            Some(Next::Drain | Next::Close(_)) => Phase::Flushing(After::Close),
+            None => Phase::Flushing(After::Cut),
+        };
+        if refusal.whose != Whose::Ours {
+            // What the peer is still sending must not turn the answer into a reset.
+            connection.linger = true;
+            self.log_refusal(key, &refusal);
+        }
+        self.flush(key);
+    }
+
+    /// The body could not be put aside.
+    pub(crate) fn refuse_for_disk(&mut self, key: usize, error: &io::Error) {
+        self.error_log.error(format_args!(
+            "Request body could not be kept in a file: {error}"
+        ));
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.linger = true;
+        }
+        self.refuse(key, Refusal::APPLICATION_FAILED);
+    }
+
+    fn log_refusal(&mut self, key: usize, refusal: &Refusal) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let address = String::from_utf8_lossy(connection.client().text());
+        let message = refusal.message;
+        if refusal.whose == Whose::PeerLeft {
+            let text = "Ignored premature client disconnection";
+            self.error_log
+                .debug(format_args!("{text} from ip={address}: {message}"));
+        } else {
+            self.error_log
+                .warning(format_args!("Invalid request from ip={address}: {message}"));
+        }
+    }
+}
+
+/// The whole answer; `None`: one has begun already.
+fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option<Next> {
+    let Connection {
+        http,
+        output,
+        request,
+        resolved,
+        ..
+    } = connection;
+    let mut body = refusal.message.as_bytes().to_vec();
+    body.push(b'\n');
+    let head = http1::ResponseHead {
+        status: refusal.status,
+        reason: refusal.reason.as_bytes(),
+        server: resolved.settings.server_header.as_bytes(),
+        date,
+        body_length: Some(body.len() as u64),
+    };
+    // Whole seconds, and not none: "at once" would bring the client back before anything changed.
+    let seconds = refusal
+        .retry_after
+        .map(|time| time.as_secs_f64().ceil().max(1.0));
+    let seconds = seconds.map(|seconds| format!("{seconds:.0}"));
+    let retry_after = seconds
+        .iter()
+        .map(|text| (&b"Retry-After"[..], text.as_bytes()));
+    let content_type = [(&b"Content-Type"[..], &b"text/plain; charset=utf-8"[..])];
+    let headers = content_type.into_iter().chain(retry_after);
+    let out = output.bytes();
+    http.encode_response_head(&head, headers, out).ok()?;
+    request.status = refusal.status;
+    request.body_bytes = http.encode_body(&body, out).ok()?.sent;
+    http.finish_response([], out).ok()
+}

@@ -1,0 +1,93 @@
+//! Settings made ready for use: what connections read all the time, worked out once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxicorn_dispatch::Policy;
+use oxicorn_proto::http1::{self, Rules};
+use oxicorn_proto::proxy_protocol::Mode;
+
+use crate::body::SpoolRules;
+use crate::settings::{HeaderMap, ProxyProtocol, Queue, Settings};
+use crate::trust::TrustRules;
+
+/// One reload's settings; connections keep those they started with.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) settings: Settings,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) trust: TrustRules,
+    pub(crate) spool: SpoolRules,
+    pub(crate) proxy_mode: Option<Mode>,
+}
+
+impl Resolved {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            rules: Arc::new(rules(&settings)),
+            trust: TrustRules::new(&settings.trust),
+            spool: SpoolRules {
+                memory: settings.body_memory,
+                directory: temporary_directory(&settings),
+            },
+            proxy_mode: match settings.trust.proxy_protocol {
+                ProxyProtocol::Off => None,
+                ProxyProtocol::V1 => Some(Mode::V1),
+                ProxyProtocol::V2 => Some(Mode::V2),
+                ProxyProtocol::Auto => Some(Mode::Auto),
+            },
+            settings,
+        }
+    }
+
+    /// `now` plus a deadline of the settings; zero is no deadline.
+    pub(crate) fn deadline(now: Duration, limit: Duration) -> Option<Duration> {
+        (!limit.is_zero()).then(|| now + limit)
+    }
+}
+
+pub(crate) fn policy(queue: &Queue) -> Policy {
+    Policy {
+        queue_limit: queue.limit,
+        queue_timeout: queue.timeout,
+        prefetch_limit: queue.prefetch_limit,
+        prefetch_budget: queue.prefetch_budget,
+        stall_after: queue.stall_after,
+    }
+}
+
+fn temporary_directory(settings: &Settings) -> PathBuf {
+    settings
+        .temporary_directory
+        .clone()
+        .unwrap_or_else(std::env::temp_dir)
+}
+
+fn rules(settings: &Settings) -> Rules {
+    let limits = settings.limits;
+    let strictness = &settings.strictness;
+    Rules {
+        limits: http1::Limits {
+            body: limits.body,
+            ..http1::Limits::from_settings(limits.request_line, limits.fields, limits.field_size)
+        },
+        strictness: http1::Strictness {
+            header_map: match strictness.header_map {
+                HeaderMap::Drop => http1::HeaderMap::Drop,
+                HeaderMap::Refuse => http1::HeaderMap::Refuse,
+                HeaderMap::Dangerous => http1::HeaderMap::Dangerous,
+            },
+            permit_obsolete_folding: strictness.permit_obsolete_folding,
+            strip_header_spaces: strictness.strip_header_spaces,
+            permit_unconventional_http_method: strictness.permit_unconventional_http_method,
+            permit_unconventional_http_version: strictness.permit_unconventional_http_version,
+            casefold_http_method: strictness.casefold_http_method,
+            forwarder_headers: boxed(&settings.trust.forwarder_headers),
+        },
+    }
+}
+
+fn boxed(names: &[String]) -> Vec<Box<str>> {
+    names.iter().map(|name| name.as_str().into()).collect()
+}

@@ -1,0 +1,204 @@
+//! Reads the workers' rings and sees to the consequences of each message.
+//!
+//! Decides whom a message is for, by our own book of exchanges, and what follows from it: more to
+//! send, a response complete, a response failed, a worker whose link cannot be trusted any more.
+//! What a message does to its response is in `incoming`.
+
+use oxicorn_dispatch::WorkerId;
+use oxicorn_link::ResponseHeader;
+use oxicorn_link::wire::{AbortReason, CancelReason, Malformed, ResponseKind, decode_abort};
+
+use crate::connection::{After, Phase};
+use crate::exchange::{Exchange, ExchangeId, Place};
+use crate::gateway::Gateway;
+use crate::incoming::{Incoming, Trouble, describe, discard, discard_descriptor, is_last};
+use crate::pool::worker_id;
+use crate::refusal::Refusal;
+
+/// Messages of one worker before others have their turn.
+const MESSAGES_PER_TURN: u32 = 256;
+
+/// How often a request may be declined by workers before it is refused.
+const DECLINES: u8 = 3;
+
+impl Gateway {
+    /// Reads one worker's ring.
+    pub(crate) fn read_link(&mut self, key: usize) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(record) = self.pool.get_mut(key) else {
+                return;
+            };
+            let header = match record.link.next_response() {
+                Ok(None) => break,
+                Ok(Some(header)) => header,
+                Err(fault) => return self.handle_worker_fault(key, &fault),
+            };
+            if let Err(malformed) = self.handle_response(key, header) {
+                return self.handle_worker_fault(key, &malformed);
+            }
+            if let Some(record) = self.pool.get_mut(key) {
+                record.link.release();
+            }
+        }
+        self.flush_unsent();
+        if let Some(record) = self.pool.get_mut(key) {
+            record.tell_backlog();
+        }
+    }
+
+    fn handle_response(&mut self, key: usize, header: ResponseHeader) -> Result<(), Malformed> {
+        let id = ExchangeId::of_stream(header.stream);
+        let Some(record) = self.pool.get_mut(key) else {
+            return Ok(());
+        };
+        let known = header.stream.is_of_epoch(record.link.epoch());
+        let exchange = self.exchanges.get_mut(id).filter(|_| known);
+        let Some(exchange) = exchange.filter(|exchange| is_placed_at(exchange, worker_id(key)))
+        else {
+            discard_descriptor(&mut record.link, header);
+            return Ok(());
+        };
+        // Every message is a sign of progress.
+        if let Place::Worker { taken, .. } = &mut exchange.place {
+            *taken = Some(self.clock.now());
+        }
+        let client = exchange.connection;
+        let connection = client.and_then(|client| self.connections.get_mut(client));
+        let (Some(client), Some(connection)) = (client, connection) else {
+            if let Some(credit) = discard(&mut record.link, exchange, header) {
+                record.give_credit(header.stream, credit);
+            }
+            if is_last(header) {
+                self.complete(id);
+            }
+            return Ok(());
+        };
+        match header.kind {
+            ResponseKind::Abort => {
+                let mut reason = Vec::new();
+                record.link.payload_into(0..header.len, &mut reason);
+                self.handle_abort(id, client, decode_abort(&reason)?);
+                return Ok(());
+            }
+            ResponseKind::Hijack => {
+                self.handle_hijack(id, client);
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.scratch.message.clear();
+        let incoming = Incoming {
+            header,
+            link: &mut record.link,
+            exchange,
+            connection,
+            aside: &mut self.scratch.message,
+            date: self.clock.http_date(),
+            keep_head: self.keep_head,
+        };
+        match incoming.take() {
+            Ok(()) => {}
+            Err(Trouble::Malformed) => return Err(Malformed),
+            Err(Trouble::Mistake(mistake)) => {
+                self.fail_response(id, client, &mistake);
+                if is_last(header) {
+                    self.complete(id);
+                }
+                return Ok(());
+            }
+        }
+        if is_last(header) {
+            connection.exchange = None;
+            self.complete(id);
+        }
+        self.send_soon(client);
+        Ok(())
+    }
+
+    /// The worker is through with it.
+    pub(crate) fn complete(&mut self, id: ExchangeId) {
+        self.exchanges.remove(id);
+        self.dispatcher
+            .handle_completed(id.request(), self.clock.now());
+    }
+
+    /// The response cannot be finished: the client sees an error if it has seen nothing yet, else
+    /// that something is missing.
+    pub(crate) fn fail_response(
+        &mut self,
+        id: ExchangeId,
+        client: usize,
+        reason: &dyn std::fmt::Display,
+    ) {
+        self.log_failure(client, reason);
+        let answered = self.detach(id);
+        self.cancel(id, CancelReason::WorkerFault);
+        if answered {
+            self.cut(client);
+        } else {
+            self.refuse(client, Refusal::APPLICATION_FAILED);
+        }
+    }
+
+    fn handle_abort(&mut self, id: ExchangeId, client: usize, reason: AbortReason) {
+        let answered = self.detach(id);
+        self.complete(id);
+        if answered {
+            self.log_failure(client, &describe(reason));
+            return self.cut(client);
+        }
+        match reason {
+            AbortReason::Declined => self.submit_again(client),
+            AbortReason::Interrupted => self.refuse(client, Refusal::WORKER_LOST),
+            AbortReason::ApplicationFailed
+            | AbortReason::LengthMismatch
+            | AbortReason::TooLarge => self.refuse(client, Refusal::APPLICATION_FAILED),
+        }
+    }
+
+    fn submit_again(&mut self, client: usize) {
+        let Some(connection) = self.connections.get_mut(client) else {
+            return;
+        };
+        connection.request.declines += 1;
+        if connection.request.declines > DECLINES {
+            self.refuse(client, Refusal::overload(std::time::Duration::from_secs(1)));
+        } else {
+            self.submit(client);
+        }
+    }
+
+    /// Parts an exchange from its connection; says whether the response had begun.
+    pub(crate) fn detach(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return false;
+        };
+        let client = exchange.connection.take();
+        if let Some(connection) = client.and_then(|client| self.connections.get_mut(client)) {
+            connection.exchange = None;
+        }
+        exchange.answered
+    }
+
+    /// Ends a response before its end, so that the client can see it.
+    pub(crate) fn cut(&mut self, client: usize) {
+        if let Some(connection) = self.connections.get_mut(client) {
+            connection.phase = Phase::Flushing(After::Cut);
+            self.flush(client);
+        }
+    }
+
+    fn log_failure(&mut self, client: usize, reason: &dyn std::fmt::Display) {
+        let Some(connection) = self.connections.get(client) else {
+            return;
+        };
+        let head = connection.http.head(connection.input.head());
+        let line = String::from_utf8_lossy(head.request_line());
+        self.error_log
+            .error(format_args!("Error handling request {line}: {reason}"));
+    }
+}
+
+fn is_placed_at(exchange: &Exchange, key: WorkerId) -> bool {
+    matches!(exchange.place, Place::Worker { worker, .. } if worker == key)
+}

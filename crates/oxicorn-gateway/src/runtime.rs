@@ -1,0 +1,112 @@
+//! The gateway's thread: its runtime, its tasks, its beginning and end.
+//!
+//! One current-thread tokio runtime. Its sleep hooks are where the rings are read: just before the
+//! thread would sleep and just after it woke. So a ring costs no task and no wake-up of its own;
+//! while the gateway is busy workers write without a system call, and while it sleeps the doorbell
+//! (an eventfd in the same epoll) wakes it.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::spawn_local;
+
+use crate::Setup;
+use crate::commands::obey;
+use crate::control::FromGateway;
+use crate::control_end::ControlEnd;
+use crate::deadlines::{ring_for_ever, tick_for_ever};
+use crate::error_log::ErrorLog;
+use crate::gateway::{Gateway, Parts, install, uninstall, with};
+use crate::resolved::Resolved;
+use crate::settings::Settings;
+
+/// Exit code when the gateway could not begin. The arbiter starts another one.
+const CANNOT_BEGIN: i32 = 1;
+
+pub(crate) fn run(setup: Setup) -> i32 {
+    let error_log = match ErrorLog::open(&setup.settings.error_log) {
+        Ok(log) => log,
+        // Where the arbiter writes is at least as good as nowhere.
+        Err(_) => match ErrorLog::open(&crate::settings::ErrorLog::default()) {
+            Ok(log) => log,
+            Err(_) => return CANNOT_BEGIN,
+        },
+    };
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(|| {
+            with(Gateway::before_sleep);
+        })
+        .on_thread_unpark(|| {
+            with(Gateway::after_sleep);
+        })
+        .build_local(LocalOptions::default());
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(serve(setup, error_log)),
+        Err(_) => Err(CANNOT_BEGIN),
+    };
+    // The logs write what is left when they are dropped.
+    drop(uninstall());
+    result.map_or_else(|code| code, |()| 0)
+}
+
+async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
+    let Setup {
+        settings,
+        control,
+        listeners,
+        scoreboard: _,
+    } = setup;
+    let control = ControlEnd::new(control);
+    let orders = control.watched();
+    let resolved = Rc::new(Resolved::new(settings));
+    let mut gateway = Gateway::new(Parts {
+        resolved,
+        error_log,
+        control,
+    });
+    let begun = orders.and_then(|orders| {
+        begin(&mut gateway, listeners)?;
+        Ok(orders)
+    });
+    let orders = match begun {
+        Ok(orders) => orders,
+        Err(error) => {
+            gateway
+                .error_log
+                .error(format_args!("Gateway cannot begin: {error}"));
+            return Err(CANNOT_BEGIN);
+        }
+    };
+    install(gateway);
+    spawn_local(obey(orders));
+    spawn_local(ring_for_ever());
+    spawn_local(tick_for_ever());
+    with(|gateway| gateway.control.send(&FromGateway::Ready));
+    poll_fn(|cx| {
+        let finished = with(|gateway| {
+            gateway.finished_waker.clone_from(cx.waker());
+            gateway.finished
+        });
+        if finished.unwrap_or(true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    with(|gateway| gateway.control.flush());
+    Ok(())
+}
+
+fn begin(gateway: &mut Gateway, listeners: Vec<(String, std::os::fd::OwnedFd)>) -> io::Result<()> {
+    let settings: Settings = gateway.resolved.settings.clone();
+    gateway.open_access_log(&settings);
+    for (name, socket) in listeners {
+        gateway.open_listener(name, socket)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! From a connection's output to its socket.
+//!
+//! Decides when to write: at once when the last message at hand has been added, so that a small
+//! response is one system call made in the turn that read it from the ring. What the socket does not
+//! take waits for the socket; what leaves is credited to the worker.
+
+use std::task::Context;
+use std::time::Duration;
+
+use oxicorn_os::sendfile::read_at;
+
+use crate::connection::{After, Connection, Phase};
+use crate::gateway::Gateway;
+use crate::output::{FilePiece, Next};
+use crate::resolved::Resolved;
+use crate::socket::{Sent, SentFile, Socket};
+
+/// Output that is not held back for what the next message may add.
+const SEND_FROM: usize = 64 * 1024;
+
+/// Writes of one connection before others have their turn.
+const WRITES_PER_TURN: u32 = 16;
+
+/// Bytes read of a file at a time where sendfile is not used.
+const FILE_READ: usize = 64 * 1024;
+
+/// How a round of writing ended.
+enum Flushed {
+    /// Everything is gone.
+    All,
+    /// The socket is full; the task is woken when it is not.
+    Blocked,
+    /// Enough for one turn.
+    Enough,
+    /// The client, or the file that was being sent, is gone.
+    Broken,
+}
+
+impl Gateway {
+    /// Something was added to a connection's output: write it when no more is added right now.
+    pub(crate) fn send_soon(&mut self, key: usize) {
+        match self.unsent.replace(key) {
+            Some(other) if other != key => self.flush(other),
+            _ => {}
+        }
+        let held = self
+            .connections
+            .get(key)
+            .map_or(0, |connection| connection.output.held());
+        if held >= SEND_FROM {
+            self.flush_unsent();
+        }
+    }
+
+    /// Writes what `send_soon` held back.
+    pub(crate) fn flush_unsent(&mut self) {
+        if let Some(key) = self.unsent.take() {
+            self.flush(key);
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    pub(crate) fn flush(&mut self, key: usize) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let before = connection.output.remaining();
+        let flushed = write(connection, &mut self.scratch.message);
+        let left = before.saturating_sub(connection.output.remaining());
+        match flushed {
+            Flushed::All => {
+                self.credit(key, usize::MAX);
+                self.handle_flushed(key);
+            }
+            Flushed::Blocked => {
+                set_write_deadline(connection, left > 0, now);
+                self.credit(key, usize::try_from(left).unwrap_or(usize::MAX));
+            }
+            Flushed::Enough => {
+                connection.waker.wake_by_ref();
+                self.credit(key, usize::try_from(left).unwrap_or(usize::MAX));
+            }
+            Flushed::Broken => self.handle_client_gone(key),
+        }
+    }
+
+    /// So many bytes left the buffer: the worker may send as many more.
+    fn credit(&mut self, key: usize, left: usize) {
+        let Some(id) = self
+            .connections
+            .get(key)
+            .and_then(|connection| connection.exchange)
+        else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let freed = left.min(exchange.uncredited);
+        if freed == 0 {
+            return;
+        }
+        exchange.uncredited -= freed;
+        let Some(credit) = exchange.window.release(freed) else {
+            return;
+        };
+        if let crate::exchange::Place::Worker { worker, .. } = exchange.place
+            && let Some(record) = self.pool.of_id(worker)
+        {
+            let stream = id.stream(record.link.epoch());
+            record.give_credit(stream, credit);
+        }
+    }
+
+    /// Nothing is left to send.
+    fn handle_flushed(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Flushing(After::KeepAlive) => {
+                self.log_access(key);
+                self.await_next_request(key);
+            }
+            Phase::Flushing(After::Close) => {
+                self.log_access(key);
+                self.end(key);
+            }
+            Phase::Flushing(After::Cut) => {
+                self.log_access(key);
+                self.reset(key);
+            }
+            Phase::Flushing(After::HandOver(id)) => self.hand_over(key, id),
+            Phase::Serving => connection.deadline = None,
+            _ => {}
+        }
+    }
+}
+
+/// A client that takes nothing is given up after a while; each byte it takes begins that anew.
+fn set_write_deadline(connection: &mut Connection, progress: bool, now: Duration) {
+    let sending = matches!(connection.phase, Phase::Serving | Phase::Flushing(_));
+    if sending && (progress || connection.deadline.is_none()) {
+        let limit = connection.resolved.settings.timeouts.write;
+        connection.deadline = Resolved::deadline(now, limit);
+    }
+}
+
+fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
+    let Connection {
+        socket,
+        output,
+        waker,
+        resolved,
+        ..
+    } = connection;
+    let cx = &mut Context::from_waker(waker);
+    for _ in 0..WRITES_PER_TURN {
+        match output.next() {
+            Next::Nothing => return Flushed::All,
+            Next::Bytes { bytes, more } => {
+                let wanted = bytes.len();
+                match socket.poll_send(cx, bytes, more) {
+                    Ok(Sent::Bytes(count)) if count <= wanted => output.bytes_sent(count),
+                    Ok(Sent::Blocked) => return Flushed::Blocked,
+                    Ok(Sent::Bytes(_)) | Err(_) => return Flushed::Broken,
+                }
+            }
+            Next::File(piece) => {
+                let sent = if resolved.settings.sendfile {
+                    socket.poll_send_file(cx, &piece.descriptor, piece.offset, piece.rest)
+                } else {
+                    Ok(SentFile::Unsupported)
+                };
+                let sent = match sent {
+                    Ok(SentFile::Unsupported) => copy_file(socket, cx, piece, buffer),
+                    other => other,
+                };
+                match sent {
+                    Ok(SentFile::Bytes(count)) => output.file_sent(count),
+                    Ok(SentFile::Blocked) => return Flushed::Blocked,
+                    Ok(SentFile::EndOfFile | SentFile::Unsupported) | Err(_) => {
+                        return Flushed::Broken;
+                    }
+                }
+            }
+        }
+    }
+    if output.is_empty() {
+        Flushed::All
+    } else {
+        Flushed::Enough
+    }
+}
+
+/// Sends a piece of a file through memory.
+fn copy_file(
+    socket: &Socket,
+    cx: &mut Context<'_>,
+    piece: &FilePiece,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<SentFile> {
+    let wanted = usize::try_from(piece.rest)
+        .unwrap_or(FILE_READ)
+        .min(FILE_READ);
+    buffer.clear();
+    buffer.resize(wanted, 0);
+    let read = read_at(&piece.descriptor, buffer, piece.offset)?;
+    if read == 0 {
+        return Ok(SentFile::EndOfFile);
+    }
+    Ok(match socket.poll_send(cx, &buffer[..read], false)? {
+        Sent::Bytes(count) => SentFile::Bytes(count as u64),
+        Sent::Blocked => SentFile::Blocked,
+    })
+}
