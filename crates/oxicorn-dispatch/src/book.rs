@@ -14,6 +14,8 @@ use crate::{Generation, WorkerId};
 pub(crate) struct Book {
     /// A worker keeps its slot until it is removed; then the slot is used again.
     slots: Vec<Worker>,
+    /// `Worker::load` of each slot, packed: the scan for an offer reads these only.
+    loads: Vec<u32>,
     serving: Option<Generation>,
     /// Where the scan for an offer starts. It moves behind each worker that got something, so that equals
     /// take turns: otherwise, at low load, the first would do everything, and a worker that fails fast
@@ -31,17 +33,20 @@ pub(crate) struct Offer {
 
 /// What should leave its place, and when to look again.
 #[derive(Debug)]
-pub(crate) struct Overdue {
+pub(crate) struct Misplaced {
     /// The oldest (by arrival) request that should move now.
     pub(crate) oldest: Option<Key>,
-    /// Before this, no other will become due.
+    /// Before this, no other will become due, whatever the workers offer then.
     pub(crate) look_again: Nanos,
+    /// When the next one becomes due if the workers go on offering what they do now.
+    pub(crate) next: Nanos,
 }
 
 impl Book {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),
+            loads: Vec::new(),
             serving: None,
             turn: 0,
         }
@@ -56,6 +61,7 @@ impl Book {
             Some(free) => self.slots[free] = worker,
             None => self.slots.push(worker),
         }
+        self.derive_eligible();
         true
     }
 
@@ -91,86 +97,114 @@ impl Book {
         for slot in &mut self.slots {
             slot.eligible = slot.stage == Stage::Ready && self.serving == Some(slot.generation);
         }
+        self.loads.clear();
+        self.loads.extend(self.slots.iter().map(Worker::load));
+    }
+
+    /// To be called after every change of a flight.
+    pub(crate) fn note_load(&mut self, worker: usize) {
+        self.loads[worker] = self.slots[worker].load();
     }
 
     pub(crate) fn end_turn(&mut self, worker: usize) {
         self.turn = worker + 1;
     }
 
-    pub(crate) fn best_offer(
-        &self,
-        requests: &Requests,
-        bounds: &Bounds,
-        now: Nanos,
-    ) -> Option<Offer> {
+    /// The least load, if its worker is well, is the best offer: trouble only ever makes an offer worse. If
+    /// it is not well, all have to be asked.
+    pub(crate) fn best_offer(&self, bounds: &Bounds, now: Nanos) -> Option<Offer> {
+        let (worker, load) = self.least_load()?;
+        if Worker::is_full(load, bounds) {
+            return None;
+        }
+        match self.slots[worker].offer(bounds, now) {
+            Some((rank @ (Rank::Free | Rank::Ahead), load)) => Some(Offer { worker, rank, load }),
+            Some((Rank::Doubtful, _)) | None => self.best_of_all(bounds, now),
+        }
+    }
+
+    /// The first one from the turn on that has it.
+    fn least_load(&self) -> Option<(usize, u32)> {
+        let (before, from) = self.loads.split_at(self.turn.min(self.loads.len()));
+        let least = |loads: &[u32]| {
+            loads
+                .iter()
+                .copied()
+                .enumerate()
+                .min_by_key(|(_, load)| *load)
+        };
+        let from = least(from).map(|(worker, load)| (worker + before.len(), load));
+        match (from, least(before)) {
+            (Some(from), Some(before)) if before.1 < from.1 => Some(before),
+            (from, before) => from.or(before),
+        }
+    }
+
+    fn best_of_all(&self, bounds: &Bounds, now: Nanos) -> Option<Offer> {
         let (before, from) = self.slots.split_at(self.turn.min(self.slots.len()));
         let mut best = None;
         for (worker, slot) in from.iter().enumerate() {
-            consider(
-                &mut best,
-                worker + before.len(),
-                slot.offer(requests, bounds, now),
-            );
+            consider(&mut best, worker + before.len(), slot.offer(bounds, now));
         }
         for (worker, slot) in before.iter().enumerate() {
-            consider(&mut best, worker, slot.offer(requests, bounds, now));
+            consider(&mut best, worker, slot.offer(bounds, now));
         }
         best
     }
 
-    /// `best` is what the best offer is: it decides who is badly off in comparison.
-    pub(crate) fn overdue(
+    /// What lies badly, compared with what the other workers offer.
+    pub(crate) fn misplaced(&self, requests: &Requests, bounds: &Bounds, now: Nanos) -> Misplaced {
+        let mut misplaced = Misplaced {
+            oldest: None,
+            look_again: NEVER,
+            next: NEVER,
+        };
+        let mut oldest_arrival = u64::MAX;
+        self.each_movable(requests, bounds, now, |movable, due| {
+            misplaced.look_again = misplaced.look_again.min(movable.to_free);
+            let arrival = requests.get(movable.key).arrival;
+            if due > now {
+                misplaced.next = misplaced.next.min(due);
+            } else if arrival < oldest_arrival {
+                oldest_arrival = arrival;
+                misplaced.oldest = Some(movable.key);
+            }
+        });
+        misplaced
+    }
+
+    /// With the time at which each is due to move to what is offered elsewhere.
+    fn each_movable(
         &self,
         requests: &Requests,
         bounds: &Bounds,
         now: Nanos,
-        best: Option<Rank>,
-    ) -> Overdue {
-        let mut overdue = Overdue {
-            oldest: None,
-            look_again: NEVER,
-        };
-        let mut oldest_arrival = u64::MAX;
-        for movable in self.movables(requests, bounds) {
-            overdue.look_again = overdue.look_again.min(movable.to_free);
-            let arrival = requests.get(movable.key).arrival;
-            if movable.due(best) <= now && arrival < oldest_arrival {
-                oldest_arrival = arrival;
-                overdue.oldest = Some(movable.key);
-            }
-        }
-        overdue
-    }
-
-    fn movables<'a>(
-        &'a self,
-        requests: &'a Requests,
-        bounds: &'a Bounds,
-    ) -> impl Iterator<Item = Movable> + 'a {
-        self.slots
-            .iter()
-            .flat_map(|slot| slot.movables(requests, bounds))
-    }
-
-    /// When the next request becomes due to move, or a worker offers more again, without any event.
-    pub(crate) fn next_change(&self, requests: &Requests, bounds: &Bounds, now: Nanos) -> Nanos {
-        let rank = |slot: &Worker| slot.offer(requests, bounds, now).map(|(rank, _)| rank);
+        mut visit: impl FnMut(Movable, Nanos),
+    ) {
+        let rank = |slot: &Worker| slot.offer(bounds, now).map(|(rank, _)| rank);
         let mut offers = Offers::default();
         self.slots
             .iter()
             .filter_map(rank)
             .for_each(|rank| offers.add(rank));
-        let mut soonest = NEVER;
         for slot in &self.slots {
             // A worker's own room is no reason to take something away from it.
             let best = offers.best_elsewhere(rank(slot));
-            let dues = slot
-                .movables(requests, bounds)
-                .map(|movable| movable.due(best));
-            let due = dues.filter(|due| *due > now).min().unwrap_or(NEVER);
-            soonest = soonest.min(due).min(slot.recovers_at(now));
+            for movable in slot.movables(requests, bounds) {
+                visit(movable, movable.due(best));
+            }
         }
-        soonest
+    }
+
+    /// When the next worker in trouble is to be tried again.
+    pub(crate) fn next_recovery(&self, now: Nanos) -> Nanos {
+        let recoveries = self.slots.iter().map(|slot| slot.recovers_at(now));
+        recoveries.min().unwrap_or(NEVER)
+    }
+
+    /// Whether there is another worker to which requests could move.
+    pub(crate) fn has_several(&self) -> bool {
+        self.slots.len() > 1
     }
 }
 

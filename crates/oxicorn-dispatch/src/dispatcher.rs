@@ -39,6 +39,8 @@ pub struct Dispatcher {
     /// No placed request needs to move before this time, whatever the workers offer: spares the scan for
     /// them on almost every decision. May be too early, never too late.
     look_again: Nanos,
+    /// When the next worker in trouble is to be tried again. May be too early, never too late.
+    recovery: Nanos,
     /// Nothing happened since `poll_action` returned `None`.
     settled: bool,
 }
@@ -64,6 +66,7 @@ impl Dispatcher {
             placed: 0,
             unanswered: 0,
             look_again: NEVER,
+            recovery: NEVER,
             settled: true,
         }
     }
@@ -185,6 +188,12 @@ impl Dispatcher {
             let worker = self.book.get_mut(placement.worker);
             worker.flight.claimed_through(&self.requests, key);
             worker.handle_completed(&self.bounds, self.now);
+            if worker.flight.ahead() > 0 {
+                // What lies ahead may have become worth moving by the change of pace.
+                self.look_again = self
+                    .look_again
+                    .min(worker.earliest_move(&self.bounds, self.now));
+            }
         }
         self.forget(key);
     }
@@ -250,6 +259,7 @@ impl Dispatcher {
             return;
         };
         self.book.get_mut(slot).handle_ring_full(self.now);
+        self.recovery = self.book.next_recovery(self.now);
         let cancelled = self.requests.get(key).placement().cancelled;
         self.leave_flight(key, None);
         self.settle_returned(key, cancelled);
@@ -320,11 +330,8 @@ impl Dispatcher {
         self.unanswered -= u32::from(placement.revoking);
         self.placed -= 1;
         let flight = &mut self.book.get_mut(slot).flight;
-        if flight.ahead() > 0 {
-            // Somebody moves up, or another one is the first ahead.
-            self.look_again = 0;
-        }
         flight.remove(&mut self.requests, key, moved_up);
+        self.book.note_load(slot);
         self.note_if_drained(slot);
     }
 
@@ -342,18 +349,17 @@ impl Dispatcher {
             cancelled: false,
         });
         worker.flight.push(&mut self.requests, key);
-        self.look_again = if worker.flight.ahead() > 0 {
-            0
-        } else {
-            self.look_again
-                .min(self.now.saturating_add(self.bounds.stall_after))
-        };
+        self.look_again = self
+            .look_again
+            .min(worker.earliest_move(&self.bounds, self.now));
+        self.book.note_load(slot);
     }
 
     fn note_hang(&mut self, slot: usize, proved: bool) {
         let worker = self.book.get_mut(slot);
         if proved && worker.stage == Stage::Ready {
             worker.handle_hang_proved(&self.bounds, self.now);
+            self.recovery = self.book.next_recovery(self.now);
         }
     }
 

@@ -4,10 +4,11 @@
 //! trouble are read from the flight alone:
 //!
 //! * *stalled*: it has requests and completed none for `stall_after`. That is no fault (every slow request
-//!   looks so), but nothing may be placed ahead of it, and what lies ahead should leave.
-//! * *hanging*: stalled, and a request that it had room for lies unclaimed for `stall_after`. A claim that
-//!   was not reported looks the same; the refused revocation clears it up.
-//! * *suspect*: a revocation has proved that it hung. For a while others are preferred.
+//!   looks so), but nothing may be placed ahead of it, and what lies ahead should leave. What it had room
+//!   for and may not have claimed should leave too: most likely it was claimed and nobody said so, which
+//!   the refused revocation clears up at the price of one compare-and-swap.
+//! * *suspect*: such a revocation succeeded, so the worker hung (or waits for a processor). For a while
+//!   others are preferred, and nothing moves there.
 
 use crate::flight::Flight;
 use crate::pace::Pace;
@@ -27,6 +28,12 @@ const RING_RETRY: Nanos = 1_000_000;
 /// From this pace on, a request placed ahead is worth moving as soon as somebody is free: what it costs to
 /// revoke it and to wake another worker is below this. Faster workers will have done it themselves.
 const MOVE_AT_ONCE: Nanos = 50_000;
+
+/// In a load: there is no room, the rest counts what is placed ahead.
+const FULL: u32 = 1 << 31;
+
+/// In place of a load: gets nothing.
+const OUT: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -59,7 +66,7 @@ pub(crate) enum Rank {
     Free,
     /// Ahead of a worker that is making progress.
     Ahead,
-    /// Room at a worker that hangs or recently did: better than waiting, for it can be taken back.
+    /// Room at a worker that lately hung: better than waiting, for it can be taken back.
     Doubtful,
 }
 
@@ -92,7 +99,7 @@ impl Worker {
             generation,
             stage: Stage::Booting,
             eligible: false,
-            flight: Flight::new(capacity.max(1)),
+            flight: Flight::new(capacity.clamp(1, FULL - 1)),
             pace: Pace::new(),
             progress: 0,
             suspect_until: 0,
@@ -100,18 +107,48 @@ impl Worker {
         }
     }
 
+    /// How much it has, so that the least is the best offer as far as the flight alone tells.
+    pub(crate) fn load(&self) -> u32 {
+        if !self.eligible {
+            OUT
+        } else if self.flight.has_room() {
+            self.flight.len()
+        } else {
+            FULL | self.flight.ahead()
+        }
+    }
+
+    /// Whether this load leaves room for nothing, not even ahead.
+    pub(crate) fn is_full(load: u32, bounds: &Bounds) -> bool {
+        load >= FULL && load - FULL >= bounds.prefetch_limit
+    }
+
+    /// When the first of its requests may become due to move, at the earliest. Later placements and
+    /// completions only put it off, unless the pace turns out slow.
+    pub(crate) fn earliest_move(&self, bounds: &Bounds, now: Nanos) -> Nanos {
+        if self.flight.ahead() == 0 {
+            now.saturating_add(bounds.stall_after)
+        } else if self.moves_at_once() {
+            0
+        } else {
+            self.stalls_at(bounds)
+        }
+    }
+
+    fn moves_at_once(&self) -> bool {
+        self.pace.typical().is_some_and(|pace| pace >= MOVE_AT_ONCE)
+    }
+
     /// The place it offers, and how many are there before.
-    pub(crate) fn offer(
-        &self,
-        requests: &Requests,
-        bounds: &Bounds,
-        now: Nanos,
-    ) -> Option<(Rank, u32)> {
+    pub(crate) fn offer(&self, bounds: &Bounds, now: Nanos) -> Option<(Rank, u32)> {
         if !self.eligible || self.blocked_until > now {
             None
         } else if self.flight.has_room() {
-            let doubtful = self.suspect_until > now || self.hangs(requests, bounds, now);
-            let rank = if doubtful { Rank::Doubtful } else { Rank::Free };
+            let rank = if self.suspect_until > now {
+                Rank::Doubtful
+            } else {
+                Rank::Free
+            };
             Some((rank, self.flight.len()))
         } else {
             self.offers_ahead(bounds, now)
@@ -135,13 +172,6 @@ impl Worker {
 
     fn stalled(&self, bounds: &Bounds, now: Nanos) -> bool {
         !self.flight.is_empty() && self.stalls_at(bounds) <= now
-    }
-
-    fn hangs(&self, requests: &Requests, bounds: &Bounds, now: Nanos) -> bool {
-        self.stalled(bounds, now)
-            && self
-                .oldest_startable(requests, bounds)
-                .is_some_and(|movable| movable.to_free <= now)
     }
 
     /// The requests it could give back, the older first: the oldest that it had room for but may not have
@@ -179,7 +209,7 @@ impl Worker {
             return None;
         }
         let to_ahead = self.stalls_at(bounds);
-        let to_free = if self.pace.typical().is_some_and(|pace| pace >= MOVE_AT_ONCE) {
+        let to_free = if self.moves_at_once() {
             0
         } else {
             let since = requests.get(key).placement().since;

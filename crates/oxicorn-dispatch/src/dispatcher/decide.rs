@@ -16,8 +16,8 @@ use std::time::Duration;
 use super::{Dispatcher, Notice};
 use crate::book::Offer;
 use crate::requests::{Key, State};
-use crate::time::NEVER;
-use crate::worker::{Rank, Stage};
+use crate::time::{NEVER, Nanos};
+use crate::worker::Stage;
 use crate::{Action, RejectReason, WorkerId};
 
 /// Clients are asked to wait at least a second, because `Retry-After` has no fractions,
@@ -39,17 +39,32 @@ impl Dispatcher {
     }
 
     /// When [`Self::handle_timeout`] is due; ask after `poll_action` returned `None`. Then it always lies
-    /// after the last `now`.
+    /// after the last `now`. It may turn out too early: while requests come and go it is kept rather than
+    /// moved with each of them, so that the driver seldom has to set its timer anew.
     pub fn next_deadline(&self) -> Option<Duration> {
         let expiry = self
             .queue
             .head()
             .map_or(NEVER, |head| self.expires_at(head));
-        let change = self
-            .book
-            .next_change(&self.requests, &self.bounds, self.now);
-        let deadline = expiry.min(change);
+        let recovery = if self.recovery > self.now {
+            self.recovery
+        } else {
+            NEVER
+        };
+        let deadline = expiry.min(recovery).min(self.next_move());
         (deadline != NEVER).then(|| Duration::from_nanos(deadline))
+    }
+
+    fn next_move(&self) -> Nanos {
+        if self.placed == 0 || !self.book.has_several() {
+            NEVER
+        } else if self.look_again > self.now {
+            self.look_again
+        } else {
+            self.book
+                .misplaced(&self.requests, &self.bounds, self.now)
+                .next
+        }
     }
 
     fn next_notice(&mut self) -> Option<Action> {
@@ -91,36 +106,37 @@ impl Dispatcher {
         if self.unanswered > 0 {
             return None;
         }
+        if self.recovery <= self.now {
+            self.recovery = self.book.next_recovery(self.now);
+        }
         let head = self.queue.head();
         let misplaced_possible = self.look_again <= self.now;
         if head.is_none() && !misplaced_possible {
             return None;
         }
-        let best = self.book.best_offer(&self.requests, &self.bounds, self.now);
         let misplaced = if misplaced_possible {
-            self.misplaced(best)
+            self.misplaced()
         } else {
             None
         };
-        match (misplaced, head, best) {
-            (Some(misplaced), head, _)
-                if head.is_none_or(|head| self.arrived_before(misplaced, head)) =>
-            {
-                Some(self.revoke(misplaced))
-            }
-            (_, Some(head), Some(offer)) => Some(self.place(head, offer)),
-            (Some(misplaced), _, None) => Some(self.revoke(misplaced)),
+        if let Some(misplaced) = misplaced
+            && head.is_none_or(|head| self.arrived_before(misplaced, head))
+        {
+            return Some(self.revoke(misplaced));
+        }
+        let offer = head.and_then(|_| self.book.best_offer(&self.bounds, self.now));
+        match (head, offer, misplaced) {
+            (Some(head), Some(offer), _) => Some(self.place(head, offer)),
+            // Only a retired worker gives back without a place to be had.
+            (_, None, Some(misplaced)) => Some(self.revoke(misplaced)),
             _ => self.reject(),
         }
     }
 
-    fn misplaced(&mut self, best: Option<Offer>) -> Option<Key> {
-        let best: Option<Rank> = best.map(|offer| offer.rank);
-        let overdue = self
-            .book
-            .overdue(&self.requests, &self.bounds, self.now, best);
-        self.look_again = overdue.look_again;
-        overdue.oldest
+    fn misplaced(&mut self) -> Option<Key> {
+        let misplaced = self.book.misplaced(&self.requests, &self.bounds, self.now);
+        self.look_again = misplaced.look_again;
+        misplaced.oldest
     }
 
     fn arrived_before(&self, one: Key, other: Key) -> bool {
@@ -172,7 +188,7 @@ impl Dispatcher {
         }
     }
 
-    fn expires_at(&self, key: Key) -> u64 {
+    fn expires_at(&self, key: Key) -> Nanos {
         self.requests
             .get(key)
             .submitted
