@@ -6,6 +6,8 @@
 //! as the gateway: it hears of everything late and in batches (a *round*), and answers each action at once.
 //! The dispatcher sees only what the driver tells it; the checks see the truth.
 
+#![allow(dead_code, reason = "each test file uses its part of it")]
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::ops::Range;
