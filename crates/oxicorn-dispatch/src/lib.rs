@@ -39,7 +39,23 @@
 //! ```
 //!
 //! Whatever comes back goes before everything that was never placed, in order of arrival. An event that
-//! names an unknown request is ignored: a completion may cross a cancellation or a worker's death.
+//! names an unknown request is ignored: a completion may cross a cancellation or a worker's death. A
+//! completion or a death also answers the revocation that was ordered; the driver must not answer it again
+//! once the request was placed anew.
+//!
+//! # What is promised
+//!
+//! * Requests are placed in order of arrival, each at one worker at a time; none is lost or forgotten
+//!   before its end was told or ordered.
+//! * None waits in the queue while a worker that may serve it has room (unless its ring is full).
+//! * None is placed ahead while a worker has room, and never more than [`Policy`] allows.
+//! * A request that is not yet claimed does not stay behind a slow one, or at a worker that hangs, while
+//!   another worker is free, for much longer than [`Policy::stall_after`].
+//!
+//! # What is not here
+//!
+//! Timeouts of requests in service, retries and whether a request may be served twice: the driver's and the
+//! arbiter's. Priorities and affinity: all requests are equal, all workers of a generation too.
 
 #![forbid(unsafe_code)]
 
