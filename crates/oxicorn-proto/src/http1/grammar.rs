@@ -1,9 +1,10 @@
 //! The byte classes of RFC 9110 and 9112, as one table and the few checks made of it.
 //!
-//! Theory of operation: short things (names, methods, hosts) are looked up byte by byte in
-//! [`CLASS`]; long things (values, targets) are scanned eight bytes at a time with integer
-//! arithmetic, because the only question about them is where the first byte stands that must not be
-//! there.
+//! Theory of operation: short things (methods, hosts) are looked up byte by byte in [`CLASS`]; long
+//! things (names, values, targets) are scanned eight or sixteen bytes at a time, because the only
+//! question about them is where the first byte stands that must not be there. Eight at a time is
+//! integer arithmetic on a word; sixteen is a loop without branches that the compiler turns into
+//! vector instructions.
 
 use std::net::Ipv6Addr;
 
@@ -17,6 +18,8 @@ pub(super) const UNCONVENTIONAL: u8 = 2;
 pub(super) const UNDERSCORE: u8 = 4;
 /// A byte of `reg-name` (RFC 3986 section 3.2.2), `%` included.
 const REG_NAME: u8 = 8;
+/// `%`.
+const ESCAPE: u8 = 16;
 
 /// What each byte may be part of.
 pub(super) static CLASS: [u8; 256] = classes();
@@ -41,7 +44,7 @@ const fn class(byte: u8) -> u8 {
         b'0'..=b'9' | b'A'..=b'Z' => TOKEN | REG_NAME,
         b'^' | b'`' | b'|' => TOKEN,
         b'(' | b')' | b',' | b';' | b'=' => REG_NAME,
-        // `%` is no byte of a name, but starts an escape in one.
+        b'%' => TOKEN | REG_NAME | ESCAPE,
         _ if is_common_mark(byte) => TOKEN | REG_NAME,
         _ => 0,
     }
@@ -50,7 +53,7 @@ const fn class(byte: u8) -> u8 {
 const fn is_common_mark(byte: u8) -> bool {
     matches!(
         byte,
-        b'!' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'~'
+        b'!' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'~'
     )
 }
 
@@ -70,7 +73,12 @@ pub(super) fn token_classes(bytes: &[u8]) -> u8 {
 /// `token` (RFC 9110 section 5.6.2).
 #[inline]
 pub(super) fn is_token(bytes: &[u8]) -> bool {
-    token_classes(bytes) != 0
+    let unusual = |byte: u8| !(byte | 0x20).is_ascii_lowercase() && byte != b'-';
+    if contains(bytes, unusual) {
+        token_classes(bytes) != 0
+    } else {
+        !bytes.is_empty()
+    }
 }
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
@@ -89,6 +97,18 @@ const fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * byte as u64), 1)
 }
 
+/// The high bit of each byte of `word` that is neither letter nor hyphen, which most field names
+/// consist of. Exact: no sum here carries into the next byte.
+#[inline]
+const fn not_plain(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    let lower = low | (ONES * 0x20);
+    let from_a = lower + ONES * (0x80 - b'a' as u64);
+    let past_z = lower + ONES * (0x7f - b'z' as u64);
+    let no_hyphen = (low ^ (ONES * b'-' as u64)) + ONES * 0x7f;
+    ((!from_a | past_z) & no_hyphen | word) & HIGHS
+}
+
 /// Position of the first byte at or after `from` for which `flag` sets a bit in its word.
 #[inline]
 fn find(bytes: &[u8], from: usize, flag: impl Fn(u64) -> u64) -> Option<usize> {
@@ -105,10 +125,31 @@ fn find(bytes: &[u8], from: usize, flag: impl Fn(u64) -> u64) -> Option<usize> {
     Some(from + words.len() * 8 + at)
 }
 
+/// Does any byte of the block satisfy `wanted`? Without an early end on purpose.
+#[inline]
+fn any_of<const N: usize>(block: &[u8; N], wanted: impl Fn(u8) -> bool) -> bool {
+    block.iter().fold(false, |any, &byte| any | wanted(byte))
+}
+
+/// The first byte at or after `from` that may not stand in a field name, unless it is one of the
+/// less usual bytes of a token: the caller looks at it.
+#[inline]
+pub(super) fn find_not_plain(bytes: &[u8], from: usize) -> Option<usize> {
+    find(bytes, from, not_plain)
+}
+
 /// The first control byte at or after `from`, HTAB included: what may end a field value.
 #[inline]
 pub(super) fn find_control(bytes: &[u8], from: usize) -> Option<usize> {
-    find(bytes, from, |word| below(word, 0x20) | equal(word, 0x7f))
+    let (blocks, _) = bytes.get(from..)?.as_chunks::<16>();
+    let control = |byte| byte < 0x20 || byte == 0x7f;
+    let clean = blocks
+        .iter()
+        .take_while(|block| !any_of(block, control))
+        .count();
+    find(bytes, from + clean * 16, |word| {
+        below(word, 0x20) | equal(word, 0x7f)
+    })
 }
 
 /// The first byte at or after `from` that is not printable ASCII: what may end a request target.
@@ -123,14 +164,37 @@ pub(super) fn find_non_graphic(bytes: &[u8], from: usize) -> Option<usize> {
 /// `field-content` and HTAB (RFC 9110 section 5.5): no other control byte, so no CR, LF or NUL.
 #[inline]
 pub(super) fn is_field_value(bytes: &[u8]) -> bool {
-    let mut from = 0;
-    while let Some(at) = find_control(bytes, from) {
-        if bytes.get(at) != Some(&b'\t') {
-            return false;
-        }
-        from = at + 1;
+    !contains(bytes, |byte| byte < 0x20 && byte != b'\t' || byte == 0x7f)
+}
+
+/// Does any byte satisfy `wanted`, which `a` does not? Block by block, the rest once more as a
+/// block: the last sixteen bytes, or what there is, filled up.
+#[inline]
+fn contains(bytes: &[u8], wanted: impl Fn(u8) -> bool + Copy) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    if blocks.iter().any(|block| any_of(block, wanted)) {
+        return true;
     }
-    true
+    if let Some(last) = bytes.last_chunk::<16>() {
+        return !rest.is_empty() && any_of(last, wanted);
+    }
+    let mut padded = [b'a'; 16];
+    padded[..rest.len()].copy_from_slice(rest);
+    any_of(&padded, wanted)
+}
+
+/// Are they the same but for case? `known` is in lower case and `name` a token, in which setting
+/// bit 5 turns letters into lower case and makes nothing else look like a letter or a hyphen.
+#[inline]
+pub(super) fn same_name<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    let Ok(name) = <&[u8; N]>::try_from(name) else {
+        return false;
+    };
+    let mut difference = 0;
+    for (byte, expected) in name.iter().zip(known) {
+        difference |= (byte | 0x20) ^ expected;
+    }
+    difference == 0
 }
 
 /// Without `OWS` at either end (RFC 9110 section 5.6.3).
@@ -185,14 +249,16 @@ pub(super) fn split_authority(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)
 }
 
 fn is_host(host: &[u8]) -> bool {
-    match host {
-        [b'[', address @ .., b']'] => is_ipv6(address),
-        name => {
-            name.iter()
-                .all(|&byte| CLASS[usize::from(byte)] & REG_NAME != 0)
-                && has_whole_escapes(name)
-        }
+    if let [b'[', address @ .., b']'] = host {
+        return is_ipv6(address);
     }
+    let (mut any, mut all) = (0, REG_NAME);
+    for &byte in host {
+        let class = CLASS[usize::from(byte)];
+        any |= class;
+        all &= class;
+    }
+    all != 0 && (any & ESCAPE == 0 || has_whole_escapes(host))
 }
 
 /// A literal of IP version 6; a zone or a future version has no place in a Host.
@@ -298,6 +364,34 @@ mod tests {
     }
 
     #[test]
+    fn names_are_the_same_but_for_case() {
+        assert!(same_name(b"Content-LENGTH", b"content-length"));
+        assert!(!same_name(b"content-lengt", b"content-length"));
+        for byte in (0..=u8::MAX).filter(|byte| CLASS[usize::from(*byte)] & TOKEN != 0) {
+            assert_eq!(same_name(&[byte], b"a"), byte.eq_ignore_ascii_case(&b'a'));
+            assert_eq!(same_name(&[byte], b"-"), byte == b'-');
+        }
+    }
+
+    #[test]
+    fn plain_is_letters_and_hyphens() {
+        for byte in 0..=u8::MAX {
+            let plain = byte.is_ascii_alphabetic() || byte == b'-';
+            for at in 0..8 {
+                for others in [b'a', b'Z', b'-'] {
+                    let mut name = [others; 8];
+                    name[at] = byte;
+                    assert_eq!(
+                        find_not_plain(&name, 0),
+                        (!plain).then_some(at),
+                        "{byte:#x}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn field_value_is_checked_at_every_position_and_length() {
         for len in 1..40 {
             for at in 0..len {
@@ -306,6 +400,8 @@ mod tests {
                     value[at] = byte;
                     let good = byte == b'\t' || byte >= 0x20 && byte != 0x7f;
                     assert_eq!(is_field_value(&value), good, "{byte:#x} at {at} of {len}");
+                    let control = byte < 0x20 || byte == 0x7f;
+                    assert_eq!(find_control(&value, 0), control.then_some(at));
                     let graphic = (0x21..=0x7e).contains(&byte);
                     let mut target = vec![b'/'; len];
                     target[at] = byte;

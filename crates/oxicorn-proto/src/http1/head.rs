@@ -3,7 +3,7 @@
 //! Decides where a head starts and ends and puts its pieces into [`HeadParts`]. What the fields
 //! mean is [`policy`](super::policy), what the target means [`target`](super::target).
 
-use super::grammar::{CLASS, TOKEN, UNCONVENTIONAL, find_non_graphic};
+use super::grammar::{CLASS, TOKEN, UNCONVENTIONAL, find_non_graphic, token_classes};
 use super::policy::{Gathered, keeps_name};
 use super::request::{Facts, FieldTable, HeadParts, Span, Version};
 use super::rules::{Rules, Strictness};
@@ -45,12 +45,12 @@ impl HeadParser {
         parts: &mut HeadParts,
     ) -> Result<Option<usize>, PeerFault> {
         if let Stage::RequestLine { searched } = &mut self.stage {
-            let Some((start, end)) = find_request_line(input, searched, rules)? else {
+            let Some(line) = find_request_line(input, searched, rules)? else {
                 return Ok(None);
             };
-            let line = &input[start..end - 2];
-            read_request_line(line, start, &rules.strictness, parts)
-                .map_err(|fault| bare_cr(line).unwrap_or(fault))?;
+            let end = line.start + line.bytes.len() + 2;
+            line.read(&rules.strictness, parts)
+                .map_err(|fault| bare_cr(line.bytes).unwrap_or(fault))?;
             self.stage = Stage::Fields(Section::new(end, 0));
         }
         self.poll_fields(input, rules, trusted, parts)
@@ -105,44 +105,88 @@ fn take_field(
     if !keeps_name(name, line.classes, &rules.strictness, trusted)? {
         return Ok(());
     }
-    gathered.take(name, line.value.of(input, &fields.scratch), line.value)?;
+    gathered.take(name, || line.value.of(input, &fields.scratch), line.value)?;
     fields
         .spans
         .push((Span::new(line.name.0, line.name.1), line.value));
     Ok(())
 }
 
-/// Where the request line starts and the position after its LF. One empty line may stand before it
-/// (RFC 9112 section 2.2: old clients end a body with one).
+/// A complete request line without its CRLF.
+#[derive(Clone, Copy)]
+struct RequestLine<'a> {
+    bytes: &'a [u8],
+    /// Its place in the input.
+    start: usize,
+    /// Where the first two bytes stand that are neither method nor target.
+    spaces: Option<(usize, usize)>,
+}
+
+/// The request line, once it is complete. One empty line may stand before it (RFC 9112 section 2.2:
+/// old clients end a body with one).
 #[inline]
-fn find_request_line(
-    input: &[u8],
+fn find_request_line<'a>(
+    input: &'a [u8],
     searched: &mut usize,
     rules: &Rules,
-) -> Result<Option<(usize, usize)>, PeerFault> {
+) -> Result<Option<RequestLine<'a>>, PeerFault> {
     let Some(start) = find_line_start(input)? else {
         return Ok(None);
     };
-    let from = start.max(*searched);
     let bound = start
         .saturating_add(rules.limits.request_line)
         .saturating_add(2);
-    let Some(at) = memchr::memchr(b'\n', &input[from..]) else {
+    if let Some(line) = fast_request_line(input, start)
+        && start + line.bytes.len() + 2 <= bound
+    {
+        return Ok(Some(line));
+    }
+    let Some(end) = slow_line_end(input, start.max(*searched), bound)? else {
         *searched = input.len();
-        return if input.len() >= bound {
-            Err(PeerFault::RequestLineTooLong)
-        } else {
-            Ok(None)
-        };
+        return Ok(None);
     };
-    let end = from + at + 1;
-    if end > bound {
+    let bytes = &input[start..end - 2];
+    Ok(Some(RequestLine {
+        bytes,
+        start,
+        spaces: find_spaces(bytes),
+    }))
+}
+
+/// A line with two spaces and a version of the right shape, in one walk.
+#[inline]
+fn fast_request_line(input: &[u8], start: usize) -> Option<RequestLine<'_>> {
+    let rest = &input[start..];
+    let (first, second) = find_spaces(rest)?;
+    let version = rest.get(second..second + 11)?;
+    let ordinary = rest[first] == b' '
+        && version.starts_with(b" HTTP/1.")
+        && version[8].is_ascii_digit()
+        && version.ends_with(b"\r\n");
+    let spaces = Some((first, second));
+    ordinary.then_some(RequestLine {
+        bytes: &rest[..second + 9],
+        start,
+        spaces,
+    })
+}
+
+#[inline]
+fn find_spaces(line: &[u8]) -> Option<(usize, usize)> {
+    let first = find_non_graphic(line, 0)?;
+    Some((first, find_non_graphic(line, first + 1)?))
+}
+
+/// The position after the line's LF; nothing before `from` needs to be searched.
+fn slow_line_end(input: &[u8], from: usize, bound: usize) -> Result<Option<usize>, PeerFault> {
+    let end = memchr::memchr(b'\n', &input[from..]).map(|at| from + at + 1);
+    if end.unwrap_or(input.len() + 1) > bound {
         return Err(PeerFault::RequestLineTooLong);
     }
-    if input.get(end - 2) != Some(&b'\r') {
-        return Err(PeerFault::BareLineFeed);
+    match end {
+        Some(end) if input.get(end - 2) != Some(&b'\r') => Err(PeerFault::BareLineFeed),
+        end => Ok(end),
     }
-    Ok(Some((start, end)))
 }
 
 /// Judges the first byte as soon as it is there: what is not HTTP at all (a TLS handshake on a
@@ -165,60 +209,40 @@ fn bare_cr(line: &[u8]) -> Option<PeerFault> {
     memchr::memchr(b'\r', line).map(|_| PeerFault::BareCarriageReturn)
 }
 
-/// `method SP request-target SP HTTP-version`, one space each (RFC 9112 section 3).
-#[inline]
-fn read_request_line(
-    line: &[u8],
-    start: usize,
-    strictness: &Strictness,
-    parts: &mut HeadParts,
-) -> Result<(), PeerFault> {
-    let method_end = method_end(line, strictness)?;
-    let from = method_end + 1;
-    let to = find_non_graphic(line, from).ok_or(PeerFault::InvalidRequestLine)?;
-    if line[to] != b' ' {
-        return Err(PeerFault::InvalidRequestTarget);
+impl RequestLine<'_> {
+    /// `method SP request-target SP HTTP-version`, one space each (RFC 9112 section 3).
+    #[inline]
+    fn read(&self, strictness: &Strictness, parts: &mut HeadParts) -> Result<(), PeerFault> {
+        let Self { bytes, start, .. } = *self;
+        let (first, second) = self.spaces.ok_or(PeerFault::InvalidRequestLine)?;
+        let method = &bytes[..first];
+        if bytes[first] != b' ' || !is_method(method, strictness) {
+            return Err(PeerFault::InvalidMethod);
+        }
+        if bytes[second] != b' ' {
+            return Err(PeerFault::InvalidRequestTarget);
+        }
+        let HeadParts { fields, facts } = parts;
+        facts.version = read_version(&bytes[second + 1..], strictness)?;
+        facts.method = method_span(method, start, strictness, fields);
+        let method = if strictness.casefold_http_method {
+            &fields.scratch[..]
+        } else {
+            method
+        };
+        read_target(method, &bytes[first + 1..second], start + first + 1, facts)?;
+        facts.protocol = Span::new(start + second + 1, start + bytes.len());
+        facts.request_line = Span::new(start, start + bytes.len());
+        Ok(())
     }
-    let HeadParts { fields, facts } = parts;
-    facts.version = read_version(&line[to + 1..], strictness)?;
-    facts.method = method_span(&line[..method_end], start, strictness, fields);
-    let folded = strictness.casefold_http_method;
-    let method = if folded {
-        &fields.scratch[..]
-    } else {
-        &line[..method_end]
-    };
-    read_target(method, &line[from..to], start + from, facts)?;
-    facts.protocol = Span::new(start + to + 1, start + line.len());
-    facts.request_line = Span::new(start, start + line.len());
-    Ok(())
 }
 
-/// The space after the method. A token (RFC 9110 section 9.1); unless permitted, one of the shape
-/// all registered methods have.
+/// A token (RFC 9110 section 9.1); unless permitted, one of the shape all registered methods have.
 #[inline]
-fn method_end(line: &[u8], strictness: &Strictness) -> Result<usize, PeerFault> {
-    let mut classes = 0;
-    let mut end = 0;
-    while let Some(&byte) = line.get(end) {
-        let class = CLASS[usize::from(byte)];
-        if class & TOKEN == 0 {
-            break;
-        }
-        classes |= class;
-        end += 1;
-    }
-    match line.get(end) {
-        None => return Err(PeerFault::InvalidRequestLine),
-        Some(b' ') if end > 0 => {}
-        Some(_) => return Err(PeerFault::InvalidMethod),
-    }
-    let conventional = classes & UNCONVENTIONAL == 0 && (3..=20).contains(&end);
-    if conventional || strictness.permit_unconventional_http_method {
-        Ok(end)
-    } else {
-        Err(PeerFault::InvalidMethod)
-    }
+fn is_method(method: &[u8], strictness: &Strictness) -> bool {
+    let classes = token_classes(method);
+    let conventional = classes & UNCONVENTIONAL == 0 && (3..=20).contains(&method.len());
+    classes != 0 && (conventional || strictness.permit_unconventional_http_method)
 }
 
 /// RFC 9112 section 2.3, RFC 9110 section 2.5.

@@ -7,7 +7,7 @@
 //! Theory of operation: [`Gathered`] takes the fields in their order and refuses at once what is
 //! wrong by itself; [`Gathered::conclude`] refuses at the end of the head what is wrong together.
 
-use super::grammar::{UNDERSCORE, decimal, list, split_authority};
+use super::grammar::{UNDERSCORE, decimal, list, same_name, split_authority};
 use super::request::{BodyFraming, Facts, Span, Version};
 use super::rules::{HeaderMap, Limits, Strictness};
 use super::target::same_authority;
@@ -115,20 +115,26 @@ pub(super) fn is_forbidden_trailer(name: &[u8]) -> bool {
 }
 
 impl Gathered {
-    /// Takes one kept header.
+    /// Takes one kept header; `value` reads what its span says, which most headers have no need of.
     #[inline]
-    pub(super) fn take(&mut self, name: &[u8], value: &[u8], span: Span) -> Result<(), PeerFault> {
+    pub(super) fn take<'a>(
+        &mut self,
+        name: &[u8],
+        value: impl FnOnce() -> &'a [u8],
+        span: Span,
+    ) -> Result<(), PeerFault> {
         // The length decides first: most headers are none of these.
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
-            2 if is(b"te") => self.take_te(value),
-            4 if is(b"host") => return self.take_host(value, span),
-            6 if is(b"expect") => self.take_expect(value),
-            7 if is(b"upgrade") => self.upgrade = self.upgrade.or(Some(span)),
-            10 if is(b"connection") => self.take_connection(value),
-            12 if is(b"content-type") => return self.take_content_type(),
-            14 if is(b"content-length") => return self.take_content_length(value),
-            17 if is(b"transfer-encoding") => return self.take_transfer_encoding(value),
+            2 if same_name(name, b"te") => self.take_te(value()),
+            4 if same_name(name, b"host") => return self.take_host(value(), span),
+            6 if same_name(name, b"expect") => self.take_expect(value()),
+            7 if same_name(name, b"upgrade") => self.upgrade = self.upgrade.or(Some(span)),
+            10 if same_name(name, b"connection") => self.take_connection(value()),
+            12 if same_name(name, b"content-type") => return self.take_content_type(),
+            14 if same_name(name, b"content-length") => return self.take_content_length(value()),
+            17 if same_name(name, b"transfer-encoding") => {
+                return self.take_transfer_encoding(value());
+            }
             _ => {}
         }
         Ok(())
@@ -174,13 +180,20 @@ impl Gathered {
 
     /// All options of all Connection lines (RFC 9110 section 7.6.1).
     fn take_connection(&mut self, value: &[u8]) {
-        for option in list(value) {
-            match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade_named = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-                _ => {}
-            }
+        // What nearly everybody sends need not be taken for a list.
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return;
+        }
+        list(value).for_each(|option| self.take_option(option));
+    }
+
+    fn take_option(&mut self, option: &[u8]) {
+        match option.len() {
+            5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+            7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade_named = true,
+            10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+            _ => {}
         }
     }
 

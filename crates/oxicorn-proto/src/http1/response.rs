@@ -10,7 +10,7 @@
 
 use std::io::Write as _;
 
-use super::grammar::{check_field_name, check_field_value, decimal, trim};
+use super::grammar::{check_field_name, check_field_value, decimal, same_name, trim};
 use super::policy::is_forbidden_trailer;
 use super::request::Version;
 use crate::fault::LocalMisuse;
@@ -125,19 +125,18 @@ enum Fate {
 
 #[inline]
 fn fate(name: &[u8]) -> Fate {
-    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     match name.len() {
-        2 if is(b"te") => Fate::Drop,
-        4 if is(b"date") => Fate::Drop,
-        6 if is(b"server") => Fate::Drop,
-        7 if is(b"upgrade") => Fate::Upgrade,
-        8 if is(b"trailers") => Fate::Drop,
-        10 if is(b"connection") || is(b"keep-alive") => Fate::Drop,
-        14 if is(b"content-length") => Fate::ContentLength,
-        16 if is(b"proxy-connection") => Fate::Drop,
-        17 if is(b"transfer-encoding") => Fate::Drop,
-        18 if is(b"proxy-authenticate") => Fate::Drop,
-        19 if is(b"proxy-authorization") => Fate::Drop,
+        2 if same_name(name, b"te") => Fate::Drop,
+        4 if same_name(name, b"date") => Fate::Drop,
+        6 if same_name(name, b"server") => Fate::Drop,
+        7 if same_name(name, b"upgrade") => Fate::Upgrade,
+        8 if same_name(name, b"trailers") => Fate::Drop,
+        10 if same_name(name, b"connection") || same_name(name, b"keep-alive") => Fate::Drop,
+        14 if same_name(name, b"content-length") => Fate::ContentLength,
+        16 if same_name(name, b"proxy-connection") => Fate::Drop,
+        17 if same_name(name, b"transfer-encoding") => Fate::Drop,
+        18 if same_name(name, b"proxy-authenticate") => Fate::Drop,
+        19 if same_name(name, b"proxy-authorization") => Fate::Drop,
         _ => Fate::Keep,
     }
 }
@@ -154,12 +153,15 @@ pub(super) fn write_status_line(
     if check_field_value(reason).is_err() {
         return Err(LocalMisuse::InvalidReason);
     }
-    out.extend_from_slice(match version {
-        Version::Http10 => b"HTTP/1.0 ",
-        Version::Http11 => b"HTTP/1.1 ",
-    });
-    let digit = |number: u16| b'0' + u8::try_from(number % 10).unwrap_or(0);
-    out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status), b' ']);
+    let digit = |number: u16| b'0' + (number % 10).to_le_bytes()[0];
+    let mut start = *b"HTTP/1.1 200 ";
+    start[7] = if version == Version::Http10 {
+        b'0'
+    } else {
+        b'1'
+    };
+    start[9..12].copy_from_slice(&[digit(status / 100), digit(status / 10), digit(status)]);
+    out.extend_from_slice(&start);
     out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -181,6 +183,7 @@ pub(super) fn write_own_line(
 #[inline]
 fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), LocalMisuse> {
     check_field_value(value)?;
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

@@ -9,7 +9,9 @@
 //! gives up at anything else; [`Section::slow_step`] finds the line's end first, keeps where it has
 //! searched already, and names the fault.
 
-use super::grammar::{CLASS, TOKEN, find_control, is_field_value, token_classes, trim};
+use super::grammar::{
+    CLASS, TOKEN, find_control, find_not_plain, is_field_value, token_classes, trim,
+};
 use super::request::Span;
 use super::rules::{Rules, Strictness};
 use crate::fault::PeerFault;
@@ -40,7 +42,7 @@ pub(super) enum Step {
 pub(super) struct Line {
     pub(super) name: (usize, usize),
     pub(super) value: Span,
-    /// The classes of all bytes of the name.
+    /// The classes of the bytes of the name, those of letters perhaps left out.
     pub(super) classes: u8,
 }
 
@@ -67,6 +69,11 @@ impl Section {
         rules: &Rules,
         scratch: &mut Vec<u8>,
     ) -> Result<Step, PeerFault> {
+        if input.get(self.next..self.next + 2) == Some(b"\r\n")
+            && self.next + 2 <= self.bound(rules).0
+        {
+            return Ok(Step::End(self.next + 2));
+        }
         if self.searched == self.next
             && !rules.strictness.permit_obsolete_folding
             && let Some((line, next)) = fast_field(input, self.next)
@@ -110,9 +117,6 @@ impl Section {
         let Some(end) = self.find_line_end(input, rules)? else {
             return Ok(Step::NeedMore);
         };
-        if &input[self.next..end] == b"\r\n" {
-            return Ok(Step::End(end));
-        }
         let raw = RawLine {
             input,
             start: self.next,
@@ -156,17 +160,7 @@ impl Section {
 /// One ordinary line `name: value CRLF` at `start`, and the position after it.
 #[inline]
 fn fast_field(input: &[u8], start: usize) -> Option<(Line, usize)> {
-    let mut classes = 0;
-    let mut colon = start;
-    loop {
-        let byte = *input.get(colon)?;
-        let class = CLASS[usize::from(byte)];
-        if class & TOKEN == 0 {
-            break;
-        }
-        classes |= class;
-        colon += 1;
-    }
+    let (colon, classes) = name_end(input, start)?;
     let value = match input.get(colon..colon + 2)? {
         b": " => colon + 2,
         [b':', _] => colon + 1,
@@ -184,6 +178,21 @@ fn fast_field(input: &[u8], start: usize) -> Option<(Line, usize)> {
         classes,
     };
     ordinary.then_some((line, end + 2))
+}
+
+/// The first byte after a token, and the classes of the token's less usual bytes.
+#[inline]
+fn name_end(input: &[u8], start: usize) -> Option<(usize, u8)> {
+    let mut end = find_not_plain(input, start)?;
+    let mut classes = TOKEN;
+    loop {
+        let class = CLASS[usize::from(*input.get(end)?)];
+        if class & TOKEN == 0 {
+            return Some((end, classes));
+        }
+        classes |= class;
+        end += 1;
+    }
 }
 
 /// A complete line, folded ones with their continuations, and its place in the input.
