@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import differences
+from tests.support import differences, wait
 from tests.support.server import Kind, Servers, keep_evidence
 
 EVIDENCE = Path(__file__).parent / ".evidence"
@@ -58,6 +58,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def kind(request: pytest.FixtureRequest) -> Kind:
     """The server under test."""
     return Kind(request.config.getoption("--server"))
+
+
+@pytest.fixture(autouse=True)
+def patience(kind: Kind, request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is expected to fail under Gunicorn fails sooner."""
+    if kind.is_gunicorn and differences.reason(_name(request.node), request.node) is not None:
+        wait.set_patience(wait.EXPECTED_FAILURE_PATIENCE)
+    yield
+    wait.set_patience(1.0)
 
 
 @pytest.fixture

@@ -19,6 +19,15 @@ SLOW_CLIENTS = "slow clients wait in the gateway; a worker is only given whole r
 NOT_SENT_TOO_EARLY = "PEP 3333: the head waits for the first item that is not empty, so the error can still be told"
 EMPTY_FILE = "an empty file ends exactly once (Gunicorn sends the last chunk twice on a kept connection)"
 WHOLE_BODIES = "the application is only called for whole bodies (Gunicorn: a cut upload reads as a complete one)"
+GATEWAY = "there is a gateway process"
+WORKER_DEATH = "a worker holds no connection: its death costs a 502 for what it had in hand, and no connection"
+RELOAD_KEEPS = "connections are the gateway's: worker changes close none of them"
+BROKEN_RELOAD = "a broken deploy leaves the old generation serving (Gunicorn: the whole server stops)"
+BROKEN_SETTINGS = "settings that cannot be read leave the old ones in force (Gunicorn: the master exits)"
+EXPIRED = "a request beyond `timeout` is told 504, its stack and request line are logged, others are spared"
+QUEUE = "the request queue is bounded, in number and in time: 503 with Retry-After"
+DRAIN = "TERM: what was accepted is answered, what comes later is refused at once; nobody is reset"
+SUCCESSOR_FIRST = "the successor is ready before the predecessor stops taking work"
 
 DIFFERENCES: dict[str, str] = {
     # PEP 3333
@@ -58,6 +67,43 @@ DIFFERENCES: dict[str, str] = {
     "http/test_slow_clients.py::test_slow_reader_holds_no_worker": SLOW_CLIENTS,
     "http/test_slow_clients.py::test_lingering_clients_hold_no_worker": SLOW_CLIENTS,
     "http/test_slow_clients.py::test_thousand_idle_connections": SLOW_CLIENTS,
+    # Processes
+    "process/test_deaths.py::test_killed_workers_cost_only_what_they_were_working_on": WORKER_DEATH,
+    "process/test_deaths.py::test_killed_worker_in_hand_is_a_502_at_once": WORKER_DEATH,
+    "process/test_deaths.py::test_worker_that_dies_again_and_again_makes_no_fork_storm": (
+        "dying workers are replaced with growing pauses (Gunicorn: at full speed)"
+    ),
+    "process/test_deaths.py::test_killed_gateway_is_replaced_and_the_workers_stay": GATEWAY,
+    "process/test_deaths.py::test_killed_gateway_while_workers_are_busy": GATEWAY,
+    "process/test_deaths.py::test_killed_arbiter_leaves_no_process[sync]": (
+        "no orphans: the others notice at once (Gunicorn: sync workers go on for up to half the timeout)"
+    ),
+    "process/test_recycling.py::test_max_requests_loses_nothing[True]": RELOAD_KEEPS,
+    "process/test_recycling.py::test_single_worker_is_recycled_without_a_gap": SUCCESSOR_FIRST,
+    "process/test_recycling.py::test_request_beyond_timeout_is_a_504_with_the_stack_in_the_log": EXPIRED,
+    "process/test_recycling.py::test_timeout_spares_the_requests_beside_it": EXPIRED,
+    "process/test_recycling.py::test_stuck_worker_that_ignores_every_signal_is_killed": EXPIRED,
+    "process/test_recycling.py::test_full_queue_is_a_503_at_once": QUEUE,
+    "process/test_recycling.py::test_request_that_waited_too_long_is_a_503": QUEUE,
+    "process/test_recycling.py::test_client_that_leaves_the_queue_costs_no_worker_time": (
+        "a request whose client is gone is never run"
+    ),
+    "process/test_reload.py::test_no_request_fails_in_20_reloads[True]": RELOAD_KEEPS,
+    "process/test_reload.py::test_old_code_serves_until_the_new_is_ready": SUCCESSOR_FIRST,
+    "process/test_reload.py::test_broken_code_leaves_the_old_one_serving": BROKEN_RELOAD,
+    "process/test_reload.py::test_broken_config_file_leaves_the_old_one_in_force": BROKEN_SETTINGS,
+    "process/test_reload.py::test_preloaded_code_is_reloaded_too": "HUP loads preloaded applications anew",
+    # Signals and hooks
+    "signals/test_hooks.py::test_reload_hooks": SUCCESSOR_FIRST,
+    "signals/test_scaling.py::test_scaling_survives_a_reload": "HUP remembers TTIN and TTOU unless `workers` changed",
+    "signals/test_scaling.py::test_hangup_that_reaches_the_workers_kills_none": "workers ignore HUP",
+    "signals/test_stop.py::test_term_lets_nobody_new_in": DRAIN,
+    "signals/test_stop.py::test_term_under_load_answers_everything_it_accepted": DRAIN,
+    "signals/test_stop.py::test_term_serves_the_backlog": DRAIN,
+    # Command line
+    "cli/test_application.py::test_attribute_path_is_followed": "MODULE:dotted.attribute is accepted",
+    "cli/test_command_line.py::test_own_config_file_is_found_by_default": "oxicorn.conf.py is found too",
+    "cli/test_command_line.py::test_gateway_has_a_title": GATEWAY,
 }
 
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tests.support.wait import patient
+
 Address = tuple[str, int] | str
 Headers = Sequence[tuple[str, str]]
 
@@ -89,7 +91,7 @@ class Peer:
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(timeout)
+        self.socket.settimeout(patient(timeout))
         try:
             self.socket.connect(address)
         except BaseException:

@@ -1,0 +1,149 @@
+"""Which application is served: module, attribute, factory; and what is said when it cannot be loaded."""
+
+from __future__ import annotations
+
+import pytest
+
+SOURCE = """
+    import os
+
+    def make(text):
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [text.encode()]
+        return app
+
+    application = make("application")
+    app = make("app")
+    nothing = None
+    number = 5
+
+    class Namespace:
+        inner = make("inner")
+
+    namespace = {"key": make("never")}
+
+    class Callable:
+        def __call__(self, environ, start_response):
+            return make("instance")(environ, start_response)
+
+    instance = Callable()
+
+    def create_app(name="default", *, debug=False, extra=()):
+        return make(f"{name} {debug} {extra}")
+
+    def create_none():
+        return None
+
+    def create_failing():
+        raise RuntimeError("factory failed")
+
+    def create_type_error():
+        return len(5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "answer"),
+    [
+        ("app", "application"),
+        ("app:app", "app"),
+        ("app:application", "application"),
+        ("app:instance", "instance"),
+        ("app:create_app()", "default False ()"),
+        ("app:create_app('shop')", "shop False ()"),
+        ("app:create_app('shop', debug=True)", "shop True ()"),
+        ("app:create_app(name='x', extra=[1, {'a': None}])", "x False [1, {'a': None}]"),
+    ],
+)
+def test_application_is_found(serve, spec, answer):
+    assert serve(SOURCE, spec=spec).get().text == answer
+
+
+def test_attribute_path_is_followed(serve):
+    assert serve(SOURCE, spec="app:Namespace.inner").get().text == "inner"
+
+
+def test_module_of_a_package(serve):
+    server = serve.new()
+    (server.directory / "shop").mkdir()
+    server.write("shop/__init__.py", "")
+    server.write("shop/wsgi.py", SOURCE)
+    assert server.start(spec="shop.wsgi:app").get().text == "app"
+
+
+def test_application_from_the_config_file(serve):
+    assert serve(SOURCE, spec=None, config="wsgi_app = 'app:app'\n").get().text == "app"
+
+
+def test_command_line_wins_over_the_config_file(serve):
+    assert serve(SOURCE, spec="app", config="wsgi_app = 'app:app'\n").get().text == "application"
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "message"),
+    [
+        ("does_not_exist", 3, "No module named 'does_not_exist'"),
+        ("app.py", 3, "did you mean 'app:"),
+        ("app:does_not_exist", 4, "Failed to find attribute 'does_not_exist' in 'app'."),
+        ("app:nothing", 4, "Failed to find application object: 'nothing'"),
+        ("app:number", 4, "Application object must be callable."),
+        ("app:namespace['key']", 4, "Failed to parse \"namespace['key']\" as an attribute name or function call."),
+        ("app:create_app(", 4, "Failed to parse 'create_app(' as an attribute name or function call."),
+        ("app:create_app(undefined)", 4, "Failed to parse arguments as literal values"),
+        ("app:create_app(len('a'))", 4, "Failed to parse arguments as literal values"),
+        ("app:os.getcwd()", 4, "Function reference must be a simple name"),
+        ("app:create_app(1, 2, 3)", 4, "takes from 0 to 1 positional arguments but 3 were given"),
+        ("app:create_none()", 4, "Failed to find application object: 'create_none()'"),
+        ("app:create_failing()", 3, "RuntimeError: factory failed"),
+        ("app:create_type_error()", 3, "has no len()"),
+    ],
+)
+def test_failure_to_load_ends_the_server(serve, spec, code, message):
+    # Gunicorn may stumble over the second of two failures, and then ends with code 1.
+    workers = "1" if serve.kind.is_gunicorn else "2"
+    server = serve(SOURCE, "--workers", workers, spec=spec, ready=None)
+    assert server.wait_for_exit() == code
+    assert message in server.log
+    reason = {3: "Worker failed to boot.", 4: "App failed to load."}[code]
+    assert f"[ERROR] Reason: {reason}" in server.log
+    assert "[ERROR] Shutting down: Master" in server.log
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def broken(:", "SyntaxError"),
+        ("import does_not_exist", "No module named 'does_not_exist'"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_broken_module_ends_the_server_with_its_traceback(serve, source, message):
+    server = serve(source + "\n", ready=None)
+    assert server.wait_for_exit() == 3
+    assert message in server.log
+    assert "app.py" in server.log
+    assert "[ERROR] Reason: Worker failed to boot." in server.log
+
+
+def test_preload_loads_once_in_the_master(serve):
+    server = serve(
+        """
+        import os
+        LOADED_BY = os.getpid()
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [f"{LOADED_BY} {os.getpid()}".encode()]
+        """,
+        "--preload", "--workers", "2",
+    )
+    loaded, served = map(int, server.get().text.split())
+    assert loaded == server.pid
+    assert served in server.worker_pids()
+
+
+def test_failing_preload_ends_the_server(serve):
+    server = serve("raise ValueError('not today')\n", "--preload", ready=None)
+    assert server.wait_for_exit() == 1
+    assert "ValueError: not today" in server.log

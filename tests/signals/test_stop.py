@@ -1,0 +1,186 @@
+"""TERM, INT and QUIT: what is finished, what is cut, what is left, and with which exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.support.http import ConnectionLost, encode
+from tests.support.load import Load
+from tests.support.wait import wait_for
+
+SLOW = """
+    import os, time
+
+    def application(environ, start_response):
+        if environ["QUERY_STRING"]:
+            open("started", "w").close()
+            time.sleep(float(environ["QUERY_STRING"]))
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+        return [b"hello"]
+"""
+
+WORKERS = {"sync": [], "gthread": ["--worker-class", "gthread", "--threads", "2"]}
+STOP = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
+
+
+def start_slow_request(server, peer, seconds: float) -> None:
+    """Sends a request that takes so long, and waits until the application works on it."""
+    peer.send(encode(target=f"/?{seconds}"))
+    wait_for(lambda: (server.directory / "started").exists(), what="the application was called")
+
+
+@pytest.mark.parametrize("worker", list(WORKERS))
+@pytest.mark.parametrize("number", STOP, ids=lambda number: number.name)
+def test_idle_server_stops_with_code_0(serve, number, worker):
+    server = serve(SLOW, "--workers", "2", *WORKERS[worker], "--pid", "pid")
+    assert server.stop(number, deadline=5) == 0
+    assert server.processes() == []
+    assert server.refuses()
+    assert not (server.directory / "pid").exists()
+    name = number.name.removeprefix("SIG").lower()
+    server.wait_for_log(rf"\[INFO\] Handling signal: {name}$")
+    server.wait_for_log(r"\[INFO\] Worker exiting \(pid: \d+\)$", count=2)
+    server.wait_for_log(r"\[INFO\] Shutting down: Master$")
+
+
+@pytest.mark.parametrize("worker", list(WORKERS))
+def test_term_finishes_what_is_in_flight(serve, worker):
+    server = serve(SLOW, *WORKERS[worker])
+    with server.connect() as peer:
+        start_slow_request(server, peer, 1.0)
+        server.kill(signal.SIGTERM)
+        assert peer.answer().body == b"hello"
+        assert peer.is_closed(within=5)
+    assert server.wait_for_exit() == 0
+    assert server.refuses()
+
+
+def test_term_lets_nobody_new_in(serve):
+    """Also while a request is being finished: a load balancer has to notice."""
+    server = serve(SLOW)
+    with server.connect() as peer:
+        start_slow_request(server, peer, 1.5)
+        server.kill(signal.SIGTERM)
+        wait_for(server.refuses, deadline=1.0, what="nobody new is let in")
+        assert peer.answer().body == b"hello"
+    assert server.wait_for_exit() == 0
+
+
+def test_term_under_load_answers_everything_it_accepted(serve):
+    """Clients see complete answers, then a refused connection; never half an answer."""
+    server = serve(SLOW, "--workers", "2", *WORKERS["gthread"])
+    with Load(server.address, clients=6, keep_alive=False, target="/?0.05") as load:
+        load.wait_for_answers(30)
+        assert server.stop(signal.SIGTERM) == 0
+    assert set(load.statuses) == {200}
+    assert [text for text in load.lost if "refused" not in text.lower()] == []
+
+
+def test_term_closes_idle_connections(serve):
+    server = serve(SLOW, "--keep-alive", "60", *WORKERS["gthread"])
+    with server.connect() as peer:
+        assert peer.get().keeps_connection
+        start = time.monotonic()
+        server.kill(signal.SIGTERM)
+        assert peer.is_closed(within=5)
+        assert server.wait_for_exit() == 0
+        assert time.monotonic() - start < 5
+
+
+def test_term_serves_the_backlog(serve):
+    """Connections that were made before TERM and could not be served yet are not reset."""
+    server = serve(SLOW)
+    with server.connect() as busy:
+        start_slow_request(server, busy, 1.0)
+        waiting = [server.connect() for _ in range(5)]
+        for peer in waiting:
+            peer.send(encode())
+        server.kill(signal.SIGTERM)
+        assert busy.answer().body == b"hello"
+        assert [peer.answer().body for peer in waiting] == [b"hello"] * 5
+        for peer in waiting:
+            peer.close()
+    assert server.wait_for_exit() == 0
+
+
+@pytest.mark.parametrize("worker", list(WORKERS))
+def test_graceful_timeout_bounds_the_wait(serve, worker):
+    server = serve(SLOW, "--graceful-timeout", "1", *WORKERS[worker])
+    with server.connect() as peer:
+        start_slow_request(server, peer, 30)
+        start = time.monotonic()
+        assert server.stop(signal.SIGTERM) == 0
+        assert 0.9 < time.monotonic() - start < 5
+        with pytest.raises((ConnectionLost, AssertionError)):
+            assert peer.answer().status == 504
+    assert server.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
+def test_quick_stop_does_not_wait_for_requests(serve, number):
+    server = serve(SLOW, "--graceful-timeout", "20")
+    with server.connect() as peer:
+        start_slow_request(server, peer, 30)
+        start = time.monotonic()
+        assert server.stop(number) == 0
+        assert time.monotonic() - start < 5
+    assert server.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
+def test_quick_stop_after_term_ends_the_wait(serve, number):
+    server = serve(SLOW, "--graceful-timeout", "20")
+    with server.connect() as peer:
+        start_slow_request(server, peer, 30)
+        server.kill(signal.SIGTERM)
+        server.wait_for_log("Handling signal: term")
+        start = time.monotonic()
+        assert server.stop(number) == 0
+        assert time.monotonic() - start < 5
+
+
+def test_stop_while_booting(serve):
+    server = serve(
+        """
+        import time
+        open("importing", "w").close()
+        time.sleep(30)
+        """,
+        "--graceful-timeout", "1", ready=None,
+    )
+    wait_for(lambda: (server.directory / "importing").exists())
+    assert server.stop(signal.SIGTERM) == 0
+    assert server.processes() == []
+
+
+def test_whole_process_group_is_interrupted(serve):
+    """Ctrl-C in a terminal reaches every process at once."""
+    server = serve(SLOW, "--workers", "3")
+    os.killpg(server.pid, signal.SIGINT)
+    assert server.wait_for_exit(5) == 0
+    wait_for(lambda: not server.processes())
+    assert "Traceback" not in server.log
+
+
+def test_signals_to_a_worker(serve):
+    """TERM and QUIT end it, and it is replaced."""
+    server = serve(SLOW)
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGABRT, signal.SIGKILL):
+        (pid,) = server.worker_pids()
+        os.kill(pid, number)
+        server.wait_for_workers(1, without=[pid])
+        assert server.get().body == b"hello"
+
+
+def test_worker_that_is_asked_to_end_finishes_its_request(serve):
+    server = serve(SLOW)
+    (pid,) = server.worker_pids()
+    with server.connect() as peer:
+        start_slow_request(server, peer, 0.7)
+        os.kill(pid, signal.SIGTERM)
+        assert peer.answer().body == b"hello"
+    server.wait_for_workers(1, without=[pid])
