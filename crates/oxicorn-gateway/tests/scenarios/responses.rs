@@ -1,0 +1,381 @@
+//! What workers may answer, and what clients see of it.
+
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use oxicorn_gateway::AccessLog;
+use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
+use oxicorn_link::wire::{
+    AbortReason, EventKind, FilePart, HeaderList, ResponseKind, decode_credit, encode_abort, flags,
+};
+
+use crate::scenario::{PATIENCE, Scenario, patient, pattern, response_head};
+
+#[test]
+fn streams_a_response_in_chunks() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[("X-A", "b")], b"");
+    let head = client.read_head();
+    assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+    for piece in ["one", "two", "three"] {
+        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, piece.as_bytes());
+        assert_eq!(client.read_chunk().unwrap(), piece.as_bytes());
+    }
+    worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
+    assert_eq!(client.read_chunk(), None);
+    assert!(scenario.access_log(1)[0].contains(" 200 11 "));
+}
+
+#[test]
+fn sends_trailers_after_chunks() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"x");
+    let mut trailers = Vec::new();
+    HeaderList::encode_entry(&mut trailers, b"X-Sum", b"7");
+    worker.send(ResponseKind::Trailers, claimed.stream, 0, &trailers);
+    client.read_head();
+    let rest = "1\r\nx\r\n0\r\nX-Sum: 7\r\n\r\n";
+    assert_eq!(client.take(rest.len()), rest.as_bytes());
+}
+
+#[test]
+fn sends_early_hints() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    let hints = response_head(103, &[("Link", "</a.css>; rel=preload")]);
+    worker.send(ResponseKind::Informational, claimed.stream, 0, &hints);
+    let response = client.read_head();
+    assert_eq!(
+        (response.status, response.header("link").is_some()),
+        (103, true)
+    );
+    worker.respond(&claimed, "body");
+    assert_eq!(client.read_response().text(), "body");
+}
+
+#[test]
+fn a_slow_reader_holds_the_worker_at_its_window_and_gets_everything() {
+    const TOTAL: usize = 24 << 20;
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    let length = TOTAL.to_string();
+    worker.head(claimed.stream, 0, 200, &[("Content-Length", &length)], b"");
+    client.read_head();
+    let piece = pattern(0, 65_536);
+    let expected = piece.clone();
+    let mut window = SendWindow::new(RESPONSE_WINDOW);
+    let mut sent = 0;
+    // Until neither the client's socket nor the gateway takes any more.
+    let mut quiet = Instant::now();
+    while quiet.elapsed() < Duration::from_millis(300) {
+        let (event, mut payload) = (&mut worker.parts.events, Vec::new());
+        while event.try_next(&mut payload).is_some() {
+            window.credit(decode_credit(&payload).unwrap());
+        }
+        if window.available() >= piece.len() as u64 {
+            worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &piece);
+            window.spend(piece.len());
+            sent += piece.len();
+            quiet = Instant::now();
+        } else {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    assert!(
+        sent < TOTAL - (4 << 20),
+        "{sent} bytes were taken for a client that reads nothing"
+    );
+    // Now it reads.
+    let reader = std::thread::spawn(move || {
+        let body = client.take(TOTAL);
+        assert!(body.chunks(65_536).all(|chunk| chunk == expected));
+        client
+    });
+    while sent < TOTAL {
+        while window.available() < piece.len() as u64 {
+            let (kind, _, payload) = worker.event();
+            assert_eq!(kind, EventKind::Credit);
+            window.credit(decode_credit(&payload).unwrap());
+        }
+        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &piece);
+        window.spend(piece.len());
+        sent += piece.len();
+    }
+    worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
+    let mut client = reader.join().unwrap();
+    client.get("/next");
+    worker.echo();
+    assert_eq!(client.read_response().text(), "/next");
+}
+
+#[test]
+fn a_worker_that_ignores_its_window_loses_the_response() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    let piece = vec![0; 100_000];
+    let deadline = Instant::now() + PATIENCE;
+    let mut payload = Vec::new();
+    // The client does not read, so no credit comes for long.
+    loop {
+        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &piece);
+        if let Some(event) = worker.parts.events.try_next(&mut payload)
+            && event.kind == EventKind::Cancel
+        {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nobody stopped it");
+    }
+    worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
+    assert!(!client.read_to_end().ends_with(b"0\r\n\r\n"));
+    scenario.expect_error_log("more than it had credit for");
+    // The worker is as good as before.
+    let mut next = scenario.connect();
+    next.get("/next");
+    worker.echo();
+    assert_eq!(next.read_response().text(), "/next");
+}
+
+fn file_of(len: usize) -> std::fs::File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&pattern(0, len)).unwrap();
+    file
+}
+
+fn sends_a_file(sendfile: bool) {
+    let mut settings = patient();
+    settings.sendfile = sendfile;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    let file = file_of(3_000_000);
+    worker.head(
+        claimed.stream,
+        0,
+        200,
+        &[("Content-Length", "2999000")],
+        b"",
+    );
+    worker
+        .parts
+        .descriptors
+        .send(claimed.stream, file.as_fd(), PATIENCE)
+        .unwrap();
+    let part = FilePart {
+        offset: 1000,
+        len: 2_999_000,
+    }
+    .encode();
+    let bits = flags::END | flags::HAS_DESCRIPTOR;
+    worker.send(ResponseKind::File, claimed.stream, bits, &part);
+    let response = client.read_response();
+    assert!(response.body == pattern(1000, 2_999_000));
+    assert!(scenario.access_log(1)[0].contains(" 200 2999000 "));
+    client.get("/next");
+    worker.echo();
+    assert_eq!(client.read_response().text(), "/next");
+}
+
+#[test]
+fn sends_a_file_and_counts_its_bytes() {
+    sends_a_file(true);
+}
+
+#[test]
+fn sends_a_file_without_sendfile() {
+    sends_a_file(false);
+}
+
+#[test]
+fn a_file_that_is_shorter_than_promised_ends_the_connection() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    let file = file_of(1000);
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    worker
+        .parts
+        .descriptors
+        .send(claimed.stream, file.as_fd(), PATIENCE)
+        .unwrap();
+    let part = FilePart {
+        offset: 0,
+        len: 2000,
+    }
+    .encode();
+    let bits = flags::END | flags::HAS_DESCRIPTOR;
+    worker.send(ResponseKind::File, claimed.stream, bits, &part);
+    client.read_head();
+    assert!(!client.read_to_end().ends_with(b"0\r\n\r\n"));
+}
+
+#[test]
+fn a_pipe_is_not_a_file() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    worker
+        .parts
+        .descriptors
+        .send(claimed.stream, reader.as_fd(), PATIENCE)
+        .unwrap();
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    let part = FilePart { offset: 0, len: 10 }.encode();
+    let bits = flags::END | flags::HAS_DESCRIPTOR;
+    worker.send(ResponseKind::File, claimed.stream, bits, &part);
+    client.read_head();
+    assert_eq!(client.read_to_end(), b"");
+    scenario.expect_error_log("none");
+}
+
+#[test]
+fn a_header_that_must_not_be_sent_becomes_an_error_500() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/split");
+    let claimed = worker.claim();
+    worker.head(
+        claimed.stream,
+        flags::END,
+        200,
+        &[("X", "a\r\nSet-Cookie: b")],
+        b"",
+    );
+    let response = client.read_response();
+    assert_eq!(response.status, 500);
+    assert_eq!(response.header("set-cookie"), None);
+    scenario.expect_error_log("Error handling request GET /split HTTP/1.1: invalid byte");
+    client.get("/next");
+    worker.echo();
+    assert_eq!(client.read_response().text(), "/next");
+}
+
+#[test]
+fn a_body_shorter_than_its_length_ends_the_connection() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(
+        claimed.stream,
+        flags::END,
+        200,
+        &[("Content-Length", "10")],
+        b"short",
+    );
+    assert_eq!(client.read_head().header("content-length"), Some("10"));
+    assert_eq!(client.read_to_end(), b"short");
+}
+
+#[test]
+fn bytes_beyond_the_length_are_dropped() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(
+        claimed.stream,
+        flags::END,
+        200,
+        &[("Content-Length", "4")],
+        b"longer",
+    );
+    assert_eq!(client.read_response().text(), "long");
+    client.get("/next");
+    worker.echo();
+    assert_eq!(client.read_response().text(), "/next");
+}
+
+#[test]
+fn an_application_that_fails_before_its_head_is_a_500() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    let reason = encode_abort(AbortReason::ApplicationFailed);
+    worker.send(ResponseKind::Abort, claimed.stream, 0, &reason);
+    assert_eq!(client.read_response().status, 500);
+    client.get("/next");
+    worker.echo();
+    assert_eq!(client.read_response().text(), "/next");
+}
+
+#[test]
+fn an_application_that_fails_after_its_head_is_seen_to_fail() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"half");
+    let reason = encode_abort(AbortReason::ApplicationFailed);
+    worker.send(ResponseKind::Abort, claimed.stream, 0, &reason);
+    client.read_head();
+    assert_eq!(client.read_to_end(), b"4\r\nhalf\r\n");
+}
+
+#[test]
+fn a_request_that_is_declined_goes_to_the_next_worker() {
+    let (mut scenario, mut one) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = one.claim();
+    let mut two = scenario.ready_worker(1);
+    scenario.tell(&oxicorn_gateway::control::ToGateway::RetireWorker { worker: one.number });
+    let reason = encode_abort(AbortReason::Declined);
+    one.send(ResponseKind::Abort, claimed.stream, 0, &reason);
+    two.echo();
+    assert_eq!(client.read_response().text(), "/");
+}
+
+#[test]
+fn the_application_may_ask_for_the_end_of_the_connection() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, flags::END | flags::CLOSE, 200, &[], b"bye");
+    let response = client.read_response();
+    assert_eq!(
+        (response.text(), response.header("connection")),
+        ("bye", Some("close"))
+    );
+    client.expect_end();
+}
+
+#[test]
+fn the_access_log_shows_what_its_format_asks_for() {
+    let mut settings = patient();
+    let format =
+        r#"%(h)s %(m)s %(U)s %(q)s %(H)s %(s)s %(B)s %({x-in}i)s %({X-Out}o)s "%(a)s" %(p)s"#;
+    settings.access_log = Some(AccessLog {
+        path: "-".into(),
+        format: format.into(),
+    });
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect();
+    client.send("GET /a%22b?q=1 HTTP/1.1\r\nHost: t\r\nX-In: i\"n\r\nUser-Agent: u\\\"\r\n\r\n");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, flags::END, 201, &[("x-out", "out")], b"123");
+    client.read_response();
+    assert_eq!(
+        scenario.access_log(1)[0],
+        r#"127.0.0.1 GET /a\"b q=1 HTTP/1.1 201 3 i\"n out "u\\\"" <4711>"#
+    );
+}
