@@ -25,7 +25,7 @@ pub(crate) fn write(server: &Bound<'_, PyAny>, level: Level, text: &str) {
 /// Writes an exception with its traceback.
 pub(crate) fn write_exception(server: &Bound<'_, PyAny>, what: &str, error: &PyErr) {
     let py = server.py();
-    let written = server.call_method1("log_exception", (what, error.value(py)));
+    let written = server.call_method1("log_exception", (what, error.clone_ref(py).into_value(py)));
     if let Err(error) = written {
         error.write_unraisable(py, Some(server));
     }

@@ -158,6 +158,20 @@ impl WorkerContext {
             .map(drop)
     }
 
+    /// An application that ends its thread (`sys.exit()`) must not cost the pool that thread.
+    fn stay_in_pool(&self, py: Python<'_>, handled: PyResult<()>) -> PyResult<()> {
+        match handled {
+            Err(error) if self.threads > 1 => {
+                let arguments = ("Application tried to end its thread", error.into_value(py));
+                self.worker()?
+                    .bind(py)
+                    .call_method1(intern!(py, "handle_error"), arguments)
+                    .map(drop)
+            }
+            other => other,
+        }
+    }
+
     fn worker(&self) -> PyResult<&Py<PyAny>> {
         self.worker.get().ok_or_else(not_initialised)
     }
@@ -226,7 +240,8 @@ impl WorkerContext {
         let mut payload = Vec::new();
         let mut waiter = self.pool.waiter();
         while let Some(claim) = self.pool.next(py, &mut waiter, &mut payload)? {
-            self.handle(py, &claim, &mut payload)?;
+            let handled = self.handle(py, &claim, &mut payload);
+            self.stay_in_pool(py, handled)?;
             self.count(py)?;
         }
         Ok(())

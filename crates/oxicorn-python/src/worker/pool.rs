@@ -221,9 +221,11 @@ impl Pool {
     /// Makes this thread the waiting one, if there is none.
     fn take_turn(&self) -> Option<Turn<'_>> {
         let mut roles = self.roles();
-        let free = !roles.waiting;
+        if roles.waiting {
+            return None;
+        }
         roles.waiting = true;
-        free.then_some(Turn(self))
+        Some(Turn(self))
     }
 
     fn park(&self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oxicorn_link::StreamId;
 use oxicorn_link::wire::{AbortReason, BodyPlace, RequestView};
-use pyo3::exceptions::{PyException, PyStopIteration};
+use pyo3::exceptions::{PyException, PyStopIteration, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -206,6 +206,10 @@ impl Application {
         };
         exchange.fail(py, 500)?;
         drop(exchange);
+        if error.is_instance_of::<PySystemExit>(py) {
+            // A signal handler of the worker, or the application, ends the process.
+            return Err(error);
+        }
         self.log_error(py, &what, Some(&error))?;
         if error.is_instance_of::<PyException>(py) {
             Ok(())
@@ -215,7 +219,8 @@ impl Application {
     }
 
     fn log_error(&self, py: Python<'_>, what: &str, error: Option<&PyErr>) -> PyResult<()> {
-        let error = error.map(|error| error.value(py));
+        // With its traceback, which `value` alone does not carry on every version.
+        let error = error.map(|error| error.clone_ref(py).into_value(py));
         self.worker
             .bind(py)
             .call_method1(intern!(py, "handle_error"), (what, error))?;

@@ -86,7 +86,7 @@ impl Hooks {
         match result {
             Ok(_) => Ok(()),
             Err(error) => {
-                let arguments = ("Exception in post_request hook", error.value(py));
+                let arguments = ("Exception in post_request hook", error.into_value(py));
                 worker
                     .bind(py)
                     .call_method1(intern!(py, "handle_error"), arguments)?;
