@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use super::grammar::{CLASS, TOKEN, hex_value, is_field_value};
+use super::grammar::{CLASS, TOKEN, find_line_feed, hex_value, is_field_value};
 use super::policy::{is_forbidden_trailer, keeps_name};
 use super::request::{FieldTable, Span};
 use super::rules::{Limits, Rules};
@@ -175,15 +175,14 @@ fn find_size_line(
 ) -> Result<Option<usize>, PeerFault> {
     let from = start.max(*searched);
     let bound = start.saturating_add(limits.chunk_line);
-    let Some(at) = memchr::memchr(b'\n', &input[from..]) else {
-        *searched = input.len();
+    let Some(end) = find_line_feed(input, from) else {
+        *searched = from.max(input.len());
         return if input.len() >= bound {
             Err(PeerFault::ChunkLineTooLong)
         } else {
             Ok(None)
         };
     };
-    let end = from + at + 1;
     if end > bound {
         return Err(PeerFault::ChunkLineTooLong);
     }

@@ -197,6 +197,13 @@ pub(super) fn same_name<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
     difference == 0
 }
 
+/// The position after the first LF at or after `from`. A caller that shows less than before is told
+/// that there is none.
+#[inline]
+pub(super) fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr(b'\n', bytes.get(from..)?).map(|at| from + at + 1)
+}
+
 /// Without `OWS` at either end (RFC 9110 section 5.6.3).
 #[inline]
 pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {

@@ -3,7 +3,9 @@
 //! Decides where a head starts and ends and puts its pieces into [`HeadParts`]. What the fields
 //! mean is [`policy`](super::policy), what the target means [`target`](super::target).
 
-use super::grammar::{CLASS, TOKEN, UNCONVENTIONAL, find_non_graphic, token_classes};
+use super::grammar::{
+    CLASS, TOKEN, UNCONVENTIONAL, find_line_feed, find_non_graphic, token_classes,
+};
 use super::policy::{Gathered, keeps_name};
 use super::request::{Facts, FieldTable, HeadParts, Span, Version};
 use super::rules::{Rules, Strictness};
@@ -142,7 +144,7 @@ fn find_request_line<'a>(
         return Ok(Some(line));
     }
     let Some(end) = slow_line_end(input, start.max(*searched), bound)? else {
-        *searched = input.len();
+        *searched = (*searched).max(input.len());
         return Ok(None);
     };
     let bytes = &input[start..end - 2];
@@ -179,7 +181,7 @@ fn find_spaces(line: &[u8]) -> Option<(usize, usize)> {
 
 /// The position after the line's LF; nothing before `from` needs to be searched.
 fn slow_line_end(input: &[u8], from: usize, bound: usize) -> Result<Option<usize>, PeerFault> {
-    let end = memchr::memchr(b'\n', &input[from..]).map(|at| from + at + 1);
+    let end = find_line_feed(input, from);
     if end.unwrap_or(input.len() + 1) > bound {
         return Err(PeerFault::RequestLineTooLong);
     }

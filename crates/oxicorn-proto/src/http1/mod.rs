@@ -84,6 +84,8 @@ mod response;
 mod rules;
 mod section;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Connection, Event, Polled};
 pub use grammar::{check_field_name, check_field_value, first_line, percent_decode};

@@ -10,7 +10,7 @@
 //! searched already, and names the fault.
 
 use super::grammar::{
-    CLASS, TOKEN, find_control, find_not_plain, is_field_value, token_classes, trim,
+    CLASS, TOKEN, find_control, find_line_feed, find_not_plain, is_field_value, token_classes, trim,
 };
 use super::request::Span;
 use super::rules::{Rules, Strictness};
@@ -133,15 +133,14 @@ impl Section {
     fn find_line_end(&mut self, input: &[u8], rules: &Rules) -> Result<Option<usize>, PeerFault> {
         let (bound, fault) = self.bound(rules);
         loop {
-            let Some(at) = memchr::memchr(b'\n', &input[self.searched..]) else {
-                self.searched = input.len();
+            let Some(end) = find_line_feed(input, self.searched) else {
+                self.searched = self.searched.max(input.len());
                 return if input.len() >= bound {
                     Err(fault)
                 } else {
                     Ok(None)
                 };
             };
-            let end = self.searched + at + 1;
             if end > bound {
                 return Err(fault);
             }
