@@ -278,6 +278,7 @@ pub(crate) fn describe(reason: wire::AbortReason) -> &'static str {
         wire::AbortReason::LengthMismatch => "the body is not as long as was promised",
         wire::AbortReason::Declined => "the worker did not take it",
         wire::AbortReason::TooLarge => "the response head is too large",
+        wire::AbortReason::Silent => "the application wants no answer sent",
         wire::AbortReason::Interrupted => "the worker was stopped",
     }
 }

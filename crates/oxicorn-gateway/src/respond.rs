@@ -148,6 +148,7 @@ impl Gateway {
             return self.cut(client);
         }
         match reason {
+            AbortReason::Silent => self.cut(client),
             AbortReason::Declined => self.submit_again(client),
             AbortReason::Interrupted => self.refuse(client, Refusal::WORKER_LOST),
             AbortReason::ApplicationFailed

@@ -80,6 +80,9 @@ numbered! {
         TooLarge = 4,
         /// The worker is told to stop at once.
         Interrupted = 5,
+        /// The application wants the connection closed without a word (`StopIteration`, by which
+        /// libraries that took the socket over used to end).
+        Silent = 6,
     }
 }
 

@@ -195,7 +195,7 @@ impl Application {
         }
         // Libraries that took the socket over end with StopIteration: nothing is left to answer.
         if error.is_instance_of::<PyStopIteration>(py) || exchange.phase() == Phase::Hijacked {
-            return exchange.abort(py, AbortReason::ApplicationFailed);
+            return exchange.abort(py, AbortReason::Silent);
         }
         let what = if exchange.phase() == Phase::Streaming {
             "Error handling request".to_owned()
