@@ -336,6 +336,55 @@ fn a_single_worker_needs_no_timer() {
 }
 
 #[test]
+fn a_single_worker_is_never_asked_to_give_back() {
+    let mut scenario = Scenario::new(1, 4);
+    scenario.submit(1..=3);
+    scenario.actions();
+    scenario.advance(ms(5));
+    assert_eq!(scenario.actions(), [], "its own room is no better place");
+}
+
+#[test]
+fn a_completion_shows_that_what_was_placed_before_is_claimed() {
+    let mut scenario = Scenario::new(1, 2);
+    scenario.submit(1..=2);
+    scenario.actions();
+    scenario.boot(2, 1, 2);
+    scenario.complete([2]);
+    scenario.advance(ms(5));
+    assert_eq!(scenario.actions(), []);
+    assert_eq!(scenario.dispatcher.next_deadline(), None);
+}
+
+#[test]
+fn what_is_placed_ahead_late_is_watched_too() {
+    let mut scenario = Scenario::new(2, 1);
+    scenario.train(2, 1, us(10));
+    scenario.advance(ms(1));
+    assert_eq!(scenario.actions(), []);
+    scenario.submit(1..=2);
+    scenario.actions();
+    scenario.advance(us(500));
+    scenario.complete(1..=2);
+    let progress = scenario.now;
+    scenario.submit(3..=4);
+    scenario.actions();
+    (3..=4).for_each(|id| {
+        scenario
+            .dispatcher
+            .handle_claimed(request(id), scenario.now)
+    });
+    scenario.advance(us(500));
+    assert_eq!(scenario.actions(), [], "all is claimed, nothing to watch");
+    scenario.submit([5]);
+    assert_eq!(scenario.actions(), [place(5, 1)]);
+    scenario.complete([4]);
+    assert_eq!(scenario.actions(), []);
+    assert_eq!(scenario.ring_until_action(), [revoke(5, 1)]);
+    assert_eq!(scenario.now, progress + ms(1));
+}
+
+#[test]
 fn a_worker_that_does_not_claim_loses_its_request_and_is_avoided_for_a_while() {
     let mut scenario = Scenario::new(2, 1);
     scenario.submit([1]);
@@ -587,6 +636,7 @@ fn a_full_ring_of_the_only_worker_is_tried_again() {
         .handle_placement_refused(request(2), scenario.now);
     assert_eq!(scenario.actions(), []);
     scenario.ring();
+    assert_eq!(scenario.now, ms(1));
     assert_eq!(
         scenario.actions(),
         [place(2, 1)],

@@ -14,7 +14,7 @@ use oxicorn_dispatch::Policy;
 use world::{MS, Nanos, Random, US, World};
 
 const RUNS: u64 = 60;
-const REQUESTS: u64 = 1500;
+const REQUESTS: u64 = 1000;
 
 /// Says the seed when the run it watches panics.
 struct SeedSayer(u64);
