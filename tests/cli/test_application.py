@@ -136,7 +136,9 @@ def test_preload_loads_once_in_the_master(serve):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [f"{LOADED_BY} {os.getpid()}".encode()]
         """,
-        "--preload", "--workers", "2",
+        "--preload",
+        "--workers",
+        "2",
     )
     loaded, served = map(int, server.get().text.split())
     assert loaded == server.pid

@@ -31,11 +31,36 @@ def test_help_names_every_flag_with_its_meaning(serve):
     server = serve(None, "--help", bind="", spec=None, ready=None)
     assert server.wait_for_exit() == 0
     for flag in (
-        "--bind", "--backlog", "--workers", "--worker-class", "--threads", "--worker-connections", "--timeout",
-        "--graceful-timeout", "--keep-alive", "--max-requests", "--max-requests-jitter", "--preload", "--chdir",
-        "--pythonpath", "--pid", "--name", "--umask", "--access-logfile", "--access-logformat", "--error-logfile",
-        "--log-level", "--capture-output", "--env", "--limit-request-line", "--limit-request-fields",
-        "--limit-request-field_size", "--no-sendfile", "--config", "--check-config", "--print-config",
+        "--bind",
+        "--backlog",
+        "--workers",
+        "--worker-class",
+        "--threads",
+        "--worker-connections",
+        "--timeout",
+        "--graceful-timeout",
+        "--keep-alive",
+        "--max-requests",
+        "--max-requests-jitter",
+        "--preload",
+        "--chdir",
+        "--pythonpath",
+        "--pid",
+        "--name",
+        "--umask",
+        "--access-logfile",
+        "--access-logformat",
+        "--error-logfile",
+        "--log-level",
+        "--capture-output",
+        "--env",
+        "--limit-request-line",
+        "--limit-request-fields",
+        "--limit-request-field_size",
+        "--no-sendfile",
+        "--config",
+        "--check-config",
+        "--print-config",
     ):
         assert flag in output(server), flag
 
@@ -126,9 +151,15 @@ def test_own_config_file_is_found_by_default(serve):
 def test_who_wins(serve):
     """defaults < config file < GUNICORN_CMD_ARGS < command line."""
     config = "workers = 2\nthreads = 2\nproc_name = 'file'\n"
-    arguments = "--threads 3 --name arguments --no-control-socket" if serve.kind.is_gunicorn else "--threads 3 --name arguments"
+    arguments = "--threads 3 --name arguments"
     server = serve(
-        HELLO, "--name", "line", "--print-config", config=config, env={"GUNICORN_CMD_ARGS": arguments}, ready=None,
+        HELLO,
+        "--name",
+        "line",
+        "--print-config",
+        config=config,
+        env={"GUNICORN_CMD_ARGS": arguments},
+        ready=None,
     )
     assert server.wait_for_exit() == 0
     found = dict(line.split("=", 1) for line in output(server).splitlines() if "=" in line)
@@ -203,7 +234,8 @@ def test_pythonpath(serve):
         (server.directory / name).mkdir()
         server.write(f"{name}/{name}_module.py", f"NAME = '{name}'\n")
     server.start(
-        "--pythonpath", f"{server.directory}/first,{server.directory}/second",
+        "--pythonpath",
+        f"{server.directory}/first,{server.directory}/second",
         app="""
             import first_module, second_module
 
@@ -228,7 +260,8 @@ def test_process_titles(serve):
 def test_process_name(serve):
     server = serve(HELLO, "--name", "shop")
     assert {process.title for process in server.processes()} >= {
-        server.kind.title("master", "shop"), server.kind.title("worker", "shop"),
+        server.kind.title("master", "shop"),
+        server.kind.title("worker", "shop"),
     }
 
 
@@ -249,7 +282,9 @@ def test_title_leaves_the_environment_readable(serve):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [f"{os.environ['LONG'] == 'x' * 5000} {sys.argv[-1]}".encode()]
         """,
-        "--name", "n" * 300, env={"LONG": "x" * 5000},
+        "--name",
+        "n" * 300,
+        env={"LONG": "x" * 5000},
     )
     assert server.get().text == "True app:application"
 
@@ -281,8 +316,13 @@ def test_output_is_not_lost_when_it_is_no_terminal(serve, kind):
     server = serve.new()
     server.write("app.py", HELLO)
     process = subprocess.run(
-        [kind.executable, "--check-config", "app"], cwd=server.directory, env=server.environment({}),
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False,
+        [kind.executable, "--check-config", "app"],
+        cwd=server.directory,
+        env=server.environment({}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+        check=False,
     )
     assert process.returncode == 0
 

@@ -99,7 +99,13 @@ def test_unterminated_line_is_refused_before_it_ends(server):
 
 def test_limits_can_be_set(serve):
     server = serve(
-        None, "--limit-request-line", "100", "--limit-request-fields", "5", "--limit-request-field_size", "200",
+        None,
+        "--limit-request-line",
+        "100",
+        "--limit-request-fields",
+        "5",
+        "--limit-request-field_size",
+        "200",
         spec="matrix",
     )
     assert server.get("/hello?" + "x" * 50).status == 200
@@ -115,9 +121,7 @@ def test_limits_can_be_set(serve):
 
 def test_continue_is_sent_when_the_client_waits_for_it(server):
     with server.connect() as peer:
-        peer.send(
-            b"POST /reads_input HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
-        )
+        peer.send(b"POST /reads_input HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         assert peer.head().status == 100
         peer.send(b"abc")
         assert peer.answer().body == b"abc"

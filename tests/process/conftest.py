@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 #: ``/`` at once, ``/?SECONDS`` after that time, ``/pid`` the worker's pid, ``/version`` what a reload changes.
-SOURCE = '''
+SOURCE = """
 import os
 import time
 
@@ -21,7 +21,7 @@ def application(environ, start_response):
 
 def slow_view(seconds):
     time.sleep(seconds)
-'''
+"""
 
 
 @pytest.fixture

@@ -19,8 +19,17 @@ from tests.support.wait import stays, wait_for
 def test_max_requests_loses_nothing(serve, source, worker, keep_alive):
     threads = "2" if worker == "gthread" else "1"
     server = serve(
-        source, "--workers", "2", "--worker-class", worker, "--threads", threads, "--max-requests", "50",
-        "--max-requests-jitter", "20",
+        source,
+        "--workers",
+        "2",
+        "--worker-class",
+        worker,
+        "--threads",
+        threads,
+        "--max-requests",
+        "50",
+        "--max-requests-jitter",
+        "20",
     )
     first = server.worker_pids()
     with Load(server.address, clients=6, keep_alive=keep_alive) as load:
@@ -51,7 +60,15 @@ def test_single_worker_is_recycled_without_a_gap(serve, source):
 def test_request_beyond_timeout_is_a_504_with_the_stack_in_the_log(serve, source, worker):
     threads = "2" if worker == "gthread" else "1"
     server = serve(
-        source, "--timeout", "1", "--worker-class", worker, "--threads", threads, "--graceful-timeout", "3",
+        source,
+        "--timeout",
+        "1",
+        "--worker-class",
+        worker,
+        "--threads",
+        threads,
+        "--graceful-timeout",
+        "3",
     )
     (old,) = server.worker_pids()
     start = time.monotonic()
@@ -139,6 +156,20 @@ def test_no_request_waits_behind_a_busy_worker(serve, source):
         load.assert_flawless(at_least=200)
         assert load.slowest < 1.5, f"a fast request waited {load.slowest:.2f} s"
         assert slow.answer().status == 200
+
+
+def test_request_placed_ahead_of_a_slow_one_is_taken_back(serve, source):
+    """While fast requests flow, some are placed ahead; one that turns out slow must not hold them up."""
+    server = serve(source, "--workers", "2")
+    with Load(server.address, clients=8, pause=0.0) as load:
+        load.wait_for_answers(500)
+        for _ in range(3):
+            with server.connect() as slow:
+                slow.send(encode(target="/?1.5"))
+                load.wait_for_answers(200)
+                assert slow.answer().status == 200
+    load.assert_flawless(at_least=1100)
+    assert load.slowest < 1.0, f"a fast request waited {load.slowest:.2f} s"
 
 
 def test_busy_moments_spread_over_all_workers(serve, source):

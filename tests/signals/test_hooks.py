@@ -111,19 +111,25 @@ def test_request_hooks(serve):
 
 @pytest.mark.parametrize("parameters", ["worker, req", "worker, req, environ", "worker, req, environ, resp"])
 def test_post_request_may_take_fewer_arguments(serve, parameters):
-    server = serve(APP, config=f"""
+    server = serve(
+        APP,
+        config=f"""
         def post_request({parameters}):
             open("hooks.log", "a").write("post_request " + req.path + "\\n")
-    """)
+    """,
+    )
     server.get("/mine")
     wait_for(lambda: "post_request /mine" in hooks(server))
 
 
 def test_failing_post_request_costs_no_answer(serve):
-    server = serve(APP, config="""
+    server = serve(
+        APP,
+        config="""
         def post_request(worker, req):
             raise RuntimeError("in the hook")
-    """)
+    """,
+    )
     assert server.get().body == b"hello"
     server.wait_for_log("Exception in post_request hook")
     assert server.get().body == b"hello"
@@ -170,7 +176,9 @@ def test_abort_hook_when_a_worker_times_out(serve):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [b"hello"]
         """,
-        "--timeout", "1", config=CONFIG,
+        "--timeout",
+        "1",
+        config=CONFIG,
     )
     server.get("/stuck")
     wait_for(lambda: "worker_abort worker True" in hooks(server))
@@ -208,7 +216,11 @@ def test_hook_with_wrong_arguments_is_refused(serve, hook):
 
 def test_hooks_may_use_what_the_server_offers(serve):
     """Killing a worker from a hook, as memory watchers do."""
-    server = serve(APP, "--workers", "2", config="""
+    server = serve(
+        APP,
+        "--workers",
+        "2",
+        config="""
         import signal, threading, time
 
         def when_ready(server):
@@ -218,7 +230,8 @@ def test_hooks_may_use_what_the_server_offers(serve):
                 time.sleep(0.5)
                 server.kill_worker(min(server.WORKERS), signal.SIGTERM)
             threading.Thread(target=watch, daemon=True).start()
-    """)
+    """,
+    )
     first = server.worker_pids()
     server.wait_for_workers(2, without=first[:1])
     assert server.get().body == b"hello"

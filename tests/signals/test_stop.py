@@ -150,7 +150,9 @@ def test_stop_while_booting(serve):
         open("importing", "w").close()
         time.sleep(30)
         """,
-        "--graceful-timeout", "1", ready=None,
+        "--graceful-timeout",
+        "1",
+        ready=None,
     )
     wait_for(lambda: (server.directory / "importing").exists())
     assert server.stop(signal.SIGTERM) == 0

@@ -27,6 +27,7 @@ BROKEN_SETTINGS = "settings that cannot be read leave the old ones in force (Gun
 EXPIRED = "a request beyond `timeout` is told 504, its stack and request line are logged, others are spared"
 QUEUE = "the request queue is bounded, in number and in time: 503 with Retry-After"
 DRAIN = "TERM: what was accepted is answered, what comes later is refused at once; nobody is reset"
+NO_FORGERY = "control characters are escaped in every field of the access log"
 SUCCESSOR_FIRST = "the successor is ready before the predecessor stops taking work"
 
 DIFFERENCES: dict[str, str] = {
@@ -104,6 +105,21 @@ DIFFERENCES: dict[str, str] = {
     "cli/test_application.py::test_attribute_path_is_followed": "MODULE:dotted.attribute is accepted",
     "cli/test_command_line.py::test_own_config_file_is_found_by_default": "oxicorn.conf.py is found too",
     "cli/test_command_line.py::test_gateway_has_a_title": GATEWAY,
+    # Logs
+    "logging/test_access_log.py::test_other_answers_are_logged_too[/raises]": (
+        "a request that failed is logged like any other (Gunicorn: its path is None)"
+    ),
+    "logging/test_access_log.py::test_refused_request_is_logged": "requests the server refuses have a line too",
+    "logging/test_access_log.py::test_file_bytes_are_counted": "bytes sent by sendfile are counted",
+    'logging/test_access_log.py::test_header_values_stay_inside_their_quotes[end\\"]': (
+        "a backslash is escaped, so that it cannot hide the closing quote"
+    ),
+    "logging/test_access_log.py::test_user_name_cannot_forge_a_line": NO_FORGERY,
+    "logging/test_access_log.py::test_decoded_path_cannot_forge_a_line": NO_FORGERY,
+    # WebSockets
+    "frameworks/test_websocket.py::test_frames_sent_with_the_handshake_are_not_lost": (
+        "what was read with the head is handed over with the socket"
+    ),
 }
 
 

@@ -82,9 +82,7 @@ class Answer:
 class Peer:
     """One connection to a server, over TCP or a unix socket."""
 
-    def __init__(
-        self, address: Address, timeout: float = TIMEOUT, receive_buffer: int | None = None
-    ) -> None:
+    def __init__(self, address: Address, timeout: float = TIMEOUT, receive_buffer: int | None = None) -> None:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         if not isinstance(address, str) and ":" in address[0]:
             family = socket.AF_INET6
@@ -169,9 +167,7 @@ class Peer:
         self.buffer = b""
         while have < length:
             if not self._fill(doing):
-                raise ConnectionLost(
-                    f"closed {length - have} bytes early while {doing}", body + b"".join(parts)
-                )
+                raise ConnectionLost(f"closed {length - have} bytes early while {doing}", body + b"".join(parts))
             parts.append(self.buffer)
             have += len(self.buffer)
             self.buffer = b""

@@ -59,10 +59,7 @@ class Load:
         self._request = encode(method, target, headers, body)
         self._end = threading.Event()
         self._records = [Record() for _ in range(clients)]
-        self._threads = [
-            threading.Thread(target=self._client, args=(record,), daemon=True)
-            for record in self._records
-        ]
+        self._threads = [threading.Thread(target=self._client, args=(record,), daemon=True) for record in self._records]
 
     # Running.
 

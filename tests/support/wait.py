@@ -39,9 +39,7 @@ class NotInTime(AssertionError):
     """The condition did not become true before its deadline."""
 
 
-def wait_for(
-    condition: Callable[[], T], deadline: float = DEADLINE, what: str | Callable[[], str] = ""
-) -> T:
+def wait_for(condition: Callable[[], T], deadline: float = DEADLINE, what: str | Callable[[], str] = "") -> T:
     """Returns the first truthy value of ``condition``, or raises NotInTime."""
     deadline = patient(deadline)
     end = time.monotonic() + deadline

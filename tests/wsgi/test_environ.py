@@ -180,9 +180,7 @@ def test_unix_socket(serve):
 def test_every_text_value_is_str(server):
     found = environ(server, headers=[("X-Latin", "caf\xe9")], method="POST", body=b"abc")
     wrong = [
-        key
-        for key, value in found["types"].items()
-        if not key.startswith(("wsgi.", "gunicorn.")) and value != "str"
+        key for key, value in found["types"].items() if not key.startswith(("wsgi.", "gunicorn.")) and value != "str"
     ]
     assert wrong == []
 

@@ -55,9 +55,7 @@ def expected(body: bytes, calls: str) -> list:
         method, _, argument = call.partition(":")
         args = [] if argument == "" else [None if argument == "none" else int(argument)]
         found = list(source) if method == "list" else getattr(source, method)(*args)
-        results.append(
-            found.decode("latin-1") if isinstance(found, bytes) else [x.decode("latin-1") for x in found]
-        )
+        results.append(found.decode("latin-1") if isinstance(found, bytes) else [x.decode("latin-1") for x in found])
     return results
 
 
