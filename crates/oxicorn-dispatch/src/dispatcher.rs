@@ -179,6 +179,7 @@ impl Dispatcher {
     }
 
     /// The worker is through with it: the response is complete, or the worker gave it up.
+    /// So it was claimed, and everything placed there before it: the ring is taken from in order.
     pub fn handle_completed(&mut self, request: RequestId, now: Duration) {
         self.note_time(now);
         let Some(key) = self.requests.find(request) else {
@@ -242,7 +243,9 @@ impl Dispatcher {
         self.note_claimed(key, slot);
     }
 
-    /// The request died with its worker. Not for one that was merely answered early (504, client gone): as
+    /// The request died with its worker, or was never written into the ring of the worker it was placed at.
+    /// Unlike a completion it tells nothing about the worker: neither its pace nor what it has claimed. Not
+    /// for one that was merely answered early (504, client gone): as
     /// long as the worker works on it, it takes up capacity there.
     pub fn handle_lost(&mut self, request: RequestId) {
         self.settled = false;

@@ -21,7 +21,7 @@
 //!
 //! | action | the driver does | and answers |
 //! |---|---|---|
-//! | [`Action::Place`] | writes the request into the worker's ring | nothing now; [`Dispatcher::handle_completed`] at its end. Ring full: [`Dispatcher::handle_placement_refused`] |
+//! | [`Action::Place`] | writes the request into the worker's ring | nothing now; [`Dispatcher::handle_completed`] at its end. Ring full: [`Dispatcher::handle_placement_refused`]. Not written and not wanted any more: [`Dispatcher::handle_lost`] |
 //! | [`Action::Revoke`] | takes the claim word back | [`Dispatcher::handle_revoked`] or [`Dispatcher::handle_revoke_refused`], before anything else is decided: until then `poll_action` places and revokes nothing |
 //! | [`Action::Reject`] | answers 503 with `Retry-After` | nothing: the request is forgotten |
 //! | [`Action::Drained`] | tells the arbiter | nothing; [`Dispatcher::remove_worker`] when the process is gone |

@@ -357,6 +357,18 @@ fn a_completion_shows_that_what_was_placed_before_is_claimed() {
 }
 
 #[test]
+fn a_placement_that_was_never_written_tells_nothing_about_the_worker() {
+    let mut scenario = Scenario::new(1, 2);
+    scenario.submit(1..=2);
+    assert_eq!(scenario.actions(), [place(1, 1), place(2, 1)]);
+    scenario.dispatcher.handle_lost(request(2));
+    assert_eq!(scenario.dispatcher.pace(WorkerId(1)), None);
+    scenario.boot(2, 1, 2);
+    scenario.advance(ms(1));
+    assert_eq!(scenario.actions(), [revoke(1, 1)], "it may lie unclaimed");
+}
+
+#[test]
 fn what_is_placed_ahead_late_is_watched_too() {
     let mut scenario = Scenario::new(2, 1);
     scenario.train(2, 1, us(10));
@@ -369,11 +381,11 @@ fn what_is_placed_ahead_late_is_watched_too() {
     let progress = scenario.now;
     scenario.submit(3..=4);
     scenario.actions();
-    (3..=4).for_each(|id| {
+    for id in 3..=4 {
         scenario
             .dispatcher
-            .handle_claimed(request(id), scenario.now)
-    });
+            .handle_claimed(request(id), scenario.now);
+    }
     scenario.advance(us(500));
     assert_eq!(scenario.actions(), [], "all is claimed, nothing to watch");
     scenario.submit([5]);

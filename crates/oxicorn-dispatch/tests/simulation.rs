@@ -2,7 +2,7 @@
 //! rings. The checks are in `world`.
 //!
 //! A failing run prints its seed; `OXICORN_DISPATCH_SEED=<seed>` replays it alone, and
-//! `OXICORN_DISPATCH_RUNS=<n>` makes more runs than the few dozen of every day.
+//! `OXICORN_DISPATCH_RUNS=<n>` makes more runs than the few hundred of every day.
 
 #![expect(clippy::print_stderr, reason = "a failing run has to say its seed")]
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 use oxicorn_dispatch::Policy;
 use world::{MS, Nanos, Random, US, World};
 
-const RUNS: u64 = 60;
+const RUNS: u64 = 200;
 const REQUESTS: u64 = 1000;
 
 /// Says the seed when the run it watches panics.
