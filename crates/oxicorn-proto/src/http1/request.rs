@@ -86,10 +86,17 @@ pub(super) struct FieldTable {
     pub(super) scratch: Vec<u8>,
 }
 
+/// What a table keeps from one request to the next: enough for ordinary ones. A peer cannot make an
+/// idle connection hold more.
+const KEPT_SPANS: usize = 128;
+const KEPT_SCRATCH: usize = 1024;
+
 impl FieldTable {
     pub(super) fn clear(&mut self) {
         self.spans.clear();
+        self.spans.shrink_to(KEPT_SPANS);
         self.scratch.clear();
+        self.scratch.shrink_to(KEPT_SCRATCH);
     }
 
     #[inline]
@@ -265,5 +272,42 @@ impl<'a> RequestHead<'a> {
     /// The peer said `TE: trailers` (RFC 9110 section 10.1.4).
     pub fn accepts_trailers(&self) -> bool {
         self.parts.facts.accepts_trailers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_what_they_were_made_of() {
+        let (bytes, scratch) = (b"0123456789", b"abcdef");
+        assert_eq!(Span::new(2, 4).of(bytes, scratch), b"23");
+        assert_eq!(Span::in_scratch(2, 4).of(bytes, scratch), b"cd");
+        assert_eq!(
+            Span::new(8, 40).of(bytes, scratch),
+            b"",
+            "other bytes than the event's"
+        );
+    }
+
+    #[test]
+    fn tables_keep_ordinary_memory_only() {
+        let mut table = FieldTable::default();
+        table.spans.resize(40, (Span::default(), Span::default()));
+        let kept = table.spans.as_ptr();
+        table.clear();
+        table.spans.resize(40, (Span::default(), Span::default()));
+        assert_eq!(
+            table.spans.as_ptr(),
+            kept,
+            "no allocation for the next head"
+        );
+        table
+            .spans
+            .resize(30_000, (Span::default(), Span::default()));
+        table.scratch.resize(100_000, 0);
+        table.clear();
+        assert!(table.spans.capacity() <= KEPT_SPANS && table.scratch.capacity() <= KEPT_SCRATCH);
     }
 }
