@@ -10,7 +10,7 @@ use crate::log::{Level, LogLine};
 use crate::plan::{Generation, WorkerId};
 
 /// Something to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Fork the gateway; answer [`crate::Event::GatewaySpawned`] or [`crate::Event::GatewaySpawnFailed`].
     SpawnGateway,

@@ -24,13 +24,13 @@ use crate::event::Event;
 use crate::gateway::Gateway;
 use crate::log::LogLine;
 use crate::plan::{Generation, Plan, WorkerId};
-use crate::worker::{Illegal, WorkerRecord};
+use crate::worker::{Illegal, WorkerRecord, WorkerState};
 
 /// The supervising process's decisions. See the crate's description for how to drive it.
 ///
 /// Kinds of method: `handle*` is told what happened, `poll_action` and `next_deadline` say what to do and when to wake
 /// up, the rest only looks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Arbiter {
     phase: Phase,
     /// The latest time heard of. Times that go back are taken as this one.
@@ -60,7 +60,7 @@ pub struct Arbiter {
     actions: VecDeque<Action>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
     /// Waits for `Started`.
     Idle,
@@ -95,6 +95,9 @@ impl Arbiter {
 
     /// Something happened.
     pub fn handle(&mut self, event: Event, now: Duration) {
+        if self.phase == Phase::Exited {
+            return;
+        }
         self.advance(now);
         let name = event.name();
         match self.accept(event) {
@@ -112,7 +115,17 @@ impl Arbiter {
 
     /// The next thing to do. Ask until there is none.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        loop {
+            match self.actions.pop_front() {
+                Some(Action::SpawnWorker { worker, .. }) if self.is_disowned(worker) => {
+                    self.cancel_order(worker);
+                }
+                // Reaped since: its pid may be somebody else's by now.
+                Some(Action::SignalWorker { worker, .. } | Action::DumpStacks(worker))
+                    if self.book.find(worker).is_none() => {}
+                action => return action,
+            }
+        }
     }
 
     /// When [`Self::handle_timeout`] is to be called if nothing happens before. Ask after every `handle`; a time already
@@ -157,7 +170,6 @@ impl Arbiter {
 impl Arbiter {
     fn accept(&mut self, event: Event) -> Result<(), Illegal> {
         match self.phase {
-            Phase::Exited => return Err(Illegal),
             Phase::Idle if !matches!(event, Event::Started | Event::Command(_)) => {
                 return Err(Illegal);
             }
@@ -198,6 +210,17 @@ impl Arbiter {
     /// Time only goes forward, whatever the performer's clock does.
     fn advance(&mut self, now: Duration) {
         self.now = self.now.max(now);
+    }
+
+    fn is_disowned(&self, worker: WorkerId) -> bool {
+        let state = self.book.find(worker).map(WorkerRecord::state);
+        matches!(state, Some(WorkerState::Starting { unwanted: true }))
+    }
+
+    /// Nobody has begun to start it yet, and nobody needs to.
+    fn cancel_order(&mut self, worker: WorkerId) {
+        self.book.strike(worker);
+        self.reconcile();
     }
 
     /// This much later. Saturating: the settings may name any time.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::plan::timing::{BACKOFF_FIRST, BACKOFF_MAX, HEALTHY_AGE};
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Backoff {
     round: u32,
     failures: u32,

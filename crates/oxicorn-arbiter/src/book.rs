@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::plan::{Generation, WorkerId};
 use crate::worker::{Illegal, WorkerRecord};
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Book {
     /// By number, that is by age.
     records: BTreeMap<WorkerId, WorkerRecord>,
@@ -71,8 +71,8 @@ impl Book {
         self.count(|r| !r.is_killed())
     }
 
-    /// Alive after a request of theirs expired.
-    pub(crate) fn expired(&self) -> usize {
-        self.count(|r| r.is_expired() && !r.is_killed())
+    /// Still alive, but lost to this generation or one before it.
+    pub(crate) fn lost(&self, generation: Generation) -> usize {
+        self.count(|r| r.is_lost() && !r.is_killed() && r.generation() <= generation)
     }
 }

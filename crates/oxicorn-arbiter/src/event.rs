@@ -5,7 +5,7 @@ use std::fmt;
 use crate::plan::{Plan, WorkerId};
 
 /// Something happened. The performer reports it with the time it noticed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The listeners are bound; begin. Once.
     Started,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 use crate::worker::Illegal;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum GatewayState {
     #[default]
     Absent,
@@ -34,14 +34,14 @@ pub(crate) enum GatewayState {
 }
 
 /// How a gateway ended, told by the state it was in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Ended {
     pub(crate) pid: u32,
     /// It was told to go.
     pub(crate) expected: bool,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Gateway {
     state: GatewayState,
     pid: u32,

@@ -23,7 +23,7 @@ pub enum Level {
 }
 
 /// One line for the error log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(
     missing_docs,
     reason = "the words below say what each line is; `pid` is the process spoken of"

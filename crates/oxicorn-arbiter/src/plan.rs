@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The part of the settings the arbiter decides by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// How many workers serve. 0 is allowed: the server runs with none until TTIN.
     ///

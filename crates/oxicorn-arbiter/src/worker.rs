@@ -36,7 +36,7 @@ use crate::action::WorkerSignal;
 use crate::plan::{Generation, WorkerId};
 
 /// Where a worker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkerState {
     /// Ordered; the performer has not reported its process.
     Starting {
@@ -62,7 +62,7 @@ pub enum WorkerState {
     },
     /// Was told to exit, or exits by itself.
     Stopping {
-        /// What it was told with last; `None` if it goes by itself.
+        /// What it was told last; `None` if it goes by itself.
         signal: Option<WorkerSignal>,
         /// When the next stronger signal follows: QUIT after TERM, KILL after all others.
         deadline: Duration,
@@ -75,11 +75,11 @@ pub enum WorkerState {
 }
 
 /// The state does not know this; nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Illegal;
 
 /// What the arbiter knows about a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerRecord {
     id: WorkerId,
     generation: Generation,
@@ -87,7 +87,7 @@ pub struct WorkerRecord {
     state: WorkerState,
     started: Duration,
     round: u32,
-    expired: bool,
+    lost: bool,
     /// The present gateway was told about it.
     pub(crate) attached: bool,
 }
@@ -118,9 +118,10 @@ impl WorkerRecord {
         self.state
     }
 
-    /// A request of it ran over its time, or its heart stood still.
-    pub const fn is_expired(&self) -> bool {
-        self.expired
+    /// It went (or is going) without a successor being there: a request of it ran over its time, its heart stood still, or
+    /// it could not boot.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// It serves, or is on its way to.
@@ -182,7 +183,7 @@ impl WorkerRecord {
             state: WorkerState::Starting { unwanted: false },
             started,
             round,
-            expired: false,
+            lost: false,
             attached: false,
         }
     }
@@ -240,11 +241,11 @@ impl WorkerRecord {
             _ => return Err(Illegal),
         };
         self.state = WorkerState::Expiring { deadline };
-        self.expired = true;
+        self.lost = true;
         Ok(())
     }
 
-    /// It is told to exit, or says that it does. Gives whether the signal is to be sent: one that is on its way out is
+    /// It is told to exit. Gives whether the signal is to be sent: one that is on its way out is
     /// told again only where TERM becomes something stronger, because a second QUIT would break into its exit hooks.
     pub(crate) fn stop(
         &mut self,
@@ -264,13 +265,23 @@ impl WorkerRecord {
         Ok(true)
     }
 
+    /// It cannot be made ready and exits by itself.
+    pub(crate) fn handle_boot_failed(&mut self, deadline: Duration) -> Result<(), Illegal> {
+        let WorkerState::Booting = self.state else {
+            return Err(Illegal);
+        };
+        self.stop(None, deadline)?;
+        self.lost = true;
+        Ok(())
+    }
+
     /// Its whole process stands still; it is being aborted.
     pub(crate) fn abort(&mut self, deadline: Duration) -> Result<(), Illegal> {
         if let WorkerState::Stopping { .. } = self.state {
             return Err(Illegal);
         }
         self.stop(Some(WorkerSignal::Abort), deadline)?;
-        self.expired = true;
+        self.lost = true;
         Ok(())
     }
 

@@ -158,7 +158,6 @@ fn a_first_boot_that_fails_ends_the_server_with_its_code() {
     s.event(Event::GatewayExited(Exit::Code(0)));
     s.expect([
         "# Worker (pid:102) exited with code 4.",
-        "forget w2",
         "reaped w2",
         "# Shutting down: Master",
         "# Reason: Worker failed to boot.",

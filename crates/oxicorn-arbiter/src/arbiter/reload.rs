@@ -20,7 +20,7 @@ use crate::plan::timing::RELOAD_DEATH_LIMIT;
 use crate::plan::{Generation, Plan};
 use crate::worker::Illegal;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Reload {
     pub(super) generation: Generation,
     pub(super) wanted: u32,
@@ -29,7 +29,7 @@ pub(super) struct Reload {
 }
 
 /// Whether the performer has been asked for a configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Configuration {
     Settled,
     Loading {

@@ -104,11 +104,11 @@ impl Arbiter {
         }
     }
 
-    /// Fewer than wanted. What is still on its way out does not matter, except when more requests expire than there are
-    /// workers wanted: then the expired ones have to die first, or a hanging database would fill the machine.
+    /// Fewer than wanted. What is still on its way out does not matter, except when more workers are lost but alive than
+    /// are wanted: then some of them have to die first, or a hanging database would fill the machine with expired ones.
     fn lacks_worker(&self) -> bool {
         let wanted = self.wanted as usize;
-        let beyond = self.book.expired().saturating_sub(wanted);
+        let beyond = self.book.lost(self.serving).saturating_sub(wanted);
         self.book.active(self.serving) + beyond < wanted
     }
 

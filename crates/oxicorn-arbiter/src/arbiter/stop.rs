@@ -22,7 +22,7 @@ use crate::log::{Level, LogLine, Reason};
 use crate::plan::timing::STOP_GRACE;
 use crate::worker::{WorkerRecord, WorkerState};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Stop {
     pub(super) mode: Mode,
     /// When it becomes quick.
@@ -31,7 +31,7 @@ pub(super) struct Stop {
     reason: Option<Reason>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Mode {
     Draining,
     Leaving,
@@ -39,7 +39,7 @@ pub(super) enum Mode {
 }
 
 /// Why it becomes quick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Haste {
     /// Somebody wants it.
     Asked,

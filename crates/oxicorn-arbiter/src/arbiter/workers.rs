@@ -58,10 +58,7 @@ impl Arbiter {
     ) -> Result<(), Illegal> {
         let deadline = self.after(STOP_GRACE);
         let record = self.book.record(worker)?;
-        if !record.is_booting() {
-            return Err(Illegal);
-        }
-        record.stop(None, deadline)?;
+        record.handle_boot_failed(deadline)?;
         let record = record.clone();
         self.judge_boot_failure(&record, failure);
         Ok(())
@@ -77,7 +74,7 @@ impl Arbiter {
         }
         let record = self.book.strike(worker).ok_or(Illegal)?;
         self.log_exit(&record, exit);
-        if record.attached {
+        if record.attached && self.gateway.is_serving() {
             self.act(Action::ForgetWorker(worker));
         }
         self.act(Action::WorkerReaped { worker, exit });

@@ -1,0 +1,233 @@
+//! All sequences of events up to a length, from a few beginnings.
+//!
+//! At each point everything that can happen to the living happens (deaths, notices true and false, every command, the
+//! next deadline), and notices of the dead besides. States that were seen before are not walked again. What is checked at
+//! each step is the world's (`world/mod.rs`); at each state both long runs are checked as well: the server comes to rest
+//! with what is wanted if all cooperate, and it ends after TERM if nobody does.
+
+mod world;
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use oxicorn_arbiter::{BootFailure, Command, Event, Exit, Plan, ReplacementReason, WorkerId};
+use world::World;
+
+const GRACEFUL: Duration = Duration::from_secs(30);
+
+fn plan(workers: u32) -> Plan {
+    Plan {
+        workers,
+        graceful_timeout: GRACEFUL,
+        preload_app: false,
+    }
+}
+
+/// One thing that may happen next.
+#[derive(Debug, Clone)]
+enum Step {
+    Event(Event),
+    Wait,
+    ForksFail(bool),
+}
+
+fn steps(world: &World) -> Vec<Step> {
+    let mut steps = vec![Step::Wait, Step::ForksFail(!world.forks_fail)];
+    let commands = [
+        Command::Terminate,
+        Command::Interrupt,
+        Command::Reload,
+        Command::MoreWorkers,
+        Command::FewerWorkers,
+        Command::Reopen,
+    ];
+    steps.extend(commands.map(|command| Step::Event(Event::Command(command))));
+    steps.extend([Event::GatewayReady, Event::GatewayDrained].map(Step::Event));
+    if world.gateway.is_some() {
+        steps.push(Step::Event(Event::GatewayExited(Exit::Signal(9))));
+    }
+    if world.loading {
+        let answers = [
+            Event::ConfigurationLoaded(plan(1)),
+            Event::ConfigurationLoaded(plan(2)),
+            Event::ConfigurationRefused,
+        ];
+        steps.extend(answers.map(Step::Event));
+    }
+    if world.preloading {
+        steps.extend([Event::ApplicationPreloaded, Event::PreloadFailed].map(Step::Event));
+    }
+    for &worker in world.workers.keys() {
+        steps.extend(events_of(worker).map(Step::Event));
+    }
+    // A notice of one that is gone, or never was.
+    steps.push(Step::Event(Event::WorkerReady(WorkerId(0))));
+    steps
+}
+
+fn events_of(worker: WorkerId) -> [Event; 10] {
+    let failure = BootFailure::Application;
+    let reason = ReplacementReason::MaxRequests;
+    [
+        Event::WorkerReady(worker),
+        Event::WorkerBootFailed { worker, failure },
+        Event::WorkerExited {
+            worker,
+            exit: Exit::Signal(11),
+        },
+        Event::WorkerExited {
+            worker,
+            exit: Exit::Code(3),
+        },
+        Event::WorkerDrained(worker),
+        Event::WorkerWantsReplacement { worker, reason },
+        Event::RequestExpired {
+            worker,
+            in_flight_others: 0,
+        },
+        Event::RequestExpired {
+            worker,
+            in_flight_others: 1,
+        },
+        Event::HeartbeatMissed(worker),
+        Event::WorkerFault(worker),
+    ]
+}
+
+fn take(world: &World, step: &Step) -> World {
+    let mut world = world.clone();
+    match step {
+        Step::Event(event) => {
+            world.event(event.clone());
+        }
+        Step::Wait => {
+            world.wait();
+        }
+        Step::ForksFail(fail) => world.forks_fail = *fail,
+    }
+    world
+}
+
+/// Breadth first, so that a failure is reported by a shortest story.
+fn walk(beginning: World, depth: usize) -> usize {
+    let hasher = RandomState::new();
+    let mut seen = HashSet::from([hasher.hash_one(&beginning)]);
+    let mut frontier = vec![(beginning, Vec::new())];
+    for _ in 0..depth {
+        let mut next = Vec::new();
+        for (world, story) in frontier {
+            for step in steps(&world) {
+                let _teller = Teller {
+                    story: &story,
+                    step: &step,
+                };
+                let after = take(&world, &step);
+                if after.exited.is_none() && seen.insert(hasher.hash_one(&after)) {
+                    check_long_runs(&after);
+                    let story = story.iter().cloned().chain([step.clone()]).collect();
+                    next.push((after, story));
+                }
+            }
+        }
+        frontier = next;
+    }
+    seen.len()
+}
+
+fn check_long_runs(world: &World) {
+    world.clone().assert_settles();
+    world.clone().assert_terminates(GRACEFUL, true);
+    world.clone().assert_terminates(GRACEFUL, false);
+}
+
+/// Tells what led to a failed assertion.
+struct Teller<'a> {
+    story: &'a [Step],
+    step: &'a Step,
+}
+
+impl Drop for Teller<'_> {
+    #[expect(clippy::print_stderr, reason = "a failed test explains itself")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("story: {:#?}\nthen: {:#?}", self.story, self.step);
+        }
+    }
+}
+
+fn started(plan: Plan) -> World {
+    let mut world = World::new(plan);
+    world.event(Event::Started);
+    world
+}
+
+fn serving(workers: u32) -> World {
+    let mut world = started(plan(workers));
+    world.event(Event::GatewayReady);
+    for worker in 1..=workers {
+        world.event(Event::WorkerReady(WorkerId(worker)));
+    }
+    world
+}
+
+fn reloading(workers: u32) -> World {
+    let mut world = serving(workers);
+    world.event(Event::Command(Command::Reload));
+    world.event(Event::ConfigurationLoaded(plan(workers)));
+    world
+}
+
+#[test]
+fn from_the_start_with_one_worker() {
+    walk(started(plan(1)), 4);
+}
+
+#[test]
+fn from_the_start_with_preload() {
+    walk(
+        started(Plan {
+            preload_app: true,
+            ..plan(1)
+        }),
+        3,
+    );
+}
+
+#[test]
+fn from_the_start_without_workers() {
+    walk(started(plan(0)), 4);
+}
+
+#[test]
+fn from_a_serving_worker() {
+    walk(serving(1), 4);
+}
+
+#[test]
+fn from_two_serving_workers() {
+    walk(serving(2), 4);
+}
+
+#[test]
+fn from_the_middle_of_a_reload() {
+    walk(reloading(1), 4);
+}
+
+#[test]
+fn from_a_replacement() {
+    let mut world = serving(1);
+    let reason = ReplacementReason::Memory;
+    world.event(Event::WorkerWantsReplacement {
+        worker: WorkerId(1),
+        reason,
+    });
+    walk(world, 4);
+}
+
+#[test]
+fn from_a_shutdown_in_the_middle_of_a_reload() {
+    let mut world = reloading(2);
+    world.event(Event::Command(Command::Terminate));
+    walk(world, 4);
+}

@@ -1,0 +1,539 @@
+//! A world around an arbiter that knows which processes there are and what each of them and the gateway was told, and
+//! that checks every order against it.
+//!
+//! The rules checked at once, in `check`: nothing is ordered about a process that is not there; the gateway is told about
+//! a worker in the right order, once, and only while it listens; a generation takes over only when it offers at least
+//! what the old one did; a worker of the serving generation is retired only while enough others are ready; the documented
+//! bounds on the number of processes; on exit every process was reaped or killed. Rules about the long run are methods:
+//! `assert_settles` and `assert_terminates`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use oxicorn_arbiter::{
+    Action, Arbiter, Command, Event, Exit, Generation, LogLine, Plan, WorkerId, WorkerSignal,
+    WorkerState, timing,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that is pending or was seen"
+)]
+pub(crate) struct World {
+    pub(crate) arbiter: Arbiter,
+    pub(crate) now: Duration,
+    pub(crate) forks_fail: bool,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) loading: bool,
+    pub(crate) preloading: bool,
+    pub(crate) exited: Option<i32>,
+    /// Several events came before the actions were done: the state may be further than an action.
+    at_once: bool,
+    /// Ready workers of the serving generation before the last event.
+    ready_before: usize,
+    /// Ever started.
+    pub(crate) spawned: u32,
+    next_pid: u32,
+    announced: Option<u32>,
+    last_generation: Generation,
+    served: Generation,
+    served_wanted: usize,
+    /// The most workers ever wanted.
+    peak: usize,
+    /// Something died, expired or was scaled: only the widest bound holds.
+    troubled: bool,
+}
+
+/// A process that was not reaped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Worker {
+    pub(crate) killed: bool,
+    reaped: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing it was told"
+)]
+pub(crate) struct Gateway {
+    pub(crate) ready: bool,
+    pub(crate) draining: bool,
+    pub(crate) stopping: bool,
+    pub(crate) killed: bool,
+    /// Reaped; kept until all that was ordered before has been done.
+    gone: bool,
+    attached: BTreeSet<WorkerId>,
+    announced: BTreeSet<WorkerId>,
+    pub(crate) retired: BTreeSet<WorkerId>,
+    serves: Option<Generation>,
+}
+
+#[allow(dead_code, reason = "every test binary uses other parts")]
+impl World {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let workers = plan.workers as usize;
+        Self {
+            arbiter: Arbiter::new(plan),
+            now: Duration::from_secs(1000),
+            forks_fail: false,
+            workers: BTreeMap::new(),
+            gateway: None,
+            loading: false,
+            preloading: false,
+            exited: None,
+            at_once: false,
+            ready_before: 0,
+            spawned: 0,
+            next_pid: 100,
+            announced: None,
+            last_generation: Generation(1),
+            served: Generation(1),
+            served_wanted: workers,
+            peak: workers,
+            troubled: false,
+        }
+    }
+
+    /// Several things happen before the performer comes to do anything.
+    pub(crate) fn events(&mut self, events: Vec<Event>) -> Vec<Action> {
+        self.at_once = true;
+        for event in events {
+            self.note(&event);
+            self.arbiter.handle(event, self.now);
+        }
+        let done = self.perform();
+        self.at_once = false;
+        done
+    }
+
+    /// Something happens; gives what was done about it.
+    pub(crate) fn event(&mut self, event: Event) -> Vec<Action> {
+        self.note(&event);
+        let before = self.arbiter.clone();
+        self.arbiter.handle(event, self.now);
+        let done = self.perform();
+        if let [Action::Log(LogLine::EventIgnored { .. }, _)] = done[..] {
+            assert!(
+                self.arbiter == before || self.now_moved(&before),
+                "an ignored event changed something"
+            );
+        }
+        done
+    }
+
+    pub(crate) fn timeout(&mut self) -> Vec<Action> {
+        self.arbiter.handle_timeout(self.now);
+        let done = self.perform();
+        let next = self.arbiter.next_deadline();
+        assert!(
+            next.is_none_or(|at| at > self.now),
+            "a deadline that does not go away"
+        );
+        done
+    }
+
+    /// To the next deadline; `false` if there is none.
+    pub(crate) fn wait(&mut self) -> bool {
+        let Some(deadline) = self.arbiter.next_deadline() else {
+            return false;
+        };
+        self.now = self.now.max(deadline);
+        self.timeout();
+        true
+    }
+
+    pub(crate) fn state(&self, worker: WorkerId) -> Option<WorkerState> {
+        self.arbiter
+            .worker(worker)
+            .map(oxicorn_arbiter::WorkerRecord::state)
+    }
+
+    pub(crate) fn ready_of(&self, generation: Generation) -> usize {
+        let of = self
+            .arbiter
+            .workers()
+            .filter(|w| w.generation() == generation);
+        of.filter(|w| matches!(w.state(), WorkerState::Ready { .. }))
+            .count()
+    }
+
+    fn now_moved(&self, before: &Arbiter) -> bool {
+        // The clock is the one thing an ignored event may move.
+        let mut before = before.clone();
+        before.handle(Event::ConfigurationRefused, self.now);
+        while before.poll_action().is_some() {}
+        before == self.arbiter
+    }
+
+    fn note(&mut self, event: &Event) {
+        self.ready_before = self.ready_of(self.arbiter.serving());
+        match event {
+            Event::WorkerExited { worker, .. } => {
+                let state = self.state(*worker);
+                let expected = !matches!(
+                    state,
+                    Some(WorkerState::Booting | WorkerState::Ready { .. })
+                );
+                self.troubled |= !expected;
+                self.workers
+                    .get_mut(worker)
+                    .expect("only what lives can die")
+                    .reaped = true;
+            }
+            Event::GatewayExited(_) => {
+                let gateway = self.gateway.as_mut().expect("only what lives can die");
+                assert!(!std::mem::replace(&mut gateway.gone, true), "it dies once");
+            }
+            Event::GatewayReady => {
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.ready = true;
+                }
+            }
+            Event::RequestExpired { .. }
+            | Event::HeartbeatMissed(_)
+            | Event::WorkerFault(_)
+            | Event::WorkerSpawnFailed(_)
+            | Event::WorkerBootFailed { .. }
+            | Event::Command(Command::MoreWorkers | Command::FewerWorkers) => self.troubled = true,
+            Event::ConfigurationLoaded(_) | Event::ConfigurationRefused => self.loading = false,
+            Event::ApplicationPreloaded | Event::PreloadFailed => self.preloading = false,
+            _ => {}
+        }
+    }
+
+    fn perform(&mut self) -> Vec<Action> {
+        let mut done = Vec::new();
+        while let Some(action) = self.arbiter.poll_action() {
+            assert_eq!(self.exited, None, "{action:?} after the exit");
+            self.peak = self.peak.max(self.arbiter.wanted() as usize);
+            let answer = self.check(&action);
+            done.push(action);
+            if let Some(event) = answer {
+                self.note(&event);
+                self.arbiter.handle(event, self.now);
+            }
+        }
+        if self.gateway.as_ref().is_some_and(|gateway| gateway.gone) {
+            self.gateway = None;
+        }
+        // Reaped at last, after the arbiter had left it behind.
+        self.workers.retain(|_, worker| !worker.reaped);
+        self.check_book();
+        done
+    }
+
+    /// Everybody in the book has a process and the other way round.
+    fn check_book(&self) {
+        if self.exited.is_none() {
+            let book: Vec<_> = self
+                .arbiter
+                .workers()
+                .map(|w| (w.id(), w.pid().is_some()))
+                .collect();
+            let left = |(id, _): &(WorkerId, bool)| self.workers[id].killed;
+            let there: Vec<_> = self.workers.keys().map(|&id| (id, true)).collect();
+            let there: Vec<_> = there
+                .into_iter()
+                .filter(|entry| {
+                    book.contains(entry) || !(self.arbiter.is_stopping() && left(entry))
+                })
+                .collect();
+            assert_eq!(book, there, "the book and the processes");
+        }
+    }
+
+    fn check(&mut self, action: &Action) -> Option<Event> {
+        match *action {
+            Action::SpawnGateway => return Some(self.spawn_gateway()),
+            Action::SpawnWorker {
+                worker, generation, ..
+            } => {
+                return Some(self.spawn_worker(worker, generation));
+            }
+            Action::PreloadApplication => self.preloading = true,
+            Action::AttachWorker(worker) => {
+                self.process(worker);
+                assert!(self.listening().attached.insert(worker), "attached once");
+            }
+            Action::AnnounceReady(worker) => {
+                let gateway = self.listening();
+                assert!(gateway.attached.contains(&worker));
+                assert!(gateway.announced.insert(worker), "announced once");
+            }
+            Action::ServeGeneration(generation) => self.check_change(generation),
+            Action::RetireWorker(worker) => self.check_retirement(worker),
+            Action::ForgetWorker(worker) => {
+                let gateway = self.listening();
+                assert!(gateway.attached.remove(&worker));
+                gateway.announced.remove(&worker);
+                gateway.retired.remove(&worker);
+            }
+            Action::SignalWorker { worker, signal } => {
+                let process = self.process(worker);
+                assert!(
+                    !process.killed && !process.reaped,
+                    "the dead are left in peace"
+                );
+                process.killed = signal == WorkerSignal::Kill;
+            }
+            Action::DumpStacks(worker) => {
+                self.process(worker);
+            }
+            Action::DrainGateway { .. } => {
+                let gateway = self.listening();
+                assert!(
+                    !std::mem::replace(&mut gateway.draining, true),
+                    "drained once"
+                );
+            }
+            Action::StopGateway => {
+                let gateway = self.gateway.as_mut().expect("a gateway to stop");
+                assert!(
+                    !std::mem::replace(&mut gateway.stopping, true),
+                    "stopped once"
+                );
+            }
+            Action::KillGateway => {
+                let gateway = self.gateway.as_mut().expect("a gateway to kill");
+                assert!(!std::mem::replace(&mut gateway.killed, true), "killed once");
+            }
+            Action::LoadConfiguration { generation } => {
+                assert!(!std::mem::replace(&mut self.loading, true), "one at a time");
+                assert!(generation > self.last_generation);
+                self.last_generation = generation;
+            }
+            Action::AbandonGeneration(generation) => {
+                assert_ne!(generation, self.arbiter.serving());
+            }
+            Action::NumWorkersChanged { new, old } => {
+                assert_eq!(old, self.announced);
+                assert_ne!(old, Some(new));
+                self.announced = Some(new);
+            }
+            Action::WorkerReaped { worker, .. } => {
+                assert!(self.workers.remove(&worker).expect("reaped once").reaped);
+            }
+            Action::Exit(code) => {
+                assert!(self.workers.values().all(|w| w.killed), "no orphans");
+                assert!(self.gateway.as_ref().is_none_or(|g| g.killed), "no orphans");
+                self.exited = Some(code.0);
+            }
+            Action::ReopenLogs | Action::Log(..) => {}
+        }
+        None
+    }
+
+    fn spawn_gateway(&mut self) -> Event {
+        let free = self.gateway.as_ref().is_none_or(|gateway| gateway.gone);
+        assert!(free, "one gateway at a time");
+        if self.forks_fail {
+            return Event::GatewaySpawnFailed;
+        }
+        self.gateway = Some(Gateway::default());
+        self.next_pid += 1;
+        Event::GatewaySpawned { pid: self.next_pid }
+    }
+
+    fn spawn_worker(&mut self, worker: WorkerId, generation: Generation) -> Event {
+        assert!(!self.preloading, "the application first");
+        assert!(Some(generation) == self.arbiter.loading() || generation == self.arbiter.serving());
+        self.spawned += 1;
+        if self.forks_fail {
+            return Event::WorkerSpawnFailed(worker);
+        }
+        assert_eq!(
+            self.workers.insert(worker, Worker::default()),
+            None,
+            "a new number"
+        );
+        let alive = self
+            .workers
+            .values()
+            .filter(|w| !w.killed && !w.reaped)
+            .count();
+        assert!(
+            alive <= 3 * self.peak,
+            "{alive} processes for {} wanted",
+            self.peak
+        );
+        if !self.troubled {
+            let wanted = self.arbiter.wanted() as usize;
+            let bound = match self.arbiter.loading() {
+                Some(_) => self.served_wanted + wanted,
+                None => wanted + (wanted / 4).max(1),
+            };
+            assert!(alive <= bound, "{alive} processes, bound {bound}");
+        }
+        self.next_pid += 1;
+        Event::WorkerSpawned {
+            worker,
+            pid: self.next_pid,
+        }
+    }
+
+    /// A takeover must not make the server smaller than it was, unless that is wanted.
+    fn check_change(&mut self, generation: Generation) {
+        if generation != self.served {
+            let floor = self.ready_before.min(self.arbiter.wanted() as usize);
+            let ready = self.ready_of(generation);
+            assert!(
+                self.at_once || ready >= floor,
+                "{ready} ready, below the floor of {floor}"
+            );
+            self.served = generation;
+            self.served_wanted = self.arbiter.wanted() as usize;
+        }
+        if let Some(gateway) = self.gateway.as_mut().filter(|g| g.ready) {
+            gateway.serves = Some(generation);
+        }
+    }
+
+    fn check_retirement(&mut self, worker: WorkerId) {
+        let gateway = self.listening();
+        assert!(
+            gateway.announced.contains(&worker),
+            "only who was ready can retire"
+        );
+        assert!(gateway.retired.insert(worker), "retired once");
+        let record = self.arbiter.worker(worker).expect("it is in the book");
+        let at_leisure = matches!(record.state(), WorkerState::Retiring { .. });
+        if at_leisure && !self.at_once && record.generation() == self.arbiter.serving() {
+            let left = self.ready_of(self.arbiter.serving());
+            let wanted = self.arbiter.wanted() as usize;
+            assert!(
+                left >= wanted || self.arbiter.loading().is_some(),
+                "successor first"
+            );
+        }
+    }
+
+    fn process(&mut self, worker: WorkerId) -> &mut Worker {
+        self.workers.get_mut(&worker).expect("a living process")
+    }
+
+    fn listening(&mut self) -> &mut Gateway {
+        let gateway = self.gateway.as_mut().expect("a gateway to tell");
+        let listens = gateway.ready && !gateway.stopping && !gateway.killed;
+        assert!(listens || gateway.gone, "it listens");
+        gateway
+    }
+}
+
+/// The long run.
+#[allow(dead_code, reason = "every test binary uses other parts")]
+impl World {
+    /// From here on everybody does what he is told, at once: the server must come to rest with what is wanted, or exit.
+    pub(crate) fn assert_settles(mut self) {
+        self.forks_fail = false;
+        let steps = 500 + 20 * self.workers.len();
+        for _ in 0..steps {
+            if self.exited.is_some() {
+                return;
+            }
+            if !self.cooperate() && !self.wait() {
+                return self.assert_at_rest();
+            }
+        }
+        panic!("never comes to rest: {:#?}", self.arbiter);
+    }
+
+    fn assert_at_rest(&self) {
+        assert!(!self.arbiter.is_stopping(), "stops and never exits");
+        if self.announced.is_none() {
+            return;
+        }
+        let wanted = self.arbiter.wanted() as usize;
+        let serving = self.arbiter.serving();
+        assert_eq!(self.arbiter.loading(), None);
+        assert_eq!(self.ready_of(serving), wanted);
+        assert_eq!(self.workers.len(), wanted, "nobody else");
+        let gateway = self.gateway.as_ref().expect("a gateway");
+        assert_eq!(gateway.serves, Some(serving));
+        assert_eq!(gateway.announced, self.workers.keys().copied().collect());
+        assert_eq!(gateway.attached, gateway.announced);
+        assert_eq!(gateway.retired, BTreeSet::new());
+    }
+
+    /// One thing that somebody owes the arbiter.
+    fn cooperate(&mut self) -> bool {
+        let Some(event) = self.due_from_gateway().or_else(|| self.due_from_workers()) else {
+            return false;
+        };
+        self.event(event);
+        true
+    }
+
+    fn due_from_gateway(&self) -> Option<Event> {
+        if self.preloading {
+            return Some(Event::ApplicationPreloaded);
+        }
+        let gateway = self.gateway.as_ref()?;
+        if gateway.killed || gateway.stopping || gateway.draining {
+            Some(Event::GatewayExited(Exit::Code(0)))
+        } else {
+            (!gateway.ready).then_some(Event::GatewayReady)
+        }
+    }
+
+    fn due_from_workers(&self) -> Option<Event> {
+        if self.loading {
+            return Some(Event::ConfigurationRefused);
+        }
+        self.arbiter.workers().find_map(|record| {
+            let worker = record.id();
+            match record.state() {
+                WorkerState::Booting => Some(Event::WorkerReady(worker)),
+                WorkerState::Retiring { .. } | WorkerState::Expiring { .. } => {
+                    Some(Event::WorkerDrained(worker))
+                }
+                WorkerState::Stopping { .. } => Some(Event::WorkerExited {
+                    worker,
+                    exit: Exit::Code(0),
+                }),
+                WorkerState::Killed { .. } => Some(Event::WorkerExited {
+                    worker,
+                    exit: Exit::Signal(9),
+                }),
+                WorkerState::Starting { .. } | WorkerState::Ready { .. } => None,
+            }
+        })
+    }
+
+    /// TERM, and nobody cooperates: over in time all the same. `reaped`: whether KILL works.
+    pub(crate) fn assert_terminates(mut self, graceful_timeout: Duration, reaped: bool) {
+        let reaping = if reaped {
+            Duration::ZERO
+        } else {
+            timing::REAP_GRACE
+        };
+        let latest = self.now + graceful_timeout + 2 * timing::STOP_GRACE + reaping;
+        if self.exited.is_none() {
+            self.event(Event::Command(Command::Terminate));
+        }
+        while self.exited.is_none() {
+            if !(reaped && self.reap_one()) {
+                assert!(self.wait(), "stops and never exits: {:#?}", self.arbiter);
+            }
+        }
+        assert!(self.now <= latest, "too late");
+    }
+
+    fn reap_one(&mut self) -> bool {
+        let exit = Exit::Signal(9);
+        let worker = self
+            .workers
+            .iter()
+            .find(|(_, w)| w.killed)
+            .map(|(&id, _)| id);
+        let event = match worker {
+            Some(worker) => Event::WorkerExited { worker, exit },
+            None if self.gateway.as_ref().is_some_and(|g| g.killed) => Event::GatewayExited(exit),
+            None => return false,
+        };
+        self.event(event);
+        true
+    }
+}
