@@ -317,8 +317,14 @@ impl World {
                 assert!(self.workers.remove(&worker).expect("reaped once").reaped);
             }
             Action::Exit(code) => {
-                assert!(self.workers.values().all(|w| w.killed), "no orphans");
-                assert!(self.gateway.as_ref().is_none_or(|g| g.killed), "no orphans");
+                assert!(
+                    self.workers.values().all(|w| w.killed || w.reaped),
+                    "no orphans"
+                );
+                assert!(
+                    self.gateway.as_ref().is_none_or(|g| g.killed || g.gone),
+                    "no orphans"
+                );
                 self.exited = Some(code.0);
             }
             Action::ReopenLogs | Action::Log(..) => {}
