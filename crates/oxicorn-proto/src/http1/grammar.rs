@@ -112,17 +112,19 @@ const fn not_plain(word: u64) -> u64 {
 /// Position of the first byte at or after `from` for which `flag` sets a bit in its word.
 #[inline]
 fn find(bytes: &[u8], from: usize, flag: impl Fn(u64) -> u64) -> Option<usize> {
-    let (words, rest) = bytes.get(from..)?.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    let mut at = from;
+    let mut rest = bytes.get(from..)?;
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
         let flagged = flag(u64::from_le_bytes(*word));
         if flagged != 0 {
-            return Some(from + index * 8 + flagged.trailing_zeros() as usize / 8);
+            return Some(at + flagged.trailing_zeros() as usize / 8);
         }
+        at += 8;
+        rest = after;
     }
-    let at = rest
-        .iter()
-        .position(|&byte| flag(ONES * u64::from(byte)) != 0)?;
-    Some(from + words.len() * 8 + at)
+    rest.iter()
+        .position(|&byte| flag(ONES * u64::from(byte)) != 0)
+        .map(|more| at + more)
 }
 
 /// Does any byte of the block satisfy `wanted`? Without an early end on purpose.
@@ -141,15 +143,15 @@ pub(super) fn find_not_plain(bytes: &[u8], from: usize) -> Option<usize> {
 /// The first control byte at or after `from`, HTAB included: what may end a field value.
 #[inline]
 pub(super) fn find_control(bytes: &[u8], from: usize) -> Option<usize> {
-    let (blocks, _) = bytes.get(from..)?.as_chunks::<16>();
-    let control = |byte| byte < 0x20 || byte == 0x7f;
-    let clean = blocks
-        .iter()
-        .take_while(|block| !any_of(block, control))
-        .count();
-    find(bytes, from + clean * 16, |word| {
-        below(word, 0x20) | equal(word, 0x7f)
-    })
+    let mut at = from;
+    let mut rest = bytes.get(from..)?;
+    while let Some((block, after)) = rest.split_first_chunk::<16>()
+        && !any_of(block, |byte| byte < 0x20 || byte == 0x7f)
+    {
+        at += 16;
+        rest = after;
+    }
+    find(bytes, at, |word| below(word, 0x20) | equal(word, 0x7f))
 }
 
 /// The first byte at or after `from` that is not printable ASCII: what may end a request target.
