@@ -211,14 +211,11 @@ impl<'a> FutexBell<'a> {
         self.mapping.atomic_u32(self.at + lower_half)
     }
 
-    /// Wakes one thread if one sleeps; whether one did.
+    /// Wakes one thread if one sleeps; whether one was woken. (One that was about to fall asleep
+    /// finds the sequence changed instead. Nobody at all is there if the bell counted too many.)
     #[inline]
     pub(crate) fn ring(self, fenced: Fenced) -> bool {
-        let awaited = self.bell().ring(fenced);
-        if awaited {
-            futex::wake(self.futex(), 1);
-        }
-        awaited
+        self.bell().ring(fenced) && futex::wake(self.futex(), 1) > 0
     }
 
     /// Wakes all threads.

@@ -161,7 +161,8 @@ fn sane_indices<M: Memory>(memory: &M) -> Result<(u64, u64), LinkFault> {
     let head = memory.head().load(Ordering::Acquire);
     let tail = memory.tail().load(Ordering::Acquire);
     let possible = tail < HIGHEST_INDEX
-        && tail.wrapping_sub(head) <= memory.capacity()
+        && head <= tail
+        && tail - head <= memory.capacity()
         && head.is_multiple_of(ALIGNMENT)
         && tail.is_multiple_of(ALIGNMENT);
     if possible {
@@ -189,7 +190,7 @@ pub fn has_room<M: Memory>(memory: &M, len: usize) -> bool {
     let head = memory.head().load(Ordering::Acquire);
     let tail = memory.tail().load(Ordering::Acquire);
     let (_, end) = place(tail & (HIGHEST_INDEX - 1), message_size(len), capacity);
-    end.wrapping_sub(head) <= capacity
+    head <= end && end - head <= capacity
 }
 
 /// The writing end.
@@ -291,7 +292,7 @@ impl<M: Memory> Producer<M> {
     fn refresh_head(&mut self) {
         // Acquire: the consumer has finished reading what it passed.
         let head = self.memory.head().load(Ordering::Acquire);
-        if self.tail.wrapping_sub(head) <= self.memory.capacity() {
+        if (self.head..=self.tail).contains(&head) {
             self.head = head;
         }
     }
