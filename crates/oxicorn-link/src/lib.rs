@@ -36,6 +36,8 @@
 //!   and not yet taken are skipped by the worker; answers to those it did take carry stream ids of
 //!   the earlier epoch ([`StreamId`]) and are recognised by the gateway.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 #[cfg(not(loom))]
 mod attach;
 pub mod bell;

@@ -8,6 +8,8 @@
 //! Linux is what it is written for. What other systems spell differently (memory files, futexes,
 //! eventfds, parent-death signals) is confined to the files named after it.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 pub mod channel;
 pub mod eventfd;
 pub mod file;
