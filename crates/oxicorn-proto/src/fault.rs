@@ -92,6 +92,49 @@ pub enum PeerFault {
 }
 
 impl PeerFault {
+    /// All of them, for tables and tests.
+    pub const ALL: [Self; 39] = [
+        Self::BareLineFeed,
+        Self::BareCarriageReturn,
+        Self::InvalidRequestLine,
+        Self::InvalidMethod,
+        Self::InvalidRequestTarget,
+        Self::InvalidVersion,
+        Self::UnsupportedVersion,
+        Self::RequestLineTooLong,
+        Self::TooManyFields,
+        Self::FieldTooLong,
+        Self::HeadTooLong,
+        Self::MissingColon,
+        Self::InvalidFieldName,
+        Self::SpaceBeforeColon,
+        Self::InvalidFieldValue,
+        Self::ObsoleteFolding,
+        Self::UnderscoreInFieldName,
+        Self::MissingHost,
+        Self::DuplicateHost,
+        Self::InvalidHost,
+        Self::HostMismatch,
+        Self::DuplicateContentType,
+        Self::InvalidContentLength,
+        Self::DuplicateContentLength,
+        Self::LengthWithTransferEncoding,
+        Self::TransferEncodingOnHttp10,
+        Self::InvalidTransferEncoding,
+        Self::UnsupportedTransferCoding,
+        Self::ContentTooLarge,
+        Self::UnknownExpectation,
+        Self::InvalidChunkSize,
+        Self::InvalidChunkExtension,
+        Self::ChunkLineTooLong,
+        Self::MissingChunkTerminator,
+        Self::ForbiddenTrailer,
+        Self::TruncatedHead,
+        Self::TruncatedBody,
+        Self::InvalidProxyLine,
+        Self::InvalidProxyHeader,
+    ];
+
     /// The one status this fault is answered with.
     pub const fn status(self) -> u16 {
         use PeerFault as F;
@@ -258,3 +301,52 @@ impl fmt::Display for LocalMisuse {
 }
 
 impl Error for LocalMisuse {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_and_a_status_of_its_own_kind() {
+        let mut messages = HashSet::new();
+        for (index, fault) in PeerFault::ALL.into_iter().enumerate() {
+            assert_eq!(fault as usize, index, "ALL is complete and in order");
+            assert!(matches!(
+                fault.status(),
+                400 | 413 | 414 | 417 | 431 | 501 | 505
+            ));
+            assert_eq!(
+                fault.reason() == "Bad Request",
+                fault.status() == 400,
+                "{fault:?}"
+            );
+            assert!(
+                messages.insert(fault.message()),
+                "{fault:?} says what another says"
+            );
+        }
+    }
+
+    #[test]
+    fn messages_are_lower_case_without_stop() {
+        let misuses = [
+            LocalMisuse::OutOfOrder,
+            LocalMisuse::InvalidStatus,
+            LocalMisuse::InvalidReason,
+            LocalMisuse::InvalidFieldName,
+            LocalMisuse::InvalidFieldValue,
+            LocalMisuse::InvalidContentLength,
+            LocalMisuse::ConflictingContentLength,
+            LocalMisuse::ForbiddenTrailer,
+            LocalMisuse::UpgradeNotRequested,
+            LocalMisuse::Incomplete { missing: 3 },
+        ];
+        let faults = PeerFault::ALL.iter().map(ToString::to_string);
+        for message in faults.chain(misuses.iter().map(ToString::to_string)) {
+            assert_eq!(message, message.to_lowercase());
+            assert!(!message.is_empty() && !message.ends_with('.'));
+        }
+    }
+}

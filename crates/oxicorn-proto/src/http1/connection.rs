@@ -27,9 +27,9 @@ use super::chunked::{ChunkDecoder, Decoded};
 use super::head::HeadParser;
 use super::request::{BodyFraming, Facts, FieldTable, Fields, HeadParts, RequestHead, Version};
 use super::response::{
-    Asked, BodyOutcome, CloseReason, Next, ResponseFraming, ResponseHead, decide_framing,
-    write_chunk_size, write_framing, write_headers, write_last_chunk, write_own_line,
-    write_status_line,
+    Asked, BodyOutcome, CloseReason, Next, Outgoing, ResponseFraming, ResponseHead, decide_framing,
+    write_chunk_size, write_framing, write_headers, write_informational, write_last_chunk,
+    write_own_line, write_status_line,
 };
 use super::rules::Rules;
 use crate::fault::{LocalMisuse, PeerFault};
@@ -118,16 +118,6 @@ enum Send {
         chunk: bool,
     },
     Finished(Next),
-}
-
-/// A response of which the head is written.
-#[derive(Clone, Copy, Debug)]
-struct Outgoing {
-    framing: ResponseFraming,
-    /// Of `ResponseFraming::Length`.
-    remaining: u64,
-    /// What the head said about the connection.
-    close: Option<CloseReason>,
 }
 
 impl Connection {
@@ -358,16 +348,7 @@ impl Connection {
     }
 
     fn begin_response(&mut self, framing: ResponseFraming, close: Option<CloseReason>) {
-        let remaining = if let ResponseFraming::Length(length) = framing {
-            length
-        } else {
-            0
-        };
-        self.send = Send::Body(Outgoing {
-            framing,
-            remaining,
-            close,
-        });
+        self.send = Send::Body(Outgoing::new(framing, close));
         if framing == ResponseFraming::Switched {
             self.receive = Receive::Switched;
         }
@@ -533,24 +514,6 @@ impl Connection {
     }
 }
 
-impl Outgoing {
-    /// Counts a piece of `len` bytes: how much of it may go out.
-    fn take(&mut self, len: u64) -> BodyOutcome {
-        let sent = match self.framing {
-            ResponseFraming::NoBody => 0,
-            ResponseFraming::Length(_) => len.min(self.remaining),
-            ResponseFraming::Chunked | ResponseFraming::UntilClose | ResponseFraming::Switched => {
-                len
-            }
-        };
-        self.remaining = self.remaining.saturating_sub(sent);
-        BodyOutcome {
-            sent,
-            dropped: len - sent,
-        }
-    }
-}
-
 /// Counts what of `there` bytes belongs to a body that still misses `remaining`.
 fn take_length(remaining: &mut u64, there: usize) -> usize {
     let taken = usize::try_from(*remaining).map_or(there, |remaining| remaining.min(there));
@@ -570,21 +533,4 @@ fn append<T>(
         out.truncate(before);
     }
     written
-}
-
-fn write_informational<'h>(
-    out: &mut Vec<u8>,
-    status: u16,
-    headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
-) -> Result<(), LocalMisuse> {
-    let reason: &[u8] = match status {
-        100 => b"Continue",
-        102 => b"Processing",
-        103 => b"Early Hints",
-        _ => b"",
-    };
-    write_status_line(out, Version::Http11, status, reason)?;
-    write_headers(out, status, headers)?;
-    out.extend_from_slice(b"\r\n");
-    Ok(())
 }

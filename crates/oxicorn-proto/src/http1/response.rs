@@ -112,6 +112,48 @@ pub(super) struct SetAside {
     pub(super) upgrade: bool,
 }
 
+/// A response of which the head is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing {
+    pub(super) framing: ResponseFraming,
+    /// Of `ResponseFraming::Length`.
+    pub(super) remaining: u64,
+    /// What the head said about the connection.
+    pub(super) close: Option<CloseReason>,
+}
+
+impl Outgoing {
+    pub(super) fn new(framing: ResponseFraming, close: Option<CloseReason>) -> Self {
+        let remaining = if let ResponseFraming::Length(length) = framing {
+            length
+        } else {
+            0
+        };
+        Self {
+            framing,
+            remaining,
+            close,
+        }
+    }
+
+    /// Counts a piece of `len` bytes: how much of it may go out.
+    #[inline]
+    pub(super) fn take(&mut self, len: u64) -> BodyOutcome {
+        let sent = match self.framing {
+            ResponseFraming::NoBody => 0,
+            ResponseFraming::Length(_) => len.min(self.remaining),
+            ResponseFraming::Chunked | ResponseFraming::UntilClose | ResponseFraming::Switched => {
+                len
+            }
+        };
+        self.remaining = self.remaining.saturating_sub(sent);
+        BodyOutcome {
+            sent,
+            dropped: len - sent,
+        }
+    }
+}
+
 /// What becomes of a header of the application.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -305,6 +347,24 @@ pub(super) fn write_last_chunk<'h>(
         }
         write_line(out, name, trim(value))?;
     }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// The whole of a 1xx response.
+pub(super) fn write_informational<'h>(
+    out: &mut Vec<u8>,
+    status: u16,
+    headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
+) -> Result<(), LocalMisuse> {
+    let reason: &[u8] = match status {
+        100 => b"Continue",
+        102 => b"Processing",
+        103 => b"Early Hints",
+        _ => b"",
+    };
+    write_status_line(out, Version::Http11, status, reason)?;
+    write_headers(out, status, headers)?;
     out.extend_from_slice(b"\r\n");
     Ok(())
 }

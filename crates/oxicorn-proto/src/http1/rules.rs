@@ -132,3 +132,44 @@ pub struct Rules {
     /// Tolerance switches.
     pub strictness: Strictness,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_mean_what_they_mean_to_gunicorn() {
+        let limits = Limits::default();
+        assert_eq!(
+            (limits.request_line, limits.fields, limits.field_size),
+            (4094, 100, 8190)
+        );
+        assert_eq!(limits.head_size, 100 * 8192 + 4);
+        let zero = Limits::from_settings(0, 0, 0);
+        assert_eq!(zero.request_line, REQUEST_LINE_UNLIMITED);
+        assert_eq!(
+            (zero.fields, zero.field_size),
+            (FIELDS_MAX, FIELD_SIZE_DEFAULT)
+        );
+        let huge = Limits::from_settings(usize::MAX, usize::MAX, usize::MAX);
+        assert_eq!(
+            (huge.request_line, huge.fields),
+            (REQUEST_LINE_MAX, FIELDS_MAX)
+        );
+        assert!(huge.head_size < HEAD_SIZE_MAX, "positions still fit");
+    }
+
+    #[test]
+    fn the_default_is_strict() {
+        let Strictness {
+            header_map,
+            forwarder_headers,
+            ..
+        } = Strictness::default();
+        assert_eq!(header_map, HeaderMap::Drop);
+        assert_eq!(
+            forwarder_headers,
+            ["SCRIPT_NAME".into(), "PATH_INFO".into()]
+        );
+    }
+}
