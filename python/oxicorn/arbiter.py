@@ -56,6 +56,7 @@ class Arbiter:
         #: The application's own modules, if it is preloaded.
         self._preloaded: set[str] = set()
         self.apply_settings()
+        self.set_num_workers(self.cfg.workers, None)
 
     # What settings mean for this process.
 

@@ -122,7 +122,7 @@ class Application(BaseApplication):
         path = self._find_config_file(resolver.config_location())
         if path is not None:
             # A config file may import modules that lie beside the application.
-            self._enter(resolver.chdir_hint())
+            self._enter(os.path.abspath(resolver.chdir_hint() or util.getcwd()))
             self._apply_config_file(resolver, path)
         self.cfg = Config(resolver.finish())
         _refuse_what_is_missing(self.cfg)
@@ -135,7 +135,7 @@ class Application(BaseApplication):
             text, code = stop.args
         # `oxicorn --help | head` closes the pipe before everything is written.
         with contextlib.suppress(BrokenPipeError):
-            print(text, file=sys.stderr if code else sys.stdout)
+            print(text.rstrip("\n"), file=sys.stderr if code else sys.stdout)
         sys.exit(code)
 
     @staticmethod
@@ -149,8 +149,8 @@ class Application(BaseApplication):
         return None
 
     @staticmethod
-    def _enter(directory: str | None) -> None:
-        if directory is not None and directory not in sys.path:
+    def _enter(directory: str) -> None:
+        if directory not in sys.path:
             sys.path.insert(0, directory)
 
     def _apply_config_file(self, resolver: _native.Resolver, location: str) -> None:
@@ -161,7 +161,7 @@ class Application(BaseApplication):
                 try:
                     resolver.apply_file(name, *as_raw(resolver, name, value), location)
                 except (TypeError, ValueError, ConfigError):
-                    print(f"Invalid value for {name}: {value}\n", file=sys.stderr)
+                    print(f"Invalid value for {name}: {value}", file=sys.stderr)
                     raise
             elif not name.startswith("_") and not _is_module_or_callable(value):
                 _warn_of_misspelling(resolver, name, location)

@@ -37,10 +37,11 @@ class Response:
     """Made for hooks only, when the response is over."""
 
     def __init__(
-        self, status: str, headers: list[tuple[str, str]], headers_sent: bool, sent: int
+        self, status: str | None, headers: list[tuple[str, str]], headers_sent: bool, sent: int
     ) -> None:
+        #: As given to ``start_response``; None if it was not called.
         self.status = status
-        self.status_code = int(status[:3])
+        self.status_code = int(status[:3]) if status else None
         self.headers = headers
         self.headers_sent = headers_sent
         #: Body bytes the application produced.

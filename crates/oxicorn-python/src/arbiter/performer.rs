@@ -50,6 +50,7 @@ impl<'py> Supervisor<'py> {
             Action::DrainGateway { within } => {
                 let deadline_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
                 self.tell_gateway(&ToGateway::Drain { deadline_ms });
+                self.close_listeners();
             }
             Action::StopGateway => self.tell_gateway(&ToGateway::Stop),
             Action::KillGateway => self.kill_gateway(),
@@ -59,6 +60,8 @@ impl<'py> Supervisor<'py> {
                 self.server.getattr("log")?.call_method0("reopen_files")?;
                 self.tell_gateway(&ToGateway::ReopenLogs);
             }
+            // The first number was told before there was a loop, as Gunicorn does.
+            Action::NumWorkersChanged { old: None, .. } => {}
             Action::NumWorkersChanged { new, old } => {
                 self.run_hook("nworkers_changed", "set_num_workers", (new, old))?;
             }
@@ -435,10 +438,16 @@ impl<'py> Supervisor<'py> {
         Ok(())
     }
 
-    fn exit(&mut self, code: i32) -> PyResult<Outcome> {
-        for listener in &self.listeners {
+    /// From now on nobody new is let in. The gateway has its own handles, with which it serves who is
+    /// already waiting.
+    fn close_listeners(&mut self) {
+        for listener in self.listeners.drain(..) {
             listener.remove_file();
         }
+    }
+
+    fn exit(&mut self, code: i32) -> PyResult<Outcome> {
+        self.close_listeners();
         self.run_hook("on_exit", "halt", ())?;
         Ok(Outcome::Exit(code))
     }

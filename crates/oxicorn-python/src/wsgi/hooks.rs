@@ -6,7 +6,7 @@ use oxicorn_link::wire::{Address, RequestView, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList};
 
 use super::call::Made;
 use super::environ::is_https;
@@ -139,20 +139,18 @@ const fn version_of(version: Version) -> (u8, u8) {
     }
 }
 
-/// `resp`; `None` if the application never called `start_response`.
+/// `resp`; its status is `None` if the application never called `start_response`.
 fn make_response<'py>(
     py: Python<'py>,
     exchange: &Bound<'py, Exchange>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
+) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let class = CLASS.import(py, "oxicorn.http.wsgi", "Response")?;
     let exchange = exchange.try_borrow()?;
-    let Some((status, headers)) = exchange.called_with() else {
-        return Ok(None);
-    };
     let headers_sent = matches!(exchange.phase(), Phase::Streaming | Phase::Done);
-    let status: &Bound<'_, PyString> = status.bind(py);
-    class
-        .call1((status, headers, headers_sent, exchange.sent()))
-        .map(Some)
+    let (status, headers) = match exchange.called_with() {
+        Some((status, headers)) => (Some(status.bind(py)), headers.bind(py).clone()),
+        None => (None, PyList::empty(py)),
+    };
+    class.call1((status, headers, headers_sent, exchange.sent()))
 }
