@@ -133,6 +133,18 @@ fn a_refused_fork_is_tried_again_with_back_off() {
 }
 
 #[test]
+fn a_stale_notice_at_the_end_of_the_back_off_does_not_lose_the_wake_up() {
+    let mut s = Scenario::serving(1);
+    s.is_killed(1);
+    s.exits(2, 1);
+    s.forget();
+    s.now += Duration::from_millis(100);
+    s.ready(2);
+    s.after_ms(1);
+    assert!(s.did("spawn w3 g1"));
+}
+
+#[test]
 fn a_clean_exit_of_its_own_is_replaced_without_a_word() {
     let mut s = Scenario::serving(1);
     s.exits(1, 0);

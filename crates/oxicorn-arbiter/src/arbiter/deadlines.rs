@@ -128,7 +128,7 @@ impl Arbiter {
             return None;
         }
         let gateway = self.gateway.is_absent().then(|| self.gateway.not_before());
-        let worker = self.is_held_by_backoff().then(|| self.backoff.not_before());
+        let worker = self.has_vacancy().then(|| self.backoff.not_before());
         gateway.into_iter().chain(worker).min()
     }
 }

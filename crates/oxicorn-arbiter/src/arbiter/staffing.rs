@@ -85,9 +85,10 @@ impl Arbiter {
         }
     }
 
-    /// Whether back-off is all that keeps a worker from being started.
-    pub(super) fn is_held_by_backoff(&self) -> bool {
-        !self.backoff.allows(self.now) && self.vacancy().is_some()
+    /// Whether a worker is to be started as soon as back-off lets it. True also when that time has just come: an event that
+    /// was ignored may have moved the clock beyond it.
+    pub(super) fn has_vacancy(&self) -> bool {
+        self.vacancy().is_some()
     }
 
     /// The generation that lacks a worker which may be started, were it not for back-off.

@@ -37,7 +37,7 @@ pub(crate) struct World {
     pub(crate) spawned: u32,
     next_pid: u32,
     announced: Option<u32>,
-    last_generation: Generation,
+    pub(crate) last_generation: Generation,
     served: Generation,
     served_wanted: usize,
     /// The most workers ever wanted.
@@ -163,7 +163,7 @@ impl World {
     fn now_moved(&self, before: &Arbiter) -> bool {
         // The clock is the one thing an ignored event may move.
         let mut before = before.clone();
-        before.handle(Event::ConfigurationRefused, self.now);
+        before.handle(Event::WorkerReady(WorkerId(0)), self.now);
         while before.poll_action().is_some() {}
         before == self.arbiter
     }
@@ -383,6 +383,8 @@ impl World {
     /// A takeover must not make the server smaller than it was, unless that is wanted.
     fn check_change(&mut self, generation: Generation) {
         if generation != self.served {
+            // A further reload may have begun by now, so what this one wanted is not known.
+            self.troubled |= self.at_once;
             let floor = self.ready_before.min(self.arbiter.wanted() as usize);
             let ready = self.ready_of(generation);
             assert!(
