@@ -66,8 +66,8 @@ impl Gateway {
         let key = exchange.as_ref().and_then(|exchange| exchange.connection);
         let connection = key.and_then(|key| self.connections.get_mut(key));
         let (Some(exchange), Some(connection)) = (exchange, connection) else {
-            // Nobody waits for it any more.
-            self.dispatcher.handle_completed(request, now);
+            // Nobody waits for it any more. Not a completion: nothing was claimed.
+            self.dispatcher.handle_lost(request);
             self.exchanges.remove(id);
             return;
         };
@@ -88,7 +88,7 @@ impl Gateway {
             }
             Err(PlaceError::NoRoomYet) => self.dispatcher.handle_placement_refused(request, now),
             Err(PlaceError::Disk(error)) => {
-                self.dispatcher.handle_completed(request, now);
+                self.dispatcher.handle_lost(request);
                 if let Some(key) = self.exchanges.remove(id).and_then(|lost| lost.connection) {
                     self.refuse_for_disk(key, &error);
                 }
@@ -106,6 +106,23 @@ impl Gateway {
         let unwanted = |exchange: &Exchange| exchange.connection.is_none() && !exchange.hijacked;
         if self.exchanges.get(id).is_some_and(unwanted) {
             self.cancel(id, CancelReason::ClientGone);
+        }
+    }
+
+    /// Whether no worker has taken this exchange's request yet.
+    pub(crate) fn is_untaken(&mut self, id: ExchangeId) -> bool {
+        match self.exchanges.get(id).map(|exchange| &exchange.place) {
+            Some(Place::Queued) => true,
+            Some(Place::Worker {
+                worker,
+                placement,
+                taken: None,
+            }) => {
+                let (worker, placement) = (*worker, *placement);
+                let worker = self.pool.of_id(worker);
+                worker.is_some_and(|worker| !worker.link.is_claimed(placement))
+            }
+            _ => false,
         }
     }
 

@@ -148,10 +148,12 @@ impl Gateway {
         }
         self.read(key, serial, cx);
         self.turns += 1;
+        // Requests are placed together, before the runtime sleeps at the latest: a worker is then
+        // woken once for all that came at once, not once for each.
         if self.turns >= TURNS_BETWEEN_READS {
             self.read_links();
+            self.settle();
         }
-        self.settle();
         match self.connection(key, serial) {
             Some(_) => Poll::Pending,
             None => Poll::Ready(()),

@@ -100,6 +100,8 @@ impl Gateway {
     /// Closes the listeners that are not `kept`; who is in their backlog is let in first.
     pub(crate) fn close_listeners(&mut self, kept: impl Fn(&str) -> bool) {
         for listener in self.listeners.take(kept) {
+            // Where it is not possible, who comes between the last accept and the close is reset.
+            let _ = sockets::refuse_newcomers(listener.watched.get_ref());
             for _ in 0..LAST_ACCEPTS {
                 if self.accept_one(&listener) != Accepting::More {
                     break;

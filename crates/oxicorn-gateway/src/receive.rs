@@ -4,6 +4,7 @@
 //! is `oxicorn-proto`'s; the body is buffered here, so that slow clients cost no worker.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use oxicorn_proto::http1::{BodyFraming, Event, Polled};
 use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
@@ -14,6 +15,9 @@ use crate::peer::Proxied;
 use crate::refusal::Refusal;
 use crate::resolved::Resolved;
 use crate::socket::Received;
+
+/// A client that means to read its answer finishes sending this soon after its request.
+const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(100);
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: u32 = 16;
@@ -182,12 +186,33 @@ impl Gateway {
         };
         connection.at_end = true;
         match connection.phase {
-            Phase::Serving | Phase::Flushing(_) => {}
+            Phase::Serving => self.handle_end_while_serving(key),
+            Phase::Flushing(_) => {}
             Phase::Idle | Phase::Lingering => self.close(key),
             Phase::Proxy | Phase::Head | Phase::Body => match connection.http.handle_eof() {
                 Ok(()) => self.close(key),
                 Err(fault) => self.refuse(key, Refusal::of_fault(fault)),
             },
+        }
+    }
+
+    /// A client that is done sending right after its request waits for the answer (half-close). One
+    /// that ends later, while its request still waits for a worker, has given up: nobody would read
+    /// the answer, so no worker's time is spent on it.
+    fn handle_end_while_serving(&mut self, key: usize) {
+        let now = self.clock.now();
+        let id = self
+            .connections
+            .get(key)
+            .and_then(|connection| connection.exchange);
+        let waited = id
+            .and_then(|id| self.exchanges.get(id))
+            .map(|exchange| now.saturating_sub(exchange.submitted));
+        if let Some(id) = id
+            && waited.is_some_and(|waited| waited > HALF_CLOSE_WITHIN)
+            && self.is_untaken(id)
+        {
+            self.handle_client_gone(key);
         }
     }
 

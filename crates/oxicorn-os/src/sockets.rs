@@ -259,8 +259,67 @@ pub fn set_inheritable<F: AsFd>(descriptor: F, inheritable: bool) -> io::Result<
     Ok(rustix::io::fcntl_setfd(descriptor, flags)?)
 }
 
+/// From now on the kernel lets nobody new into the backlog of a TCP listener; who is in it can still
+/// be accepted. Closing a listener resets whoever came after the last accept, so this goes first. It
+/// holds for the socket, whoever else has handles of it, and cannot be undone.
+///
+/// Clients find no answer to their SYN, try again a second later, and are refused by then. On Unix
+/// sockets it has no effect: there the path is removed first.
+pub fn refuse_newcomers<F: AsFd>(listener: F) -> io::Result<()> {
+    // A filter program of one instruction: return 0, take nothing of the packet.
+    let mut program = [libc::sock_filter {
+        code: u16::try_from(libc::BPF_RET | libc::BPF_K).unwrap_or(0),
+        jt: 0,
+        jf: 0,
+        k: 0,
+    }];
+    let filter = libc::sock_fprog {
+        len: 1,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies the program, which lives until the call returns, and checks it; the
+    // length is that of the structure passed.
+    let result = unsafe {
+        libc::setsockopt(
+            std::os::fd::AsRawFd::as_raw_fd(&listener.as_fd()),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(0),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn newcomers_are_kept_out_while_the_backlog_can_be_accepted() {
+        let listener = super::bind_tcp(
+            "127.0.0.1:0".parse().unwrap(),
+            super::BindOptions::default(),
+        )
+        .unwrap();
+        super::listen(&listener, 8).unwrap();
+        let super::Address::Ip(address) = super::local_address(&listener).unwrap() else {
+            panic!("a TCP socket has an IP address");
+        };
+        let _early = std::net::TcpStream::connect(address).unwrap();
+        super::refuse_newcomers(&listener).unwrap();
+        let patience = std::time::Duration::from_millis(100);
+        assert!(std::net::TcpStream::connect_timeout(&address, patience).is_err());
+        let accepted = super::accept(&listener).unwrap();
+        assert!(matches!(accepted, super::Accepted::Connection(..)));
+        assert!(matches!(
+            super::accept(&listener).unwrap(),
+            super::Accepted::Nothing
+        ));
+    }
+
     use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
     use std::os::fd::{AsRawFd as _, IntoRawFd as _};

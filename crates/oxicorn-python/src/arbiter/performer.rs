@@ -49,8 +49,12 @@ impl<'py> Supervisor<'py> {
             Action::DumpStacks(worker) => self.dump_stacks(worker),
             Action::DrainGateway { within } => {
                 let deadline_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                // First: whoever finds a socket file is let in.
+                for listener in &self.listeners {
+                    listener.remove_file();
+                }
                 self.tell_gateway(&ToGateway::Drain { deadline_ms });
-                self.close_listeners();
+                self.listeners.clear();
             }
             Action::StopGateway => self.tell_gateway(&ToGateway::Stop),
             Action::KillGateway => self.kill_gateway(),
@@ -438,16 +442,10 @@ impl<'py> Supervisor<'py> {
         Ok(())
     }
 
-    /// From now on nobody new is let in. The gateway has its own handles, with which it serves who is
-    /// already waiting.
-    fn close_listeners(&mut self) {
-        for listener in self.listeners.drain(..) {
+    fn exit(&mut self, code: i32) -> PyResult<Outcome> {
+        for listener in &self.listeners {
             listener.remove_file();
         }
-    }
-
-    fn exit(&mut self, code: i32) -> PyResult<Outcome> {
-        self.close_listeners();
         self.run_hook("on_exit", "halt", ())?;
         Ok(Outcome::Exit(code))
     }
