@@ -47,6 +47,8 @@ pub struct Arbiter {
     last_worker: WorkerId,
 
     book: Book,
+    /// The most workers wanted since last nobody was on his way out.
+    peak: u32,
     gateway: Gateway,
     backoff: Backoff,
     /// All wanted workers of a serving generation were ready once. Before it, a worker that cannot boot ends the server.
@@ -83,6 +85,7 @@ impl Arbiter {
             last_generation: Generation(1),
             last_worker: WorkerId(0),
             book: Book::default(),
+            peak: 0,
             gateway: Gateway::default(),
             backoff: Backoff::default(),
             booted: false,

@@ -15,8 +15,9 @@ pub struct Plan {
     /// * `n`, while nothing changes;
     /// * `n + max(1, n / 4)` while workers are replaced one by one (`max_requests`), those on their way out included;
     /// * `n + m` during a reload, those on their way out included: a reload on the heels of another one waits for room;
-    /// * where requests expire or workers die besides, at most three times the largest number wanted: a dead worker is
-    ///   replaced whatever is still on its way out, an expired one unless `n` expired ones are still alive.
+    /// * where requests expire, workers die or TTIN and TTOU alternate besides, three times the largest number wanted since
+    ///   last nobody was on his way out. Below that a dead worker is replaced whatever is still leaving, an expired one
+    ///   unless `n` of those lost before it are still alive.
     pub workers: u32,
     /// What requests in flight are given when their worker, or the server, stops.
     pub graceful_timeout: Duration,

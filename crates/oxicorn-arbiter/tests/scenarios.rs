@@ -562,6 +562,20 @@ fn ttou_rather_takes_one_that_does_not_serve_yet() {
 }
 
 #[test]
+fn ttin_and_ttou_in_turn_do_not_fill_the_machine() {
+    let mut s = Scenario::serving(1);
+    for _ in 0..20 {
+        s.command(Command::MoreWorkers);
+        if let Some(newest) = s.arbiter.workers().last().map(|w| w.id().0) {
+            s.ready(newest);
+        }
+        s.command(Command::FewerWorkers);
+        assert!(s.arbiter.workers().count() <= 3 * 2);
+    }
+    assert_eq!(s.ready_of(1), 1);
+}
+
+#[test]
 fn ttou_never_goes_below_one() {
     let mut s = Scenario::serving(1);
     s.command(Command::FewerWorkers);

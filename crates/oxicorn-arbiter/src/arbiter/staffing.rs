@@ -10,6 +10,9 @@ use crate::log::LogLine;
 use crate::plan::{Generation, WorkerId};
 use crate::worker::{WorkerRecord, WorkerState};
 
+/// At most so many processes for each worker wanted: one that serves, one that drains, one that was lost and is dying.
+const PROCESSES_PER_WORKER: usize = 3;
+
 impl Arbiter {
     pub(super) fn reconcile(&mut self) {
         match self.phase {
@@ -25,8 +28,21 @@ impl Arbiter {
         self.adopt_generation_if_ready();
         self.note_first_boot();
         self.dismiss_surplus();
+        self.note_peak();
         self.fill_vacancies();
         self.announce_active();
+    }
+
+    /// What the bound on all processes is measured by. It stays while those are leaving who were wanted then: after
+    /// `workers` was made smaller, they must not keep a dead worker from being replaced.
+    fn note_peak(&mut self) {
+        let wanted = self.wanted.max(self.wanted());
+        let somebody_leaves = self.book.count(|r| !r.is_active() && !r.is_killed()) > 0;
+        self.peak = if somebody_leaves {
+            self.peak.max(wanted)
+        } else {
+            wanted
+        };
     }
 
     fn note_first_boot(&mut self) {
@@ -96,12 +112,12 @@ impl Arbiter {
         if self.preloading {
             return None;
         }
-        match self.generation_to_come() {
-            Some((generation, wanted)) => {
-                let room = self.book.alive() < self.wanted as usize + wanted;
-                (room && self.book.active(generation) < wanted).then_some(generation)
-            }
-            None => (self.lacks_worker() || self.lacks_successor()).then_some(self.serving),
+        if let Some((generation, wanted)) = self.generation_to_come() {
+            let room = self.book.alive() < self.wanted as usize + wanted;
+            (room && self.book.active(generation) < wanted).then_some(generation)
+        } else {
+            let room = self.book.alive() < PROCESSES_PER_WORKER * self.peak as usize;
+            (room && (self.lacks_worker() || self.lacks_successor())).then_some(self.serving)
         }
     }
 

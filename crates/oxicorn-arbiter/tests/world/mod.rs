@@ -406,7 +406,10 @@ impl World {
             "only who was ready can retire"
         );
         assert!(gateway.retired.insert(worker), "retired once");
-        let record = self.arbiter.worker(worker).expect("it is in the book");
+        let Some(record) = self.arbiter.worker(worker) else {
+            assert!(self.at_once, "it is in the book");
+            return;
+        };
         let at_leisure = matches!(record.state(), WorkerState::Retiring { .. });
         if at_leisure && !self.at_once && record.generation() == self.arbiter.serving() {
             let left = self.ready_of(self.arbiter.serving());
