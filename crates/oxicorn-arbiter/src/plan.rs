@@ -15,7 +15,8 @@ pub struct Plan {
     /// * `n`, while nothing changes;
     /// * `n + max(1, n / 4)` while workers are replaced one by one (`max_requests`), those on their way out included;
     /// * `n + m` during a reload, those on their way out included: a reload on the heels of another one waits for room;
-    /// * where requests expire, workers die or TTIN and TTOU alternate besides, three times the largest number wanted since
+    /// * where requests expire, workers die, a new generation has to serve before it is complete, or TTIN and TTOU
+    ///   alternate besides, three times the largest number wanted since
     ///   last nobody was on his way out. Below that a dead worker is replaced whatever is still leaving, an expired one
     ///   unless `n` of those lost before it are still alive.
     pub workers: u32,

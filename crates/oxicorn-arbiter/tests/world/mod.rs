@@ -387,6 +387,8 @@ impl World {
             self.troubled |= self.at_once;
             let floor = self.ready_before.min(self.arbiter.wanted() as usize);
             let ready = self.ready_of(generation);
+            // Taken over early, because the old one had lost its workers: the rest is started as if it had died.
+            self.troubled |= ready < self.arbiter.wanted() as usize;
             assert!(
                 self.at_once || ready >= floor,
                 "{ready} ready, below the floor of {floor}"
