@@ -1,14 +1,15 @@
 //! The gateway with workers that are no Python: what it costs by itself.
 //!
-//! `cargo run --release --example stub_worker -- [workers] [port]`, then for example
-//! `wrk -t1 -c64 -d5s http://127.0.0.1:8099/`. Every five seconds the processor time of each thread is
+//! `cargo run --release --example stub_worker -- [workers] [port] [microseconds] [access log]`, then
+//! for example `wrk -t1 -c64 -d5s http://127.0.0.1:8099/`. The workers are busy for the given
+//! microseconds with each request, as an interpreter would be. Every five seconds the processor time of each thread is
 //! printed; `gateway` is the one that counts. Ends with its standard input.
 
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, ToGateway, encode};
 use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, Settings, Setup, run};
@@ -24,7 +25,7 @@ fn main() {
             .next()
             .map_or(standard, |text| text.parse().expect("a number"))
     };
-    let (workers, port) = (number(1), number(8099));
+    let (workers, port, busy) = (number(1), number(8099), number(0));
     let access_log = arguments.next();
     let listener = TcpListener::bind(("127.0.0.1", u16::try_from(port).expect("a port")));
     let listener = listener.expect("a free port");
@@ -46,7 +47,7 @@ fn main() {
         .name("gateway".into())
         .spawn(move || run(setup));
     for worker in 0..workers {
-        attach(&ours, worker);
+        attach(&ours, worker, Duration::from_micros(busy.into()));
     }
     send(&ours, &ToGateway::ServeGeneration { generation: 1 });
     thread::spawn(report_for_ever);
@@ -62,7 +63,7 @@ fn send(control: &Channel, message: &ToGateway) {
         .expect("the gateway lives");
 }
 
-fn attach(control: &Channel, worker: u32) {
+fn attach(control: &Channel, worker: u32, busy: Duration) {
     let parts = LinkParts::create(Sizes::default()).expect("memory");
     let about = AttachWorker {
         worker,
@@ -97,7 +98,7 @@ fn attach(control: &Channel, worker: u32) {
             worker_side,
             WaitMode::Futex,
         );
-        hello_for_ever(end.expect("a fresh link"));
+        hello_for_ever(end.expect("a fresh link"), busy);
     };
     thread::Builder::new()
         .name(format!("worker-{worker}"))
@@ -105,7 +106,7 @@ fn attach(control: &Channel, worker: u32) {
         .expect("a thread");
 }
 
-fn hello_for_ever(end: WorkerEnd) {
+fn hello_for_ever(end: WorkerEnd, busy: Duration) {
     let mut parts = end.split();
     let mut head = Vec::new();
     let status = ResponseHead {
@@ -121,6 +122,8 @@ fn hello_for_ever(end: WorkerEnd) {
             parts.requests.wait(Duration::from_secs(1));
             continue;
         };
+        let begun = Instant::now();
+        while begun.elapsed() < busy {}
         let body = b"Hello, world!";
         while parts
             .responses

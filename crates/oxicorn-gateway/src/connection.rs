@@ -60,7 +60,10 @@ pub(crate) struct Connection {
     pub(crate) trusted: bool,
     /// When `handle_deadline` is due.
     pub(crate) deadline: Option<Duration>,
-    /// Of the connection's task.
+    /// There is a task that is woken when the socket can do something; a connection has none until
+    /// it has to wait for its socket.
+    pub(crate) has_task: bool,
+    /// Of the task.
     pub(crate) waker: Waker,
     /// The peer has finished sending.
     pub(crate) at_end: bool,
@@ -144,7 +147,8 @@ impl Request {
 impl Connection {
     /// How much may be read now; `None`: nothing.
     pub(crate) fn read_room(&mut self) -> Option<usize> {
-        if self.at_end {
+        let serving = matches!(self.phase, Phase::Serving | Phase::Flushing(_));
+        if self.at_end || (serving && !self.socket.is_watched()) {
             return None;
         }
         match self.phase {

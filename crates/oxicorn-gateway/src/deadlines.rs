@@ -134,6 +134,12 @@ impl Gateway {
         for key in due.drain(..) {
             self.handle_deadline(key);
         }
+        // Whoever is served for so long is worth a look at whether the client is still there.
+        let all = self.connections.iter();
+        due.extend(all.filter(|(_, one)| !one.has_task).map(|(key, _)| key));
+        for key in due.drain(..) {
+            self.wake(key);
+        }
         self.scratch.keys = due;
     }
 

@@ -45,9 +45,13 @@ impl Gateway {
         connection.phase = Phase::Idle;
         let keep_alive = connection.resolved.settings.timeouts.keep_alive;
         connection.deadline = Resolved::deadline(now, keep_alive);
-        if std::mem::take(&mut connection.reading_stopped) {
-            connection.waker.wake_by_ref();
+        let must_read = std::mem::take(&mut connection.reading_stopped) || !connection.has_task;
+        if must_read {
+            self.wake(key);
         }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if !connection.input.unread().is_empty() {
             self.advance(key);
         } else if connection.at_end {
@@ -73,7 +77,7 @@ impl Gateway {
         connection.phase = Phase::Lingering;
         connection.deadline = Some(now + LINGER_LIMIT);
         connection.reading_stopped = false;
-        connection.waker.wake_by_ref();
+        self.wake(key);
         self.discard_input(key);
     }
 

@@ -10,6 +10,7 @@
 //!   link -> respond -> send -> client bytes         (in the same turn, without a task in between)
 //! ```
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 
 use oxicorn_dispatch::Dispatcher;
 use slab::Slab;
+use tokio::task::spawn_local;
 
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
@@ -26,7 +28,7 @@ use crate::deadlines::Timer;
 use crate::drain::Drain;
 use crate::error_log::ErrorLog;
 use crate::exchange::Exchanges;
-use crate::listener::Listeners;
+use crate::listener::{ConnectionTask, Listeners};
 use crate::pool::Pool;
 use crate::resolved::Resolved;
 
@@ -65,6 +67,8 @@ pub(crate) struct Gateway {
     pub(crate) unsent: Option<usize>,
     pub(crate) next_serial: u64,
     turns: u32,
+    /// The worker whose ring is being read.
+    pub(crate) reading: Option<usize>,
 }
 
 /// Buffers that are empty between uses.
@@ -127,6 +131,7 @@ impl Gateway {
             unsent: None,
             next_serial: 0,
             turns: 0,
+            reading: None,
         }
     }
 
@@ -141,6 +146,12 @@ impl Gateway {
             return Poll::Ready(());
         };
         connection.waker.clone_from(cx.waker());
+        if let Err(error) = connection.socket.watch() {
+            self.error_log
+                .error(format_args!("Connection cannot be watched: {error}"));
+            self.close(key);
+            return Poll::Ready(());
+        }
         let has_output = !connection.output.is_empty();
         self.clock.tick();
         if has_output {
@@ -157,6 +168,22 @@ impl Gateway {
         match self.connection(key, serial) {
             Some(_) => Poll::Pending,
             None => Poll::Ready(()),
+        }
+    }
+
+    /// Gives a connection a turn soon, and a task to wait with if it has none.
+    pub(crate) fn wake(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.has_task {
+            connection.waker.wake_by_ref();
+        } else {
+            connection.has_task = true;
+            spawn_local(ConnectionTask {
+                key,
+                serial: connection.serial,
+            });
         }
     }
 
@@ -247,18 +274,24 @@ pub(crate) fn with<T>(work: impl FnOnce(&mut Gateway) -> T) -> Option<T> {
         match catch_unwind(AssertUnwindSafe(|| work(gateway))) {
             Ok(value) => Some(value),
             Err(panic) => {
-                let text = panic_text(panic.as_ref());
-                gateway
-                    .error_log
-                    .error(format_args!("Panic in the gateway: {text}"));
+                gateway.survive(panic.as_ref());
                 None
             }
         }
     })
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("(no message)")
+impl Gateway {
+    fn survive(&mut self, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("?");
+        self.error_log
+            .error(format_args!("Panic in the gateway: {text}"));
+        // The message that did it is still in the ring: without its worker it cannot do it again.
+        if let Some(key) = self.reading.take() {
+            self.handle_worker_fault(key, &"its message could not be handled");
+        }
+    }
 }

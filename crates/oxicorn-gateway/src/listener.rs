@@ -142,14 +142,6 @@ impl Gateway {
     }
 
     fn open_connection(&mut self, socket: OwnedFd, peer: Address, listener: &Listener) {
-        let socket = match Socket::new(socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                return self
-                    .error_log
-                    .error(format_args!("Connection not watched: {error}"));
-            }
-        };
         let resolved = Rc::clone(&self.resolved);
         let peer = End::new(peer);
         let trusted = resolved.trust.trusts_forwarder(peer.ip());
@@ -160,7 +152,7 @@ impl Gateway {
         let serial = self.next_serial;
         let key = self.connections.insert(Connection {
             serial,
-            socket,
+            socket: Socket::new(socket),
             http,
             phase: if proxied { Phase::Proxy } else { Phase::Idle },
             input: Input::default(),
@@ -173,6 +165,7 @@ impl Gateway {
             server: Rc::clone(&listener.server),
             proxied: None,
             trusted,
+            has_task: false,
             waker: Waker::noop().clone(),
             at_end: false,
             reading_stopped: false,
@@ -180,7 +173,7 @@ impl Gateway {
             linger: false,
             discarded: 0,
         });
-        spawn_local(ConnectionTask { key, serial });
+        self.read_first(key, serial);
         if let Some(tick) = self.tick_waker.take() {
             tick.wake();
         }
@@ -199,9 +192,9 @@ async fn accept_for_ever(listener: Rc<Listener>) {
 }
 
 /// The task of a connection: a name, and the promise to look when the socket can do something.
-struct ConnectionTask {
-    key: usize,
-    serial: u64,
+pub(crate) struct ConnectionTask {
+    pub(crate) key: usize,
+    pub(crate) serial: u64,
 }
 
 impl Future for ConnectionTask {

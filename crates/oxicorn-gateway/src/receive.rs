@@ -3,7 +3,7 @@
 //! Decides when a request is complete and what is refused before a worker hears of it. The grammar
 //! is `oxicorn-proto`'s; the body is buffered here, so that slow clients cost no worker.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use oxicorn_proto::http1::{BodyFraming, Event, Polled};
@@ -23,6 +23,18 @@ const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(100);
 const READS_PER_TURN: u32 = 16;
 
 impl Gateway {
+    /// Reads from a connection just accepted: nearly always the request is there already. Only if
+    /// something has to be waited for the connection gets a task and a place in the runtime's epoll.
+    pub(crate) fn read_first(&mut self, key: usize, serial: u64) {
+        self.read(key, serial, &mut Context::from_waker(Waker::noop()));
+        let Some(connection) = self.connection(key, serial) else {
+            return;
+        };
+        if connection.phase != Phase::Serving {
+            self.wake(key);
+        }
+    }
+
     /// Reads what has come, as far as the connection wants any.
     pub(crate) fn read(&mut self, key: usize, serial: u64, cx: &mut Context<'_>) {
         for _ in 0..READS_PER_TURN {
@@ -48,7 +60,7 @@ impl Gateway {
                 Poll::Ready(Err(_)) => return self.handle_client_gone(key),
             }
         }
-        cx.waker().wake_by_ref();
+        self.wake(key);
     }
 
     /// A connection that waits without a byte holds no buffer.

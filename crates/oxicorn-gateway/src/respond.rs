@@ -24,6 +24,16 @@ const DECLINES: u8 = 3;
 impl Gateway {
     /// Reads one worker's ring.
     pub(crate) fn read_link(&mut self, key: usize) {
+        self.reading = Some(key);
+        self.read_messages(key);
+        self.reading = None;
+        self.flush_unsent();
+        if let Some(record) = self.pool.get_mut(key) {
+            record.tell_backlog();
+        }
+    }
+
+    fn read_messages(&mut self, key: usize) {
         for _ in 0..MESSAGES_PER_TURN {
             let Some(record) = self.pool.get_mut(key) else {
                 return;
@@ -39,10 +49,6 @@ impl Gateway {
             if let Some(record) = self.pool.get_mut(key) {
                 record.link.release();
             }
-        }
-        self.flush_unsent();
-        if let Some(record) = self.pool.get_mut(key) {
-            record.tell_backlog();
         }
     }
 

@@ -75,10 +75,13 @@ impl Gateway {
             }
             Flushed::Blocked => {
                 set_write_deadline(connection, left > 0, now);
+                if !connection.has_task {
+                    self.wake(key);
+                }
                 self.credit(key, usize::try_from(left).unwrap_or(usize::MAX));
             }
             Flushed::Enough => {
-                connection.waker.wake_by_ref();
+                self.wake(key);
                 self.credit(key, usize::try_from(left).unwrap_or(usize::MAX));
             }
             Flushed::Broken => self.handle_client_gone(key),

@@ -8,26 +8,38 @@
 //!
 //! TCP and Unix sockets are the same thing here.
 
-use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{io, mem};
 
-use crate::watched::{Watched, watch};
 use oxicorn_os::sendfile::{self, sendfile};
 use oxicorn_os::sockets;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
+use crate::watched::{Watched, watch};
+
 /// The most bytes of a file sent by one system call, so that one fast reader does not keep the
 /// loop: what else is ready comes between.
 const FILE_SLICE: u64 = 1024 * 1024;
 
-/// A non-blocking stream socket, registered with the runtime.
+/// A non-blocking stream socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    io: Watched,
+    io: Io,
+}
+
+/// A socket is registered with the runtime when it has to be waited for the first time. Many never
+/// have: the request is there when the connection is accepted, the response fits into the socket's
+/// buffer, and the connection is closed after it.
+#[derive(Debug)]
+enum Io {
+    Bare(OwnedFd),
+    Watched(Watched),
+    /// Registering failed.
+    Closed,
 }
 
 /// What a read gave.
@@ -44,7 +56,7 @@ pub(crate) enum Received {
 pub(crate) enum Sent {
     /// So many bytes left.
     Bytes(usize),
-    /// None: the waker of the context is called when there is room.
+    /// None: the waker of the context is called when there is room, if the socket is watched.
     Blocked,
 }
 
@@ -53,7 +65,7 @@ pub(crate) enum Sent {
 pub(crate) enum SentFile {
     /// So many bytes left.
     Bytes(u64),
-    /// None: the waker of the context is called when there is room.
+    /// None: the waker of the context is called when there is room, if the socket is watched.
     Blocked,
     /// The file is shorter than was said.
     EndOfFile,
@@ -62,11 +74,33 @@ pub(crate) enum SentFile {
 }
 
 impl Socket {
-    /// Registers a connected, non-blocking socket.
-    pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
-            io: watch(descriptor)?,
-        })
+    /// Takes a connected, non-blocking socket.
+    pub(crate) fn new(descriptor: OwnedFd) -> Self {
+        Self {
+            io: Io::Bare(descriptor),
+        }
+    }
+
+    /// Registers the socket, so that it can be waited for.
+    pub(crate) fn watch(&mut self) -> io::Result<()> {
+        self.io = match mem::replace(&mut self.io, Io::Closed) {
+            Io::Bare(descriptor) => Io::Watched(watch(descriptor)?),
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Whether wakers are called.
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(self.io, Io::Watched(_))
+    }
+
+    fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        match &self.io {
+            Io::Bare(descriptor) => Ok(descriptor.as_fd()),
+            Io::Watched(watched) => Ok(watched.as_fd()),
+            Io::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     /// Appends what has come to the free room of `buffer` (which must have some).
@@ -76,22 +110,33 @@ impl Socket {
         buffer: &mut Vec<u8>,
     ) -> Poll<io::Result<Received>> {
         loop {
-            let Poll::Ready(guard) = self.io.poll_read_ready(cx) else {
-                return Poll::Pending;
+            let mut guard = match &self.io {
+                Io::Watched(watched) => match watched.poll_read_ready(cx) {
+                    Poll::Ready(guard) => Some(guard?),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Io::Bare(_) | Io::Closed => None,
             };
-            let mut guard = guard?;
             let room = buffer.capacity() - buffer.len();
-            match recv(&self.io, spare_capacity(buffer), RecvFlags::empty()) {
-                Ok((_, 0)) => return Poll::Ready(Ok(Received::End)),
-                Ok((_, count)) => {
-                    if count < room {
+            let received = recv(
+                self.descriptor()?,
+                spare_capacity(buffer),
+                RecvFlags::empty(),
+            );
+            match (received, &mut guard) {
+                (Ok((_, 0)), _) => return Poll::Ready(Ok(Received::End)),
+                (Ok((_, count)), guard) => {
+                    if let Some(guard) = guard
+                        && count < room
+                    {
                         guard.clear_ready();
                     }
                     return Poll::Ready(Ok(Received::Bytes(count)));
                 }
-                Err(Errno::AGAIN) => guard.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
+                (Err(Errno::AGAIN), Some(guard)) => guard.clear_ready(),
+                (Err(Errno::AGAIN), None) => return Poll::Pending,
+                (Err(Errno::INTR), _) => {}
+                (Err(error), _) => return Poll::Ready(Err(error.into())),
             }
         }
     }
@@ -108,7 +153,7 @@ impl Socket {
         } else {
             SendFlags::NOSIGNAL
         };
-        let sent = self.poll_write(cx, || match send(&self.io, bytes, flags) {
+        let sent = self.poll_write(cx, || match send(self.descriptor()?, bytes, flags) {
             Ok(count) => Ok(Some(count)),
             Err(Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
@@ -126,7 +171,7 @@ impl Socket {
     ) -> io::Result<SentFile> {
         self.poll_write(cx, || {
             Ok(
-                match sendfile(&self.io, file, &mut offset, rest.min(FILE_SLICE))? {
+                match sendfile(self.descriptor()?, file, &mut offset, rest.min(FILE_SLICE))? {
                     sendfile::Sent::Bytes(count) => Some(SentFile::Bytes(count as u64)),
                     sendfile::Sent::EndOfFile => Some(SentFile::EndOfFile),
                     sendfile::Sent::Unsupported => Some(SentFile::Unsupported),
@@ -147,13 +192,16 @@ impl Socket {
             if let Some(done) = write()? {
                 return Ok(Some(done));
             }
+            let Io::Watched(watched) = &self.io else {
+                return Ok(None);
+            };
             // Nothing comes between the EAGAIN and the forgetting: events are delivered only when
             // this thread asks for them.
-            match self.io.poll_write_ready(cx) {
+            match watched.poll_write_ready(cx) {
                 Poll::Ready(guard) => guard?.clear_ready(),
                 Poll::Pending => return Ok(None),
             }
-            if self.io.poll_write_ready(cx)?.is_pending() {
+            if watched.poll_write_ready(cx)?.is_pending() {
                 return Ok(None);
             }
         }
@@ -162,18 +210,25 @@ impl Socket {
     /// Tells the peer that nothing more comes.
     pub(crate) fn finish_sending(&self) {
         // The peer may be gone already, which is as good.
-        let _ = shutdown(&self.io, Shutdown::Write);
+        let _ = self
+            .descriptor()
+            .map(|descriptor| shutdown(descriptor, Shutdown::Write));
     }
 
     /// Makes `close` reset the connection.
     pub(crate) fn reset_on_close(&self) {
         // Unix sockets have no such thing; there the close must do.
-        let _ = sockets::set_linger(&self.io, Some(Duration::ZERO));
+        let reset = |descriptor| sockets::set_linger(descriptor, Some(Duration::ZERO));
+        let _ = self.descriptor().map(reset);
     }
 
     /// The descriptor, blocking again, for a process that wants the connection for itself.
     pub(crate) fn into_blocking(self) -> io::Result<OwnedFd> {
-        let descriptor = self.io.into_inner();
+        let descriptor = match self.io {
+            Io::Bare(descriptor) => descriptor,
+            Io::Watched(watched) => watched.into_inner(),
+            Io::Closed => return Err(io::ErrorKind::NotConnected.into()),
+        };
         sockets::set_nonblocking(&descriptor, false)?;
         Ok(descriptor)
     }
@@ -190,7 +245,9 @@ mod tests {
     fn pair() -> (Socket, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("socketpair");
         ours.set_nonblocking(true).expect("a socket");
-        (Socket::new(ours.into()).expect("a runtime"), theirs)
+        let mut socket = Socket::new(ours.into());
+        socket.watch().expect("a runtime");
+        (socket, theirs)
     }
 
     fn run<F: Future>(future: F) -> F::Output {
@@ -215,6 +272,23 @@ mod tests {
             let third = poll_fn(|cx| socket.poll_receive(cx, &mut buffer)).await;
             assert_eq!(third.expect("closed in order"), Received::End);
         });
+    }
+
+    #[test]
+    fn needs_no_runtime_as_long_as_nothing_has_to_be_waited_for() {
+        let (ours, mut theirs) = UnixStream::pair().expect("socketpair");
+        ours.set_nonblocking(true).expect("a socket");
+        let socket = Socket::new(ours.into());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut buffer = Vec::with_capacity(16);
+        assert!(socket.poll_receive(&mut cx, &mut buffer).is_pending());
+        theirs.write_all(b"question").expect("room");
+        assert!(socket.poll_receive(&mut cx, &mut buffer).is_ready());
+        assert_eq!(buffer, b"question");
+        let sent = socket.poll_send(&mut cx, b"answer", false);
+        assert_eq!(sent.expect("open"), Sent::Bytes(6));
+        let big = vec![0; 1 << 20];
+        while socket.poll_send(&mut cx, &big, false).expect("open") != Sent::Blocked {}
     }
 
     #[test]

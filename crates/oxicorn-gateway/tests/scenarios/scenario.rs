@@ -429,7 +429,7 @@ impl Client {
     }
 
     fn fill(&mut self) -> usize {
-        let mut piece = [0; 65536];
+        let mut piece = [0; 16_384];
         let count = self.stream.read(&mut piece).unwrap();
         self.buffer.extend_from_slice(&piece[..count]);
         count

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use oxicorn_gateway::control::{FromGateway, ToGateway};
 use oxicorn_link::wire::{CancelReason, EventKind, ResponseKind, decode_cancel, flags};
 
-use crate::scenario::{Scenario, patient};
+use crate::scenario::{Client, Scenario, patient};
 
 #[test]
 fn an_idle_connection_is_closed_after_keepalive() {
@@ -67,7 +67,7 @@ fn a_reader_that_takes_nothing_is_cut() {
     let claimed = worker.claim();
     worker.head(claimed.stream, 0, 200, &[], b"");
     loop {
-        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &[0; 50_000]);
+        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &[0; 16_000]);
         let mut payload = Vec::new();
         match worker.parts.events.try_next(&mut payload) {
             Some(event) if event.kind == EventKind::Cancel => break,
@@ -253,7 +253,7 @@ fn a_request_behind_a_slow_one_is_given_to_who_is_free() {
     one.respond(&stuck, "slow");
     let slow = clients
         .iter_mut()
-        .map(|client| client.read_response())
+        .map(Client::read_response)
         .filter(|response| response.text() == "slow")
         .count();
     assert_eq!(slow, 1);

@@ -107,12 +107,12 @@ fn what_a_worker_wrote_before_it_died_still_counts() {
     client.get("/");
     let claimed = worker.claim();
     worker.head(claimed.stream, 0, 200, &[("Content-Length", "300000")], b"");
-    for _ in 0..10 {
-        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &[7; 30_000]);
+    for _ in 0..20 {
+        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &[7; 15_000]);
     }
     worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
     kill(&scenario, worker);
-    assert_eq!(client.read_response().body, [7; 300_000]);
+    assert_eq!(client.read_response().body, vec![7; 300_000]);
 }
 
 #[test]
