@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, ToGateway, encode};
 use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, Settings, Setup, run};
+use oxicorn_link::scoreboard::Scoreboard;
 use oxicorn_link::wire::{ResponseEncoder, ResponseHead, ResponseKind, flags};
 use oxicorn_link::{LinkParts, Sizes, WaitMode, WorkerEnd};
 use oxicorn_os::channel::{Blocking, Channel};
-use oxicorn_os::memfd;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -41,7 +41,7 @@ fn main() {
         settings,
         control: theirs.into(),
         listeners: vec![(format!("http://127.0.0.1:{port}"), listener.into())],
-        scoreboard: memfd::create_sealed("scoreboard", 4096).expect("memory"),
+        scoreboard: Scoreboard::create(16, 1).expect("memory").1,
     };
     let gateway = thread::Builder::new()
         .name("gateway".into())

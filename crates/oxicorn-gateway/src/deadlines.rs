@@ -10,10 +10,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use oxicorn_dispatch::WorkerId;
+use oxicorn_link::scoreboard::{Counter, Gauge};
 use oxicorn_link::wire::CancelReason;
 use tokio::time::{Instant, Sleep};
 
-use crate::connection::Phase;
+use crate::connection::{Connection, Phase};
 use crate::control::{FromGateway, RequestExpired};
 use crate::exchange::{ExchangeId, Place};
 use crate::gateway::{Gateway, with};
@@ -21,6 +22,9 @@ use crate::refusal::Refusal;
 
 /// How often deadlines are looked at. The shortest that anybody sets is a second.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often an idle gateway shows that it lives.
+const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// Where the timer points when nothing is due.
 const NEVER: Duration = Duration::from_hours(24);
@@ -82,7 +86,9 @@ pub(crate) async fn tick_for_ever() {
     loop {
         tokio::time::sleep(TICK).await;
         with(Gateway::tick);
-        poll_fn(|cx| with(|gateway| gateway.poll_busy(cx)).unwrap_or(Poll::Ready(()))).await;
+        let busy = poll_fn(|cx| with(|gateway| gateway.poll_busy(cx)).unwrap_or(Poll::Ready(())));
+        // Idle or not, it shows that it lives.
+        let _ = tokio::time::timeout(IDLE_TICK, busy).await;
     }
 }
 
@@ -103,7 +109,7 @@ impl Gateway {
         Poll::Pending
     }
 
-    /// Whether anything can become due; a gateway without clients sleeps for good.
+    /// Whether anything can become due.
     fn poll_busy(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.connections.is_empty() || self.exchanges.len() > 0 || self.drain.is_some() {
             return Poll::Ready(());
@@ -119,6 +125,7 @@ impl Gateway {
         self.check_drain_deadline(now);
         self.dispatcher.handle_timeout(now);
         self.hand_logs_over();
+        self.set_gauges(now);
         self.control.flush();
         self.settle();
     }
@@ -209,6 +216,7 @@ impl Gateway {
             others_in_flight: self.dispatcher.in_flight(worker).saturating_sub(1),
         };
         self.control.send(&FromGateway::RequestExpired(expired));
+        self.figures.count(Counter::Expired);
         let answered = self.detach(id);
         self.dispatcher.cancel(id.request(), self.clock.now());
         self.cancel(id, CancelReason::Expired);
@@ -217,6 +225,24 @@ impl Gateway {
         } else {
             self.refuse(client, Refusal::EXPIRED);
         }
+    }
+
+    fn set_gauges(&self, now: Duration) {
+        let held = |connection: &Connection| connection.output.held() as u64;
+        let buffered = self
+            .connections
+            .iter()
+            .map(|(_, connection)| held(connection))
+            .sum();
+        let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.figures
+            .set(Gauge::Queued, self.dispatcher.queued() as u64);
+        self.figures
+            .set(Gauge::InFlight, self.dispatcher.total_in_flight() as u64);
+        self.figures
+            .set(Gauge::Connections, self.connections.len() as u64);
+        self.figures.set(Gauge::Buffered, buffered);
+        self.figures.set(Gauge::Heartbeat, nanoseconds);
     }
 
     fn hand_logs_over(&mut self) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use oxicorn_dispatch::{Action, Cancelled, RequestId, WorkerId};
+use oxicorn_dispatch::{Action, Cancelled, RejectReason, RequestId, WorkerId};
+use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::window::{RESPONSE_WINDOW, ReceiveWindow};
 use oxicorn_link::wire::CancelReason;
 
@@ -51,9 +52,15 @@ impl Gateway {
                 Action::Revoke { request, .. } => self.revoke(request),
                 Action::Reject {
                     request,
+                    reason,
                     retry_after,
-                    ..
-                } => self.reject(request, retry_after),
+                } => {
+                    self.figures.count(match reason {
+                        RejectReason::QueueFull => Counter::RejectedFull,
+                        RejectReason::WaitedTooLong => Counter::RejectedWaited,
+                    });
+                    self.reject(request, retry_after);
+                }
                 Action::Drained(worker) => self.report_drained(worker),
             }
         }
@@ -80,6 +87,7 @@ impl Gateway {
         match place_message(record, stream, &self.scratch.message, connection) {
             Ok(placement) => {
                 connection.request.pid = record.pid;
+                self.figures.record(HistogramKind::QueueWait, queued);
                 exchange.place = Place::Worker {
                     worker,
                     placement,
@@ -100,6 +108,7 @@ impl Gateway {
         let now = self.clock.now();
         let id = ExchangeId::of_request(request);
         if self.take_back(id) {
+            self.figures.count(Counter::Requeued);
             return self.dispatcher.handle_revoked(request, now);
         }
         self.dispatcher.handle_revoke_refused(request, now);

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::wire::CancelReason;
 use oxicorn_proto::http1::{first_line, percent_decode};
 
@@ -132,10 +133,11 @@ impl Gateway {
         if request.readable && !lingering {
             if request.status == 0 {
                 request.status = CLIENT_LEFT;
+                self.figures.count(Counter::Abandoned);
             }
             let unsent = connection.output.remaining();
             request.body_bytes = request.body_bytes.saturating_sub(unsent);
-            self.log_access(key);
+            self.conclude(key);
         }
         self.close(key);
     }
@@ -148,15 +150,22 @@ impl Gateway {
         }
     }
 
-    /// Writes the line of the current exchange.
-    pub(crate) fn log_access(&mut self, key: usize) {
-        let Some(log) = &mut self.access_log else {
-            return;
-        };
+    /// Counts the current exchange and writes its line.
+    pub(crate) fn conclude(&mut self, key: usize) {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
         let request = &connection.request;
+        let elapsed = if request.readable {
+            self.clock.now().saturating_sub(request.started)
+        } else {
+            Duration::ZERO
+        };
+        self.figures.count(Counter::of_status(request.status));
+        self.figures.record(HistogramKind::Latency, elapsed);
+        let Some(log) = &mut self.access_log else {
+            return;
+        };
         let path = &mut self.scratch.path;
         path.clear();
         let head = request
@@ -167,10 +176,6 @@ impl Gateway {
         }
         let first_line = first_line(connection.input.unread());
         let client = connection.client();
-        let elapsed = match head {
-            Some(_) => self.clock.now().saturating_sub(request.started),
-            None => Duration::ZERO,
-        };
         log.write(&Record {
             request: head,
             first_line: &first_line[..first_line.len().min(FIRST_LINE_SHOWN)],

@@ -28,6 +28,7 @@ use crate::deadlines::Timer;
 use crate::drain::Drain;
 use crate::error_log::ErrorLog;
 use crate::exchange::Exchanges;
+use crate::figures::Figures;
 use crate::listener::{ConnectionTask, Listeners};
 use crate::pool::Pool;
 use crate::resolved::Resolved;
@@ -54,6 +55,7 @@ pub(crate) struct Gateway {
     pub(crate) keep_head: bool,
     pub(crate) error_log: ErrorLog,
     pub(crate) pid: u32,
+    pub(crate) figures: Figures,
     pub(crate) control: ControlEnd,
     pub(crate) timer: Timer,
     pub(crate) drain: Option<Drain>,
@@ -121,6 +123,7 @@ impl Gateway {
             keep_head: false,
             error_log,
             pid: std::process::id(),
+            figures: Figures::default(),
             control,
             timer: Timer::new(),
             drain: None,

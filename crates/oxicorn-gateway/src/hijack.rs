@@ -36,7 +36,7 @@ impl Gateway {
         if let Some(connection) = self.connections.get_mut(client) {
             connection.request.status = SWITCHED;
         }
-        self.log_access(client);
+        self.conclude(client);
         let Some(mut connection) = self.connections.try_remove(client) else {
             return;
         };

@@ -20,6 +20,7 @@ mod driver;
 mod ending;
 mod error_log;
 mod exchange;
+mod figures;
 mod gateway;
 mod hijack;
 mod incoming;

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use oxicorn_link::scoreboard::Counter;
 use oxicorn_os::sockets::{self, Accepted, Address};
 use oxicorn_proto::http1;
 use tokio::task::{AbortHandle, spawn_local};
@@ -148,6 +149,7 @@ impl Gateway {
         let proxied = resolved.proxy_mode.is_some() && resolved.trust.trusts_proxy(peer.ip());
         let mut http = http1::Connection::new(resolved.rules.clone());
         http.set_forwarder_trusted(trusted);
+        self.figures.count(Counter::Accepted);
         self.next_serial += 1;
         let serial = self.next_serial;
         let key = self.connections.insert(Connection {

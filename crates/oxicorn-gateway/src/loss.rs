@@ -7,6 +7,7 @@
 use std::fmt::Display;
 
 use oxicorn_dispatch::RequestId;
+use oxicorn_link::scoreboard::Counter;
 
 use crate::control::FromGateway;
 use crate::exchange::ExchangeId;
@@ -39,6 +40,7 @@ impl Gateway {
         };
         let (worker, pid) = (record.number, record.pid);
         let reason = reason.to_string();
+        self.figures.count(Counter::WorkerFaults);
         self.error_log
             .error(format_args!("Worker (pid:{pid}) broke its link: {reason}"));
         self.control
@@ -58,8 +60,10 @@ impl Gateway {
         let now = self.clock.now();
         let id = ExchangeId::of_request(request);
         if self.take_back(id) {
+            self.figures.count(Counter::Requeued);
             return self.dispatcher.handle_revoked(request, now);
         }
+        self.figures.count(Counter::Lost);
         self.dispatcher.handle_lost(request);
         let client = self
             .exchanges

@@ -6,6 +6,7 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use oxicorn_link::scoreboard::Counter;
 use oxicorn_proto::http1::{BodyFraming, Event, Polled};
 use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
@@ -55,7 +56,10 @@ impl Gateway {
             let buffer = connection.input.room(room);
             match connection.socket.poll_receive(cx, buffer) {
                 Poll::Pending => return self.after_empty_read(key),
-                Poll::Ready(Ok(Received::Bytes(_))) => self.handle_input(key),
+                Poll::Ready(Ok(Received::Bytes(count))) => {
+                    self.figures.add(Counter::BytesIn, count as u64);
+                    self.handle_input(key);
+                }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end(key),
                 Poll::Ready(Err(_)) => return self.handle_client_gone(key),
             }
@@ -166,6 +170,7 @@ impl Gateway {
         connection.phase = Phase::Body;
         connection.deadline = None;
         connection.served += 1;
+        self.figures.count(Counter::Requests);
         connection.request.readable = true;
         connection.request.started = now;
         if leaving || connection.resolved.settings.timeouts.keep_alive.is_zero() {

@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use oxicorn_link::scoreboard::Counter;
 use oxicorn_proto::PeerFault;
 use oxicorn_proto::http1::{self, Next};
 
@@ -113,6 +114,7 @@ impl Gateway {
             None => Phase::Flushing(After::Cut),
         };
         if refusal.whose != Whose::Ours {
+            self.figures.count(Counter::PeerFaults);
             // What the peer is still sending must not turn the answer into a reset.
             connection.linger = true;
             self.log_refusal(key, &refusal);

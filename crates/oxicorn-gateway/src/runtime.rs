@@ -19,6 +19,7 @@ use crate::control::FromGateway;
 use crate::control_end::ControlEnd;
 use crate::deadlines::{ring_for_ever, tick_for_ever};
 use crate::error_log::ErrorLog;
+use crate::figures::Figures;
 use crate::gateway::{Gateway, Parts, install, uninstall, with};
 use crate::resolved::Resolved;
 use crate::settings::Settings;
@@ -58,7 +59,7 @@ async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
         settings,
         control,
         listeners,
-        scoreboard: _,
+        scoreboard,
     } = setup;
     let control = ControlEnd::new(control);
     let orders = control.watched();
@@ -68,6 +69,14 @@ async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
         error_log,
         control,
     });
+    match Figures::attach(&scoreboard) {
+        Ok(figures) => gateway.figures = figures,
+        Err(error) => {
+            gateway
+                .error_log
+                .warning(format_args!("Nothing is counted: {error}"));
+        }
+    }
     let begun = orders.and_then(|orders| {
         begin(&mut gateway, listeners)?;
         Ok(orders)

@@ -7,6 +7,7 @@
 use std::task::Context;
 use std::time::Duration;
 
+use oxicorn_link::scoreboard::Counter;
 use oxicorn_os::sendfile::read_at;
 
 use crate::connection::{After, Connection, Phase};
@@ -68,6 +69,7 @@ impl Gateway {
         let before = connection.output.remaining();
         let flushed = write(connection, &mut self.scratch.message);
         let left = before.saturating_sub(connection.output.remaining());
+        self.figures.add(Counter::BytesOut, left);
         match flushed {
             Flushed::All => {
                 self.credit(key, usize::MAX);
@@ -123,15 +125,15 @@ impl Gateway {
         };
         match connection.phase {
             Phase::Flushing(After::KeepAlive) => {
-                self.log_access(key);
+                self.conclude(key);
                 self.await_next_request(key);
             }
             Phase::Flushing(After::Close) => {
-                self.log_access(key);
+                self.conclude(key);
                 self.end(key);
             }
             Phase::Flushing(After::Cut) => {
-                self.log_access(key);
+                self.conclude(key);
                 self.reset(key);
             }
             Phase::Flushing(After::HandOver(id)) => self.hand_over(key, id),

@@ -7,6 +7,7 @@
 )]
 
 mod drain;
+mod figures;
 mod hijack;
 mod requests;
 mod responses;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, FromGateway, ToGateway, decode, encode};
 use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, ErrorLog, Level, Settings, Setup, run};
+use oxicorn_link::scoreboard::Scoreboard;
 use oxicorn_link::wire::{
     EventKind, HeaderList, RequestView, ResponseEncoder, ResponseHead, ResponseKind, flags,
 };
 use oxicorn_link::{LinkParts, Sizes, StreamId, WaitMode, WorkerEnd, WorkerParts};
 use oxicorn_os::channel::{Blocking, Channel, Received};
-use oxicorn_os::memfd;
 use oxicorn_os::poll::{Polled, wait_readable};
 use tempfile::TempDir;
 
@@ -33,6 +33,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) struct Scenario {
     pub(crate) directory: TempDir,
     pub(crate) address: SocketAddr,
+    pub(crate) scoreboard: Scoreboard,
     control: Option<Channel>,
     gateway: Option<JoinHandle<i32>>,
     workers: u32,
@@ -80,16 +81,18 @@ impl Scenario {
             format,
         });
         let (ours, theirs) = Channel::pair().unwrap();
+        let (scoreboard, file) = Scoreboard::create(16, 1).unwrap();
         let setup = Setup {
             settings,
             control: theirs.into(),
             listeners,
-            scoreboard: memfd::create_sealed("scoreboard", 4096).unwrap(),
+            scoreboard: file,
         };
         let gateway = Some(std::thread::spawn(move || run(setup)));
         let scenario = Self {
             directory,
             address,
+            scoreboard,
             control: Some(ours),
             gateway,
             workers: 0,

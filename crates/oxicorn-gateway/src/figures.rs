@@ -1,0 +1,49 @@
+//! What the gateway counts, in the scoreboard where everybody can read it.
+//!
+//! Knows which event is which figure. Without a scoreboard (one that cannot be attached) nothing is
+//! counted and everything else works.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use oxicorn_link::AttachError;
+use oxicorn_link::scoreboard::{Counter, GatewayBlock, Gauge, HistogramKind, Scoreboard};
+
+/// This gateway thread's block of the scoreboard.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    block: Option<GatewayBlock>,
+}
+
+impl Figures {
+    /// Takes the block of the first (and only) gateway thread over from whoever had it before.
+    pub(crate) fn attach(scoreboard: &OwnedFd) -> Result<Self, AttachError> {
+        let block = Scoreboard::attach(scoreboard)?.gateway(0);
+        if let Some(block) = &block {
+            block.resume();
+        }
+        Ok(Self { block })
+    }
+
+    pub(crate) fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    pub(crate) fn add(&self, counter: Counter, number: u64) {
+        if let Some(block) = &self.block {
+            block.add(counter, number);
+        }
+    }
+
+    pub(crate) fn set(&self, gauge: Gauge, number: u64) {
+        if let Some(block) = &self.block {
+            block.set(gauge, number);
+        }
+    }
+
+    pub(crate) fn record(&self, kind: HistogramKind, duration: Duration) {
+        if let Some(block) = &self.block {
+            block.record(kind, duration);
+        }
+    }
+}
