@@ -295,10 +295,6 @@ mod tests {
                 out.push(b'\n');
             });
         }
-        assert!(
-            shared.lock().dropped > 0,
-            "the pipe holds far less than what was written"
-        );
         assert!(shared.lock().waiting.len() <= BACKLOG);
         let drain = thread::spawn(move || io::read_to_string(reader).expect("text"));
         drop(log);
