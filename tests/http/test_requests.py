@@ -12,8 +12,8 @@ HOST = b"Host: x\r\n"
 
 REFUSED = {
     "no-version": (b"GET /\r\n" + HOST + b"\r\n", 400),
-    "http-2": (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 400),
-    "http-0.9": (b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 400),
+    "http-2": (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505),
+    "http-0.9": (b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 505),
     "lower-case-version": (b"GET / http/1.1\r\n" + HOST + b"\r\n", 400),
     "two-spaces": (b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "space-in-target": (b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
@@ -38,7 +38,7 @@ REFUSED = {
     "length-sign": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: +3\r\n\r\nabc", 400),
     "length-hex": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 0x3\r\n\r\nabc", 400),
     "length-negative": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: -3\r\n\r\nabc", 400),
-    "length-huge": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nabc", 400),
+    "length-huge": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nabc", 413),
     "chunked-1.0": (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "not-chunked-last": (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, gzip\r\n\r\n", 400),
     "chunked-twice": (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, chunked\r\n\r\n", 400),
@@ -187,9 +187,15 @@ def test_client_that_leaves_in_the_head_disturbs_nobody(server, data):
 
 
 def test_absolute_target_and_options_star(server):
-    assert server.get("http://other.example/hello").body == b"hello"
+    same = server.get("http://other.example/hello", [("Host", "other.example")])
+    assert same.body == b"hello"
     answer = server.request("OPTIONS", "*")
     assert answer.status in (200, 204, 500), "it is passed to the application"
+
+
+def test_target_and_host_that_disagree_are_refused(server):
+    """A proxy that routes by the one before an application that believes the other poisons caches."""
+    assert server.get("http://other.example/hello", [("Host", "example.org")]).status == 400
 
 
 def test_large_head_within_limits_arrives(server):

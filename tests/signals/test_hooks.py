@@ -211,7 +211,7 @@ def test_failing_boot_hook_stops_the_start(serve, hook, code):
 def test_hook_with_wrong_arguments_is_refused(serve, hook):
     server = serve(APP, config=hook + "\n", ready=None)
     assert server.wait_for_exit() == 1
-    assert "Error: Value" in server.log
+    assert "Error: " in server.log
 
 
 def test_hooks_may_use_what_the_server_offers(serve):

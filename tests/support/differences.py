@@ -61,6 +61,12 @@ DIFFERENCES: dict[str, str] = {
         "Connection is a list of options (RFC 9110, 7.6.1)"
     ),
     "http/test_requests.py::test_missing_host_is_refused": "an HTTP/1.1 request without Host is a 400 (RFC 9112, 3.2)",
+    "http/test_requests.py::test_refused_with_its_status_and_the_connection_ends[http-2]": "505, not 400",
+    "http/test_requests.py::test_refused_with_its_status_and_the_connection_ends[http-0.9]": "505, not 400",
+    "http/test_requests.py::test_refused_with_its_status_and_the_connection_ends[length-huge]": "413, not 400",
+    "http/test_requests.py::test_target_and_host_that_disagree_are_refused": (
+        "an absolute target and a Host that differ are refused (RFC 9112, 3.2.2 lets the target win)"
+    ),
     "http/test_requests.py::test_client_that_does_not_wait_gets_one_final_answer[sync]": KEEP_ALIVE_ON_SYNC,
     "http/test_requests.py::test_truncated_upload_never_reaches_the_application": WHOLE_BODIES,
     "http/test_slow_clients.py::test_head_and_body_byte_by_byte[sync]": KEEP_ALIVE_ON_SYNC,
@@ -104,6 +110,9 @@ DIFFERENCES: dict[str, str] = {
     # Command line
     "cli/test_application.py::test_attribute_path_is_followed": "MODULE:dotted.attribute is accepted",
     "cli/test_command_line.py::test_own_config_file_is_found_by_default": "oxicorn.conf.py is found too",
+    "cli/test_command_line.py::test_refusal_names_setting_value_source_and_what_is_allowed": (
+        "a refusal says what is allowed and where the value came from"
+    ),
     "cli/test_command_line.py::test_gateway_has_a_title": GATEWAY,
     # Logs
     "logging/test_access_log.py::test_other_answers_are_logged_too[/raises]": (

@@ -43,7 +43,8 @@ def test_http_1_0(server):
     ],
 )
 def test_path_is_decoded_once(server, path, path_info):
-    found = environ(server, path)
+    host = "other.example" if path.startswith("http:") else "example.org"
+    found = environ(server, path, headers=[("Host", host)])
     assert found["PATH_INFO"] == path_info
     assert found["RAW_URI"] == path
 
