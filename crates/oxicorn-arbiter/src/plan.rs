@@ -16,9 +16,11 @@ pub struct Plan {
     /// * `n + max(1, n / 4)` while workers are replaced one by one (`max_requests`), those on their way out included;
     /// * `n + m` during a reload, those on their way out included: a reload on the heels of another one waits for room;
     /// * where requests expire, workers die, a new generation has to serve before it is complete, or TTIN and TTOU
-    ///   alternate besides, three times the largest number wanted since
-    ///   last nobody was on his way out. Below that a dead worker is replaced whatever is still leaving, an expired one
-    ///   unless `n` of those lost before it are still alive.
+    ///   alternate besides: three times the largest number wanted since last nobody was on his way out. Below that a
+    ///   dead worker is replaced whatever is still leaving, and an expired one unless `n` of those lost before it are
+    ///   still alive.
+    ///
+    /// Those that were sent SIGKILL do not count; they are gone as soon as they are reaped.
     pub workers: u32,
     /// What requests in flight are given when their worker, or the server, stops.
     pub graceful_timeout: Duration,

@@ -90,7 +90,6 @@ impl Arbiter {
             .is_some_and(|deadline| deadline <= now)
         {
             self.gateway.give_up();
-            self.detach_workers();
             self.log(LogLine::GatewayUnreapable {
                 pid: self.gateway.pid(),
             });

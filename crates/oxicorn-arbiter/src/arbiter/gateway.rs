@@ -76,7 +76,7 @@ impl Arbiter {
         }
     }
 
-    pub(super) fn detach_workers(&mut self) {
+    fn detach_workers(&mut self) {
         for record in self.book.iter_mut() {
             record.attached = false;
         }
