@@ -206,7 +206,7 @@ fn from_a_serving_worker() {
 
 #[test]
 fn from_two_serving_workers() {
-    walk(serving(2), 4);
+    walk(serving(2), 3);
 }
 
 #[test]
