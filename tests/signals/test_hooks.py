@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import textwrap
 
 import pytest
 
@@ -138,6 +139,7 @@ def test_failing_post_request_costs_no_answer(serve):
 def test_reload_hooks(serve):
     server = serve(APP, config=CONFIG)
     before, old = len(hooks(server)), server.worker_pids()
+    server.write("app.py", "import time\ntime.sleep(0.3)\n" + textwrap.dedent(APP))
     server.kill(signal.SIGHUP)
     server.wait_for_workers(1, without=old)
     wait_for(lambda: "child_exit" in names(server)[before:])

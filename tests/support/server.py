@@ -25,13 +25,20 @@ from pathlib import Path
 from tests.support import processes
 from tests.support.http import TIMEOUT, Address, Answer, Headers, Peer
 from tests.support.processes import Process
-from tests.support.wait import DEADLINE, NotInTime, patient, wait_for
+from tests.support.wait import DEADLINE, NotInTime, wait_for
 
 APPLICATIONS = Path(__file__).parent / "applications"
 #: Seconds a server gets to serve its first request.
 START_DEADLINE = 20.0
 #: Seconds a server that was told to stop gets until it is killed.
 STOP_DEADLINE = 10.0
+#: Workers of a server with ``--workers`` write their pid to this file when they have loaded the application.
+BOOTED = "booted.log"
+BOOT_HOOK = """
+def post_worker_init(worker):
+    with open({path!r}, "a") as file:
+        file.write(f"{{worker.pid}}\\n")
+"""
 #: Files larger than this are not kept as evidence.
 EVIDENCE_FILE_LIMIT = 5 * 1024 * 1024
 
@@ -160,6 +167,8 @@ class Server:
         """
         if app is not None:
             self.write("app.py", app)
+        if ready is not None and "--workers" in args:
+            config = textwrap.dedent(config or "") + BOOT_HOOK.format(path=str(self.directory / BOOTED))
         if config is not None:
             self.write("gunicorn.conf.py", config)
         options = self._bind_options(bind)
@@ -170,10 +179,18 @@ class Server:
         self.spawn(env or {}, pass_fds)
         if ready is not None:
             self.wait_until_ready(ready)
-            # One worker is enough to answer; tests that count them want to see them all.
-            if "--workers" in args:
-                self.wait_for_workers(int(args[args.index("--workers") + 1]))
+        if ready is not None and "--workers" in args:
+            self._wait_until_booted(int(args[args.index("--workers") + 1]))
         return self
+
+    def _wait_until_booted(self, count: int) -> None:
+        """One worker is enough to answer; tests with several want each of them ready for signals."""
+        self.wait_for_workers(count)
+        wait_for(
+            lambda: {str(pid) for pid in self.worker_pids()} <= set(self.lines(BOOTED)),
+            START_DEADLINE,
+            lambda: f"every worker booted:\n{self.log}",
+        )
 
     def _bind_options(self, bind: str | Sequence[str] | None) -> list[str]:
         if bind is None:
@@ -263,11 +280,11 @@ class Server:
         if self.process.poll() is None:
             self.kill(signal.SIGINT)
             try:
-                self.process.wait(patient(STOP_DEADLINE))
+                self.process.wait(2.0 if self.kind.is_gunicorn else STOP_DEADLINE)
             except subprocess.TimeoutExpired:
                 findings.append(f"did not stop within {STOP_DEADLINE} s after SIGINT")
         try:
-            wait_for(lambda: not self.processes(), 5.0)
+            wait_for(lambda: not self.processes(), 0.0 if self.kind.is_gunicorn else 5.0)
         except NotInTime:
             findings += [f"left behind: {process.pid} {process.title}" for process in self.processes()]
         for process in self.processes():
