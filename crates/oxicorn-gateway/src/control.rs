@@ -1,14 +1,15 @@
 //! The control channel: what the arbiter tells the gateway and what it hears back.
 //!
-//! Decides the form of the messages only: JSON, one message per packet of an `AF_UNIX` `SOCK_SEQPACKET` socketpair, with
-//! the descriptors a message speaks of attached to the same packet. Packets keep their borders, so there is no framing,
-//! and JSON costs nothing here: these messages are rare (a worker's life, a reload), never one per request.
+//! Decides the form of the messages only: JSON, one message per packet of an `AF_UNIX`
+//! `SOCK_SEQPACKET` socketpair, with the descriptors a message speaks of attached to the same
+//! packet. Packets keep their borders, so there is no framing, and JSON costs nothing here: these
+//! messages are rare (a worker's life, a reload), never one per request.
 //!
-//! The end of file of this channel is a message too: the gateway takes it as the arbiter's death and drains by itself,
-//! the arbiter as the gateway's death.
+//! The end of file of this channel is a message too: the gateway takes it as the arbiter's death
+//! and drains by itself, the arbiter as the gateway's death.
 //!
-//! The two ends are the same build of the same program, so a message that does not decode is a fault to report, not a
-//! version to negotiate.
+//! The two ends are the same build of the same program, so a message that does not decode is a
+//! fault to report, not a version to negotiate.
 
 use std::fmt;
 
@@ -16,28 +17,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
 
-/// The most bytes one packet may have: what both ends make room for when they receive. Far below the default socket
-/// buffer of 208 KiB; the largest message is [`ToGateway::Settings`] with long trust lists.
+/// The most bytes one packet may have: what both ends make room for when they receive. Far below
+/// the default socket buffer of 208 KiB; the largest message is [`ToGateway::Settings`] with long
+/// trust lists.
 pub const PACKET_LIMIT: usize = 128 * 1024;
 
-/// The most descriptors in one packet (the kernel's `SCM_MAX_FD` is 253). More listeners than this go in several
-/// [`ToGateway::Listeners`] messages.
+/// The most descriptors in one packet (the kernel's `SCM_MAX_FD` is 253). More listeners than this
+/// go in several [`ToGateway::Listeners`] messages.
 pub const DESCRIPTOR_LIMIT: usize = 64;
 
 /// Arbiter to gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToGateway {
-    /// A worker was forked (or lived before this gateway did): here is its link. Four descriptors, in the order of
-    /// [`AttachWorker`]'s description. The worker gets nothing before [`ToGateway::WorkerReady`].
+    /// A worker was forked (or lived before this gateway did): here is its link. Four descriptors,
+    /// in the order of [`AttachWorker`]'s description. The worker gets nothing before
+    /// [`ToGateway::WorkerReady`].
     AttachWorker(AttachWorker),
-    /// The worker has loaded the application and run its hooks. Sent again, after its `AttachWorker`, to a gateway
-    /// started later.
+    /// The worker has loaded the application and run its hooks. Sent again, after its
+    /// `AttachWorker`, to a gateway started later.
     WorkerReady {
         /// Which worker.
         worker: u32,
     },
-    /// From now on only workers of this generation get requests. Before the first of these nobody does.
+    /// From now on only workers of this generation get requests. Before the first of these nobody
+    /// does.
     ServeGeneration {
         /// The generation, counted by the arbiter.
         generation: u32,
@@ -48,26 +52,27 @@ pub enum ToGateway {
         /// Which worker.
         worker: u32,
     },
-    /// The worker's process has ended (reaped): its claimed requests are answered with 502 or cut, the others given away,
-    /// its link is dropped. The last message about this worker.
+    /// The worker's process has ended (reaped): its claimed requests are answered with 502 or cut,
+    /// the others given away, its link is dropped. The last message about this worker.
     WorkerGone {
         /// Which worker.
         worker: u32,
     },
-    /// The listeners to serve from now on, one descriptor for each bind. They come on top of those the gateway has; the
-    /// ones named again are kept as they are.
+    /// The listeners to serve from now on, one descriptor for each bind. They come on top of those
+    /// the gateway has; the ones named again are kept as they are.
     Listeners {
         /// The addresses as written in the logs, in the order of the descriptors.
         binds: Vec<String>,
         /// Whether listeners that are not named are closed (their backlog is served first).
         replace: bool,
     },
-    /// New settings (reload). Log files are opened anew, connections that are open keep the limits they started with.
+    /// New settings (reload). Log files are opened anew, connections that are open keep the limits
+    /// they started with.
     Settings(Box<Settings>),
     /// USR1: open the log files again.
     ReopenLogs,
-    /// TERM: serve the backlog, close the listeners, finish what is in flight, then say [`FromGateway::Drained`] and
-    /// exit with 0. What is not finished at the deadline is cut.
+    /// TERM: serve the backlog, close the listeners, finish what is in flight, then say
+    /// [`FromGateway::Drained`] and exit with 0. What is not finished at the deadline is cut.
     Drain {
         /// Milliseconds from now.
         deadline_ms: u64,
@@ -76,8 +81,8 @@ pub enum ToGateway {
     Stop,
 }
 
-/// A worker to attach. The descriptors in the packet, in this order: the link's `memory`, `gateway_doorbell`,
-/// `worker_doorbell`, `gateway_side` (fields of `oxicorn_link::LinkParts`).
+/// A worker to attach. The descriptors in the packet, in this order: the link's `memory`,
+/// `gateway_doorbell`, `worker_doorbell`, `gateway_side` (fields of `oxicorn_link::LinkParts`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachWorker {
     /// The arbiter's number of the worker, never used twice in the life of an arbiter.
@@ -99,27 +104,30 @@ pub const ATTACH_DESCRIPTORS: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromGateway {
-    /// The event loop runs and the listeners are watched. Requests may already wait for the first worker.
+    /// The event loop runs and the listeners are watched. Requests may already wait for the first
+    /// worker.
     Ready,
-    /// After [`ToGateway::Drain`]: every connection has ended (or the deadline has passed). The process exits next.
+    /// After [`ToGateway::Drain`]: every connection has ended (or the deadline has passed). The
+    /// process exits next.
     Drained,
     /// After [`ToGateway::RetireWorker`]: nothing of this worker is in flight any more.
     WorkerDrained {
         /// Which worker.
         worker: u32,
     },
-    /// A claimed request is older than the `timeout` setting. The client has its 504 (or was cut). Dump the worker's
-    /// stacks, replace it.
+    /// A claimed request is older than the `timeout` setting. The client has its 504 (or was cut).
+    /// Dump the worker's stacks, replace it.
     RequestExpired(RequestExpired),
-    /// The worker wrote something into its link that cannot be (or the link broke). The gateway has let go of it and
-    /// treats it as gone; kill it.
+    /// The worker wrote something into its link that cannot be (or the link broke). The gateway has
+    /// let go of it and treats it as gone; kill it.
     WorkerFault {
         /// Which worker.
         worker: u32,
         /// For the log.
         reason: String,
     },
-    /// A control message could not be acted on (a descriptor missing, an address that cannot be watched).
+    /// A control message could not be acted on (a descriptor missing, an address that cannot be
+    /// watched).
     Refused {
         /// For the log.
         reason: String,

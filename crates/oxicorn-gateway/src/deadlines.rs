@@ -1,8 +1,8 @@
 //! Everything that happens because nothing happened.
 //!
 //! Two clocks. The *tick*, a coarse one, looks at every connection and exchange ten times a second:
-//! no request ever sets a timer, a deadline is one number in the connection. The *timer*, a fine one,
-//! is the dispatcher's: it notices stalled workers within a millisecond or two.
+//! no request ever sets a timer, a deadline is one number in the connection. The *timer*, a fine
+//! one, is the dispatcher's: it notices stalled workers within a millisecond or two.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;

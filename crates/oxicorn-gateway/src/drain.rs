@@ -1,9 +1,9 @@
 //! The orderly end: nothing that was promised is lost.
 //!
-//! Who is in a backlog has a connection by TCP's rules, so it is let in before a listener is closed,
-//! and its first request is served. Connections that wait for a further request are closed, those
-//! in the middle of one finish it and are told `Connection: close`. What is not finished at the
-//! deadline is cut. The same happens when the arbiter dies: no orphans, nothing lost.
+//! Who is in a backlog has a connection by TCP's rules, so it is let in before a listener is
+//! closed, and its first request is served. Connections that wait for a further request are closed,
+//! those in the middle of one finish it and are told `Connection: close`. What is not finished at
+//! the deadline is cut. The same happens when the arbiter dies: no orphans, nothing lost.
 
 use std::time::Duration;
 

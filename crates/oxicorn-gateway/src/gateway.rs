@@ -1,9 +1,10 @@
 //! The one owner of everything: connections, exchanges, workers, dispatcher, logs.
 //!
 //! Theory of operation: one thread, one value, a few ways in. Each way in (a connection's task, the
-//! runtime's sleep hooks, a message of the arbiter, a new client, the coarse tick) borrows the whole
-//! gateway, does what has to be done without ever waiting, calls [`Gateway::settle`] and leaves.
-//! There are no borrows of parts across calls, so no order of events can find something borrowed.
+//! runtime's sleep hooks, a message of the arbiter, a new client, the coarse tick) borrows the
+//! whole gateway, does what has to be done without ever waiting, calls [`Gateway::settle`] and
+//! leaves. There are no borrows of parts across calls, so no order of events can find something
+//! borrowed.
 //!
 //! ```text
 //!   client bytes -> receive -> submit -> dispatcher --Place--> link
@@ -200,9 +201,8 @@ impl Gateway {
     /// Before the runtime sleeps: leaves nothing unread, and asks the workers to ring.
     pub(crate) fn before_sleep(&mut self) {
         self.clock.tick();
-        // Bounded, because clients must have their turn too; what is left wakes us at once, since
-        // then `sleep_begin` was not the last to be called and the doorbells are silent: so the
-        // timer is asked to come back immediately.
+        // Bounded, because clients must have their turn too. Where something is left after that,
+        // the runtime is kept from sleeping.
         for _ in 0..MAX_READS_BEFORE_SLEEP {
             self.read_links();
             self.settle();

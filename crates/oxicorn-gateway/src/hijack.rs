@@ -1,8 +1,9 @@
 //! Gives a client's connection to the application (`gunicorn.socket`).
 //!
 //! Decides when: the worker asks, whatever was to be sent is sent first, then the socket and the
-//! bytes read ahead of it go to the worker and the gateway knows nothing of the connection any more.
-//! The exchange stays in the book until the worker is through with it, since it takes up capacity.
+//! bytes read ahead of it go to the worker and the gateway knows nothing of the connection any
+//! more. The exchange stays in the book until the worker is through with it, since it takes up
+//! capacity.
 
 use std::os::fd::AsFd as _;
 

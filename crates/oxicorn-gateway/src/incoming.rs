@@ -19,6 +19,13 @@ use rustix::fs::{FileType, fstat};
 use crate::connection::{After, Connection, Phase};
 use crate::exchange::Exchange;
 
+/// Output of one connection beyond which a worker has sent too much that no credit counts for
+/// (heads, 1xx, framing).
+const UNCOUNTED: usize = 256 * 1024;
+
+/// Files in one connection's output at a time: each costs a descriptor.
+const FILES: usize = 64;
+
 /// What a worker got wrong in one response.
 #[derive(Debug)]
 pub(crate) enum Mistake {
@@ -102,6 +109,10 @@ pub(crate) fn is_last(header: ResponseHeader) -> bool {
 impl Incoming<'_> {
     /// Takes the message; after the last one the connection is `Flushing`.
     pub(crate) fn take(mut self) -> Result<(), Trouble> {
+        let counted = self.exchange.uncredited;
+        if self.connection.output.held() > counted + UNCOUNTED {
+            return Err(Trouble::Mistake(Mistake::TooMuch));
+        }
         match self.header.kind {
             ResponseKind::Informational => return self.take_informational(),
             ResponseKind::Head => self.take_head()?,
@@ -205,6 +216,9 @@ impl Incoming<'_> {
         }
         if part.len == 0 {
             return Ok(());
+        }
+        if self.connection.output.files() >= FILES {
+            return Err(Trouble::Mistake(Mistake::TooMuch));
         }
         let Connection {
             http,

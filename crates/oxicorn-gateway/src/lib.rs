@@ -1,11 +1,22 @@
 //! The gateway: the one process that owns the client connections.
 //!
-//! It accepts, speaks HTTP with the clients, buffers, decides through `oxicorn-dispatch` which worker gets which
-//! request, carries requests and answers over the links, and writes the access log. It knows no Python, and it treats
-//! what a worker writes into a link as untrusted input.
+//! It accepts, speaks HTTP with the clients, buffers, decides through `oxicorn-dispatch` which
+//! worker gets which request, carries requests and answers over the links, and writes the access
+//! log. It knows no Python, and it treats what a worker writes into a link as untrusted input.
 //!
-//! One thread, one tokio current-thread runtime, no locks: all state is reached through `Rc<RefCell<..>>` and no borrow
-//! is held across an await.
+//! One thread, one tokio current-thread runtime, no locks (but for the logs' own threads), one
+//! owner of all state. What belongs where:
+//!
+//! | concern | modules |
+//! |---|---|
+//! | the owner, its ways in, the thread | `gateway`, `runtime` |
+//! | clients | `listener`, `connection`, `socket`, `input`, `output`, `receive`, `send`, `ending` |
+//! | requests and workers | `exchange`, `driver`, `placing`, `pool`, `respond`, `incoming`, `hijack`, `loss` |
+//! | answers of our own | `refusal` |
+//! | time | `clock`, `deadlines`, `drain` |
+//! | the arbiter | `control`, `control_end`, `commands` |
+//! | what is told | `access_log`, `error_log`, `log_writer`, `figures` |
+//! | what is decided by | `settings`, `resolved`, `trust`, `peer`, `body` |
 
 mod access_log;
 mod body;
@@ -66,8 +77,9 @@ pub struct Setup {
 
 /// Serves until drained or stopped; returns the exit code of the process.
 ///
-/// Called in the forked child. Signals are not touched: the caller leaves TERM, INT, QUIT, HUP and USR1 ignored or at
-/// the arbiter's choice, since all of these reach the gateway over the control channel.
+/// Called in the forked child. Of signals only PIPE is touched (ignored): the caller leaves TERM,
+/// INT, QUIT, HUP and USR1 ignored or as it likes, since all that they mean reaches the gateway
+/// over the control channel.
 pub fn run(setup: Setup) -> i32 {
     runtime::run(setup)
 }

@@ -80,6 +80,11 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
+    /// Files not sent yet.
+    pub(crate) fn files(&self) -> usize {
+        self.files.len()
+    }
+
     /// Everything not sent yet, files too.
     pub(crate) fn remaining(&self) -> u64 {
         self.held() as u64 + self.file_bytes

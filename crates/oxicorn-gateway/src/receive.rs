@@ -25,7 +25,8 @@ const READS_PER_TURN: u32 = 16;
 
 impl Gateway {
     /// Reads from a connection just accepted: nearly always the request is there already. Only if
-    /// something has to be waited for the connection gets a task and a place in the runtime's epoll.
+    /// something has to be waited for the connection gets a task and a place in the runtime's
+    /// epoll.
     pub(crate) fn read_first(&mut self, key: usize, serial: u64) {
         self.read(key, serial, &mut Context::from_waker(Waker::noop()));
         let Some(connection) = self.connection(key, serial) else {

@@ -6,6 +6,7 @@
 
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::ResponseHeader;
+use oxicorn_link::window::RESPONSE_WINDOW;
 use oxicorn_link::wire::{AbortReason, CancelReason, Malformed, ResponseKind, decode_abort};
 
 use crate::connection::{After, Phase};
@@ -116,9 +117,32 @@ impl Gateway {
         if is_last(header) {
             connection.exchange = None;
             self.complete(id);
+        } else if header.kind == ResponseKind::Head {
+            self.widen_window(id, client);
         }
         self.send_soon(client);
         Ok(())
+    }
+
+    /// Every response begins with the same window; where the settings allow more, that is said when
+    /// the response turns out to be a long one.
+    fn widen_window(&mut self, id: ExchangeId, client: usize) {
+        let Some(connection) = self.connections.get(client) else {
+            return;
+        };
+        let wanted = connection.resolved.settings.response_buffer;
+        let more = wanted.saturating_sub(RESPONSE_WINDOW as usize);
+        let Some(exchange) = self.exchanges.get_mut(id).filter(|_| more > 0) else {
+            return;
+        };
+        let Place::Worker { worker, .. } = exchange.place else {
+            return;
+        };
+        if let Some(record) = self.pool.of_id(worker)
+            && let Some(credit) = exchange.window.release(more)
+        {
+            record.give_credit(id.stream(record.link.epoch()), credit);
+        }
     }
 
     /// The worker is through with it.

@@ -10,6 +10,8 @@ use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 
+use oxicorn_os::signals;
+use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
@@ -28,6 +30,8 @@ use crate::settings::Settings;
 const CANNOT_BEGIN: i32 = 1;
 
 pub(crate) fn run(setup: Setup) -> i32 {
+    // sendfile has no flag against it, and a log may be a pipe. Nothing to do if it cannot be.
+    let _ = signals::ignore(Signal::PIPE.as_raw());
     let error_log = match ErrorLog::open(&setup.settings.error_log) {
         Ok(log) => log,
         // Where the arbiter writes is at least as good as nowhere.
@@ -49,8 +53,6 @@ pub(crate) fn run(setup: Setup) -> i32 {
         Ok(runtime) => runtime.block_on(serve(setup, error_log)),
         Err(_) => Err(CANNOT_BEGIN),
     };
-    // The logs write what is left when they are dropped.
-    drop(uninstall());
     result.map_or_else(|code| code, |()| 0)
 }
 
@@ -108,6 +110,8 @@ async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
     })
     .await;
     with(|gateway| gateway.control.flush());
+    // Still within the runtime, where its sockets are registered. The logs write what is left.
+    drop(uninstall());
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! From a connection's output to its socket.
 //!
 //! Decides when to write: at once when the last message at hand has been added, so that a small
-//! response is one system call made in the turn that read it from the ring. What the socket does not
-//! take waits for the socket; what leaves is credited to the worker.
+//! response is one system call made in the turn that read it from the ring. What the socket does
+//! not take waits for the socket; what leaves is credited to the worker.
 
 use std::task::Context;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! What the gateway must be told: plain values, resolved by whoever composes the server.
 //!
-//! Nothing is read from files or the environment here, and no setting is known by its Gunicorn name; `oxicorn-settings`
-//! has the table, the composition root fills this in. The defaults are Gunicorn's where Gunicorn has the setting, else
-//! generous enough that no honest client notices and small enough that no dishonest one can hold anything for ever.
+//! Nothing is read from files or the environment here, and no setting is known by its Gunicorn
+//! name; `oxicorn-settings` has the table, the composition root fills this in. The defaults are
+//! Gunicorn's where Gunicorn has the setting, else generous enough that no honest client notices
+//! and small enough that no dishonest one can hold anything for ever.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,13 +30,15 @@ pub struct Settings {
     pub error_log: ErrorLog,
     /// Value of the `Server` header; empty: none is sent.
     pub server_header: String,
-    /// Whether the connections of this server are TLS'd by somebody in front, so that the scheme is https from the start.
+    /// Whether the connections of this server are TLS'd by somebody in front, so that the scheme is
+    /// https from the start.
     pub https: bool,
     /// Bytes of a request body kept in memory; what is longer goes to an unlinked temporary file.
     pub body_memory: usize,
     /// Where those files are made; none: `TMPDIR`, else `/tmp`.
     pub temporary_directory: Option<PathBuf>,
-    /// Bytes of one response that are taken from the worker before the client has read them.
+    /// Bytes of one response that are taken from the worker before the client has read them; less
+    /// than a link's window (1 MiB) counts as that.
     pub response_buffer: usize,
     /// Connections open at once; more wait in the kernel's backlog.
     pub connection_limit: usize,
@@ -140,7 +143,8 @@ impl Default for Strictness {
     }
 }
 
-/// Deadlines. Zero switches one off, save for `keep_alive` where it means that no connection is kept.
+/// Deadlines. Zero switches one off, save for `keep_alive` where it means that no connection is
+/// kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timeouts {

@@ -1,10 +1,10 @@
 //! A client's socket: receive, send, wait, without a system call too many.
 //!
 //! Decides when a socket has to be waited for. Theory of operation: the runtime's epoll is
-//! edge-triggered, so readiness may be forgotten only when the kernel has said that nothing is left:
-//! by `EAGAIN`, or (the usual case, which saves that call) by a read or write that was cut short.
-//! Sends are tried at once without asking, since a socket with nothing queued is nearly always
-//! writable.
+//! edge-triggered, so readiness may be forgotten only when the kernel has said that nothing is
+//! left: by `EAGAIN`, or (the usual case, which saves that call) by a read or write that was cut
+//! short. Sends are tried at once without asking, since a socket with nothing queued is nearly
+//! always writable.
 //!
 //! TCP and Unix sockets are the same thing here.
 

@@ -1,4 +1,5 @@
-//! Whom to believe: which peers may say what the client's scheme is, and who may send a PROXY header.
+//! Whom to believe: which peers may say what the client's scheme is, and who may send a PROXY
+//! header.
 //!
 //! Decides by the address of the peer that opened the connection, nothing a request says can change
 //! it. A peer on a Unix socket is trusted: whoever may open the socket file is local and was let in

@@ -1,5 +1,5 @@
-//! The gateway as its neighbours see it: clients on real sockets, a scripted worker on a real link, a
-//! scripted arbiter on a real control channel. Every wait is for a condition and has a deadline.
+//! The gateway as its neighbours see it: clients on real sockets, a scripted worker on a real link,
+//! a scripted arbiter on a real control channel. Every wait is for a condition and has a deadline.
 
 #![expect(
     clippy::unwrap_used,

@@ -379,3 +379,43 @@ fn the_access_log_shows_what_its_format_asks_for() {
         r#"127.0.0.1 GET /a\"b q=1 HTTP/1.1 201 3 i\"n out "u\\\"" <4711>"#
     );
 }
+
+#[test]
+fn hints_without_end_are_stopped() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    let hints = response_head(103, &[("Link", &"x".repeat(4000))]);
+    let deadline = Instant::now() + PATIENCE;
+    let mut payload = Vec::new();
+    while worker.parts.events.try_next(&mut payload).is_none() {
+        worker.send(ResponseKind::Informational, claimed.stream, 0, &hints);
+        assert!(Instant::now() < deadline, "nobody stopped it");
+    }
+    assert_eq!(payload.len(), 1, "a cancellation");
+    worker.respond(&claimed, "");
+    drop(client);
+    let mut next = scenario.connect();
+    next.get("/next");
+    worker.echo();
+    assert_eq!(next.read_response().text(), "/next");
+}
+
+#[test]
+fn a_larger_buffer_is_credit_from_the_start() {
+    let mut settings = patient();
+    settings.response_buffer = 4 << 20;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    let (kind, _, payload) = worker.event();
+    assert_eq!(
+        (kind, decode_credit(&payload)),
+        (EventKind::Credit, Ok(3 << 20))
+    );
+    worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"x");
+    assert_eq!(client.read_response().text(), "x");
+}

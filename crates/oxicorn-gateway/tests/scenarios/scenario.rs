@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, FromGateway, ToGateway, decode, encode};
 use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, ErrorLog, Level, Settings, Setup, run};
-use oxicorn_link::scoreboard::Scoreboard;
+use oxicorn_link::scoreboard::{Gauge, Scoreboard};
 use oxicorn_link::wire::{
     EventKind, HeaderList, RequestView, ResponseEncoder, ResponseHead, ResponseKind, flags,
 };
@@ -193,6 +193,12 @@ impl Scenario {
 
     pub(crate) fn connect(&self) -> Client {
         Client::new(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// Until the gateway has so many connections.
+    pub(crate) fn wait_for_connections(&self, count: u64) {
+        let figures = self.scoreboard.gateway(0).unwrap();
+        eventually("connections", || figures.gauge(Gauge::Connections) == count);
     }
 
     /// The arbiter dies.

@@ -1,6 +1,6 @@
 //! Kinds of listeners, and who is behind a connection.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,8 +8,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use oxicorn_gateway::control::ToGateway;
 use oxicorn_gateway::{ProxyProtocol, Settings};
 use oxicorn_link::wire::{Address, Scheme};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::scenario::{Client, Scenario, StubWorker, patient};
+use crate::scenario::{Client, Scenario, StubWorker, eventually, patient};
 
 fn ask(stream: &mut UnixStream, worker: &mut StubWorker, check: impl FnOnce(Address<'_>)) {
     stream
@@ -152,7 +153,7 @@ fn listeners_are_added_and_replaced() {
     client.get("/second");
     worker.echo();
     assert_eq!(client.read_response().text(), "/second");
-    crate::scenario::eventually("the first listener is closed", || {
+    eventually("the first listener is closed", || {
         std::net::TcpStream::connect(old).is_err()
     });
 }
@@ -169,9 +170,57 @@ fn logs_are_opened_again_on_order() {
     scenario.access_log(1);
     std::fs::rename(&path, &rotated).unwrap();
     scenario.tell(&ToGateway::ReopenLogs);
-    crate::scenario::eventually("a new file", || path.exists());
+    eventually("a new file", || path.exists());
     client.get("/new");
     worker.echo();
     client.read_response();
     assert!(scenario.access_log(1)[0].contains("/new"));
+}
+
+#[test]
+fn without_descriptors_accepting_pauses_and_goes_on_later() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let limit = getrlimit(Resource::Nofile);
+    let mut clients: Vec<_> = (0..4).map(|_| scenario.connect()).collect();
+    scenario.wait_for_connections(4);
+    let mut log = std::fs::File::open(scenario.directory.path().join("error.log")).unwrap();
+    let spare = std::fs::File::open("/dev/null").unwrap();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry
+            .unwrap()
+            .file_name()
+            .to_str()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    let current = Some(open.map(number).max().unwrap() + 8);
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
+    let connect = || std::net::TcpStream::connect(scenario.address).map(Client::new);
+    let mut waiting = Vec::new();
+    while let Ok(client) = connect() {
+        waiting.push(client);
+    }
+    // If it was the gateway that took the last one, this is who finds it without.
+    drop(spare);
+    waiting.extend(connect());
+    let mut text = || {
+        log.rewind().unwrap();
+        std::io::read_to_string(&log).unwrap()
+    };
+    eventually("a pause", move || {
+        text().contains("pauses: Too many open files")
+    });
+    // Who is in is served.
+    clients[0].get("/in");
+    worker.echo();
+    assert_eq!(clients[0].read_response().text(), "/in");
+    // Who waits is served as soon as there is room.
+    setrlimit(Resource::Nofile, limit).unwrap();
+    for client in &mut waiting {
+        client.get("/waited");
+        worker.echo();
+        assert_eq!(client.read_response().text(), "/waited");
+    }
 }

@@ -7,7 +7,7 @@ use oxicorn_gateway::control::{FromGateway, ToGateway};
 use oxicorn_link::wire::{EventKind, ResponseKind, flags};
 use oxicorn_link::{LinkParts, Sizes};
 
-use crate::scenario::{Scenario, StubWorker, patient};
+use crate::scenario::{Scenario, StubWorker, patient, response_head};
 
 #[test]
 fn a_request_waits_for_the_first_worker() {
@@ -275,4 +275,52 @@ fn a_new_gateway_takes_over_living_workers() {
     worker.respond(&lost, "too late");
     worker.echo();
     assert_eq!(client.read_response().text(), "/again");
+}
+
+/// Numbers that look like chance and are the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).unwrap()
+    }
+
+    fn payload(&mut self) -> Vec<u8> {
+        match self.roll(4) {
+            0 => response_head(200, &[("A", "b")]),
+            1 => (0..self.roll(64))
+                .map(|_| u8::try_from(self.roll(256)).unwrap())
+                .collect(),
+            2 => vec![0; self.roll(5000)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_says_anything_at_all_confuses_nobody() {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    for round in 0..60 {
+        let (mut scenario, mut worker) = Scenario::with_worker(patient());
+        let mut client = scenario.connect();
+        client.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+        let claimed = worker.claim();
+        for _ in 0..dice.roll(12) {
+            let kind = ResponseKind::ALL[dice.roll(ResponseKind::ALL.len())];
+            let bits = u8::try_from(dice.roll(256)).unwrap();
+            let payload = dice.payload();
+            worker.send(kind, claimed.stream, bits, &payload);
+        }
+        kill(&scenario, worker);
+        // Whatever it was, it ends, and the next one is served.
+        client.read_to_end();
+        let mut other = scenario.ready_worker(1);
+        let mut next = scenario.connect();
+        next.get("/next");
+        other.echo();
+        assert_eq!(next.read_response().text(), "/next", "round {round}");
+    }
 }
