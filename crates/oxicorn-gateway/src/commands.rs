@@ -155,15 +155,30 @@ impl Gateway {
 
     fn change_settings(&mut self, settings: Settings) {
         self.dispatcher.set_policy(policy(&settings.queue));
-        match ErrorLog::open(&settings.error_log) {
-            Ok(log) => self.error_log = log,
-            Err(error) => {
-                self.error_log
-                    .error(format_args!("Error log cannot be opened: {error}"));
+        self.change_logs(&settings);
+        self.resolved = Rc::new(Resolved::new(settings));
+    }
+
+    /// A log that stays where it is is only opened anew.
+    fn change_logs(&mut self, settings: &Settings) {
+        let before = Rc::clone(&self.resolved);
+        if before.settings.error_log == settings.error_log {
+            self.error_log.reopen();
+        } else {
+            match ErrorLog::open(&settings.error_log) {
+                Ok(log) => self.error_log = log,
+                Err(error) => {
+                    self.error_log
+                        .error(format_args!("Error log cannot be opened: {error}"));
+                }
             }
         }
-        self.open_access_log(&settings);
-        self.resolved = Rc::new(Resolved::new(settings));
+        match &mut self.access_log {
+            Some(log) if before.settings.access_log == settings.access_log => {
+                log.writer().reopen();
+            }
+            _ => self.open_access_log(settings),
+        }
     }
 
     /// Opens the access log of `settings`; if that fails the one before stays.

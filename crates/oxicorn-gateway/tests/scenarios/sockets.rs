@@ -6,7 +6,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use oxicorn_gateway::control::ToGateway;
-use oxicorn_gateway::{ProxyProtocol, Settings};
+use oxicorn_gateway::{AccessLog, ProxyProtocol, Settings};
 use oxicorn_link::wire::{Address, Scheme};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -223,4 +223,36 @@ fn without_descriptors_accepting_pauses_and_goes_on_later() {
         worker.echo();
         assert_eq!(client.read_response().text(), "/waited");
     }
+}
+
+#[test]
+fn new_settings_hold_for_new_connections() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut old = scenario.connect();
+    old.get("/");
+    worker.echo();
+    assert_eq!(old.read_response().header("server"), Some("oxicorn"));
+    let path = scenario.directory.path().join("second.log");
+    let mut settings = patient();
+    settings.server_header = "renamed".into();
+    settings.access_log = Some(AccessLog {
+        path: path.display().to_string(),
+        format: "%(U)s %(bad)q".into(),
+    });
+    scenario.tell(&ToGateway::Settings(Box::new(settings)));
+    eventually("the second log", || path.exists());
+    let mut new = scenario.connect();
+    new.get("/new");
+    worker.echo();
+    assert_eq!(new.read_response().header("server"), Some("renamed"));
+    let text = || std::fs::read_to_string(&path).unwrap();
+    // A format that cannot be used gives way to the default.
+    eventually("a line", || text().contains("\"GET /new HTTP/1.1\" 200 4 "));
+    old.get("/old");
+    worker.echo();
+    assert_eq!(
+        old.read_response().header("server"),
+        Some("oxicorn"),
+        "an open connection keeps its settings"
+    );
 }
