@@ -19,6 +19,7 @@ pub mod memfd;
 pub mod poll;
 pub mod process;
 pub mod rlimit;
+pub mod scheduling;
 pub mod sendfile;
 pub mod signals;
 pub mod sockets;

@@ -237,6 +237,9 @@ impl WorkerContext {
 
     /// Serves on this thread until the worker is stopped.
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
+        // The gateway wakes this thread in the middle of its own work. Interrupting it would cost two
+        // changes of process for each request or two; where that is not permitted, it is so.
+        let _ = oxicorn_os::scheduling::yield_to_waker();
         let mut payload = Vec::new();
         let mut waiter = self.pool.waiter();
         while let Some(claim) = self.pool.next(py, &mut waiter, &mut payload)? {
