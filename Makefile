@@ -9,7 +9,7 @@ SOURCES := $(shell find crates python -name '*.rs' -o -name '*.py' -o -name '*.p
            Cargo.toml Cargo.lock pyproject.toml
 WHEEL := .build/wheel.stamp
 
-.PHONY: run build test test-rust test-loom test-python lint bench clean
+.PHONY: run build test test-rust test-loom test-python lint lint-python bench clean
 
 ## Build, install into .venv and serve the example on 127.0.0.1:8000.
 run: build
@@ -30,7 +30,7 @@ $(WHEEL): $(SOURCES) $(BIN)/maturin
 	touch $@
 
 ## Every test: Rust (pure crates, rings under loom, gateway with scripted peers), then real processes.
-test: lint test-rust test-loom test-python
+test: lint lint-python test-rust test-loom test-python
 
 lint:
 	cargo fmt --all --check
@@ -55,8 +55,16 @@ test-loom:
 	$(PIP) install -r tests/requirements.txt
 	touch $@
 
+## Style and types of the Python side; the stub is held against the built module.
+lint-python: build .build/tests.stamp
+	$(BIN)/ruff check python tests examples
+	$(BIN)/ruff format --check python
+	$(BIN)/mypy
+	$(BIN)/stubtest oxicorn._native --allowlist tests/stubtest-allowlist.txt
+
 test-python: build .build/tests.stamp
 	$(BIN)/python -m pytest tests
+	$(BIN)/python -m unittest discover --start-directory bench
 
 ## The figures of bench/README.md, beside the peers.
 bench: build

@@ -1,15 +1,31 @@
 """The native half of oxicorn (private: its names and shapes may change with every release)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
+
+from typing_extensions import Self
+
+__all__ = [
+    "ClientGone",
+    "ClientSocket",
+    "CommandLineStop",
+    "Exchange",
+    "Input",
+    "Resolver",
+    "Settings",
+    "WorkerContext",
+    "__version__",
+    "serve",
+]
 
 __version__: str
 
 class ClientGone(BrokenPipeError): ...
 class CommandLineStop(Exception): ...
 
+@final
 class Resolver:
-    def __init__(self, args: list[str], variables: dict[str, str]) -> None: ...
+    def __new__(cls, args: list[str], variables: dict[str, str]) -> Self: ...
     def application(self) -> str | None: ...
     def config_location(self) -> str | None: ...
     def chdir_hint(self) -> str | None: ...
@@ -23,6 +39,7 @@ class Resolver:
     @staticmethod
     def did_you_mean(name: str) -> str | None: ...
 
+@final
 class Settings:
     @staticmethod
     def names() -> list[str]: ...
@@ -37,6 +54,7 @@ class Settings:
     def not_available_yet(self) -> list[str]: ...
     def warnings(self) -> list[str]: ...
 
+@final
 class WorkerContext:
     def init(self, worker: Any) -> None: ...
     def unblock_signals(self) -> None: ...
@@ -48,6 +66,7 @@ class WorkerContext:
     def stop(self) -> None: ...
     def requests(self) -> int: ...
 
+@final
 class Exchange:
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
@@ -55,9 +74,11 @@ class Exchange:
     def __call__(self, data: bytes) -> None: ...
     def early_hints(self, headers: list[tuple[str, str]]) -> None: ...
 
+@final
 class ClientSocket:
     def __getattr__(self, name: str) -> Any: ...
 
+@final
 class Input:
     def read(self, size: int | None = None) -> bytes: ...
     def readline(self, size: int | None = None) -> bytes: ...

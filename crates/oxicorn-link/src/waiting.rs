@@ -175,6 +175,11 @@ message_waiter! {
 }
 
 impl RequestsWaiter {
+    /// Wakes the thread that [watches](Self::watch): for a thread that leaves a request to others.
+    pub fn call_watcher(&self) {
+        self.waiter.waiting.memory.watch_bell().ring(Fenced::now());
+    }
+
     /// Blocks until a request was placed for which no thread waited, at most for `timeout`: for a
     /// thread that looks after the others. It is not woken by a request that found one waiting.
     pub fn watch(&self, timeout: Duration) -> WaitOutcome {

@@ -13,13 +13,16 @@
 //!      +---------------------------------------------------------------------- |
 //! ```
 //!
+//! A thread that comes back from blocking finds another one at work. It finishes its own request, then
+//! parks too, and leaves what lies in the ring to the other (`steps_back`).
+//!
 //! That leaves one case: the busy thread blocks (it sleeps, it waits for a database) and requests lie
 //! in the ring while nobody waits. Who notices is the *watcher*, a native thread that never touches the
 //! interpreter: it is woken by a request that finds nobody waiting, and if nothing has been claimed
 //! for [`GRACE`], it summons a parked thread. Where requests are known to take long the busy thread
 //! itself summons a successor before it calls the application, and the watcher has nothing to do.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +33,9 @@ use pyo3::prelude::*;
 /// How long the watcher lets a request lie before it takes the busy thread to be blocked: several times
 /// what a quick application takes, and little beside what a blocking one waits for.
 const GRACE: Duration = Duration::from_micros(200);
+
+/// How long it lets them lie while all threads are busy: any of them takes the next request by itself.
+const ALL_BUSY: Duration = Duration::from_millis(2);
 
 /// Requests that take longer than this on average are taken to block.
 const LONG: Duration = Duration::from_millis(1);
@@ -48,6 +54,11 @@ pub(crate) struct Pool {
     threads: usize,
     alive: AtomicBool,
     claimed: AtomicU64,
+    /// Requests being served.
+    busy: AtomicUsize,
+    /// When a request was claimed last, by the monotonic clock, and by which thread.
+    last_claim_ns: AtomicU64,
+    last_claimer: AtomicUsize,
     /// Average service time in nanoseconds.
     service_ns: AtomicU64,
     roles: Mutex<Roles>,
@@ -81,6 +92,9 @@ impl Pool {
             threads,
             alive: AtomicBool::new(true),
             claimed: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            last_claim_ns: AtomicU64::new(0),
+            last_claimer: AtomicUsize::new(0),
             service_ns: AtomicU64::new(0),
             roles: Mutex::new(Roles::default()),
             summons: Condvar::new(),
@@ -146,18 +160,40 @@ impl Pool {
             if !self.is_alive() {
                 return Ok(None);
             }
-            if let Some(claim) = self.claim(py, payload) {
+            if self.steps_back(waiter) {
+                waiter.call_watcher();
+                py.detach(|| self.park());
+            } else if let Some(claim) = self.claim(py, token_of(waiter), payload) {
                 return Ok(Some(claim));
+            } else {
+                py.detach(|| self.wait(waiter));
             }
-            py.detach(|| self.wait(waiter));
             py.check_signals()?;
         }
     }
 
+    /// Whether to leave the next request to another thread that has taken one a moment ago. Two busy
+    /// threads do not get more done than one, they only take the interpreter from each other; if the
+    /// other one blocks after all, the watcher calls this one again.
+    fn steps_back(&self, waiter: &RequestsWaiter) -> bool {
+        let others_are_busy = self.busy.load(Ordering::Relaxed) > 0;
+        let claimed_last = self.last_claimer.load(Ordering::Relaxed) == token_of(waiter);
+        if !others_are_busy || claimed_last || self.requests_block() {
+            return false;
+        }
+        let since = time::monotonic_ns().saturating_sub(self.last_claim_ns.load(Ordering::Relaxed));
+        since < GRACE_NS && waiter.has_pending()
+    }
+
+    /// Whether requests usually take so long that they are taken to block.
+    fn requests_block(&self) -> bool {
+        self.service_ns.load(Ordering::Relaxed) > LONG_NS
+    }
+
     /// A request has been served.
     pub(crate) fn done(&self, claim: &Claim, now: Duration) {
-        let took = now.saturating_sub(claim.since).as_nanos();
-        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+        let took = nanos(now.saturating_sub(claim.since));
         // Threads may overwrite each other's update: it is an average, none of them matters.
         let average = self.service_ns.load(Ordering::Relaxed);
         let next = average - average / AVERAGE_OVER + took / AVERAGE_OVER;
@@ -174,18 +210,19 @@ impl Pool {
         }
     }
 
-    /// Stays awake while requests lie in the ring and somebody could be summoned.
+    /// Stays awake while requests lie in the ring.
     fn attend(&self, waiter: &RequestsWaiter) {
-        while self.is_alive() && waiter.has_pending() && self.roles().parked > 0 {
+        while self.is_alive() && waiter.has_pending() {
             let before = self.claimed();
-            std::thread::sleep(GRACE);
+            let nobody_to_call = self.roles().parked == 0;
+            std::thread::sleep(if nobody_to_call { ALL_BUSY } else { GRACE });
             if self.claimed() == before && waiter.has_pending() {
                 self.summon();
             }
         }
     }
 
-    fn claim(&self, py: Python<'_>, payload: &mut Vec<u8>) -> Option<Claim> {
+    fn claim(&self, py: Python<'_>, thread: usize, payload: &mut Vec<u8>) -> Option<Claim> {
         let claimed = match self.requests.try_lock() {
             Ok(mut requests) => requests.try_claim(payload),
             // Another thread is claiming: it is quick, but it must not be waited for attached.
@@ -196,14 +233,18 @@ impl Pool {
                     .try_claim(payload)
             }),
         }?;
+        let since = time::monotonic();
         self.claimed.fetch_add(1, Ordering::Relaxed);
-        if self.threads > 1 && self.service_ns.load(Ordering::Relaxed) > LONG_NS {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.last_claim_ns.store(nanos(since), Ordering::Relaxed);
+        self.last_claimer.store(thread, Ordering::Relaxed);
+        if self.threads > 1 && self.requests_block() {
             self.summon();
         }
         Some(Claim {
             stream: claimed.stream,
             flags: claimed.flags,
-            since: time::monotonic(),
+            since,
         })
     }
 
@@ -253,8 +294,18 @@ impl Pool {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a millisecond")]
-const LONG_NS: u64 = LONG.as_nanos() as u64;
+/// Tells threads apart: each has a waiter of its own, which stays where it is.
+fn token_of(waiter: &RequestsWaiter) -> usize {
+    std::ptr::from_ref(waiter).addr()
+}
+
+const LONG_NS: u64 = nanos(LONG);
+const GRACE_NS: u64 = nanos(GRACE);
+
+#[expect(clippy::cast_possible_truncation, reason = "five hundred years fit")]
+const fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
 
 /// This thread is the waiting one.
 struct Turn<'a>(&'a Pool);

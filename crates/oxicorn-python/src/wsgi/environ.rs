@@ -108,7 +108,9 @@ impl EnvironFactory {
         template.set_item("wsgi.file_wrapper", constants.file_wrapper)?;
         template.set_item("wsgi.input_terminated", true)?;
         template.set_item("SERVER_SOFTWARE", constants.server_software)?;
-        // Room for what every request sets, so that the copy never has to grow for it.
+        // Places for what every request sets. A copy keeps the size of the table, and a table that has
+        // once grown beyond 21 entries has room for 42: some twenty headers find theirs without
+        // another growth, which would cost more than setting them.
         for key in keys.always_set() {
             template.set_item(key.bind(py), py.None())?;
         }
@@ -210,7 +212,10 @@ impl EnvironFactory {
                 set(&keys.remote_addr, host)?;
                 set_port(&keys.remote_port, port)?;
             }
-            Address::Unix { .. } => set(&keys.remote_addr, b"")?,
+            Address::Unix { .. } => {
+                set(&keys.remote_addr, b"")?;
+                environ.del_item(keys.remote_port.bind(py))?;
+            }
         }
         match view.head.server {
             Address::Ip { host, port } => {
@@ -269,7 +274,7 @@ pub(crate) struct PerRequest<'a, 'py> {
 }
 
 impl Keys {
-    fn always_set(&self) -> [&Py<PyString>; 13] {
+    fn always_set(&self) -> [&Py<PyString>; 14] {
         [
             &self.request_method,
             &self.raw_uri,
@@ -282,6 +287,7 @@ impl Keys {
             &self.early_hints,
             &self.socket,
             &self.remote_addr,
+            &self.remote_port,
             &self.server_name,
             &self.server_port,
         ]

@@ -4,7 +4,7 @@ use oxicorn_link::wire::{ResponseEncoder, ResponseHead, append_header};
 use oxicorn_proto::http1::{check_field_name, check_field_value};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyList, PyString, PyTuple};
 
 use crate::latin1;
 
@@ -34,15 +34,13 @@ impl Head {
                 reason,
             },
         );
-        for entry in headers.try_iter()? {
-            each_header(&entry?, |name, value| {
-                if name.eq_ignore_ascii_case(b"content-length") {
-                    length = Some(parse_length(value)?);
-                }
-                encoder.header(name, value);
-                Ok(())
-            })?;
-        }
+        each_header(headers, |name, value| {
+            if name.eq_ignore_ascii_case(b"content-length") {
+                length = Some(parse_length(value)?);
+            }
+            encoder.header(name, value);
+            Ok(())
+        })?;
         encoder.finish();
         *self = Self {
             bytes,
@@ -100,12 +98,10 @@ pub(crate) fn encode_informational(status: u16, headers: &Bound<'_, PyAny>) -> P
     let mut bytes = Vec::new();
     let reason = reason_phrase(status).as_bytes();
     let mut encoder = ResponseEncoder::begin(&mut bytes, &ResponseHead { status, reason });
-    for entry in headers.try_iter()? {
-        each_header(&entry?, |name, value| {
-            encoder.header(name, value);
-            Ok(())
-        })?;
-    }
+    each_header(headers, |name, value| {
+        encoder.header(name, value);
+        Ok(())
+    })?;
     encoder.finish();
     Ok(bytes)
 }
@@ -145,8 +141,24 @@ fn parse_status<'a>(status: &'a Bound<'_, PyString>) -> PyResult<(u16, &'a [u8])
     Ok((code, reason))
 }
 
-/// Takes one `(name, value)` of the application apart and checks it.
+/// Takes the application's headers apart, one after the other. PEP 3333 wants a list, for which there is
+/// a short way; Gunicorn takes whatever can be iterated.
 fn each_header(
+    headers: &Bound<'_, PyAny>,
+    mut take: impl FnMut(&[u8], &[u8]) -> PyResult<()>,
+) -> PyResult<()> {
+    if let Ok(list) = headers.cast_exact::<PyList>() {
+        return list
+            .iter()
+            .try_for_each(|entry| take_header(&entry, &mut take));
+    }
+    headers
+        .try_iter()?
+        .try_for_each(|entry| take_header(&entry?, &mut take))
+}
+
+/// Takes one `(name, value)` of the application apart and checks it.
+fn take_header(
     entry: &Bound<'_, PyAny>,
     take: impl FnOnce(&[u8], &[u8]) -> PyResult<()>,
 ) -> PyResult<()> {
