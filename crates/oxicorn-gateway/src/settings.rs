@@ -197,7 +197,7 @@ impl Default for Queue {
             limit: 2048,
             timeout: Duration::from_secs(30),
             prefetch_limit: 16,
-            prefetch_budget: Duration::from_micros(500),
+            prefetch_budget: Duration::from_millis(1),
             stall_after: Duration::from_millis(1),
         }
     }

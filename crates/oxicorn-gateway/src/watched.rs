@@ -11,8 +11,8 @@ pub(crate) type Watched = AsyncFd<OwnedFd>;
 /// Registers a descriptor (edge-triggered, both directions).
 #[expect(
     deprecated,
-    reason = "the successor is unsafe for types whose descriptor may change; an OwnedFd's number \
-              is the same as long as it lives, and this crate has no unsafe"
+    reason = "the successor wants a promise that the descriptor never changes; an OwnedFd's number \
+              is the same as long as it lives, which needs no promise"
 )]
 pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<Watched> {
     AsyncFd::new(descriptor)

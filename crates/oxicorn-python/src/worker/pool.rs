@@ -251,10 +251,15 @@ impl Pool {
     fn wait(&self, waiter: &mut RequestsWaiter) {
         if self.threads == 1 {
             waiter.wait(WAIT);
-        } else if let Some(turn) = self.take_turn() {
-            waiter.wait(WAIT);
-            drop(turn);
-        } else {
+            return;
+        }
+        // A summoned thread that finds nothing yet waits on, without a look at the interpreter.
+        while self.is_alive() && !waiter.has_pending() {
+            if let Some(turn) = self.take_turn() {
+                waiter.wait(WAIT);
+                drop(turn);
+                return;
+            }
             self.park();
         }
     }
