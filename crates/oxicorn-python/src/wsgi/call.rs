@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use oxicorn_link::StreamId;
-use oxicorn_link::wire::{AbortReason, BodyPlace, RequestView};
+use oxicorn_link::wire::{AbortReason, BodyPlace, FilePart, RequestView};
 use pyo3::exceptions::{PyException, PyStopIteration, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -73,7 +73,8 @@ impl Application {
         let result = self.respond(py, lane, stream, &view, &exchange, &mut made);
         let ended = result.or_else(|error| self.handle_error(py, &exchange, &view, error));
         let hooked = self.hooks.after(py, &self.worker, &exchange, &made);
-        ended.and(hooked)
+        let concluded = exchange.try_borrow_mut()?.conclude(py);
+        ended.and(hooked).and(concluded)
     }
 
     fn respond<'py>(
@@ -178,7 +179,11 @@ impl Application {
         let length = exchange
             .announced_length()
             .map_or(file.rest, |length| length.min(file.rest));
-        exchange.send_file(py, file.descriptor, file.offset, length)?;
+        let part = FilePart {
+            offset: file.offset,
+            len: length,
+        };
+        exchange.send_file(py, file.descriptor, part)?;
         Ok(true)
     }
 

@@ -125,40 +125,33 @@ impl Exchange {
         if self.head.allows_body() && !self.is_head_request {
             self.head.announce_length(data.len() as u64);
         }
-        self.phase = Phase::Done;
         self.count(data);
         let body = self.allowed_body(data);
+        self.phase = Phase::Streaming;
         self.lane
-            .send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)
+            .send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)?;
+        self.phase = Phase::Done;
+        Ok(())
     }
 
     /// Hands a file to the gateway, which sends it without the worker; ends the response.
-    pub(crate) fn send_file(
-        &mut self,
-        py: Python<'_>,
-        file: i32,
-        offset: u64,
-        length: u64,
-    ) -> PyResult<()> {
-        if self.phase == Phase::Armed && self.head.allows_body() && !self.is_head_request {
-            self.head.announce_length(length);
+    pub(crate) fn send_file(&mut self, py: Python<'_>, file: i32, part: FilePart) -> PyResult<()> {
+        if self.phase == Phase::Fresh {
+            return Err(not_started());
         }
-        self.sent += length;
-        if !self.is_head_request && self.head.allows_body() && length > 0 {
+        if self.is_head_request || !self.head.allows_body() || part.len == 0 {
+            return self.finish(py);
+        }
+        if self.phase == Phase::Armed {
+            self.head.announce_length(part.len);
+            self.phase = Phase::Streaming;
             self.lane
                 .send_head(py, &mut self.stream, self.head.bytes(), &[], 0)?;
-            self.phase = Phase::Done;
-            return self.lane.send_file(
-                py,
-                &mut self.stream,
-                file,
-                FilePart {
-                    offset,
-                    len: length,
-                },
-            );
         }
-        self.finish(py)
+        self.sent += part.len;
+        self.lane.send_file(py, &mut self.stream, file, part)?;
+        self.phase = Phase::Done;
+        Ok(())
     }
 
     /// The application's iterable is exhausted.
@@ -167,11 +160,19 @@ impl Exchange {
             Phase::Fresh => Err(not_started()),
             Phase::Armed => self.send_whole(py, &[]),
             Phase::Streaming => {
+                self.lane.send_body(py, &mut self.stream, &[], flags::END)?;
                 self.phase = Phase::Done;
-                self.lane.send_body(py, &mut self.stream, &[], flags::END)
+                Ok(())
             }
             Phase::Done | Phase::Hijacked => Ok(()),
         }
+    }
+
+    /// The application is through with the request. Whatever way that came about, the gateway must
+    /// hear of an end, because until then the request takes up capacity of this worker: of a response
+    /// that was cut short, and of a connection that was taken over.
+    pub(crate) fn conclude(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.abort(py, AbortReason::Silent)
     }
 
     /// Answers with a page of the server's own, if nothing has left yet; else ends the response
@@ -181,14 +182,8 @@ impl Exchange {
             Phase::Fresh | Phase::Armed => {
                 let page = head::error_page(status);
                 self.head = Head::for_error(status, page.len());
-                self.phase = Phase::Done;
-                let body = if self.is_head_request {
-                    &[]
-                } else {
-                    page.as_bytes()
-                };
-                self.lane
-                    .send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)
+                self.phase = Phase::Armed;
+                self.send_whole(py, page.as_bytes())
             }
             Phase::Streaming => self.abort(py, AbortReason::ApplicationFailed),
             Phase::Done | Phase::Hijacked => Ok(()),
@@ -197,7 +192,7 @@ impl Exchange {
 
     /// Ends the response so that the client sees that it is incomplete.
     pub(crate) fn abort(&mut self, py: Python<'_>, reason: AbortReason) -> PyResult<()> {
-        if matches!(self.phase, Phase::Done | Phase::Hijacked) {
+        if self.phase == Phase::Done {
             return Ok(());
         }
         self.phase = Phase::Done;
@@ -211,8 +206,9 @@ impl Exchange {
                 "the connection cannot be taken over after start_response was called",
             ));
         }
+        let taken = self.lane.hijack(py, &mut self.stream)?;
         self.phase = Phase::Hijacked;
-        self.lane.hijack(py, &mut self.stream)
+        Ok(taken)
     }
 
     /// Sends an informational response (103) if the head has not left.
