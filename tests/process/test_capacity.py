@@ -30,7 +30,6 @@ def test_client_that_leaves_in_mid_response_frees_the_worker(serve):
             deadline = time.monotonic() + 20
             while not os.path.exists(go) and time.monotonic() < deadline:
                 time.sleep(0.005)
-            yield b"second"
         """,
         access_log=True,
     )
