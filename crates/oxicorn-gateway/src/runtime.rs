@@ -30,6 +30,9 @@ use crate::settings::Settings;
 const CANNOT_BEGIN: i32 = 1;
 
 pub(crate) fn run(setup: Setup) -> i32 {
+    // Workers ring while they go on working; interrupting them for each response would cost both.
+    // Where it is not permitted, it is so.
+    let _ = oxicorn_os::scheduling::yield_to_waker();
     // sendfile has no flag against it, and a log may be a pipe. Nothing to do if it cannot be.
     let _ = signals::ignore(Signal::PIPE.as_raw());
     let error_log = match ErrorLog::open(&setup.settings.error_log) {
