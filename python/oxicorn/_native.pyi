@@ -6,6 +6,7 @@ from typing import Any, final
 from typing_extensions import Self
 
 __all__ = [
+    "DEFAULT_CONFIG_FILES",
     "ClientGone",
     "ClientSocket",
     "CommandLineStop",
@@ -18,6 +19,7 @@ __all__ = [
     "serve",
 ]
 
+DEFAULT_CONFIG_FILES: tuple[str, str]
 __version__: str
 
 class ClientGone(BrokenPipeError): ...

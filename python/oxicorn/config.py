@@ -7,7 +7,7 @@ gives them Gunicorn's Python face and keeps what must stay Python objects (hooks
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from oxicorn import _native, util
@@ -153,6 +153,3 @@ def as_raw(
     if callable(value) and not isinstance(value, type):
         return value, util.get_arity(value)
     return value, None
-
-
-Hook = Callable[..., Any]

@@ -27,6 +27,10 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add(
+            "DEFAULT_CONFIG_FILES",
+            <(&str, &str)>::from(oxicorn_settings::DEFAULT_CONFIG_FILES),
+        )?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -24,8 +24,6 @@ from oxicorn.glogging import Logger
 
 __all__ = ["Application", "BaseApplication"]
 
-#: Config files found without ``-c``, in the order they are looked for.
-DEFAULT_CONFIG_FILES = ("gunicorn.conf.py", "oxicorn.conf.py")
 CONFIG_MODULE = "__config__"
 
 #: Settings that are refused where they are not available yet; others get a warning.
@@ -142,7 +140,7 @@ class Application(BaseApplication):
     def _find_config_file(location: str | None) -> str | None:
         if location is not None:
             return location
-        for name in DEFAULT_CONFIG_FILES:
+        for name in _native.DEFAULT_CONFIG_FILES:
             path = os.path.join(util.getcwd(), name)
             if os.path.exists(path):
                 return path

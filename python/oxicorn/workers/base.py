@@ -153,10 +153,6 @@ class Worker:
         """``max_requests`` is reached: a successor is on its way."""
         self.log.info("Autorestarting worker after current request.")
 
-    def orphaned(self) -> None:
-        """The arbiter is gone."""
-        self.log.info("Parent changed, shutting down: %s", self)
-
     def stack_dump_signal(self, fd: int) -> int:
         """Prepares the dump of all Python stacks into ``fd``; the signal that makes it.
 
