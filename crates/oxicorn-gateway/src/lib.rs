@@ -16,7 +16,7 @@
 //! | time | `clock`, `deadlines`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
 //! | what is told | `access_log`, `error_log`, `log_writer`, `figures` |
-//! | what is decided by | `settings`, `resolved`, `trust`, `peer`, `body` |
+//! | what is decided by | `settings`, `resolved`, `peer`, `body` |
 
 mod access_log;
 mod body;
@@ -51,7 +51,6 @@ mod runtime;
 mod send;
 mod settings;
 mod socket;
-mod trust;
 mod watched;
 
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format};

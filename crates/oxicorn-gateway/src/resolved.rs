@@ -7,10 +7,10 @@ use std::time::Duration;
 use oxicorn_dispatch::Policy;
 use oxicorn_proto::http1::{self, Rules};
 use oxicorn_proto::proxy_protocol::Mode;
+use oxicorn_proto::trust::{AddressSet, TrustRules};
 
 use crate::body::SpoolRules;
-use crate::settings::{HeaderMap, ProxyProtocol, Queue, Settings};
-use crate::trust::TrustRules;
+use crate::settings::{HeaderMap, ProxyProtocol, Queue, Settings, Trust};
 
 /// One reload's settings; connections keep those they started with.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Resolved {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             rules: Arc::new(rules(&settings)),
-            trust: TrustRules::new(&settings.trust),
+            trust: trust_rules(&settings.trust),
             spool: SpoolRules {
                 memory: settings.body_memory,
                 directory: temporary_directory(&settings),
@@ -45,6 +45,14 @@ impl Resolved {
     pub(crate) fn deadline(now: Duration, limit: Duration) -> Option<Duration> {
         (!limit.is_zero()).then(|| now + limit)
     }
+}
+
+fn trust_rules(trust: &Trust) -> TrustRules {
+    TrustRules::new(
+        AddressSet::new(&trust.forwarded_allow_ips),
+        AddressSet::new(&trust.proxy_allow_ips),
+        &trust.secure_scheme_headers,
+    )
 }
 
 pub(crate) fn policy(queue: &Queue) -> Policy {

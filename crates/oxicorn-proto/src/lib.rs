@@ -1,4 +1,4 @@
-//! Bytes to events and back: HTTP/1.1 as a server speaks it, and the PROXY protocol.
+//! Bytes to events and back: HTTP/1.1 as a server speaks it, the PROXY protocol, and whom to believe.
 //!
 //! Decides what a peer's bytes mean, which of them are refused and with which status, how a
 //! response is framed, and whether the connection may serve another request. Refuses to know
@@ -14,5 +14,6 @@
 mod fault;
 pub mod http1;
 pub mod proxy_protocol;
+pub mod trust;
 
 pub use fault::{LocalMisuse, PeerFault};

@@ -3,15 +3,13 @@
 //!
 //! Decides by the address of the peer that opened the connection, nothing a request says can change
 //! it. A peer on a Unix socket is trusted: whoever may open the socket file is local and was let in
-//! by its permissions (Gunicorn's rule).
+//! by its permissions (Gunicorn's rule). Refuses to know sockets: the caller says who the peer is.
 
 use std::net::IpAddr;
 
-use crate::settings::Trust;
-
 /// A set of addresses: `*`, single ones, networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct AddressSet {
+pub struct AddressSet {
     everybody: bool,
     networks: Vec<Network>,
 }
@@ -25,7 +23,7 @@ struct Network {
 impl AddressSet {
     /// Entries that are neither `*` nor an address nor a network name nobody (the settings table
     /// refuses them with a message).
-    pub(crate) fn new(entries: &[String]) -> Self {
+    pub fn new(entries: &[String]) -> Self {
         Self {
             everybody: entries.iter().any(|entry| entry.trim() == "*"),
             networks: entries
@@ -37,7 +35,7 @@ impl AddressSet {
 
     /// Whether `address` belongs to it; an IPv4 address in IPv6 clothes counts as IPv4, because a
     /// listener on `[::]` shows IPv4 clients so.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.everybody
             || self
@@ -76,7 +74,7 @@ impl Network {
 
 /// The trust settings, ready for use.
 #[derive(Debug, Clone)]
-pub(crate) struct TrustRules {
+pub struct TrustRules {
     forwarders: AddressSet,
     proxies: AddressSet,
     scheme_headers: Vec<(Vec<u8>, Vec<u8>)>,
@@ -84,10 +82,16 @@ pub(crate) struct TrustRules {
 
 /// The scheme headers of a request contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ContradictorySchemes;
+pub struct ContradictorySchemes;
 
 impl TrustRules {
-    pub(crate) fn new(settings: &Trust) -> Self {
+    /// `scheme_headers`: a header's name and the value of it that means https
+    /// (`secure_scheme_headers`).
+    pub fn new(
+        forwarders: AddressSet,
+        proxies: AddressSet,
+        scheme_headers: &[(String, String)],
+    ) -> Self {
         let header = |(name, value): &(String, String)| {
             (
                 name.to_ascii_lowercase().into_bytes(),
@@ -95,26 +99,26 @@ impl TrustRules {
             )
         };
         Self {
-            forwarders: AddressSet::new(&settings.forwarded_allow_ips),
-            proxies: AddressSet::new(&settings.proxy_allow_ips),
-            scheme_headers: settings.secure_scheme_headers.iter().map(header).collect(),
+            forwarders,
+            proxies,
+            scheme_headers: scheme_headers.iter().map(header).collect(),
         }
     }
 
     /// Whether the peer's forwarding headers are believed. `None`: a Unix socket.
-    pub(crate) fn trusts_forwarder(&self, peer: Option<IpAddr>) -> bool {
+    pub fn trusts_forwarder(&self, peer: Option<IpAddr>) -> bool {
         peer.is_none_or(|address| self.forwarders.contains(address))
     }
 
     /// Whether the peer may begin a connection with a PROXY header.
-    pub(crate) fn trusts_proxy(&self, peer: Option<IpAddr>) -> bool {
+    pub fn trusts_proxy(&self, peer: Option<IpAddr>) -> bool {
         peer.is_none_or(|address| self.proxies.contains(address))
     }
 
     /// What a trusted peer's headers say about the scheme: https or not. The value must be exactly
     /// the one that means https, as in Gunicorn; two headers that differ are a smuggling attempt or
     /// a broken proxy, and refused.
-    pub(crate) fn scheme<'h>(
+    pub fn scheme<'h>(
         &self,
         headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
     ) -> Result<Option<bool>, ContradictorySchemes> {
@@ -182,9 +186,20 @@ mod tests {
         assert!(!set(&[]).contains(ip("127.0.0.1")));
     }
 
+    /// Gunicorn's `secure_scheme_headers`.
+    fn rules(forwarders: &[&str]) -> TrustRules {
+        let scheme_headers = [
+            ("X-FORWARDED-PROTOCOL", "ssl"),
+            ("X-FORWARDED-PROTO", "https"),
+            ("X-FORWARDED-SSL", "on"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        TrustRules::new(set(forwarders), set(&[]), &scheme_headers)
+    }
+
     #[test]
     fn believes_scheme_headers_that_agree() {
-        let rules = TrustRules::new(&Trust::default());
+        let rules = rules(&[]);
         let scheme = |headers: &[(&'static str, &'static str)]| {
             rules.scheme(
                 headers
@@ -207,10 +222,7 @@ mod tests {
 
     #[test]
     fn trusts_unix_sockets() {
-        let rules = TrustRules::new(&Trust {
-            forwarded_allow_ips: vec![],
-            ..Trust::default()
-        });
+        let rules = rules(&[]);
         assert!(rules.trusts_forwarder(None));
         assert!(!rules.trusts_forwarder(Some(ip("127.0.0.1"))));
     }
