@@ -17,25 +17,29 @@ EVIDENCE = Path(__file__).parent / ".evidence"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--server",
-        choices=("oxicorn", "gunicorn"),
+        choices=("oxicorn", "gunicorn", "uvicorn"),
         default="oxicorn",
-        help="server under test; gunicorn is what oxicorn is compared with",
+        help="server under test; gunicorn is what oxicorn is compared with, uvicorn (as a worker of it) what the tests "
+        "marked `uvicorn` are",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     shutil.rmtree(EVIDENCE, ignore_errors=True)
-    kind = Kind(config.getoption("--server"))
+    kind = Kind.chosen(config.getoption("--server"))
     if not Path(kind.executable).exists():
         raise pytest.UsageError(f"{kind.executable} is not installed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--server") == "gunicorn":
-        for item in items:
-            reason = differences.reason(_name(item), item)
-            if reason is not None:
-                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+    server = config.getoption("--server")
+    elsewhere = [item for item in items if not differences.applies(server, item)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
+    for item in items:
+        reason = differences.reason(server, _name(item), item)
+        if reason is not None:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 def _name(item: pytest.Item) -> str:
@@ -57,13 +61,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def kind(request: pytest.FixtureRequest) -> Kind:
     """The server under test."""
-    return Kind(request.config.getoption("--server"))
+    return Kind.chosen(request.config.getoption("--server"))
 
 
 @pytest.fixture(autouse=True)
-def patience(kind: Kind, request: pytest.FixtureRequest) -> Iterator[None]:
-    """What is expected to fail under Gunicorn fails sooner."""
-    if kind.is_gunicorn and differences.reason(_name(request.node), request.node) is not None:
+def patience(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is expected to fail under another server fails sooner."""
+    server = request.config.getoption("--server")
+    if differences.reason(server, _name(request.node), request.node) is not None:
         wait.set_patience(wait.EXPECTED_FAILURE_PATIENCE)
     yield
     wait.set_patience(1.0)

@@ -1,8 +1,9 @@
-"""Where oxicorn does something else than Gunicorn on purpose: the one list.
+"""Where oxicorn does something else than Gunicorn (or, for ASGI, uvicorn) on purpose: the one list.
 
-The suite describes oxicorn. Against Gunicorn (``--server gunicorn``) every test named here must FAIL
-(strict xfail): a test that passes there is no difference and has to leave this list. Whoever adds a
-line adds the reason, in terms of what a user gets.
+The suite describes oxicorn. Against Gunicorn (``--server gunicorn``) every test named in ``DIFFERENCES``
+must FAIL (strict xfail): a test that passes there is no difference and has to leave this list. Whoever
+adds a line adds the reason, in terms of what a user gets. ``UVICORN`` is the same for ``--server uvicorn``,
+which runs the tests marked ``uvicorn``: what ASGI applications are promised wherever they run.
 
 Keys are test names relative to ``tests/``. A name covers all parameters of the test; ``name[a,b]`` only
 those cases that have a parameter ``a`` and a parameter ``b``.
@@ -131,15 +132,27 @@ DIFFERENCES: dict[str, str] = {
     ),
 }
 
+UVICORN: dict[str, str] = {}
 
-def reason(name: str, item: pytest.Item) -> str | None:
-    """Why the test behaves differently under Gunicorn; None if it should pass there."""
+LISTS = {"oxicorn": {}, "gunicorn": DIFFERENCES, "uvicorn": UVICORN}
+
+
+def applies(server: str, item: pytest.Item) -> bool:
+    """Whether the test says anything about ``server``: ASGI is compared with uvicorn, all else with Gunicorn."""
+    shared = item.get_closest_marker("uvicorn") is not None
+    is_asgi = shared or "asgi" in item.path.parts
+    return {"oxicorn": True, "gunicorn": not is_asgi, "uvicorn": shared}[server]
+
+
+def reason(server: str, name: str, item: pytest.Item) -> str | None:
+    """Why the test behaves differently under ``server``; None if it should pass there."""
+    differences = LISTS[server]
     test = name.partition("[")[0]
-    if test in DIFFERENCES:
-        return DIFFERENCES[test]
+    if test in differences:
+        return differences[test]
     callspec = getattr(item, "callspec", None)
     values = {str(value) for value in callspec.params.values()} if callspec else set()
-    for key, text in DIFFERENCES.items():
+    for key, text in differences.items():
         listed, _, parameters = key.removesuffix("]").partition("[")
         if listed == test and parameters and values.issuperset(parameters.split(",")):
             return text

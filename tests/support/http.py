@@ -54,6 +54,8 @@ class Answer:
     chunks: list[int] = field(default_factory=list)
     #: 1xx responses that came first.
     informational: list[Answer] = field(default_factory=list)
+    #: Fields after the last chunk.
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def all(self, name: str) -> list[str]:
         """Every value of the header ``name``."""
@@ -184,11 +186,7 @@ class Peer:
         version, status, reason = (group.decode("latin-1") for group in match.groups())
         headers = []
         while (line := self._line("reading headers")) != b"\r\n":
-            match = HEADER_LINE.fullmatch(line)
-            if match is None:
-                raise BadAnswer(f"header line {line!r}")
-            name, value = (group.decode("latin-1") for group in match.groups())
-            headers.append((name, value))
+            headers.append(_field(line, "header"))
         return Answer(version, int(status), reason, headers)
 
     def answer(self, method: str = "GET") -> Answer:
@@ -240,8 +238,7 @@ class Peer:
             if end != b"\r\n":
                 raise BadAnswer(f"chunk ends with {end!r}")
         while (line := self._line("reading trailers")) != b"\r\n":
-            if HEADER_LINE.fullmatch(line) is None:
-                raise BadAnswer(f"trailer line {line!r}")
+            answer.trailers.append(_field(line, "trailer"))
 
     def rest(self) -> bytes:
         """Everything until the server closes."""
@@ -259,6 +256,10 @@ class Peer:
         data, self.buffer = self.buffer[:size], self.buffer[size:]
         return data
 
+    def exactly(self, size: int) -> bytes:
+        """``size`` bytes, for protocols other than HTTP."""
+        return self._exactly(size, b"", "receiving")
+
     def is_closed(self, within: float) -> bool:
         """Whether the server closes within ``within`` seconds, sending nothing before."""
         assert not self.buffer, f"unread {self.buffer[:200]!r}"
@@ -274,6 +275,14 @@ class Peer:
             self.socket.settimeout(before)
         assert not data, f"sent {data!r} instead of closing"
         return True
+
+
+def _field(line: bytes, what: str) -> tuple[str, str]:
+    match = HEADER_LINE.fullmatch(line)
+    if match is None:
+        raise BadAnswer(f"{what} line {line!r}")
+    name, value = (group.decode("latin-1") for group in match.groups())
+    return name, value
 
 
 def encode(

@@ -45,13 +45,20 @@ EVIDENCE_FILE_LIMIT = 5 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the two servers, and what it calls itself."""
+    """The server under test, and what it calls itself."""
 
     name: str
+    #: Class of the workers that serve ASGI applications.
+    asgi_worker: str = "asgi"
+
+    @classmethod
+    def chosen(cls, option: str) -> Kind:
+        """What ``--server`` stands for. uvicorn runs as its users run it: as a worker class of Gunicorn."""
+        return cls("gunicorn", "uvicorn.workers.UvicornWorker") if option == "uvicorn" else cls(option)
 
     @property
     def is_gunicorn(self) -> bool:
-        """Whether this is the server oxicorn is compared with."""
+        """Whether this is the server oxicorn is compared with, whatever its worker class."""
         return self.name == "gunicorn"
 
     @property
