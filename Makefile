@@ -9,7 +9,7 @@ SOURCES := $(shell find crates python -name '*.rs' -o -name '*.py' -o -name '*.p
            Cargo.toml Cargo.lock pyproject.toml
 WHEEL := .build/wheel.stamp
 
-.PHONY: run build test test-rust test-loom test-python lint lint-python bench clean
+.PHONY: run build test test-rust test-loom test-python lint lint-python bench fuzz clean
 
 ## Build, install into .venv and serve the example on 127.0.0.1:8000.
 run: build
@@ -70,6 +70,17 @@ test-python: build .build/tests.stamp
 bench: build
 	bench/setup.sh
 	$(BIN)/python bench/run.py
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust
+
+## The fuzz targets under libFuzzer (fuzz/README.md); `make test` replays them without it.
+fuzz:
+	@cargo fuzz --version >/dev/null 2>&1 || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz' >&2; exit 1; }
+	@cargo +nightly --version >/dev/null 2>&1 || { echo 'a nightly Rust is missing: rustup toolchain install nightly' >&2; exit 1; }
+	cargo run --quiet --package oxicorn-fuzz --bin fuzz-corpus -- unpack fuzz/corpus
+	cd fuzz && for target in $(FUZZ_TARGETS); do \
+	  cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=2048 || exit 1; done
 
 clean:
 	rm -rf target .build $(VENV)

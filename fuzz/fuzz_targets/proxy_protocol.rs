@@ -1,23 +1,2 @@
-//! Invariant: the outcome for a shorter input is `NeedMore` or the outcome for the whole one, and a
-//! header never takes more bytes than there are.
 #![no_main]
-
-use libfuzzer_sys::fuzz_target;
-use oxicorn_proto::proxy_protocol::{Mode, Parsed, parse};
-
-fuzz_target!(|data: &[u8]| {
-    for mode in [Mode::V1, Mode::V2, Mode::Auto] {
-        let whole = parse(data, mode);
-        if let Ok(Parsed::Header { consumed, .. }) = whole {
-            assert!(consumed <= data.len());
-            assert_eq!(parse(&data[..consumed], mode), whole);
-        }
-        for len in 0..data.len() {
-            let part = parse(&data[..len], mode);
-            assert!(
-                part == Ok(Parsed::NeedMore) || part == whole,
-                "{len} {part:?} {whole:?}"
-            );
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oxicorn_fuzz::proxy_protocol(data));

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::source::{crates, read};
 
 /// Every crate and the crates of ours it may depend on. `ARCHITECTURE.md` says why.
-const MAY_KNOW: [(&str, &[&str]); 9] = [
+const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("proto", &[]),
     ("settings", &[]),
     ("arbiter", &[]),
@@ -21,6 +21,7 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
             "proto", "settings", "arbiter", "dispatch", "os", "link", "gateway",
         ],
     ),
+    ("fuzz", &["proto"]),
     ("dev", &["settings", "arbiter"]),
 ];
 

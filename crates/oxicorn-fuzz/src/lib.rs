@@ -1,0 +1,35 @@
+//! What is fuzzed: one function a target, which panics where its invariant does not hold.
+//!
+//! Never shipped. The same functions are run in two ways: by libFuzzer, guided by coverage, for as
+//! long as one likes (`fuzz/`, `make fuzz`, needs a nightly toolchain); and by `tests/replay.rs`,
+//! with every test run, on the seeds, the inputs kept in `kept/` and some thousands of seeded
+//! mutations of both.
+
+mod chunked_body;
+mod connection_ops;
+mod header_trust;
+pub mod kept;
+mod proxy_protocol;
+mod request_head;
+pub mod seeds;
+
+#[path = "../../oxicorn-proto/tests/support/mod.rs"]
+mod support;
+
+pub use chunked_body::chunked_body;
+pub use connection_ops::connection_ops;
+pub use header_trust::header_trust;
+pub use proxy_protocol::proxy_protocol;
+pub use request_head::request_head;
+
+/// Panics if its invariant does not hold for the input.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("request_head", request_head),
+    ("chunked_body", chunked_body),
+    ("connection_ops", connection_ops),
+    ("proxy_protocol", proxy_protocol),
+    ("header_trust", header_trust),
+];
