@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import oxicorn
-from oxicorn import _native
+from oxicorn import _native, util
 from oxicorn.errors import AppImportError, HaltServer
 from oxicorn.glogging import Logger
 from oxicorn.pidfile import Pidfile
@@ -68,6 +68,7 @@ class Arbiter:
         self.proc_name = self.cfg.proc_name
         self.worker_class = self.cfg.worker_class
         self._apply_raw_env()
+        self._hand_over_logs()
 
     def _apply_raw_env(self) -> None:
         for name, value in self._raw_env.items():
@@ -77,6 +78,22 @@ class Arbiter:
                 os.environ[name] = value
         self._raw_env = {name: os.environ.get(name) for name in self.cfg.env}
         os.environ.update(self.cfg.env)
+
+    def _hand_over_logs(self) -> None:
+        """Log files are those of the user that gateway and workers run as: they open them again."""
+        if self.identity() is None:
+            return
+        for path in (self.cfg.errorlog, self.cfg.accesslog):
+            if path not in (None, "-"):
+                util.give_away(path, self.cfg.uid, self.cfg.gid)
+
+    def identity(self) -> tuple[int, int, list[int] | None] | None:
+        """Whom gateway and workers become: user, group, other groups; None: who we are."""
+        cfg = self.cfg
+        groups = util.other_groups(cfg.uid, cfg.gid) if cfg.initgroups else None
+        if groups is None and (cfg.uid, cfg.gid) == (os.geteuid(), os.getegid()):
+            return None
+        return cfg.uid, cfg.gid, groups
 
     @property
     def num_workers(self) -> int:
@@ -106,6 +123,7 @@ class Arbiter:
     def start(self) -> None:
         """First words, pid file, hook ``on_starting``."""
         self.log.info("Starting oxicorn %s", oxicorn.__version__)
+        _refuse_missing_directory(self.cfg)
         self._write_pidfile()
         self.cfg.on_starting(self)
 
@@ -114,6 +132,16 @@ class Arbiter:
         self.log.info("Using worker: %s", self.cfg.worker_class_str)
         for text in (*self.cfg.native.warnings(), *self.cfg.native.not_available_yet()):
             self.log.warning("%s", text)
+
+    def reopen_logs(self) -> None:
+        """SIGUSR1. First here, where there is the right to make files in root's directories."""
+        self.log.reopen_files()
+        self._hand_over_logs()
+
+    def report_backlog(self, waiting: int) -> None:
+        """Gunicorn's metric ``gunicorn.backlog``, for loggers that send metrics."""
+        metric = {"metric": "gunicorn.backlog", "value": waiting, "mtype": "histogram"}
+        self.log.debug("socket backlog: %s", waiting, extra=metric)
 
     def ready(self) -> None:
         """The listeners are bound; no worker has been started yet. Hook ``when_ready``."""
@@ -129,6 +157,7 @@ class Arbiter:
         """Reads the settings again; raises, with everything as it was, if they are not usable."""
         cfg = self.app.reload_config()
         try:
+            _refuse_missing_directory(cfg)
             self.log.setup(cfg)
         except RuntimeError:
             self.app.cfg = self.cfg
@@ -161,8 +190,11 @@ class Arbiter:
     def reloaded(self) -> None:
         """The new settings are in force. Hook ``on_reload``; the pid file may have moved."""
         self.cfg.on_reload(self)
-        self._remove_pidfile()
+        old = self.pidfile
+        # First the new one: where it cannot be written the reload is refused and the old one stays.
         self._write_pidfile()
+        if old is not None and (self.pidfile is None or self.pidfile.fname != old.fname):
+            old.unlink()
 
     def halt(self) -> None:
         """Everything else has ended. Hook ``on_exit``."""
@@ -170,10 +202,12 @@ class Arbiter:
         self.cfg.on_exit(self)
 
     def _write_pidfile(self) -> None:
-        if self.cfg.pidfile is not None:
-            pidfile = Pidfile(self.cfg.pidfile)
-            pidfile.create(self.pid)
-            self.pidfile = pidfile
+        if self.cfg.pidfile is None:
+            self.pidfile = None
+            return
+        pidfile = Pidfile(self.cfg.pidfile)
+        pidfile.create(self.pid)
+        self.pidfile = pidfile
 
     def _remove_pidfile(self) -> None:
         if self.pidfile is not None:
@@ -260,6 +294,13 @@ class Arbiter:
     def log_exception(self, what: str, error: BaseException) -> None:
         """Logs an exception that the native side met, with its traceback."""
         self.log.error("%s", what, exc_info=error)
+
+
+def _refuse_missing_directory(cfg: Config) -> None:
+    """``worker_tmp_dir`` is not used; that it does not exist is a mistake all the same."""
+    directory = cfg.worker_tmp_dir
+    if directory is not None and not os.path.isdir(directory):
+        raise RuntimeError(f"{directory} doesn't exist. Can't create workertmp.")
 
 
 def _own_modules(names: set[str]) -> set[str]:

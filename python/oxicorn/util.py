@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,7 +20,15 @@ from oxicorn.errors import AppImportError
 if TYPE_CHECKING:
     import ast
 
-__all__ = ["get_arity", "getcwd", "import_app", "load_object"]
+__all__ = [
+    "get_arity",
+    "getcwd",
+    "give_away",
+    "import_app",
+    "load_object",
+    "other_groups",
+    "set_owner_process",
+]
 
 DEFAULT_CALLABLE = "application"
 
@@ -35,6 +45,48 @@ def getcwd() -> str:
     except OSError:
         same = False
     return logical if same else cwd
+
+
+def other_groups(uid: int, gid: int) -> list[int] | None:
+    """All groups of ``uid`` and ``gid`` (setting ``initgroups``); None: nothing to change.
+
+    A user without a name has no groups to look up.
+    """
+    import pwd  # only a change of the user needs it
+
+    try:
+        groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        return None
+    return groups if set(groups) != set(os.getgroups()) else None
+
+
+def set_owner_process(uid: int, gid: int, initgroups: bool = False) -> None:
+    """This process becomes ``uid`` and ``gid``; PermissionError if it may not."""
+    # Groups first: who has given up the user may not change them any more.
+    groups = other_groups(uid, gid) if initgroups else None
+    if groups is not None:
+        os.setgroups(groups)
+    if gid != os.getgid():
+        os.setgid(gid)
+    if uid != os.getuid():
+        os.setuid(uid)
+
+
+def give_away(path: str, uid: int, gid: int) -> None:
+    """Gives the file ``path``, made if it is not there, to ``uid`` and ``gid``.
+
+    What is not a plain file (a terminal, ``/dev/null``) keeps its owner, and so does what a
+    symbolic link leads to: whoever may write to the directory could have made the link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    with contextlib.suppress(OSError):
+        fd = os.open(path, flags, 0o666)
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                os.fchown(fd, uid, gid)
+        finally:
+            os.close(fd)
 
 
 def get_arity(function: Callable[..., Any]) -> int | None:

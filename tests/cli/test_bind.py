@@ -178,7 +178,7 @@ def test_pid_file(serve):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("content", ["", "garbage", "999999999"])
+@pytest.mark.parametrize("content", ["", "garbage", "999999999", "0", "-1"])
 def test_stale_pid_file_is_replaced(serve, content):
     server = serve.new()
     server.write("server.pid", content)
@@ -202,7 +202,98 @@ def test_pid_file_that_cannot_be_written_ends_the_server(serve):
     assert "Booting worker" not in server.log
 
 
+def test_pid_file_follows_the_setting_on_reload(serve):
+    server = serve(HELLO, config="pidfile = 'one.pid'\n")
+    assert server.read("one.pid") == f"{server.pid}\n"
+    server.write("gunicorn.conf.py", "pidfile = 'two.pid'\n")
+    server.kill(signal.SIGHUP)
+    wait_for(lambda: server.read("two.pid") == f"{server.pid}\n")
+    wait_for(lambda: not (server.directory / "one.pid").exists())
+    server.write("gunicorn.conf.py", "pidfile = None\n")
+    server.kill(signal.SIGHUP)
+    wait_for(lambda: not (server.directory / "two.pid").exists())
+
+
+@pytest.mark.parametrize("path", ["no/such/directory/pid", "taken.pid"])
+def test_pid_file_that_cannot_be_written_refuses_the_reload(serve, path):
+    server = serve.new()
+    server.write("taken.pid", f"{os.getpid()}\n")
+    server.start(app=HELLO, config="pidfile = 'one.pid'\n")
+    old = server.worker_pids()
+    server.write("gunicorn.conf.py", f"pidfile = {path!r}\n")
+    server.kill(signal.SIGHUP)
+    server.wait_for_log("Already running on PID|no/such/directory doesn't exist")
+    server.wait_for_log(r"Reload failed, generation 2 is given up")
+    assert server.worker_pids() == old
+    assert server.read("one.pid") == f"{server.pid}\n"
+    assert server.stop() == 0
+    assert not (server.directory / "one.pid").exists()
+    assert server.read("taken.pid") == f"{os.getpid()}\n"
+
+
+def test_pid_file_of_somebody_else_is_left_alone_at_the_end(serve):
+    server = serve(HELLO, "--pid", "server.pid")
+    server.write("server.pid", f"{os.getpid()}\n")
+    assert server.stop() == 0
+    assert server.read("server.pid") == f"{os.getpid()}\n"
+
+
 def test_failed_start_leaves_no_pid_file(serve):
     server = serve("raise RuntimeError('no')\n", "--pid", "server.pid", ready=None)
     assert server.wait_for_exit() == 3
     assert not (server.directory / "server.pid").exists()
+
+
+# Several servers on one port
+
+
+def test_reuse_port_shares_a_port(serve):
+    first = serve(HELLO, "--reuse-port")
+    second = serve.new()
+    second.bind = first.bind
+    second.start("--reuse-port", app=HELLO, bind=first.bind, ready=None)
+    second.wait_for_log("Booting worker")
+    assert "Connection in use" not in second.log
+    # What one of them leaves is served by the other.
+    first.stop()
+    second.wait_until_ready()
+    assert second.get().status == 200
+
+
+def test_without_reuse_port_a_port_is_taken(serve):
+    first = serve(HELLO, "--reuse-port")
+    second = serve.new()
+    second.start(app=HELLO, bind=first.bind, ready=None)
+    second.wait_for_log("Connection in use")
+
+
+# The backlog
+
+
+def test_backlog_metric(serve):
+    """What a logger that sends metrics is given: Gunicorn's name, type and value."""
+    config = """
+        enable_backlog_metric = True
+
+        def when_ready(server):
+            def debug(msg, *args, extra=None, **kwargs):
+                if extra:
+                    server.log.info("metric %s %s %s", extra["metric"], extra["mtype"], extra["value"])
+            server.log.debug = debug
+    """
+    server = serve(HELLO, config=config)
+    server.wait_for_log(r"metric gunicorn\.backlog histogram \d+$")
+
+
+# Directories
+
+
+def test_worker_tmp_dir_must_exist(serve):
+    server = serve(HELLO, "--worker-tmp-dir", "no/such/directory", ready=None)
+    assert server.wait_for_exit() == 1
+    assert "no/such/directory doesn't exist. Can't create workertmp." in server.log
+
+
+def test_worker_tmp_dir_is_accepted(serve):
+    server = serve.new()
+    assert server.start("--worker-tmp-dir", str(server.directory), app=HELLO).get().status == 200

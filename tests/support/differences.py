@@ -108,6 +108,21 @@ DIFFERENCES: dict[str, str] = {
     "signals/test_stop.py::test_term_lets_nobody_new_in": DRAIN,
     "signals/test_stop.py::test_term_under_load_answers_everything_it_accepted": DRAIN,
     "signals/test_stop.py::test_term_serves_the_backlog": DRAIN,
+    # Privileges
+    "process/test_privileges.py::test_gateway_runs_as_the_user_and_group": GATEWAY,
+    "process/test_privileges.py::test_initgroups_gives_the_groups_of_the_user": (
+        "`group` becomes the group of the process with initgroups too"
+    ),
+    "process/test_privileges.py::test_rotated_logs_are_written_on_in_a_directory_of_roots": (
+        "the arbiter makes rotated logs anew and hands them over"
+    ),
+    "process/test_privileges.py::test_a_link_in_place_of_a_log_gives_nothing_away": (
+        "what a link leads to keeps its owner"
+    ),
+    # Pid file and directories
+    "cli/test_bind.py::test_stale_pid_file_is_replaced[-1]": "a number that is no pid names no living process",
+    "cli/test_bind.py::test_pid_file_that_cannot_be_written_refuses_the_reload": BROKEN_SETTINGS,
+    "cli/test_bind.py::test_worker_tmp_dir_must_exist": "a missing directory is one line and exit code 1",
     # Command line
     "cli/test_application.py::test_attribute_path_is_followed": "MODULE:dotted.attribute is accepted",
     "cli/test_command_line.py::test_own_config_file_is_found_by_default": "oxicorn.conf.py is found too",

@@ -237,6 +237,18 @@ fn a_gateway_that_never_gets_ready_ends_the_server() {
     ]);
 }
 
+#[test]
+fn a_gateway_that_cannot_boot_ends_the_server_with_its_code() {
+    let mut s = Scenario::booting(plan(0));
+    s.event(Event::GatewayExited(Exit::Code(3)));
+    s.expect([
+        "# Gateway (pid:11) exited with code 3.",
+        "# Shutting down: Master",
+        "# Reason: Gateway failed to boot.",
+        "exit 3",
+    ]);
+}
+
 // --- reload ---------------------------------------------------------------------------------------------------------
 
 #[test]

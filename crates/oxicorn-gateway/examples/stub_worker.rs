@@ -44,6 +44,7 @@ fn main() {
         ..Settings::default()
     };
     let setup = Setup {
+        identity: None,
         settings,
         control: theirs.into(),
         listeners: vec![(format!("http://127.0.0.1:{port}"), listener.into())],

@@ -61,11 +61,15 @@ pub use settings::{
 
 use std::os::fd::OwnedFd;
 
+use oxicorn_os::privileges::Identity;
+
 /// What a gateway is started with.
 #[derive(Debug)]
 pub struct Setup {
     /// What to decide by.
     pub settings: Settings,
+    /// Whom to become before anything is opened; `None`: stay who started it.
+    pub identity: Option<Identity>,
     /// The gateway's end of the control channel (`SOCK_SEQPACKET`).
     pub control: OwnedFd,
     /// The listening sockets, each with its address as the logs name it.
@@ -73,6 +77,9 @@ pub struct Setup {
     /// The scoreboard's memory file.
     pub scoreboard: OwnedFd,
 }
+
+/// Exit code of a gateway that may not become who it is to be: Gunicorn's of a worker that cannot.
+pub const CANNOT_CHANGE_USER: i32 = 3;
 
 /// Serves until drained or stopped; returns the exit code of the process.
 ///

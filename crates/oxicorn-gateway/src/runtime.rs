@@ -10,12 +10,12 @@ use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 
+use oxicorn_os::privileges::Identity;
 use oxicorn_os::signals;
 use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
-use crate::Setup;
 use crate::commands::obey;
 use crate::control::FromGateway;
 use crate::control_end::ControlEnd;
@@ -25,6 +25,7 @@ use crate::figures::Figures;
 use crate::gateway::{Gateway, Parts, install, uninstall, with};
 use crate::resolved::Resolved;
 use crate::settings::Settings;
+use crate::{CANNOT_CHANGE_USER, Setup};
 
 /// Exit code when the gateway could not begin. The arbiter starts another one.
 const CANNOT_BEGIN: i32 = 1;
@@ -35,7 +36,9 @@ pub(crate) fn run(setup: Setup) -> i32 {
     let _ = oxicorn_os::scheduling::yield_to_waker();
     // sendfile has no flag against it, and a log may be a pipe. Nothing to do if it cannot be.
     let _ = signals::ignore(Signal::PIPE.as_raw());
-    let error_log = match ErrorLog::open(&setup.settings.error_log) {
+    // Before the logs are opened: what it opens now it can open again when they are rotated.
+    let changed = setup.identity.as_ref().map_or(Ok(()), Identity::assume);
+    let mut error_log = match ErrorLog::open(&setup.settings.error_log) {
         Ok(log) => log,
         // Where the arbiter writes is at least as good as nowhere.
         Err(_) => match ErrorLog::open(&crate::settings::ErrorLog::default()) {
@@ -43,6 +46,12 @@ pub(crate) fn run(setup: Setup) -> i32 {
             Err(_) => return CANNOT_BEGIN,
         },
     };
+    if let (Err(error), Some(Identity { user, group, .. })) = (changed, &setup.identity) {
+        error_log.error(format_args!(
+            "Cannot run as user {user} and group {group}: {error}"
+        ));
+        return CANNOT_CHANGE_USER;
+    }
     let runtime = Builder::new_current_thread()
         .enable_all()
         .on_thread_park(|| {
@@ -62,6 +71,7 @@ pub(crate) fn run(setup: Setup) -> i32 {
 async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
     let Setup {
         settings,
+        identity: _,
         control,
         listeners,
         scoreboard,

@@ -17,6 +17,7 @@ pub mod futex;
 pub mod mapping;
 pub mod memfd;
 pub mod poll;
+pub mod privileges;
 pub mod process;
 pub mod rlimit;
 pub mod scheduling;

@@ -59,10 +59,18 @@ pub fn bind_tcp(address: SocketAddr, options: BindOptions) -> io::Result<OwnedFd
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     if options.reuse_port {
-        sockopt::set_socket_reuseport(&socket, true)?;
+        share_port(&socket)?;
     }
     rustix::net::bind(&socket, &address)?;
     Ok(socket)
+}
+
+/// Where the kernel does not know the option, the port is not shared, which is no reason not to serve.
+fn share_port(socket: &OwnedFd) -> io::Result<()> {
+    match sockopt::set_socket_reuseport(socket, true) {
+        Ok(()) | Err(Errno::NOPROTOOPT | Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Binds a Unix socket (not listening yet). A path that begins with NUL is an abstract name. With
@@ -156,6 +164,31 @@ pub fn listen<F: AsFd>(socket: F, backlog: u32) -> io::Result<()> {
 /// Whether the socket listens.
 pub fn is_listening<F: AsFd>(socket: F) -> io::Result<bool> {
     Ok(sockopt::socket_acceptconn(socket)?)
+}
+
+/// How many connections wait at a TCP listener to be accepted; `None` for other sockets, which do not say.
+pub fn waiting_connections<F: AsFd>(listener: F) -> io::Result<Option<u32>> {
+    // SAFETY: `tcp_info` is plain numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `info`.
+    let result = unsafe {
+        libc::getsockopt(
+            std::os::fd::AsRawFd::as_raw_fd(&listener.as_fd()),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        // For a listener the kernel keeps the length of its accept queue here.
+        return Ok(Some(info.tcpi_unacked));
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+        error => Err(error),
+    }
 }
 
 /// What an [`accept`] gave.
@@ -297,6 +330,23 @@ pub fn refuse_newcomers<F: AsFd>(listener: F) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_tcp_listener_tells_how_many_wait() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let options = super::BindOptions { reuse_port: true };
+        let listener = super::bind_tcp(any, options).unwrap();
+        super::listen(&listener, 8).unwrap();
+        assert_eq!(super::waiting_connections(&listener).unwrap(), Some(0));
+        let super::Address::Ip(address) = super::local_address(&listener).unwrap() else {
+            panic!("a TCP socket has an IP address");
+        };
+        let _clients = [0; 3].map(|_| std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(super::waiting_connections(&listener).unwrap(), Some(3));
+        let unix = super::bind_unix(b"\0oxicorn-waiting", None).unwrap();
+        super::listen(&unix, 8).unwrap();
+        assert_eq!(super::waiting_connections(&unix).unwrap(), None);
+    }
+
     #[test]
     fn newcomers_are_kept_out_while_the_backlog_can_be_accepted() {
         let listener = super::bind_tcp(

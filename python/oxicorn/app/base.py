@@ -31,13 +31,10 @@ NOT_WITHOUT = frozenset(
     (
         "certfile",
         "daemon",
-        "group",
         "http_protocols",
-        "initgroups",
         "keyfile",
         "paste",
         "protocol",
-        "user",
         "worker_class",
     )
 )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from oxicorn import _native
+from oxicorn import _native, util
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -86,6 +86,7 @@ class Worker:
     def init_process(self, context: _native.WorkerContext) -> None:
         """Signals, application, hook ``post_worker_init``, then serves until stopped."""
         self.context = context
+        self._change_user()
         context.init(self)
         self.init_signals()
         context.unblock_signals()
@@ -96,6 +97,16 @@ class Worker:
         self.booted = True
         context.ready()
         self.run()
+
+    def _change_user(self) -> None:
+        """Gives up what only the arbiter needs (settings ``user``, ``group``, ``initgroups``)."""
+        cfg = self.cfg
+        try:
+            util.set_owner_process(cfg.uid, cfg.gid, cfg.initgroups)
+        except PermissionError as error:
+            raise RuntimeError(
+                f"Cannot run as user {cfg.uid} and group {cfg.gid}: {error.strerror}"
+            ) from error
 
     def load_wsgi(self) -> None:
         """Loads the application into ``self.wsgi``."""

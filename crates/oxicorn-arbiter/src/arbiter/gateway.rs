@@ -6,7 +6,7 @@
 use super::stop::Mode;
 use super::{Arbiter, Phase};
 use crate::action::{Action, ExitCode};
-use crate::event::Exit;
+use crate::event::{BootFailure, Exit};
 use crate::log::{LogLine, Reason};
 use crate::plan::WorkerId;
 use crate::plan::timing::STOP_GRACE;
@@ -31,7 +31,7 @@ impl Arbiter {
     pub(super) fn handle_gateway_spawn_failed(&mut self) -> Result<(), Illegal> {
         self.gateway.handle_spawn_failed(self.now)?;
         self.log(LogLine::GatewaySpawnFailed);
-        self.judge_gateway_loss();
+        self.judge_gateway_loss(None);
         Ok(())
     }
 
@@ -60,16 +60,20 @@ impl Arbiter {
             });
         }
         self.detach_workers();
-        self.judge_gateway_loss();
+        self.judge_gateway_loss(Some(exit));
         Ok(())
     }
 
     /// Before any gateway was ready it is a matter of the set-up (a log file that cannot be opened): the server does not
-    /// start. Later the next one is started, as back-off allows. In a shutdown there is nobody left to wait for.
-    fn judge_gateway_loss(&mut self) {
+    /// start, and ends with the gateway's code where that is one of a failed boot (it may not change its user). Later the
+    /// next one is started, as back-off allows. In a shutdown there is nobody left to wait for.
+    fn judge_gateway_loss(&mut self, exit: Option<Exit>) {
         match &self.phase {
             Phase::Running if !self.gateway.was_ready() => {
-                self.halt(ExitCode::FAILURE, Reason::Gateway);
+                let failure = exit.and_then(BootFailure::from_exit);
+                let code =
+                    failure.map_or(ExitCode::FAILURE, |failure| ExitCode(failure.exit_code()));
+                self.halt(code, Reason::Gateway);
             }
             Phase::Stopping(stop) if stop.mode == Mode::Draining => self.release_workers(),
             _ => {}

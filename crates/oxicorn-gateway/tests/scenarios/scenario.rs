@@ -83,6 +83,7 @@ impl Scenario {
         let (ours, theirs) = Channel::pair().unwrap();
         let (scoreboard, file) = Scoreboard::create(16, 1).unwrap();
         let setup = Setup {
+            identity: None,
             settings,
             control: theirs.into(),
             listeners,

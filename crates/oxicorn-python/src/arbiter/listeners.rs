@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use oxicorn_arbiter::Level;
 use oxicorn_os::sockets::{self, Address, BindOptions};
-use oxicorn_settings::BindAddress;
+use oxicorn_settings::{BindAddress, Settings};
 use pyo3::prelude::*;
 
 use super::log;
@@ -55,16 +55,42 @@ impl Listener {
     }
 }
 
+/// What the settings say about listeners, beside their addresses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) backlog: u32,
+    /// For socket files.
+    pub(crate) umask: u32,
+    /// Whose the socket files are: the user and group of the processes that serve.
+    pub(crate) owner: (u32, u32),
+    pub(crate) reuse_port: bool,
+}
+
+impl Options {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        // Numbers beyond 32 bits do not pass the validators, but for `backlog`, where more is as good as much.
+        let number = |name| {
+            let number = settings.get(name).as_int().unwrap_or(0);
+            u32::try_from(number).unwrap_or(u32::MAX)
+        };
+        Self {
+            backlog: number("backlog"),
+            umask: number("umask"),
+            owner: (number("user"), number("group")),
+            reuse_port: settings.get("reuse_port").is_true(),
+        }
+    }
+}
+
 /// Binds `bind`, trying again where it is in use; `None` after the last try, with everything logged.
 pub(crate) fn open(
     server: &Bound<'_, PyAny>,
     bind: &BindAddress,
-    backlog: u32,
-    umask: u32,
+    options: Options,
 ) -> Option<Listener> {
     let address = python_address(bind);
     for left in (0..TRIES).rev() {
-        let error = match try_open(bind, backlog, umask) {
+        let error = match try_open(bind, options) {
             Ok(listener) => return Some(listener),
             Err(error) => error,
         };
@@ -95,12 +121,12 @@ pub(crate) fn open(
     None
 }
 
-fn try_open(bind: &BindAddress, backlog: u32, umask: u32) -> io::Result<Listener> {
+fn try_open(bind: &BindAddress, options: Options) -> io::Result<Listener> {
     let mut file = None;
     let socket = match bind {
-        BindAddress::Tcp { host, port } => bind_tcp(host, *port)?,
+        BindAddress::Tcp { host, port } => bind_tcp(host, *port, options.reuse_port)?,
         BindAddress::Unix { path } => {
-            let socket = bind_unix(path, umask)?;
+            let socket = bind_unix(path, options)?;
             let found = fs::symlink_metadata(path)?;
             file = Some((path.clone(), found.dev(), found.ino()));
             socket
@@ -109,7 +135,7 @@ fn try_open(bind: &BindAddress, backlog: u32, umask: u32) -> io::Result<Listener
         BindAddress::Descriptor(number) => sockets::adopt(*number)?,
     };
     if !sockets::is_listening(&socket)? {
-        sockets::listen(&socket, backlog)?;
+        sockets::listen(&socket, options.backlog)?;
     }
     sockets::set_nonblocking(&socket, true)?;
     let text = text_of(&socket, bind)?;
@@ -121,11 +147,11 @@ fn try_open(bind: &BindAddress, backlog: u32, umask: u32) -> io::Result<Listener
     })
 }
 
-fn bind_tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
+fn bind_tcp(host: &str, port: u16, reuse_port: bool) -> io::Result<OwnedFd> {
     let host = if host.is_empty() { "0.0.0.0" } else { host };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (host, port).to_socket_addrs()? {
-        match sockets::bind_tcp(address, BindOptions::default()) {
+        match sockets::bind_tcp(address, BindOptions { reuse_port }) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
@@ -134,7 +160,7 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
 }
 
 /// A socket file left behind is replaced; one that is served, or a file of another kind, is not.
-fn bind_unix(path: &str, umask: u32) -> io::Result<OwnedFd> {
+fn bind_unix(path: &str, options: Options) -> io::Result<OwnedFd> {
     if let Ok(found) = fs::symlink_metadata(path) {
         if !sockets::is_unix_socket(path.as_bytes()) {
             let text = if found.is_dir() {
@@ -152,7 +178,21 @@ fn bind_unix(path: &str, umask: u32) -> io::Result<OwnedFd> {
         }
         fs::remove_file(path)?;
     }
-    sockets::bind_unix(path.as_bytes(), Some(umask))
+    let socket = sockets::bind_unix(path.as_bytes(), Some(options.umask))?;
+    if let Err(error) = give_away(path, options.owner) {
+        fs::remove_file(path)?;
+        return Err(error);
+    }
+    Ok(socket)
+}
+
+/// The processes that serve may connect to their own socket file, or remove it.
+fn give_away(path: &str, (user, group): (u32, u32)) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if (found.uid(), found.gid()) == (user, group) {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(path, Some(user), Some(group))
 }
 
 /// The address with what the system chose (port 0), as in `Listening at: ...`.

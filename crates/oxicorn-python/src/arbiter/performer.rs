@@ -7,6 +7,7 @@ use oxicorn_gateway::Setup;
 use oxicorn_gateway::control::ToGateway;
 use oxicorn_link::{LinkParts, Sizes};
 use oxicorn_os::channel::Channel;
+use oxicorn_os::privileges::Identity;
 use oxicorn_os::{memfd, process, time};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -61,7 +62,7 @@ impl<'py> Supervisor<'py> {
             Action::LoadConfiguration { generation } => self.load_configuration(py, generation)?,
             Action::AbandonGeneration(generation) => self.abandon(py, generation)?,
             Action::ReopenLogs => {
-                self.server.getattr("log")?.call_method0("reopen_files")?;
+                self.server.call_method0("reopen_logs")?;
                 self.tell_gateway(&ToGateway::ReopenLogs);
             }
             // The first number was told before there was a loop, as Gunicorn does.
@@ -162,8 +163,15 @@ impl<'py> Supervisor<'py> {
             listeners.push((listener.text.clone(), listener.socket.try_clone()?));
         }
         let scoreboard = self.scoreboard_file.try_clone()?;
+        let identity = self.server.call_method0("identity")?;
+        let identity: Option<(u32, u32, Option<Vec<u32>>)> = identity.extract()?;
         Ok(Setup {
             settings,
+            identity: identity.map(|(user, group, groups)| Identity {
+                user,
+                group,
+                groups,
+            }),
             control: control.into(),
             listeners,
             scoreboard,

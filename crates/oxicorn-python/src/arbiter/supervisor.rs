@@ -9,7 +9,7 @@ use oxicorn_link::scoreboard::{Scoreboard, Slot};
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::process::{self, Exit};
 use oxicorn_os::signals::SignalPipe;
-use oxicorn_os::{poll, time};
+use oxicorn_os::{poll, sockets, time};
 use oxicorn_settings::BindAddress;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -59,6 +59,8 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) dumps: Vec<PendingDump>,
     /// Whether the hook `when_ready` has run.
     pub(crate) was_ready: bool,
+    /// When the backlog was measured last.
+    backlog_seen: Duration,
     signals: SignalPipe,
 }
 
@@ -89,6 +91,7 @@ impl<'py> Supervisor<'py> {
             notices_of_workers,
             dumps: Vec::new(),
             was_ready: false,
+            backlog_seen: time::monotonic(),
             signals,
         })
     }
@@ -110,6 +113,7 @@ impl<'py> Supervisor<'py> {
             self.reap()?;
             self.look_at_heartbeats();
             self.log_finished_dumps();
+            self.measure_backlog()?;
             self.arbiter.handle_timeout(time::monotonic());
         }
     }
@@ -263,6 +267,34 @@ impl<'py> Supervisor<'py> {
         }
     }
 
+    /// Setting `enable_backlog_metric`: how many connections wait to be accepted, once a second.
+    fn measure_backlog(&mut self) -> PyResult<()> {
+        let now = time::monotonic();
+        if now.saturating_sub(self.backlog_seen) < LOOK_AROUND {
+            return Ok(());
+        }
+        self.backlog_seen = now;
+        let cfg = self.server.getattr("cfg")?;
+        if !with_settings(&cfg, |settings| {
+            settings.inner.get("enable_backlog_metric").is_true()
+        })? {
+            return Ok(());
+        }
+        let waiting = self
+            .listeners
+            .iter()
+            .filter_map(|listener| {
+                sockets::waiting_connections(&listener.socket)
+                    .ok()
+                    .flatten()
+            })
+            .reduce(u32::saturating_add);
+        if let Some(waiting) = waiting {
+            self.server.call_method1("report_backlog", (waiting,))?;
+        }
+        Ok(())
+    }
+
     fn log_finished_dumps(&mut self) {
         let now = time::monotonic();
         let mut finished = Vec::new();
@@ -292,20 +324,17 @@ pub(crate) fn bind_all(
     cfg: &Bound<'_, PyAny>,
     bound_before: &[Listener],
 ) -> PyResult<Vec<Listener>> {
-    let (binds, backlog, umask) = with_settings(cfg, |settings| {
-        let number = |name| settings.inner.get(name).as_int().unwrap_or(0);
-        let small = |name| u32::try_from(number(name)).unwrap_or(u32::MAX);
+    let (binds, options) = with_settings(cfg, |settings| {
         (
             settings.inner.bind().to_vec(),
-            small("backlog"),
-            small("umask"),
+            listeners::Options::of(&settings.inner),
         )
     })?;
     let mut bound = Vec::with_capacity(binds.len());
     for bind in binds {
         let listener = match bound_before.iter().find(|listener| listener.bind == bind) {
             Some(listener) => listener.share()?,
-            None => listeners::open(server, &bind, backlog, umask).ok_or_else(|| unbound(&bind))?,
+            None => listeners::open(server, &bind, options).ok_or_else(|| unbound(&bind))?,
         };
         bound.push(listener);
     }

@@ -224,10 +224,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::switch_on(&["--enable-backlog-metric"]),
         kind: Kind::Bool,
         default: Default::Bool(false),
-        doc: "Send how many connections wait to be accepted.",
+        doc: "Measure each second how many connections wait to be accepted: the metric `gunicorn.backlog`.",
         since: Since::Always,
-        applies: Applies::Start,
-        parity: Parity::NotYet("StatsD"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
 ];
 

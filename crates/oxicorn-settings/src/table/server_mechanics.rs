@@ -65,7 +65,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Set `SO_REUSEPORT` on the listening sockets, so that several servers can listen on the same port.",
         since: Since::Gunicorn("19.8"),
         applies: Applies::Start,
-        parity: Parity::NotYet("SO_REUSEPORT"),
+        parity: Parity::Better(
+            "one socket for all workers, which no reload and no worker's end resets",
+        ),
     },
     Definition {
         name: "chdir",
@@ -121,7 +123,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--worker-tmp-dir"], "DIR"),
         kind: Kind::Text,
         default: Default::None,
-        doc: "The directory of Gunicorn's heartbeat files.",
+        doc: "The directory of Gunicorn's heartbeat files. It must exist.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::NotApplicable("heartbeats are beaten in shared memory, no file is needed"),
@@ -135,10 +137,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             described: "the user that starts the server",
             compute: computed::user,
         },
-        doc: "The user workers run as, by name or number.",
+        doc: "The user the gateway and the workers run as, by name or number. The arbiter stays who it is: it binds, \
+          makes log files and writes the pid file. On a reload the new workers take it over, the gateway only when \
+          it is started anew.",
         since: Since::Always,
-        applies: Applies::Start,
-        parity: Parity::NotYet("changing user and group"),
+        applies: Applies::Reload,
+        parity: Parity::Better("rotated logs are made anew by the arbiter and handed over"),
     },
     Definition {
         name: "group",
@@ -149,10 +153,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             described: "the group that starts the server",
             compute: computed::group,
         },
-        doc: "The group workers run as, by name or number.",
+        doc: "The group the gateway and the workers run as, by name or number.",
         since: Since::Always,
-        applies: Applies::Start,
-        parity: Parity::NotYet("changing user and group"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
     Definition {
         name: "umask",
@@ -175,10 +179,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::switch_on(&["--initgroups"]),
         kind: Kind::Bool,
         default: Default::Bool(false),
-        doc: "Give the workers all groups of their user.",
+        doc: "Give the gateway and the workers all groups of their user.",
         since: Since::Gunicorn("19.7"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("changing user and group"),
+        applies: Applies::Reload,
+        parity: Parity::Better(
+            "`group` becomes the group of the process too; Gunicorn leaves the old one",
+        ),
     },
     Definition {
         name: "tmp_upload_dir",

@@ -1,0 +1,184 @@
+"""Whom the processes run as: the arbiter stays who it is, gateway and workers give up what they do not need."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.wait import wait_for
+
+NOBODY = pwd.getpwnam("nobody")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
+
+WHOAMI = """
+    import os
+
+    def application(environ, start_response):
+        body = f"{os.getresuid()} {os.getresgid()} {sorted(os.getgroups())}".encode()
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+"""
+
+
+@pytest.fixture
+def open_server(serve):
+    """A server whose directory others may read and not write."""
+    server = serve.new()
+    server.directory.chmod(0o755)
+    return server
+
+
+def identities(pid: int) -> tuple[list[int], list[int], list[int]]:
+    """Real, effective and saved user and group, and the other groups of a process."""
+    fields = {}
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        fields[name] = value.split()
+    users, groups = ([int(number) for number in fields[name][:3]] for name in ("Uid", "Gid"))
+    return users, groups, sorted(int(number) for number in fields["Groups"])
+
+
+def owner(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("user", "group"),
+    [("nobody", NOBODY.pw_gid), (str(NOBODY.pw_uid), grp.getgrgid(NOBODY.pw_gid).gr_name)],
+    ids=["by-name", "by-number"],
+)
+def test_workers_run_as_the_user_and_group(open_server, user, group):
+    server = open_server.start("--user", user, "--group", str(group), app=WHOAMI)
+    uid, gid = NOBODY.pw_uid, NOBODY.pw_gid
+    assert server.get().text.startswith(f"{(uid, uid, uid)} {(gid, gid, gid)} ")
+    assert identities(server.pid)[0] == [0, 0, 0], "the arbiter stays who it is"
+
+
+@needs_root
+def test_gateway_runs_as_the_user_and_group(open_server):
+    server = open_server.start("--user", "nobody", "--group", str(NOBODY.pw_gid), app=WHOAMI)
+    users, groups, _ = identities(server.gateway_pid())
+    assert (set(users), set(groups)) == ({NOBODY.pw_uid}, {NOBODY.pw_gid})
+
+
+@needs_root
+def test_initgroups_gives_the_groups_of_the_user(open_server):
+    server = open_server.start("--user", "nobody", "--group", str(NOBODY.pw_gid), "--initgroups", app=WHOAMI)
+    expected = sorted(os.getgrouplist("nobody", NOBODY.pw_gid))
+    gid = NOBODY.pw_gid
+    assert server.get().text == f"{(NOBODY.pw_uid,) * 3} {(gid, gid, gid)} {expected}"
+    assert identities(server.gateway_pid())[1:] == ([gid, gid, gid], expected)
+
+
+@needs_root
+def test_hooks_before_the_drop_run_as_root(open_server):
+    """post_fork may still open what only root may; post_worker_init may not."""
+    config = """
+        import os
+
+        def note(moment):
+            print(f"{moment} {os.geteuid()}", flush=True)
+
+        def post_fork(server, worker):
+            note("post_fork")
+
+        def post_worker_init(worker):
+            note("post_worker_init")
+    """
+    server = open_server.start("--user", "nobody", app=WHOAMI, config=config)
+    wait_for(lambda: server.lines("stdout.log") == ["post_fork 0", f"post_worker_init {NOBODY.pw_uid}"])
+
+
+@needs_root
+def test_unix_socket_belongs_to_the_user(open_server):
+    server = open_server.start(
+        "--user", "nobody", "--group", str(NOBODY.pw_gid), "--umask", "0o117", app=WHOAMI, bind="unix:socket"
+    )
+    path = server.directory / "socket"
+    assert owner(path) == (NOBODY.pw_uid, NOBODY.pw_gid)
+    assert path.stat().st_mode & 0o777 == 0o660
+
+
+@needs_root
+def test_pid_file_stays_the_arbiters(open_server):
+    server = open_server.start("--user", "nobody", "--pid", "pid", app=WHOAMI)
+    assert owner(server.directory / "pid")[0] == 0
+    assert server.read("pid") == f"{server.pid}\n"
+    server.stop()
+    assert not (server.directory / "pid").exists()
+
+
+@needs_root
+def test_rotated_logs_are_written_on_in_a_directory_of_roots(open_server):
+    server = open_server.start(
+        "--user", "nobody", "--error-logfile", "error.log", app=WHOAMI, access_log=True
+    )
+    logs = [server.directory / name for name in ("error.log", "access.log")]
+    assert {owner(path)[0] for path in logs} == {NOBODY.pw_uid}
+    for path in logs:
+        path.rename(path.with_suffix(".old"))
+    server.kill(signal.SIGUSR1)
+    wait_for(lambda: all(path.exists() for path in logs))
+    wait_for(lambda: {owner(path)[0] for path in logs} == {NOBODY.pw_uid})
+
+    def logged() -> bool:
+        server.get("/rotated")
+        return "/rotated" in server.read("access.log")
+
+    wait_for(logged, what="the gateway writes to the new access log")
+    server.kill(signal.SIGTTIN)
+    wait_for(lambda: "Booting worker" in server.read("error.log"))
+
+
+@needs_root
+def test_a_link_in_place_of_a_log_gives_nothing_away(open_server):
+    """Who may write to the log directory must not be given the files of root."""
+    secret = open_server.directory / "secret"
+    secret.write_text("root's\n")
+    os.symlink(secret, open_server.directory / "access.log")
+    open_server.start("--user", "nobody", app=WHOAMI, access_log=True)
+    assert owner(secret)[0] == 0
+
+
+@needs_root
+def test_reload_works_without_the_privileges(open_server):
+    server = open_server.start("--user", "nobody", app=WHOAMI)
+    old = server.worker_pids()
+    server.kill(signal.SIGHUP)
+    server.wait_for_workers(1, without=old)
+    assert server.get().text.startswith(f"({NOBODY.pw_uid}, ")
+
+
+@pytest.mark.parametrize("flag", ["--user", "--group"])
+def test_unknown_name_is_refused_before_anything_starts(serve, flag):
+    server = serve(WHOAMI, flag, "nobody-of-this-name", ready=None)
+    assert server.wait_for_exit() == 1
+    assert "nobody-of-this-name" in server.log
+    assert "Starting" not in server.log
+    assert "Traceback" not in server.log
+
+
+#: Runs its arguments as a root that may not change its user or group (CAP_SETGID and CAP_SETUID dropped).
+WITHOUT_SETUID = """
+import ctypes, os, sys
+for capability in (6, 7):
+    assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@needs_root
+def test_who_may_not_become_somebody_else_does_not_start(open_server):
+    command = [sys.executable, "-c", WITHOUT_SETUID, *open_server.kind.module_command]
+    server = open_server.start("--user", "nobody", app=WHOAMI, command=command, ready=None)
+    assert server.wait_for_exit() == 3
+    assert "Operation not permitted" in server.log
