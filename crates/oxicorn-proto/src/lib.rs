@@ -1,4 +1,5 @@
-//! Bytes to events and back: HTTP/1.1 as a server speaks it, the PROXY protocol, and whom to believe.
+//! Bytes to events and back: HTTP/1.1 and WebSocket as a server speaks them, the PROXY protocol, and
+//! whom to believe.
 //!
 //! Decides what a peer's bytes mean, which of them are refused and with which status, how a
 //! response is framed, and whether the connection may serve another request. Refuses to know
@@ -15,5 +16,6 @@ mod fault;
 pub mod http1;
 pub mod proxy_protocol;
 pub mod trust;
+pub mod websocket;
 
 pub use fault::{LocalMisuse, PeerFault};

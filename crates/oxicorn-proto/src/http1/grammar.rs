@@ -72,7 +72,7 @@ pub(super) fn token_classes(bytes: &[u8]) -> u8 {
 
 /// `token` (RFC 9110 section 5.6.2).
 #[inline]
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     let unusual = |byte: u8| !(byte | 0x20).is_ascii_lowercase() && byte != b'-';
     if contains(bytes, unusual) {
         token_classes(bytes) != 0
@@ -208,7 +208,7 @@ pub(super) fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// Without `OWS` at either end (RFC 9110 section 5.6.3).
 #[inline]
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
@@ -219,7 +219,7 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
 }
 
 /// The elements of a comma-separated list (RFC 9110 section 5.6.1), trimmed, empty ones included.
-pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim)
 }
 
@@ -228,7 +228,7 @@ pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     clippy::option_option,
     reason = "the two failures have different statuses"
 )]
-pub(super) fn decimal(digits: &[u8]) -> Option<Option<u64>> {
+pub(crate) fn decimal(digits: &[u8]) -> Option<Option<u64>> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

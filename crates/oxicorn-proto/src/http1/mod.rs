@@ -76,7 +76,7 @@
 
 mod chunked;
 mod connection;
-mod grammar;
+pub(crate) mod grammar;
 mod head;
 mod policy;
 mod request;
