@@ -12,6 +12,7 @@ pub mod kept;
 mod proxy_protocol;
 mod request_head;
 pub mod seeds;
+mod websocket_frames;
 
 #[path = "../../oxicorn-proto/tests/support/mod.rs"]
 mod support;
@@ -21,15 +22,17 @@ pub use connection_ops::connection_ops;
 pub use header_trust::header_trust;
 pub use proxy_protocol::proxy_protocol;
 pub use request_head::request_head;
+pub use websocket_frames::websocket_frames;
 
 /// Panics if its invariant does not hold for the input.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("request_head", request_head),
     ("chunked_body", chunked_body),
     ("connection_ops", connection_ops),
     ("proxy_protocol", proxy_protocol),
     ("header_trust", header_trust),
+    ("websocket_frames", websocket_frames),
 ];

@@ -77,6 +77,13 @@ fn own(target: &str) -> &'static [&'static [u8]] {
             b"\x0d\0\0\0\0\0\0\0\0\0\0\0\0\x0a\x01\x02\x03*\nGET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Protocol: ssl\r\n\r\n",
             b"\x12\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x012001:db8::/33,1.2.3.4/99,::ffff:1.2.3.4\nGET / HTTP/1.1\r\nHost: a\r\nX_A: b\r\n\r\n",
         ],
+        "websocket_frames" => &[
+            b"\x00\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
+            b"\x5a\x01\x82\0\0\0\0\xc3\xbc\x89\x81\x01\x02\x03\x04a\x80\x81\0\0\0\0z\x8a\x80\0\0\0\0\x88\x85\0\0\0\0\x03\xe8bye",
+            b"\x09\x82\xfe\0\x7e\0\0\0\0                                                                                                                              \x81\x81\0\0\0\0\xff",
+            b"\x31\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0\x41\x82\0\0\0\0\xf2\x48\x80\x85\0\0\0\0\xcd\xc9\xc9\x07\0",
+            b"\x3b\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0\xc1\x85\0\0\0\0\xf2\x00\x11\0\0",
+        ],
         _ => &[],
     }
 }

@@ -72,6 +72,11 @@ fn header_trust_holds() {
     replay("header_trust");
 }
 
+#[test]
+fn websocket_frames_holds() {
+    replay("websocket_frames");
+}
+
 /// What a smuggler writes: put in anywhere.
 const WORDS: &[&[u8]] = &[
     b"\r\n",
