@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import oxicorn
 from oxicorn import _native, util
-from oxicorn.errors import AppImportError, HaltServer
+from oxicorn.errors import AppImportError, ConfigError, HaltServer
 from oxicorn.glogging import Logger
 from oxicorn.pidfile import Pidfile
 from oxicorn.workers.base import STACK_DUMP_SIGNAL
@@ -165,6 +165,14 @@ class Arbiter:
         self.apply_settings()
         if self.cfg.preload_app:
             self._preload_anew()
+
+    def reload_refused(self, error: BaseException) -> None:
+        """What ``reload_settings`` or the new listeners raised: a wrong setting is no crash."""
+        what = "Reload refused, the old settings stay"
+        if isinstance(error, (ConfigError, RuntimeError)):
+            self.log.error("%s: %s", what, error)
+        else:
+            self.log.error("%s", what, exc_info=error)
 
     def _preload_anew(self) -> None:
         """Imports the application again: a reload must serve the code that is on disk now.

@@ -1,18 +1,31 @@
-"""``cfg``: the resolved settings as hooks and applications see them, with Gunicorn's attributes.
+"""``cfg``: the settings as hooks, applications and embedding programs see them.
 
-The table of settings, their validators and their defaults live in the native module; this file only
-gives them Gunicorn's Python face and keeps what must stay Python objects (hooks).
+The table of settings, their validators and their defaults live in the native module; this file
+gives them Gunicorn's attributes. A ``Config`` collects what sources say (``sources``) and resolves
+it (``native``) when somebody asks for more than one value: only when everybody has spoken it is
+known whether a default that was taken from the environment is needed at all.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oxicorn import _native, util
+from oxicorn.errors import SettingRefused
 
-__all__ = ["Config", "Setting"]
+if TYPE_CHECKING:
+    import argparse
+    import ipaddress
+
+__all__ = ["Config", "Setting", "get_default_config_file", "make_settings"]
+
+_HOOKS = frozenset(_native.hook_names())
+_CLASSES = frozenset(_native.class_names())
+_NAMES = frozenset(_native.setting_names())
 
 
 def _no_hook(*_args: object) -> None:
@@ -20,11 +33,43 @@ def _no_hook(*_args: object) -> None:
 
 
 class Setting:
-    """One setting of a ``Config``: Gunicorn's ``cfg.settings[name]``."""
+    """One setting of a ``Config``: Gunicorn's ``cfg.settings[name]``.
+
+    Beside the value it has the row of the table: ``section``, ``cli`` (flags), ``meta``, ``type``,
+    ``action``, ``nargs``, ``const``, ``default``, ``short``, ``desc``; and what Gunicorn's has not:
+    ``allowed``, ``own``, ``since``, ``reloads``, ``parity``.
+    """
+
+    cli: tuple[str, ...] | None
+    section: str
+    meta: str | None
+    action: str | None
+    nargs: str | None
+    const: Any
+    default: Any
+    short: str
+    desc: str
+
+    #: What a row leaves out.
+    _ABSENT = ("cli", "meta", "type", "action", "nargs", "const")
 
     def __init__(self, cfg: Config, name: str) -> None:
         self._cfg = cfg
         self.name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        for key, value in {**dict.fromkeys(self._ABSENT), **_row(self.name)}.items():
+            self.__dict__.setdefault(key, value)
+        if attribute not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+        return self.__dict__[attribute]
+
+    @property
+    def order(self) -> int:
+        """Where it stands in the table."""
+        return _native.setting_names().index(self.name)
 
     @property
     def value(self) -> Any:
@@ -39,63 +84,149 @@ class Setting:
         """Validates and stores a value; raises as ``Config.set``."""
         self._cfg.set(self.name, value)
 
+    def add_option(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the setting's flags, if it has any, to an argparse parser."""
+        if not self.cli:
+            return
+        options: dict[str, Any] = {"dest": self.name, "action": self.action or "store"}
+        if self.action is None:
+            options["type"] = self.type or str
+        for key, value in (("metavar", self.meta), ("nargs", self.nargs), ("const", self.const)):
+            if value is not None:
+                options[key] = value
+        text = f"{self.short} [{self.default}]".replace("%", "%%")
+        parser.add_argument(*self.cli, default=None, help=text, **options)
+
+    def __lt__(self, other: Setting) -> bool:
+        return self.section == other.section and self.order < other.order
+
+    def __repr__(self) -> str:
+        return f"<Setting {self.name} with value {self.value!r}>"
+
+
+def _row(name: str) -> dict[str, Any]:
+    row = _native.setting_row(name)
+    row["type"] = {"int": int, "auto_int": _auto_int}.get(row.get("type", ""))
+    if name in _HOOKS:
+        row["default"] = _no_hook
+    return row
+
+
+def _auto_int(text: str) -> int:
+    """A number in any base; a leading 0 means octal, as file modes are written."""
+    if len(text) > 1 and text[0] == "0" and text[1].isdigit():
+        text = f"0o{text[1:]}"
+    return int(text, 0)
+
 
 class _SettingsView(Mapping[str, Setting]):
     def __init__(self, cfg: Config) -> None:
         self._cfg = cfg
 
     def __getitem__(self, name: str) -> Setting:
-        if name not in self._cfg._names:
+        if name not in _NAMES:
             raise KeyError(name)
         return Setting(self._cfg, name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES
+
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._cfg._names))
+        return iter(_native.setting_names())
 
     def __len__(self) -> int:
-        return len(self._cfg._names)
+        return len(_NAMES)
 
 
 class Config:
     """All settings by attribute; they change through ``set``, so that none escapes validation."""
 
-    native: _native.Settings
+    usage: str | None
+    prog: str
     env_orig: dict[str, str]
-    _names: frozenset[str]
+    #: What everybody said.
+    sources: _native.Resolver
 
-    def __init__(self, native: _native.Settings) -> None:
-        values = self.__dict__
-        values["native"] = native
-        values["_names"] = frozenset(native.names())
-        values["env_orig"] = os.environ.copy()
+    def __init__(self, usage: str | None = None, prog: str | None = None) -> None:
+        environment = dict(os.environ)
+        self.__dict__.update(
+            usage=usage,
+            prog=prog or os.path.basename(sys.argv[0]),
+            env_orig=environment,
+            sources=_native.Resolver(environment),
+        )
+
+    @functools.cached_property
+    def native(self) -> _native.Settings:
+        """The settings in force; SettingRefused if they cannot be used."""
+        return self.sources.finish()
+
+    def resolve_anew(self) -> None:
+        """To be called after something was said to ``sources``."""
+        self.__dict__.pop("native", None)
+
+    def validate(self) -> None:
+        """Checks what only shows when everything is known."""
+        assert self.native is not None
 
     def get(self, name: str) -> Any:
         """The value of setting ``name``; an unset hook gives a function that does nothing."""
-        value = self.native.get(name)
-        if value is None and self.native.is_hook(name):
+        value = self.__dict__.get("native", self.sources).get(name)
+        if value is None and name in _HOOKS:
             return _no_hook
         return value
 
     def __getattr__(self, name: str) -> Any:
-        if name in self.__dict__.get("_names", ()):
+        if name in _NAMES:
             return self.get(name)
         raise AttributeError(f"No configuration setting for: {name}")
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name not in self.__dict__ and name in self._names:
+        if name in _NAMES:
             raise AttributeError("Invalid access!")
         super().__setattr__(name, value)
 
+    def __str__(self) -> str:
+        return self.native.print_config()
+
     def set(self, name: str, value: object) -> None:
         """Validates ``value`` and puts it in force; AttributeError for unknown names."""
-        if name not in self._names:
+        if name not in _NAMES:
             raise AttributeError(f"No configuration setting for: {name}")
-        self.native.set(name, *as_raw(self.native, name, value))
+        said = as_raw(name, value)
+        if "native" in self.__dict__:
+            # Whoever sets a value while the server runs is told at once if it cannot be.
+            self.native.set(name, *said)
+        self.sources.set(name, *said)
 
     @property
     def settings(self) -> Mapping[str, Setting]:
         """Name -> ``Setting``, as programs that embed Gunicorn iterate it."""
         return _SettingsView(self)
+
+    def parser(self) -> argparse.ArgumentParser:
+        """An argparse parser with every flag, for programs with a command line of their own.
+
+        The ``oxicorn`` command itself reads its arguments natively: the same flags, faster.
+        """
+        import argparse  # only those programs need it
+
+        parser = argparse.ArgumentParser(usage=self.usage, prog=self.prog)
+        version = f"%(prog)s (version {_native.__version__})\n"
+        parser.add_argument("-v", "--version", action="version", version=version)
+        parser.add_argument("args", nargs="*", help=argparse.SUPPRESS)
+        for setting in self.settings.values():
+            setting.add_option(parser)
+        return parser
+
+    def get_cmd_args_from_env(self) -> list[str]:
+        """The arguments of ``GUNICORN_CMD_ARGS`` and ``OXICORN_CMD_ARGS``."""
+        import shlex
+
+        names = ("GUNICORN_CMD_ARGS", "OXICORN_CMD_ARGS")
+        return [word for name in names for word in shlex.split(self.env_orig.get(name, ""))]
+
+    # What Gunicorn derives from settings.
 
     @property
     def worker_class_str(self) -> str:
@@ -136,20 +267,87 @@ class Config:
         return dict(entry.split("=", 1) for entry in self.get("raw_env"))
 
     @property
+    def paste_global_conf(self) -> dict[str, str]:
+        """``raw_paste_global_conf`` as a dictionary; an ``=`` in a name is written ``\\=``."""
+        import re
+
+        pairs = (
+            re.split(r"(?<!\\)=", entry, maxsplit=1) for entry in self.get("raw_paste_global_conf")
+        )
+        return {name.replace("\\=", "="): value.replace("\\=", "=") for name, value in pairs}
+
+    @property
+    def sendfile(self) -> bool:
+        """Whether files are sent with sendfile: the setting, else the variable ``SENDFILE``."""
+        return self.native.sendfile()
+
+    @property
     def is_ssl(self) -> bool:
         """Whether the listeners speak TLS."""
         return bool(self.get("certfile") or self.get("keyfile"))
 
+    @property
+    def ssl_options(self) -> dict[str, Any]:
+        """The settings of section SSL by name."""
+        settings = self.settings.items()
+        return {name: setting.get() for name, setting in settings if setting.section == "SSL"}
+
+    def forwarded_allow_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """``forwarded_allow_ips`` as networks; ``*`` is none."""
+        return _networks(self.get("forwarded_allow_ips"))
+
+    def proxy_allow_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """``proxy_allow_ips`` as networks; ``*`` is none."""
+        return _networks(self.get("proxy_allow_ips"))
+
+
+def _networks(entries: list[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    import ipaddress
+
+    return [ipaddress.ip_network(entry) for entry in entries if entry != "*"]
+
 
 def as_raw(
-    native: _native.Settings | _native.Resolver, name: str, value: object
+    name: str,
+    value: Any,
+    source: str = "the program that runs the server",
+    path: str | None = None,
 ) -> tuple[Any, int | None]:
-    """What the native table needs of a Python value: the value and, for a callable, its arity.
+    """What the native table needs of a Python value: the value and, for a hook, its arity.
 
-    Hooks may be given as ``"package.module.function"``; such strings are imported here.
+    Hooks may be given as ``"package.module.function"`` and classes by a function that returns one;
+    both are resolved here.
     """
-    if native.is_hook(name) and isinstance(value, str):
-        value = util.load_object(value)
-    if callable(value) and not isinstance(value, type):
-        return value, util.get_arity(value)
-    return value, None
+    if name in _CLASSES and util.is_function(value):
+        return value(), None
+    if name not in _HOOKS:
+        return value, None
+    if isinstance(value, str):
+        try:
+            value = util.load_object(value)
+        except TypeError as error:
+            raise SettingRefused(name, repr(value), str(error), source, path) from error
+    return value, util.get_arity(value) if callable(value) else None
+
+
+def make_settings(ignore: tuple[str, ...] | None = None) -> dict[str, Setting]:
+    """Every setting with its default, by name."""
+    settings = Config().settings
+    return {name: settings[name] for name in settings if name not in (ignore or ())}
+
+
+def get_default_config_file() -> str | None:
+    """The config file that is read where none is named, if there is one."""
+    for name in _native.DEFAULT_CONFIG_FILES:
+        path = os.path.join(util.getcwd(), name)
+        if os.path.exists(path):
+            return path
+    return None
+
+
+def __getattr__(name: str) -> Any:
+    """``AccessLogFormat`` and the like: Gunicorn has a class for each setting, we its row."""
+    folded = {setting.replace("_", ""): setting for setting in _NAMES}
+    if name[:1].isupper() and name.lower() in folded:
+        return Setting(Config(), folded[name.lower()])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

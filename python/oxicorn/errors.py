@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AppImportError", "ConfigError", "HaltServer"]
+__all__ = ["AppImportError", "ConfigError", "HaltServer", "SettingRefused"]
 
 
 class HaltServer(BaseException):
@@ -19,6 +19,30 @@ class HaltServer(BaseException):
 
 class ConfigError(Exception):
     """A setting that cannot be used; the text is shown to the user as it is."""
+
+
+class SettingRefused(ConfigError, ValueError, TypeError):
+    """A value that a setting does not take, in one line: setting, value, source, what is allowed.
+
+    Gunicorn raises one of the three bases, whichever the validator happens to; code that catches
+    any of them catches this.
+    """
+
+    def __init__(
+        self, setting: str, value: str, allowed: str, source: str, path: str | None = None
+    ) -> None:
+        super().__init__(setting, value, allowed, source, path)
+        self.setting = setting
+        self.value = value
+        self.allowed = allowed
+        self.source = source
+        #: The config file, if that is the source; and the line in it, once it was looked for.
+        self.path = path
+        self.line: int | None = None
+
+    def __str__(self) -> str:
+        place = self.source if self.line is None else f"{self.source}, line {self.line}"
+        return f"Invalid value for {self.setting}: {self.value} ({place}): {self.allowed}"
 
 
 class AppImportError(Exception):

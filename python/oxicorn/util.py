@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 import traceback
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "getcwd",
     "give_away",
     "import_app",
+    "is_function",
     "load_object",
     "other_groups",
     "set_owner_process",
@@ -89,9 +91,16 @@ def give_away(path: str, uid: int, gid: int) -> None:
             os.close(fd)
 
 
+def is_function(value: object) -> bool:
+    """Whether ``value`` is a plain function or a method."""
+    return isinstance(value, (types.FunctionType, types.MethodType))
+
+
 def get_arity(function: Callable[..., Any]) -> int | None:
     """How many positional parameters ``function`` takes; None where Python cannot tell."""
-    import inspect  # a large module, needed only where hooks are set
+    if isinstance(function, types.FunctionType) and not hasattr(function, "__wrapped__"):
+        return function.__code__.co_argcount
+    import inspect  # a large module that few hooks need
 
     try:
         parameters = inspect.signature(function).parameters.values()

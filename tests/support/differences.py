@@ -29,6 +29,7 @@ EXPIRED = "a request beyond `timeout` is told 504, its stack and request line ar
 QUEUE = "the request queue is bounded, in number and in time: 503 with Retry-After"
 DRAIN = "TERM: what was accepted is answered, what comes later is refused at once; nobody is reset"
 NO_FORGERY = "control characters are escaped in every field of the access log"
+ONE_LINE = "a refusal is one line: setting, value, where it came from (file and line, variable, flag), what is allowed"
 SUCCESSOR_FIRST = "the successor is ready before the predecessor stops taking work"
 
 DIFFERENCES: dict[str, str] = {
@@ -130,6 +131,24 @@ DIFFERENCES: dict[str, str] = {
         "a refusal says what is allowed and where the value came from"
     ),
     "cli/test_command_line.py::test_gateway_has_a_title": GATEWAY,
+    # Sources of settings
+    "settings/test_sources.py::test_higher_sources_win[4]": "OXICORN_CMD_ARGS is read too",
+    "settings/test_sources.py::test_reload_reads_a_config_module_again": "python:MODULE is imported anew by a reload",
+    "settings/test_sources.py::test_refusal_names_the_line_of_the_config_file": ONE_LINE,
+    "settings/test_sources.py::test_refusal_names_the_flag": ONE_LINE,
+    "settings/test_sources.py::test_refusal_names_the_variable": ONE_LINE,
+    "settings/test_sources.py::test_refusal_names_the_variable_of_a_default": ONE_LINE,
+    "settings/test_sources.py::test_line_of_every_kind_of_assignment": ONE_LINE,
+    "settings/test_sources.py::test_refusal_names_the_config_file_as_it_was_named": ONE_LINE,
+    "settings/test_sources.py::test_what_is_not_available_names_the_line": "what is not available says so",
+    "settings/test_sources.py::test_config_file_that_raises_shows_its_traceback_once[python:settings]": (
+        "a config module that raises shows where (Gunicorn: the last line of its traceback)"
+    ),
+    "settings/test_sources.py::test_reload_with_a_refused_value_keeps_the_settings_and_logs_one_line": BROKEN_SETTINGS,
+    "settings/test_sources.py::test_reload_of_a_config_file_that_raises_logs_its_traceback_once": BROKEN_SETTINGS,
+    "settings/test_sources.py::test_misspelled_names_get_a_warning_with_the_nearest_name": (
+        "a name that looks like a setting's gets a warning"
+    ),
     # Logs
     "logging/test_access_log.py::test_other_answers_are_logged_too[/raises]": (
         "a request that failed is logged like any other (Gunicorn: its path is None)"

@@ -19,6 +19,8 @@ mod _native {
     #[pymodule_export]
     use crate::arbiter::serve;
     #[pymodule_export]
+    use crate::settings::rows::{class_names, hook_names, setting_names, setting_row};
+    #[pymodule_export]
     use crate::settings::{CommandLineStop, Resolver, Settings};
     #[pymodule_export]
     use crate::worker::{WorkerContext, lane::ClientGone};

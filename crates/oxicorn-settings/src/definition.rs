@@ -354,11 +354,7 @@ impl Default {
     }
 
     /// What a source that said this would have said, and the environment variable it was taken from.
-    pub(crate) fn raw(
-        &self,
-        environment: &Environment,
-        host: &dyn Host,
-    ) -> (Raw, Option<&'static str>) {
+    pub fn raw(&self, environment: &Environment, host: &dyn Host) -> (Raw, Option<&'static str>) {
         let text = |text: &&str| Raw::Str((*text).into());
         let raw = match self {
             Self::None => Raw::None,

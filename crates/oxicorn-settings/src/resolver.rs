@@ -14,7 +14,7 @@ use crate::value::{Raw, Source, Value};
 ///
 /// A refused value is refused even if a higher source overrides it later: so does Gunicorn, and a config file that only works
 /// because of a flag is better known about.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Resolver {
     environment: Environment,
     host: Arc<dyn Host>,
@@ -34,14 +34,7 @@ impl Resolver {
 
     /// What one source says. Of two sources with the same precedence the later call wins.
     pub fn apply(&mut self, name: &str, raw: Raw, source: Source) -> Result<(), SettingError> {
-        let position = known(name)?;
-        let value = validate(
-            &TABLE[position],
-            raw,
-            &source,
-            &self.environment,
-            &*self.host,
-        )?;
+        let (position, value) = self.validated(name, raw, &source)?;
         let given = &mut self.given[position];
         if given
             .as_ref()
@@ -50,6 +43,25 @@ impl Resolver {
             *given = Some((value, source));
         }
         Ok(())
+    }
+
+    /// Sets one value whoever set it before (`cfg.set` of Gunicorn); sources that speak later are heard by their rank.
+    pub fn set(&mut self, name: &str, raw: Raw, source: Source) -> Result<(), SettingError> {
+        let (position, value) = self.validated(name, raw, &source)?;
+        self.given[position] = Some((value, source));
+        Ok(())
+    }
+
+    fn validated(
+        &self,
+        name: &str,
+        raw: Raw,
+        source: &Source,
+    ) -> Result<(usize, Value), SettingError> {
+        let position = known(name)?;
+        let definition = &TABLE[position];
+        let value = validate(definition, raw, source, &self.environment, &*self.host)?;
+        Ok((position, value))
     }
 
     /// What a setting would be if nothing more was said.
@@ -138,7 +150,7 @@ impl fmt::Display for SettingError {
             } => {
                 write!(
                     f,
-                    "invalid value for {setting}: {value} ({source}): {allowed}"
+                    "Invalid value for {setting}: {value} ({source}): {allowed}"
                 )
             }
         }
@@ -209,6 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn set_overrides_what_was_said_and_not_what_a_higher_source_says_later() {
+        let mut resolver = resolver();
+        let [framework, file, _, line] = sources();
+        resolver
+            .apply("workers", Raw::Int(2), file.clone())
+            .expect("fine");
+        resolver
+            .set("workers", Raw::Int(3), framework)
+            .expect("fine");
+        assert_eq!(resolver.value("workers"), Ok(Value::Int(3)));
+        resolver.apply("workers", Raw::Int(4), line).expect("fine");
+        resolver.apply("workers", Raw::Int(5), file).expect("fine");
+        assert_eq!(resolver.value("workers"), Ok(Value::Int(4)));
+        resolver
+            .set("workers", Raw::Int(-1), Source::Framework)
+            .expect_err("negative");
+        assert_eq!(resolver.value("workers"), Ok(Value::Int(4)));
+    }
+
+    #[test]
     fn refuses_a_wrong_value_in_one_line_that_says_it_all() {
         for (source, place) in sources().into_iter().zip([
             "the program that runs the server",
@@ -220,7 +252,7 @@ mod tests {
                 .apply("workers", text("many\n"), source)
                 .expect_err("no number");
             let expected = format!(
-                "invalid value for workers: 'many\\n' ({place}): must be an integer, 0 or more"
+                "Invalid value for workers: 'many\\n' ({place}): must be an integer, 0 or more"
             );
             assert_eq!(error.to_string(), expected);
         }

@@ -251,8 +251,13 @@ impl Settings {
             return Err(self.refusal("bind", "must have at least one address".into()));
         }
         let read = |entry: &String| {
-            BindAddress::parse(entry)
-                .map_err(|fault| self.refusal("bind", format!("{fault}, in {}", Quoted(entry))))
+            BindAddress::parse(entry).map_err(|fault| {
+                let allowed = format!(
+                    "must be HOST:PORT, unix:PATH or fd://N: {fault}, in {}",
+                    Quoted(entry)
+                );
+                self.refusal("bind", allowed)
+            })
         };
         entries.iter().map(read).collect()
     }
@@ -312,7 +317,7 @@ mod tests {
         assert_eq!(shown, ["unix:/a", "http://[::1]:80"]);
         assert_eq!(
             refused("bind", texts(&["a:b"])),
-            "'b' is not a valid port number, in 'a:b'"
+            "must be HOST:PORT, unix:PATH or fd://N: 'b' is not a valid port number, in 'a:b'"
         );
         assert_eq!(
             refused("bind", texts(&[])),

@@ -14,7 +14,7 @@ use crate::value::{Quoted, Raw, Source, Value};
 /// The port of `StatsD` where its address names none.
 pub(crate) const STATSD_PORT: u16 = 8125;
 
-/// What is wrong, in words that follow "invalid value for NAME: VALUE (SOURCE): ".
+/// What is wrong, in words that follow "Invalid value for NAME: VALUE (SOURCE): ".
 type Refusal = String;
 
 /// What `raw` means to the setting.

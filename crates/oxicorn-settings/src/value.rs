@@ -100,6 +100,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// The config file as it was named, if that is where the value came from.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::File { path } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Precedence: the value of the source with the higher rank wins.
     pub(crate) fn rank(&self) -> u8 {
         match self {

@@ -7,24 +7,27 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.machinery
-import importlib.util
 import os
+import re
+import signal
 import sys
 import traceback
+import types
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from oxicorn import _native, util
+from oxicorn.app import config_file
 from oxicorn.arbiter import Arbiter
-from oxicorn.config import Config, as_raw
+from oxicorn.config import Config, as_raw, get_default_config_file
 from oxicorn.errors import ConfigError
-from oxicorn.glogging import Logger
+
+if TYPE_CHECKING:
+    import argparse
+
+    from oxicorn.glogging import Logger
 
 __all__ = ["Application", "BaseApplication"]
-
-CONFIG_MODULE = "__config__"
 
 #: Settings that are refused where they are not available yet; others get a warning.
 NOT_WITHOUT = frozenset(
@@ -55,14 +58,29 @@ class BaseApplication:
     def do_load_config(self) -> None:
         """Loads the settings; a bad one ends the process with one line and exit code 1."""
         try:
+            self._load_settings()
+        except Exception as error:
+            _refuse(error)
+
+    def _load_settings(self) -> None:
+        try:
             self.load_default_config()
             self.load_config()
-        except (ConfigError, ValueError, TypeError, RuntimeError) as error:
-            _refuse(error)
+            self.cfg.validate()
+            _refuse_what_is_missing(self.cfg)
+        except Exception as error:
+            config_file.add_line(error)
+            raise
 
     def load_default_config(self) -> None:
         """Starts from the defaults."""
-        self.cfg = Config(_native.Resolver([], dict(os.environ)).finish())
+        self.cfg = Config(self.usage, prog=self.prog)
+
+    def init(
+        self, parser: argparse.ArgumentParser, opts: argparse.Namespace, args: list[str]
+    ) -> dict[str, Any] | None:
+        """For subclasses of ``Application``: settings weaker than the config file."""
+        raise NotImplementedError
 
     def load_config(self) -> None:
         """For subclasses: put your settings in with ``self.cfg.set``."""
@@ -72,15 +90,19 @@ class BaseApplication:
         """For subclasses: return the application."""
         raise NotImplementedError
 
+    def reload(self) -> None:
+        """Loads the settings again, as ``do_load_config``."""
+        self.do_load_config()
+
     def reload_config(self) -> Config:
         """The settings as they are now outside; raises instead of ending the process (SIGHUP)."""
-        old = self.cfg
+        old, directory = self.cfg, os.getcwd()
         try:
-            self.load_default_config()
-            self.load_config()
+            self._load_settings()
             return self.cfg
         except BaseException:
             self.cfg = old
+            os.chdir(directory)
             raise
 
     def wsgi(self) -> Callable[..., Any]:
@@ -90,102 +112,106 @@ class BaseApplication:
         return self.callable
 
     def run(self) -> NoReturn:
-        """Serves until told to stop, then exits the process with the server's exit code."""
+        """Serves until told to stop, then raises SystemExit with the server's exit code.
+
+        Whoever catches it finds the signal handlers as they were before.
+        """
+        handlers = _signal_handlers()
+        started_in = os.getpid()
         try:
             code = Arbiter(self).run()
         except (ConfigError, RuntimeError) as error:
             print(f"\nError: {error}\n", file=sys.stderr)
             sys.stderr.flush()
             code = 1
+        finally:
+            if os.getpid() == started_in:
+                _restore(handlers)
         sys.exit(code)
 
 
 class Application(BaseApplication):
     """Settings from command line, environment and config file, as the command takes them."""
 
-    application_spec: str | None = None
+    #: The working directory before the first ``chdir``, by the name it had then: where that is a
+    #: symbolic link, a reload follows it to where it leads now.
+    _started_in: str | None = None
 
-    def init(self, resolver: _native.Resolver) -> dict[str, Any] | None:
-        """For subclasses: settings of the framework, weaker than the config file."""
+    def load_default_config(self) -> None:
+        """The defaults; relative paths mean the same in a reload as they did at the start."""
+        if self._started_in is None:
+            self._started_in = util.getcwd()
+        else:
+            # The directory of a release that was removed is no reason to refuse a reload.
+            with contextlib.suppress(OSError):
+                os.chdir(self._started_in)
+        super().load_default_config()
+
+    def init(
+        self, parser: argparse.ArgumentParser, opts: argparse.Namespace, args: list[str]
+    ) -> dict[str, Any] | None:
+        """For subclasses: settings of the framework, weaker than the config file.
+
+        ``opts`` has what the command line's flags say (None: nothing), ``args`` the rest.
+        """
 
     def load_config(self) -> None:
         """defaults < framework < config file < environment arguments < command line."""
-        resolver = self._parse_command_line()
-        self.application_spec = resolver.application()
-        for name, value in (self.init(resolver) or {}).items():
-            resolver.apply_framework(name, *as_raw(resolver, name, value))
-        path = self._find_config_file(resolver.config_location())
-        if path is not None:
+        sources = self.cfg.sources
+        self._read_command_line()
+        args = sources.positionals()
+        given = {**dict.fromkeys(self.cfg.settings), **sources.given()}
+        opts = types.SimpleNamespace(**given, args=args)
+        framework = self.init(_LazyParser(self.cfg), opts, args)  # type: ignore[arg-type]
+        for name, value in (framework or {}).items():
+            sources.apply_framework(name.lower(), *as_raw(name.lower(), value))
+        location = sources.config_location() or get_default_config_file()
+        if location is not None:
             # A config file may import modules that lie beside the application.
-            self._enter(os.path.abspath(resolver.chdir_hint() or util.getcwd()))
-            self._apply_config_file(resolver, path)
-        self.cfg = Config(resolver.finish())
-        _refuse_what_is_missing(self.cfg)
+            self._enter(os.path.abspath(sources.chdir_hint() or self.cfg.chdir))
+            self.load_config_from_file(location)
+        sources.apply_arguments()
+        self.cfg.resolve_anew()
         self.chdir()
 
-    def _parse_command_line(self) -> _native.Resolver:
+    def _read_command_line(self) -> None:
         try:
-            return _native.Resolver(sys.argv[1:], dict(os.environ))
+            self.cfg.sources.read_arguments(sys.argv[1:])
+            return
         except _native.CommandLineStop as stop:
             text, code = stop.args
+        if self.prog is not None:
+            text = re.sub(r"(?m)^(usage: )?oxicorn\b", rf"\1{self.prog}", text)
         # `oxicorn --help | head` closes the pipe before everything is written.
         with contextlib.suppress(BrokenPipeError):
             print(text.rstrip("\n"), file=sys.stderr if code else sys.stdout)
         sys.exit(code)
 
     @staticmethod
-    def _find_config_file(location: str | None) -> str | None:
-        if location is not None:
-            return location
-        for name in _native.DEFAULT_CONFIG_FILES:
-            path = os.path.join(util.getcwd(), name)
-            if os.path.exists(path):
-                return path
-        return None
-
-    @staticmethod
     def _enter(directory: str) -> None:
         if directory not in sys.path:
             sys.path.insert(0, directory)
 
-    def _apply_config_file(self, resolver: _native.Resolver, location: str) -> None:
-        values = self.get_config_from_location(location)
-        known = resolver.names()
-        for name, value in values.items():
-            if name in known:
-                try:
-                    resolver.apply_file(name, *as_raw(resolver, name, value), location)
-                except (TypeError, ValueError, ConfigError):
-                    print(f"Invalid value for {name}: {value}", file=sys.stderr)
-                    raise
-            elif not name.startswith("_") and not _is_module_or_callable(value):
-                _warn_of_misspelling(resolver, name, location)
+    def load_config_from_file(self, filename: str) -> dict[str, Any]:
+        """As ``load_config_from_module_name_or_filename``."""
+        return self.load_config_from_module_name_or_filename(filename)
 
-    def get_config_from_location(self, location: str) -> dict[str, Any]:
-        """Runs the config file or module and returns its global names."""
+    def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
+        """Runs ``PATH``, ``file:PATH`` or ``python:MODULE`` and applies its settings."""
         if location.startswith("python:"):
-            return vars(importlib.import_module(location.removeprefix("python:")))
-        return self.get_config_from_filename(location.removeprefix("file:"))
+            values = self.get_config_from_module_name(location.removeprefix("python:"))
+        else:
+            values = self.get_config_from_filename(location.removeprefix("file:"))
+        config_file.apply(self.cfg, values, location)
+        return values
+
+    def get_config_from_module_name(self, module_name: str) -> dict[str, Any]:
+        """Imports the module and returns its global names."""
+        return config_file.read_module(module_name)
 
     def get_config_from_filename(self, filename: str) -> dict[str, Any]:
-        """Executes the Python file ``filename`` as the module ``__config__``."""
-        if not os.path.exists(filename):
-            raise RuntimeError(f"{filename!r} doesn't exist")
-        loader = importlib.machinery.SourceFileLoader(CONFIG_MODULE, filename)
-        spec = importlib.util.spec_from_file_location(CONFIG_MODULE, filename, loader=loader)
-        assert spec is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[CONFIG_MODULE] = module
-        try:
-            # The source is read anew each time: a reload must see what is on disk now, and a
-            # byte-code cache has the resolution of a second.
-            exec(loader.source_to_code(loader.get_data(filename), filename), vars(module))
-        except Exception:
-            print(f"Failed to read config file: {filename}", file=sys.stderr)
-            traceback.print_exc()
-            sys.stderr.flush()
-            raise _ConfigFileFailed from None
-        return vars(module)
+        """Runs the Python file and returns its global names."""
+        return config_file.read_file(filename)
 
     def chdir(self) -> None:
         """Enters ``chdir`` and puts it first on the import path."""
@@ -195,7 +221,7 @@ class Application(BaseApplication):
     def run(self) -> NoReturn:
         """Answers --print-config and --check-config, else serves."""
         if self.cfg.print_config:
-            print(self.cfg.native.print_config())
+            print(self.cfg)
         if self.cfg.print_config or self.cfg.check_config:
             self._check()
         if self.cfg.pythonpath:
@@ -214,35 +240,41 @@ class Application(BaseApplication):
         sys.exit(0)
 
 
-class _ConfigFileFailed(SystemExit):
-    """The config file raised; its traceback has been shown."""
+class _LazyParser:
+    """The argparse parser that ``init`` gets; made when it is used, which it hardly is."""
 
-    def __init__(self) -> None:
-        super().__init__(1)
+    def __init__(self, cfg: Config) -> None:
+        self._cfg = cfg
 
-
-def _is_module_or_callable(value: object) -> bool:
-    return callable(value) or type(value).__name__ == "module"
-
-
-def _warn_of_misspelling(resolver: _native.Resolver, name: str, location: str) -> None:
-    meant = resolver.did_you_mean(name)
-    if meant is not None:
-        print(
-            f"Warning: {location}: {name!r} is not a setting and has no effect; "
-            f"did you mean {meant!r}?",
-            file=sys.stderr,
-        )
+    def __getattr__(self, name: str) -> Any:
+        parser = self.__dict__.setdefault("_parser", self._cfg.parser())
+        return getattr(parser, name)
 
 
 def _refuse_what_is_missing(cfg: Config) -> None:
     """Serving without these would be something else than what was asked for."""
-    for line in cfg.native.not_available_yet():
-        if line.partition(" ")[0] in NOT_WITHOUT:
-            raise ConfigError(line)
+    for text in cfg.native.not_available_yet():
+        name = text.partition(" ")[0]
+        if name in NOT_WITHOUT:
+            path = cfg.native.file_of(name)
+            line = config_file.line_of(path, name) if path is not None else None
+            raise ConfigError(text if line is None else text.replace("):", f", line {line}):", 1))
 
 
 def _refuse(error: BaseException) -> NoReturn:
-    print(f"\nError: {error}\n", file=sys.stderr)
+    text = str(error) if isinstance(error, config_file.ConfigFileFailed) else f"\nError: {error}\n"
+    print(text, file=sys.stderr)
     sys.stderr.flush()
     sys.exit(1)
+
+
+def _signal_handlers() -> dict[int, Any]:
+    """Python's handlers of this process; outside of the main thread there are none to restore."""
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        # SIGKILL and SIGSTOP have no handler, and None is one that Python did not set.
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            signal.signal(number, handler)

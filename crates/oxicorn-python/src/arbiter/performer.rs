@@ -361,11 +361,8 @@ impl<'py> Supervisor<'py> {
         match self.try_load(generation) {
             Ok(plan) => self.tell(Event::ConfigurationLoaded(plan)),
             Err(error) => {
-                log::write_exception(
-                    &self.server,
-                    "Reload refused, the old settings stay",
-                    &error,
-                );
+                let error = error.into_value(py);
+                self.server.call_method1("reload_refused", (error,))?;
                 let serving = self.arbiter.serving();
                 self.use_generation(py, serving)?;
                 self.tell(Event::ConfigurationRefused);

@@ -21,7 +21,7 @@ const VARIABLES: [&str; 2] = ["GUNICORN_CMD_ARGS", "OXICORN_CMD_ARGS"];
 const USAGE: &str = "oxicorn [OPTIONS] [APP_MODULE]";
 
 /// What the command line and the variables that stand in for it said.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CommandLine {
     /// What was said, lowest precedence first: `GUNICORN_CMD_ARGS`, `OXICORN_CMD_ARGS`, the command line itself.
     pub settings: Vec<(&'static str, Raw, Source)>,
@@ -34,11 +34,16 @@ pub struct CommandLine {
 impl CommandLine {
     /// The config file that was asked for, if one was.
     pub fn config(&self) -> Option<&str> {
+        self.last_text("config")
+    }
+
+    /// What was said about a setting with the highest precedence, if that is a text.
+    pub fn last_text(&self, setting: &str) -> Option<&str> {
         self.settings
             .iter()
             .rev()
             .find_map(|(name, raw, _)| match raw {
-                Raw::Str(path) if *name == "config" => Some(path.as_str()),
+                Raw::Str(text) if *name == setting => Some(text.as_str()),
                 _ => None,
             })
     }

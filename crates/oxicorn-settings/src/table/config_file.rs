@@ -15,7 +15,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           of the working directory is read, else `oxicorn.conf.py`, if there is one.",
         since: Since::Always,
         applies: Applies::Start,
-        parity: Parity::Better("`oxicorn.conf.py` is found too"),
+        parity: Parity::Better(
+            "`oxicorn.conf.py` is found too; a reload reads `python:MODULE` again, as it does files",
+        ),
     },
     Definition {
         name: "wsgi_app",

@@ -56,8 +56,8 @@ mod tests {
         let error = try_resolve(&[("PORT", "http")], &[]).expect_err("no port");
         assert_eq!(
             error.to_string(),
-            "invalid value for bind: ['0.0.0.0:http'] (environment variable PORT): \
-             'http' is not a valid port number, in '0.0.0.0:http'"
+            "Invalid value for bind: ['0.0.0.0:http'] (environment variable PORT): \
+             must be HOST:PORT, unix:PATH or fd://N: 'http' is not a valid port number, in '0.0.0.0:http'"
         );
         try_resolve(&[("PORT", "http")], &[("bind", text(":80"))]).expect("nobody asks PORT");
     }
