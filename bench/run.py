@@ -72,6 +72,7 @@ def main() -> int:
     # A runner that is told to end must still end its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     processes.become_subreaper()
+    processes.allow_many_descriptors()
     machine = report.describe_machine()
     if machine["load average at start"] > QUIET_LOAD:
         print("warning: this machine is busy; the figures will not be worth much", file=sys.stderr)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes everything bench/run.py needs beside oxicorn itself: wrk, the peers in bench/.venv-peers, the floor in
-# bench/floor/target. Safe to run again; what is there already is left alone.
+# bench/floor/target, the WebSocket load in bench/websocket/target. Safe to run again; what is there already is left
+# alone.
 #
 #   PYTHON=python3.13 bench/setup.sh     picks the interpreter (default: the one of .venv, else python3)
 set -eu
@@ -36,11 +37,17 @@ command -v wrk >/dev/null || install_package wrk || {
 }
 
 [ -x "$venv/bin/python" ] || "$PYTHON" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check granian==2.8.7 gunicorn==27.0.1
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check granian==2.8.7 gunicorn==27.0.1 \
+    uvicorn==0.54.0 uvicorn-worker==0.4.0 httptools==0.9.0 websockets==17.4 uvloop==0.23.0
 
 # Flask stands apart, so that servers from different virtual environments import the same files.
 [ -d "$venv/flask/flask" ] ||
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$venv/flask" flask
+
+# So do FastAPI and the event loop, for the servers of ASGI applications.
+[ -d "$venv/async/fastapi" ] ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$venv/async" \
+        fastapi==0.165.0 uvloop==0.23.0
 
 # bjoern has no wheels and is only there for orientation: no target is measured against it.
 if ! "$venv/bin/python" -c 'import bjoern' 2>/dev/null; then
@@ -51,6 +58,8 @@ fi
 
 PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$venv/bin/python cargo build --quiet --release --locked \
     --manifest-path "$bench/floor/Cargo.toml" --target-dir "$bench/floor/target"
+cargo build --quiet --release --locked --manifest-path "$bench/websocket/Cargo.toml" \
+    --target-dir "$bench/websocket/target"
 # CPython imports an extension module by the name of its file.
 ln -sf libfloor.so "$bench/floor/target/release/floor.so"
 

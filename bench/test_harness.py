@@ -6,11 +6,12 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from harness import processes, report
 from harness.clients import ClientFailure, parse_wrk
-from harness.experiment import SUBJECT, Experiment, Outcome, Sample, Target
-from harness.servers import CONTENDERS, Shape
+from harness.experiment import SUBJECT, Experiment, Outcome, Sample, Settings, Target, contenders_of
+from harness.servers import CONTENDERS, Contender, Shape
 
 WRK_OUTPUT = """Running 2s test @ http://127.0.0.1:8992/
   1 threads and 64 connections
@@ -164,6 +165,25 @@ class CommandTest(unittest.TestCase):
         ours, theirs = (CONTENDERS[name].command(shape, 8000) for name in ("oxicorn", "gunicorn"))
         self.assertEqual(ours[1:], theirs[1:])
         self.assertIn("gthread", ours)
+
+    def test_asgi_runs_on_uvloop_everywhere(self) -> None:
+        shape = Shape("asgi_hello", interface="asgi", connections=5000)
+        for name, contender in CONTENDERS.items():
+            if "asgi" in contender.interfaces:
+                self.assertIn("uvloop", contender.command(shape, 8000), name)
+        ours, theirs = (CONTENDERS[name].command(shape, 8000) for name in ("oxicorn", "gunicorn"))
+        self.assertEqual(ours[1:], theirs[1:])
+        self.assertEqual(ours[ours.index("--worker-connections") + 1], "5000")
+
+    def test_servers_without_the_interface_stay_away(self) -> None:
+        settings = Settings(1, 1.0, Path(), {}, ("floor", "uvicorn"))
+        for interface, name in (("asgi", "floor"), ("wsgi", "uvicorn")):
+            shape = Shape("hello", interface=interface)
+            experiment = Experiment("name", "title", "us", shape, lambda bench: Sample(0), (), ())
+            with mock.patch.object(Contender, "missing", lambda self: None):
+                present, absent = contenders_of(experiment, settings)
+            self.assertEqual(absent, {name: f"serves no {interface.upper()}"})
+            self.assertEqual(len(present), 1)
 
 
 if __name__ == "__main__":

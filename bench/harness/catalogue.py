@@ -1,13 +1,14 @@
 """The list of experiments: the workloads and targets of the project, one entry each. A flat list on purpose."""
 
 from harness import measures
-from harness.clients import Load
+from harness.clients import Load, Messages
 from harness.experiment import Experiment, Target
-from harness.servers import FLASK, Shape
+from harness.servers import ASYNC, FLASK, Shape
 
 HELLO_LENGTH = 14
 CPU = "CPU us/request"
 KIB = 1024
+IDLE_WEBSOCKETS = 10_000
 
 #: What a desktop browser sends beside Host and Connection.
 BROWSER_HEADERS = (
@@ -28,6 +29,16 @@ def than(peer: str, limit: float) -> Target:
     return Target(limit, peer)
 
 
+def than_each(peers: tuple[str, ...], limit: float) -> tuple[Target, ...]:
+    """What is at most so much of each is at most so much of the best."""
+    return tuple(than(peer, limit) for peer in peers)
+
+
+def asgi(application: str, connections: int | None = None) -> Shape:
+    return Shape(application, variables=(("PYTHONPATH", str(ASYNC)),), interface="asgi", connections=connections)
+
+
+ASGI_PEERS = ("granian", "uvicorn", "gunicorn", "gunicorn-uvicorn")
 AHEAD_OF_GRANIAN = (Target(1.0, "granian", strictly=True),)
 
 EXPERIMENTS = (
@@ -193,5 +204,69 @@ EXPERIMENTS = (
         measures.first_answer,
         ("oxicorn", "gunicorn", "granian"),
         (than("gunicorn", 1.0),),
+    ),
+    Experiment(
+        "asgi-hello",
+        "ASGI hello",
+        CPU,
+        asgi("asgi_hello"),
+        measures.cpu_per_request(Load(), HELLO_LENGTH),
+        ("oxicorn", *ASGI_PEERS),
+        (than("granian", 0.50), than("uvicorn", 0.50)),
+    ),
+    Experiment(
+        "asgi-echo",
+        "10 KiB POST that comes back",
+        CPU,
+        asgi("asgi_echo"),
+        measures.cpu_per_request(Load(script="upload.lua"), 10 * KIB, b"x" * 10 * KIB),
+        ("oxicorn", *ASGI_PEERS),
+        (than("uvicorn", 0.60),),
+    ),
+    Experiment(
+        "asgi-pieces",
+        "100 x 1 KiB, each in an event of its own",
+        CPU,
+        asgi("asgi_pieces"),
+        measures.cpu_per_request(Load(), 100 * KIB),
+        ("oxicorn", *ASGI_PEERS),
+        than_each(ASGI_PEERS, 0.50),
+    ),
+    Experiment(
+        "asgi-sleeping",
+        "asyncio.sleep, 10 ms",
+        CPU,
+        asgi("asgi_hello"),
+        measures.cpu_per_request(Load("/sleep"), HELLO_LENGTH),
+        ("oxicorn", *ASGI_PEERS),
+        (than("granian", 0.80),),
+    ),
+    Experiment(
+        "fastapi",
+        "FastAPI JSON hello",
+        CPU,
+        asgi("fastapi_json"),
+        measures.cpu_per_request(Load(), 27),
+        ("oxicorn", *ASGI_PEERS),
+        (than("granian", 0.85),),
+    ),
+    Experiment(
+        "websocket",
+        "WebSocket echo of 64 bytes, 32 connections",
+        "CPU us/message",
+        asgi("asgi_echo"),
+        measures.cpu_per_message(Messages()),
+        ("oxicorn", *ASGI_PEERS),
+        than_each(ASGI_PEERS, 0.75),
+    ),
+    Experiment(
+        "websocket-idle",
+        f"PSS of the process tree with {IDLE_WEBSOCKETS:,} idle WebSockets",
+        "MiB",
+        asgi("asgi_echo", connections=IDLE_WEBSOCKETS + 1000),
+        measures.memory_of_idle_websockets(IDLE_WEBSOCKETS),
+        ("oxicorn", *ASGI_PEERS),
+        (than("uvicorn", 0.70),),
+        most_rounds=3,
     ),
 )

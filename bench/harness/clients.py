@@ -1,9 +1,10 @@
-"""The clients: wrk for load, a plain one for single requests, and a process full of slow ones.
+"""The clients: wrk for load, our own for WebSockets, a plain one for single requests, a process full of slow ones.
 
 Refuses to know which server answers. Everything goes to 127.0.0.1 and is bounded in time.
 """
 
 import http.client
+import json
 import re
 import selectors
 import socket
@@ -15,11 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.servers import WEBSOCKET_LOAD
+
 SCRIPTS = Path(__file__).resolve().parent / "wrk"
 #: wrk counts a request that takes longer as an error.
 RESPONSE_PATIENCE = 10.0
-#: How much longer than asked wrk may take before it is killed.
-WRK_GRACE = 30.0
+#: How much longer than asked a load may take before it is killed.
+LOAD_GRACE = 30.0
 
 
 class ClientFailure(Exception):
@@ -59,7 +62,7 @@ def run_wrk(port: int, load: Load, seconds: float) -> WrkResult:
         command += ["-s", str(SCRIPTS / load.script)]
     command.append(f"http://127.0.0.1:{port}{load.path}")
     try:
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds + WRK_GRACE)
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds + LOAD_GRACE)
     except subprocess.TimeoutExpired as expired:
         raise ClientFailure("wrk did not end") from expired
     if finished.returncode:
@@ -89,6 +92,41 @@ def _percentile_us(output: str, name: str) -> float:
     if not found:
         raise ClientFailure("wrk printed no latency distribution")
     return float(found[1]) * _UNITS_US[found[2]]
+
+
+@dataclass(frozen=True)
+class Messages:
+    """What the WebSocket load is to do: on each connection a message to and fro, then the next."""
+
+    path: str = "/"
+    connections: int = 32
+    size: int = 64
+
+
+@dataclass(frozen=True)
+class MessageResult:
+    messages: int
+    seconds: float
+    median_us: float
+    p99_us: float
+
+    @property
+    def per_second(self) -> float:
+        return self.messages / self.seconds
+
+
+def run_websockets(port: int, load: Messages, seconds: float) -> MessageResult:
+    numbers = (load.connections, load.size, max(1, round(seconds)))
+    command = [str(WEBSOCKET_LOAD), "echo", str(port), load.path, *map(str, numbers)]
+    try:
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds + LOAD_GRACE)
+    except subprocess.TimeoutExpired as expired:
+        raise ClientFailure("the WebSocket load did not end") from expired
+    except FileNotFoundError as missing:
+        raise ClientFailure("the WebSocket load is missing: run bench/setup.sh") from missing
+    if finished.returncode:
+        raise ClientFailure(finished.stderr.strip())
+    return MessageResult(**json.loads(finished.stdout))
 
 
 def fetch(port: int, path: str, body: bytes | None = None, patience: float = RESPONSE_PATIENCE) -> bytes:
@@ -164,27 +202,41 @@ def run_slow_clients(port: int, count: int) -> None:
 
 
 @dataclass
-class SlowCrowd:
-    """What became of the slow clients; filled when they have gone."""
+class Crowd:
+    """What became of many clients; filled when they have gone."""
 
     cut: int = 0
 
 
 @contextmanager
-def slow_clients(port: int, count: int) -> Iterator[SlowCrowd]:
+def slow_clients(port: int, count: int) -> Iterator[Crowd]:
     program = f"from harness.clients import run_slow_clients; run_slow_clients({port}, {count})"
+    with _crowd([sys.executable, "-c", program], "the slow clients") as crowd:
+        yield crowd
+
+
+@contextmanager
+def idle_websockets(port: int, count: int) -> Iterator[Crowd]:
+    """Each has had a message echoed, and now holds its connection."""
+    with _crowd([str(WEBSOCKET_LOAD), "idle", str(port), "/", str(count)], "the WebSockets") as crowd:
+        yield crowd
+
+
+@contextmanager
+def _crowd(command: list[str], name: str) -> Iterator[Crowd]:
+    """A process that says "ready", goes on until its standard input ends, and says how many clients were cut off."""
     process = subprocess.Popen(
-        [sys.executable, "-c", program],
+        command,
         cwd=Path(__file__).resolve().parent.parent,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    crowd = SlowCrowd()
+    crowd = Crowd()
     try:
         assert process.stdout, "it is a pipe"
         if process.stdout.readline() != "ready\n":
-            raise ClientFailure("the slow clients could not connect")
+            raise ClientFailure(f"{name} could not connect")
         yield crowd
         output, _ = process.communicate(timeout=RESPONSE_PATIENCE)
         crowd.cut = int(output)

@@ -180,6 +180,8 @@ def contenders_of(experiment: Experiment, settings: Settings) -> tuple[dict[str,
         contender = CONTENDERS[name]
         if reason := contender.missing():
             absent[name] = reason
+        elif experiment.shape.interface not in contender.interfaces:
+            absent[name] = f"serves no {experiment.shape.interface.upper()}"
         elif experiment.shape.threads > 1 and not (contender.takes_threads or experiment.threads_optional):
             absent[name] = "has no threads"
         else:

@@ -11,7 +11,19 @@ import time
 from typing import Self
 
 from harness import processes
-from harness.clients import SLOW_PERIOD, ClientFailure, Load, WrkResult, answers, fetch, run_wrk, slow_clients
+from harness.clients import (
+    SLOW_PERIOD,
+    ClientFailure,
+    Load,
+    Messages,
+    WrkResult,
+    answers,
+    fetch,
+    idle_websockets,
+    run_websockets,
+    run_wrk,
+    slow_clients,
+)
 from harness.experiment import START_PATIENCE, Bench, Measure, Sample
 
 WARM_UP = 1.0
@@ -59,6 +71,25 @@ def _loaded_sample(server: processes.Server, bench: Bench, load: Load) -> Sample
         result.errors,
         accounts.disturbance,
     )
+
+
+def cpu_per_message(load: Messages) -> Measure:
+    """CPU microseconds of the whole process tree for each WebSocket message that came back."""
+
+    def measure(bench: Bench) -> Sample:
+        with bench.start(load.path) as server:
+            run_websockets(bench.port, load, min(WARM_UP, bench.settings.seconds))
+            time.sleep(SETTLE)
+            with Accounts(server.pid) as accounts:
+                result = run_websockets(bench.port, load, bench.settings.seconds)
+                time.sleep(SETTLE)
+        return Sample(
+            accounts.server / result.messages * 1e6,
+            {"messages/s": round(result.per_second), "p99 ms": result.p99_us / 1e3},
+            disturbance=accounts.disturbance,
+        )
+
+    return measure
 
 
 class Accounts:
@@ -162,6 +193,19 @@ def memory_after_load(bench: Bench) -> Sample:
         time.sleep(MEMORY_SETTLE)
         count = len(processes.tree(server.pid))
         return Sample(processes.pss_kib(server.pid) / 1024, {"processes": count}, result.errors)
+
+
+def memory_of_idle_websockets(count: int) -> Measure:
+    """PSS of the process tree in MiB while so many clients are connected and silent."""
+
+    def measure(bench: Bench) -> Sample:
+        with bench.start() as server:
+            with idle_websockets(bench.port, count) as crowd:
+                time.sleep(MEMORY_SETTLE)
+                memory = processes.pss_kib(server.pid) / 1024
+        return Sample(memory, {"KiB/connection": memory * 1024 / count}, (f"{crowd.cut} cut off",) if crowd.cut else ())
+
+    return measure
 
 
 def first_answer(bench: Bench) -> Sample:

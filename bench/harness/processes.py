@@ -6,6 +6,7 @@ session: a daemon that lets itself be adopted by init is still counted, and stil
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -94,6 +95,12 @@ def become_subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def allow_many_descriptors() -> None:
+    """As many as the system gives without asking, for thousands of connections; servers and clients inherit it."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Server:

@@ -16,8 +16,11 @@ APPLICATIONS = BENCH / "apps"
 PEERS = BENCH / ".venv-peers"
 OXICORN = PROJECT / ".venv" / "bin" / "oxicorn"
 FLOOR = BENCH / "floor"
-# Flask stands apart from the peers, so that servers from different virtual environments import the same files.
+# What applications import stands apart from the peers, so that servers from different virtual environments import the
+# same files: Flask; FastAPI and the event loop.
 FLASK = PEERS / "flask"
+ASYNC = PEERS / "async"
+WEBSOCKET_LOAD = BENCH / "websocket" / "target" / "release" / "websocket-load"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Shape:
     workers: int = 1
     threads: int = 1
     variables: tuple[tuple[str, str], ...] = ()
+    interface: str = "wsgi"
+    #: connections one worker must hold at once, where that is more than servers allow of themselves
+    connections: int | None = None
 
     @property
     def target(self) -> str:
@@ -41,15 +47,20 @@ class Contender:
     hint: str
     command: Callable[[Shape, int], list[str]]
     takes_threads: bool = True
+    interfaces: tuple[str, ...] = ("wsgi",)
 
     def missing(self) -> str | None:
         return None if self.needs.exists() else f"{self.needs.relative_to(PROJECT)} is missing: {self.hint}"
 
 
-def _gunicorn_options(shape: Shape, port: int) -> list[str]:
+def _gunicorn_options(shape: Shape, port: int, asgi_worker: str = "asgi") -> list[str]:
     options = ["-b", f"127.0.0.1:{port}", "-w", str(shape.workers), "--chdir", str(APPLICATIONS)]
     if shape.threads > 1:
         options += ["-k", "gthread", "--threads", str(shape.threads)]
+    if shape.interface == "asgi":
+        options += ["-k", asgi_worker, "--asgi-loop", "uvloop"]
+    if shape.connections:
+        options += ["--worker-connections", str(shape.connections)]
     return [*options, shape.target]
 
 
@@ -61,10 +72,25 @@ def _gunicorn(shape: Shape, port: int) -> list[str]:
     return [str(PEERS / "bin" / "gunicorn"), *_gunicorn_options(shape, port)]
 
 
+def _gunicorn_uvicorn(shape: Shape, port: int) -> list[str]:
+    # It takes uvloop, httptools and websockets by itself, because they are installed.
+    return [str(PEERS / "bin" / "gunicorn"), *_gunicorn_options(shape, port, "uvicorn_worker.UvicornWorker")]
+
+
 def _granian(shape: Shape, port: int) -> list[str]:
-    options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
-    options += ["--workers", str(shape.workers), "--blocking-threads", str(shape.threads)]
+    options = ["--interface", shape.interface, "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+    options += ["--workers", str(shape.workers)]
+    options += ["--loop", "uvloop"] if shape.interface == "asgi" else ["--blocking-threads", str(shape.threads)]
+    if shape.connections:
+        options += ["--backpressure", str(shape.connections)]
     return [str(PEERS / "bin" / "granian"), *options, "--working-dir", str(APPLICATIONS), shape.target]
+
+
+def _uvicorn(shape: Shape, port: int) -> list[str]:
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(shape.workers), "--no-access-log"]
+    # Of its WebSocket protocols it takes the quickest by itself.
+    options += ["--loop", "uvloop", "--http", "httptools", "--app-dir", str(APPLICATIONS)]
+    return [str(PEERS / "bin" / "uvicorn"), *options, shape.target]
 
 
 def _inline(kind: str) -> Callable[[Shape, int], list[str]]:
@@ -76,12 +102,15 @@ def _inline(kind: str) -> Callable[[Shape, int], list[str]]:
 
 
 _SETUP = "run bench/setup.sh"
+_BOTH = ("wsgi", "asgi")
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("oxicorn", OXICORN, "run make build", _oxicorn),
-        Contender("granian", PEERS / "bin" / "granian", _SETUP, _granian),
-        Contender("gunicorn", PEERS / "bin" / "gunicorn", _SETUP, _gunicorn),
+        Contender("oxicorn", OXICORN, "run make build", _oxicorn, interfaces=_BOTH),
+        Contender("granian", PEERS / "bin" / "granian", _SETUP, _granian, interfaces=_BOTH),
+        Contender("gunicorn", PEERS / "bin" / "gunicorn", _SETUP, _gunicorn, interfaces=_BOTH),
+        Contender("uvicorn", PEERS / "bin" / "uvicorn", _SETUP, _uvicorn, interfaces=("asgi",)),
+        Contender("gunicorn-uvicorn", PEERS / "bin" / "uvicorn", _SETUP, _gunicorn_uvicorn, interfaces=("asgi",)),
         Contender("floor", FLOOR / "target/release/floor.so", _SETUP, _inline("floor"), False),
         Contender(
             "bjoern",
