@@ -17,6 +17,8 @@
 //!                                          v
 //!                                         gone
 //! ```
+//!
+//! `Serving` becomes `WebSocket` where the application accepts one; its ends are `Flushing`'s.
 
 use std::rc::Rc;
 use std::task::Waker;
@@ -31,6 +33,7 @@ use crate::output::Output;
 use crate::peer::{End, Proxied};
 use crate::resolved::Resolved;
 use crate::socket::Socket;
+use crate::websocket::WebSocket;
 
 /// Bytes of further requests read while one is being served; beyond it the client waits.
 const READ_AHEAD: usize = READ_SIZE;
@@ -75,6 +78,8 @@ pub(crate) struct Connection {
     pub(crate) linger: bool,
     /// Bytes it sent after its last answer.
     pub(crate) discarded: u64,
+    /// The request asks for a WebSocket, or one is spoken.
+    pub(crate) websocket: Option<Box<WebSocket>>,
 }
 
 /// What a connection waits for.
@@ -90,6 +95,8 @@ pub(crate) enum Phase {
     Body,
     /// A worker.
     Serving,
+    /// Whoever says something next (see `websocket`).
+    WebSocket,
     /// The client, to take the rest of the response.
     Flushing(After),
     /// The client, to stop sending before the socket is closed.
@@ -161,6 +168,7 @@ impl Connection {
                 self.reading_stopped = true;
                 None
             }
+            Phase::WebSocket => None,
         }
     }
 

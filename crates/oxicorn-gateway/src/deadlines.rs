@@ -158,6 +158,7 @@ impl Gateway {
             Phase::Proxy | Phase::Idle | Phase::Lingering => self.close(key),
             Phase::Head | Phase::Body => self.refuse(key, Refusal::TOO_SLOW),
             Phase::Serving | Phase::Flushing(_) => self.break_off(key),
+            Phase::WebSocket => self.handle_websocket_deadline(key),
         }
     }
 
@@ -182,8 +183,12 @@ impl Gateway {
                 }
                 continue;
             };
-            // A worker that waits for the client to read is not late.
-            let waits = exchange.uncredited > 0;
+            // A worker that waits for the client to read is not late, nor is a conversation.
+            let connection = exchange
+                .connection
+                .and_then(|key| self.connections.get(key));
+            let talks = connection.is_some_and(|one| one.phase == Phase::WebSocket);
+            let waits = exchange.uncredited > 0 || talks;
             if waits {
                 *taken = Some(now);
             } else if !limit.is_zero() && now > since + limit && exchange.connection.is_some() {

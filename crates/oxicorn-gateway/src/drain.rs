@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use oxicorn_proto::websocket::CloseCode;
+
 use crate::connection::{Connection, Phase};
 use crate::control::FromGateway;
 use crate::gateway::Gateway;
@@ -34,12 +36,17 @@ impl Gateway {
                 continue;
             };
             connection.http.deny_keep_alive();
+            if connection.phase == Phase::WebSocket {
+                self.close_websocket(key, CloseCode::SERVICE_RESTART, b"");
+                continue;
+            }
             if is_waiting(connection) && connection.served > 0 {
                 self.close(key);
             } else if is_waiting(connection) {
                 connection.deadline = Some(now + FIRST_REQUEST_GRACE);
             }
         }
+        self.flush_unsent();
         if let Some(tick) = self.tick_waker.take() {
             tick.wake();
         }

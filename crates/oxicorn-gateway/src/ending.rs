@@ -41,6 +41,7 @@ impl Gateway {
             return self.end(key);
         }
         connection.request.clear();
+        connection.websocket = None;
         connection.input.forget_head();
         connection.output.shrink(IDLE_OUTPUT);
         connection.phase = Phase::Idle;

@@ -33,6 +33,7 @@ use crate::figures::Figures;
 use crate::listener::{ConnectionTask, Listeners};
 use crate::pool::Pool;
 use crate::resolved::Resolved;
+use crate::websocket;
 
 /// Connection buffers kept for reuse.
 const SPARE_BUFFERS: usize = 256;
@@ -66,6 +67,7 @@ pub(crate) struct Gateway {
     /// The tick sleeps while nothing can become due; this wakes it.
     pub(crate) tick_waker: Option<Waker>,
     pub(crate) scratch: Scratch,
+    pub(crate) websockets: websocket::Shared,
     /// A connection with something to send that the next message may still add to.
     pub(crate) unsent: Option<usize>,
     pub(crate) next_serial: u64,
@@ -132,6 +134,7 @@ impl Gateway {
             finished_waker: Waker::noop().clone(),
             tick_waker: None,
             scratch: Scratch::default(),
+            websockets: websocket::Shared::default(),
             unsent: None,
             next_serial: 0,
             turns: 0,

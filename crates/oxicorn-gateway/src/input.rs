@@ -58,6 +58,20 @@ impl Input {
         }
     }
 
+    /// Of what was looked at only the head is still needed (if it is), for long: it gets memory of its
+    /// own size. Nothing may be unread.
+    pub(crate) fn keep_head(&mut self, needed: bool) {
+        debug_assert!(self.unread().is_empty(), "bytes that nobody has looked at");
+        self.bytes = if needed {
+            self.head().to_vec()
+        } else {
+            Vec::new()
+        };
+        self.start = 0;
+        self.head_end = self.bytes.len();
+        self.next = self.bytes.len();
+    }
+
     /// Nothing of it is needed any more.
     pub(crate) fn forget_all(&mut self) {
         self.next = self.bytes.len();

@@ -12,6 +12,7 @@
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
 //! | clients | `listener`, `connection`, `socket`, `input`, `output`, `receive`, `send`, `ending` |
 //! | requests and workers | `exchange`, `driver`, `placing`, `pool`, `respond`, `incoming`, `hijack`, `loss` |
+//! | conversations | `websocket` |
 //! | answers of our own | `refusal` |
 //! | time | `clock`, `deadlines`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
@@ -52,11 +53,12 @@ mod send;
 mod settings;
 mod socket;
 mod watched;
+mod websocket;
 
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format};
 pub use settings::{
     AccessLog, ErrorLog, HeaderMap, Level, Limits, ProxyProtocol, Queue, Settings, Strictness,
-    Timeouts, Trust,
+    Timeouts, Trust, WebSocket, WebSocketCompression,
 };
 
 use std::os::fd::OwnedFd;

@@ -174,6 +174,7 @@ impl Gateway {
             served: 0,
             linger: false,
             discarded: 0,
+            websocket: None,
         });
         self.read_first(key, serial);
         if let Some(tick) = self.tick_waker.take() {

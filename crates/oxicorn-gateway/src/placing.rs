@@ -115,10 +115,11 @@ pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch:
             Version::Http10 => wire::Version::Http10,
             Version::Http11 => wire::Version::Http11,
         },
-        scheme: if connection.request.https {
-            wire::Scheme::Https
-        } else {
-            wire::Scheme::Http
+        scheme: match (connection.websocket.is_some(), connection.request.https) {
+            (false, false) => wire::Scheme::Http,
+            (false, true) => wire::Scheme::Https,
+            (true, false) => wire::Scheme::Ws,
+            (true, true) => wire::Scheme::Wss,
         },
         method: head.method(),
         request_target: head.request_target(),

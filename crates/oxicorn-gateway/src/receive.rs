@@ -16,6 +16,7 @@ use crate::peer::Proxied;
 use crate::refusal::Refusal;
 use crate::resolved::Resolved;
 use crate::socket::Received;
+use crate::websocket;
 
 /// A client that means to read its answer finishes sending this soon after its request.
 const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(100);
@@ -45,6 +46,9 @@ impl Gateway {
             };
             if connection.serial != serial {
                 return;
+            }
+            if connection.phase == Phase::WebSocket {
+                return self.read_websocket(key, cx);
             }
             let Some(room) = connection.read_room() else {
                 return;
@@ -85,7 +89,7 @@ impl Gateway {
             Phase::Proxy => self.read_proxy_header(key),
             Phase::Idle | Phase::Head | Phase::Body => self.advance(key),
             // The next request waits in the buffer.
-            Phase::Serving | Phase::Flushing(_) => {}
+            Phase::Serving | Phase::WebSocket | Phase::Flushing(_) => {}
             Phase::Lingering => self.discard_input(key),
         }
     }
@@ -181,6 +185,12 @@ impl Gateway {
             return self.refuse(key, Refusal::CONTRADICTORY_SCHEMES);
         };
         connection.request.https = https;
+        if let Err(fault) = websocket::recognise(connection) {
+            return self.refuse(key, Refusal::of_handshake(fault));
+        }
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         if wants_continue(connection) {
             self.send_continue(key);
         }
@@ -205,7 +215,7 @@ impl Gateway {
         connection.at_end = true;
         match connection.phase {
             Phase::Serving => self.handle_end_while_serving(key),
-            Phase::Flushing(_) => {}
+            Phase::WebSocket | Phase::Flushing(_) => {}
             Phase::Idle | Phase::Lingering => self.close(key),
             Phase::Proxy | Phase::Head | Phase::Body => match connection.http.handle_eof() {
                 Ok(()) => self.close(key),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_proto::PeerFault;
 use oxicorn_proto::http1::{self, Next};
+use oxicorn_proto::websocket::HandshakeFault;
 
 use crate::connection::{After, Connection, Phase};
 use crate::gateway::Gateway;
@@ -20,6 +21,8 @@ pub(crate) struct Refusal {
     reason: &'static str,
     message: &'static str,
     retry_after: Option<Duration>,
+    /// What would have been accepted.
+    headers: &'static [(&'static str, &'static str)],
     whose: Whose,
 }
 
@@ -41,6 +44,7 @@ impl Refusal {
             reason,
             message,
             retry_after: None,
+            headers: &[],
             whose,
         }
     }
@@ -98,6 +102,21 @@ impl Refusal {
             _ => Whose::Peer,
         };
         Self::new(fault.status(), fault.reason(), fault.message(), whose)
+    }
+
+    /// A rule of the WebSocket handshake was broken.
+    pub(crate) const fn of_handshake(fault: HandshakeFault) -> Self {
+        let (status, message) = (fault.status(), fault.message());
+        if status == 426 {
+            let refusal = Self::new(status, "Upgrade Required", message, Whose::Peer);
+            Self {
+                // RFC 9110 section 15.5.22, RFC 6455 section 4.4.
+                headers: &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
+                ..refusal
+            }
+        } else {
+            Self::new(status, "Bad Request", message, Whose::Peer)
+        }
     }
 }
 
@@ -177,7 +196,9 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
         .iter()
         .map(|text| (&b"Retry-After"[..], text.as_bytes()));
     let content_type = [(&b"Content-Type"[..], &b"text/plain; charset=utf-8"[..])];
-    let headers = content_type.into_iter().chain(retry_after);
+    let more = refusal.headers.iter();
+    let more = more.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let headers = content_type.into_iter().chain(retry_after).chain(more);
     let out = output.bytes();
     http.encode_response_head(&head, headers, out).ok()?;
     request.status = refusal.status;

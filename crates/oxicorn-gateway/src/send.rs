@@ -138,6 +138,10 @@ impl Gateway {
             }
             Phase::Flushing(After::HandOver(id)) => self.hand_over(key, id),
             Phase::Serving => connection.deadline = None,
+            Phase::WebSocket => {
+                connection.clear_websocket_write_deadline();
+                self.resume_websocket(key);
+            }
             _ => {}
         }
     }
@@ -145,6 +149,9 @@ impl Gateway {
 
 /// A client that takes nothing is given up after a while; each byte it takes begins that anew.
 fn set_write_deadline(connection: &mut Connection, progress: bool, now: Duration) {
+    if connection.phase == Phase::WebSocket {
+        return connection.set_websocket_write_deadline(progress, now);
+    }
     let sending = matches!(connection.phase, Phase::Serving | Phase::Flushing(_));
     if sending && (progress || connection.deadline.is_none()) {
         let limit = connection.resolved.settings.timeouts.write;

@@ -46,6 +46,8 @@ pub struct Settings {
     pub tcp_nodelay: bool,
     /// `sendfile(2)` for file responses; off: read and write.
     pub sendfile: bool,
+    /// WebSockets; none: the workers do not speak it, and a request for one is an ordinary request.
+    pub websocket: Option<WebSocket>,
 }
 
 impl Default for Settings {
@@ -66,6 +68,7 @@ impl Default for Settings {
             connection_limit: 65_536,
             tcp_nodelay: true,
             sendfile: true,
+            websocket: None,
         }
     }
 }
@@ -173,6 +176,44 @@ impl Default for Timeouts {
             graceful: Duration::from_secs(30),
         }
     }
+}
+
+/// WebSockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WebSocket {
+    /// Bytes of a message; none: no bound.
+    pub max_message_size: Option<u64>,
+    /// How long a client may be silent before it is asked whether it is there. Zero: it is not asked.
+    pub ping_interval: Duration,
+    /// How long it may take to answer. Zero: it may be silent.
+    pub ping_timeout: Duration,
+    /// permessage-deflate.
+    pub compression: WebSocketCompression,
+}
+
+impl Default for WebSocket {
+    fn default() -> Self {
+        Self {
+            max_message_size: Some(16 * 1024 * 1024),
+            ping_interval: Duration::from_secs(20),
+            ping_timeout: Duration::from_secs(20),
+            compression: WebSocketCompression::Shared,
+        }
+    }
+}
+
+/// Whether and how messages are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebSocketCompression {
+    /// Not at all.
+    Off,
+    /// Each message by itself, with compressors that all connections share.
+    #[default]
+    Shared,
+    /// With what a connection has sent and received before as context, which costs memory for each.
+    Dedicated,
 }
 
 /// The queue; see `oxicorn_dispatch::Policy`.

@@ -14,4 +14,5 @@ mod responses;
 mod scenario;
 mod sockets;
 mod timeouts;
+mod websocket;
 mod workers;
