@@ -130,6 +130,8 @@ class Arbiter:
     def announce_worker_class(self) -> None:
         """Says which worker class serves, and what settings ask for in vain."""
         self.log.info("Using worker: %s", self.cfg.worker_class_str)
+        for text in self.cfg.native.replacements():
+            self.log.info("%s", text)
         for text in (*self.cfg.native.warnings(), *self.cfg.native.not_available_yet()):
             self.log.warning("%s", text)
 

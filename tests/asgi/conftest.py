@@ -36,3 +36,10 @@ def server(loop: str, worker: list[str], serve_module: Servers) -> Server:
 def define(server: Server) -> Callable[[Callable[..., object]], Case]:
     """``define(application)`` serves a function of the test; see ``tests/support/asgi.py``."""
     return lambda application: Case(server, application)
+
+
+@pytest.fixture
+def only_oxicorn(kind: Kind) -> None:
+    """For tests of what our documents say of our worker, not of what the specification asks of every server."""
+    if kind.name != "oxicorn":
+        pytest.skip("of oxicorn's own asgi worker")

@@ -78,6 +78,7 @@ fn attach(control: &Channel, worker: u32, busy: Duration) {
         age: 1,
         generation: 1,
         capacity: 1,
+        streams: false,
     };
     let packet = encode(&ToGateway::AttachWorker(about)).expect("short");
     let descriptors = [

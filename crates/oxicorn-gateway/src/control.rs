@@ -95,6 +95,8 @@ pub struct AttachWorker {
     pub generation: u32,
     /// How many requests it takes at once: sync 1, gthread `threads`, asgi `worker_connections`.
     pub capacity: u32,
+    /// Whether it takes requests before their bodies are complete.
+    pub streams: bool,
 }
 
 /// How many descriptors an [`ToGateway::AttachWorker`] packet carries.
@@ -199,6 +201,7 @@ mod tests {
             age: 4,
             generation: 2,
             capacity: 16,
+            streams: true,
         };
         let messages = [
             ToGateway::AttachWorker(attach),

@@ -4,8 +4,10 @@
 //! * `arbiter`: performs what `oxicorn-arbiter` decides; the one place that forks
 //! * `worker`: a worker process with its threads and its end of the link
 //! * `wsgi`: a request becomes an environ, what the application returns a response
+//! * `asgi`: a request becomes a scope and a task of the event loop, what it sends a response
 
 mod arbiter;
+mod asgi;
 mod latin1;
 mod settings;
 mod worker;
@@ -18,6 +20,8 @@ mod _native {
 
     #[pymodule_export]
     use crate::arbiter::serve;
+    #[pymodule_export]
+    use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending};
     #[pymodule_export]
     use crate::settings::rows::{class_names, hook_names, setting_names, setting_row};
     #[pymodule_export]

@@ -38,8 +38,10 @@ fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<Stri
     let class = settings.worker_class();
     let available = WorkerClass::AVAILABLE;
     (!available.contains(&class)).then(|| {
-        let [one, other] = available;
-        format!("worker_class ({source}): {class} is not available in this release, {one} and {other} are")
+        let [one, other, last] = available;
+        format!(
+            "worker_class ({source}): {class} is not available in this release, {one}, {other} and {last} are"
+        )
     })
 }
 
@@ -75,9 +77,7 @@ fn asks_for_more(settings: &Settings, name: &str) -> bool {
         | "ssl_context" => is_set("certfile") || is_set("keyfile"),
         "http_protocols" => speaks_http2(settings),
         _ if name.starts_with("http2_") => speaks_http2(settings),
-        _ if name.starts_with("asgi_") || name.starts_with("websocket_") => {
-            settings.worker_class() == WorkerClass::Asgi
-        }
+        _ if name.starts_with("websocket_") => settings.worker_class() == WorkerClass::Asgi,
         _ if name.contains("dirty_") => {
             settings.count("dirty_workers") > 0 && !settings.list("dirty_apps").is_empty()
         }
@@ -101,6 +101,14 @@ fn is_own_logger(settings: &Settings) -> bool {
     settings
         .text("logger_class")
         .is_some_and(|name| own.contains(&name))
+}
+
+/// One line for each setting that is served by something else than its name says.
+pub fn replacements(settings: &Settings) -> Vec<String> {
+    let name = settings.text("worker_class").unwrap_or_default();
+    let replaced = WorkerClass::is_replaced(name);
+    let line = format!("worker_class: {name} is served by oxicorn's own asgi worker");
+    replaced.then_some(line).into_iter().collect()
 }
 
 /// One line for each setting that works, but hardly as meant.
@@ -177,7 +185,7 @@ mod tests {
     fn names_setting_source_and_feature() {
         let line = "certfile (gunicorn.conf.py): TLS is not available in this release";
         assert_eq!(lines(&[("certfile", text("a.pem"))]), [line]);
-        let line = "worker_class (gunicorn.conf.py): gevent is not available in this release, sync and gthread are";
+        let line = "worker_class (gunicorn.conf.py): gevent is not available in this release, sync, gthread and asgi are";
         assert_eq!(lines(&[("worker_class", text("gevent"))]), [line]);
     }
 
@@ -186,7 +194,6 @@ mod tests {
         let quiet = [
             ("statsd_prefix", text("shop")),
             ("syslog_facility", text("local0")),
-            ("asgi_loop", text("uvloop")),
             ("http2_max_frame_size", Raw::Int(20_000)),
             ("dirty_workers", Raw::Int(2)),
             ("ca_certs", text("ca.pem")),
@@ -198,7 +205,7 @@ mod tests {
         let switches = [
             ("statsd_host", text("localhost")),
             ("syslog", Raw::Bool(true)),
-            ("worker_class", text("asgi")),
+            ("worker_class", text("gevent")),
             ("http_protocols", text("h2,h1")),
             ("dirty_apps", texts(&["app:Model"])),
             ("keyfile", text("key.pem")),

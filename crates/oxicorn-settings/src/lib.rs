@@ -37,7 +37,7 @@ mod validate;
 mod value;
 mod worker_class;
 
-pub use availability::{not_available_yet, warnings};
+pub use availability::{not_available_yet, replacements, warnings};
 pub use bind_address::{BindAddress, BindAddressError};
 pub use command_line::{CommandLine, Stop};
 pub use definition::{Action, Applies, Default, Definition, Flags, Kind, Parity, Section, Since};

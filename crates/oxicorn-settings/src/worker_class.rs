@@ -51,6 +51,14 @@ const KNOWN: [(WorkerClass, &[&str], &str); 6] = [
     (WorkerClass::Asgi, &["asgi"], "workers.gasgi.ASGIWorker"),
 ];
 
+/// Classes of other packages that the asgi class takes the place of: they would bring a server of their own.
+const SERVED_BY_ASGI: [&str; 4] = [
+    "uvicorn.workers.UvicornWorker",
+    "uvicorn.workers.UvicornH11Worker",
+    "uvicorn_worker.UvicornWorker",
+    "uvicorn_worker.UvicornH11Worker",
+];
+
 impl WorkerClass {
     /// What `worker_class` and `threads` mean together. Every class whose name ends with `SyncWorker` becomes `gthread`
     /// where there is more than one thread; so does Gunicorn.
@@ -67,13 +75,21 @@ impl WorkerClass {
     }
 
     /// The names of the classes this release can run.
-    pub(crate) const AVAILABLE: [Self; 2] = [Self::Sync, Self::Gthread];
+    pub(crate) const AVAILABLE: [Self; 3] = [Self::Sync, Self::Gthread, Self::Asgi];
+
+    /// Whether this names a class of another package that the asgi class takes the place of.
+    pub(crate) fn is_replaced(name: &str) -> bool {
+        SERVED_BY_ASGI.contains(&name)
+    }
 
     fn named(name: &str) -> Self {
         let alias = ["egg:gunicorn#", "egg:oxicorn#"]
             .iter()
             .find_map(|egg| name.strip_prefix(egg))
             .unwrap_or(name);
+        if Self::is_replaced(name) {
+            return Self::Asgi;
+        }
         let path = ["gunicorn.", "oxicorn."]
             .iter()
             .find_map(|package| name.strip_prefix(package));
@@ -120,10 +136,12 @@ mod tests {
             ("gthread", 1, WorkerClass::Gthread),
             ("gevent_wsgi", 1, WorkerClass::GeventPywsgi),
             ("gunicorn.workers.gasgi.ASGIWorker", 8, WorkerClass::Asgi),
+            ("uvicorn.workers.UvicornWorker", 8, WorkerClass::Asgi),
+            ("uvicorn_worker.UvicornH11Worker", 1, WorkerClass::Asgi),
             (
-                "uvicorn.workers.UvicornWorker",
+                "uvicorn.workers.OtherWorker",
                 8,
-                WorkerClass::Named("uvicorn.workers.UvicornWorker".into()),
+                WorkerClass::Named("uvicorn.workers.OtherWorker".into()),
             ),
         ];
         for (name, threads, expected) in cases {

@@ -12,6 +12,7 @@ __all__ = ["SUPPORTED_WORKERS", "worker_class"]
 SUPPORTED_WORKERS = {
     "sync": "oxicorn.workers.sync.SyncWorker",
     "gthread": "oxicorn.workers.gthread.ThreadWorker",
+    "asgi": "oxicorn.workers.asgi.AsgiWorker",
 }
 
 

@@ -91,9 +91,13 @@ class Worker:
         self.init_signals()
         context.unblock_signals()
         self.load_wsgi()
+        self.cfg.post_worker_init(self)
+        self.start(context)
+
+    def start(self, context: _native.WorkerContext) -> None:
+        """Everything is loaded: requests may come."""
         assert self.wsgi is not None
         context.set_application(self.wsgi)
-        self.cfg.post_worker_init(self)
         self.booted = True
         context.ready()
         self.run()

@@ -146,6 +146,7 @@ impl Scenario {
             age: 1,
             generation,
             capacity,
+            streams: false,
         };
         let descriptors = [
             parts.memory.as_fd(),

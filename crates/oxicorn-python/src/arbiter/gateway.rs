@@ -64,6 +64,7 @@ impl GatewayProcess {
             age: worker.age,
             generation: worker.generation.0,
             capacity: worker.capacity,
+            streams: worker.streams,
         });
         let link = &worker.link;
         let descriptors = [

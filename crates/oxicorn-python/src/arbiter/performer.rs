@@ -19,7 +19,8 @@ use super::stacks::PendingDump;
 use super::supervisor::{Supervisor, announce, bind_all};
 use super::workers::{LinkEnds, WorkerProcess};
 use super::{GatewayChild, Outcome, WorkerChild, log};
-use crate::worker::WorkerSetup;
+use crate::settings::Settings;
+use crate::worker::{WorkerKind, WorkerSetup};
 
 impl<'py> Supervisor<'py> {
     /// Does one action; an outcome ends the loop.
@@ -226,12 +227,9 @@ impl<'py> Supervisor<'py> {
         self.use_generation(py, generation)?;
         let slot = self.scoreboard.free_slot().map(|(_, slot)| slot);
         let cfg = self.server.getattr("cfg")?;
-        let (threads, graceful_timeout) = with_settings(&cfg, |settings| {
-            let threads = match settings.effective_class() {
-                oxicorn_settings::WorkerClass::Gthread => settings.inner.threads(),
-                _ => 1,
-            };
-            (threads, settings.inner.graceful_timeout())
+        let (kind, capacity, graceful_timeout) = with_settings(&cfg, |settings| {
+            let (kind, capacity) = kind_of(settings);
+            (kind, capacity, settings.inner.graceful_timeout())
         })?;
         let link = LinkParts::create(Sizes::default())?;
         let ends = LinkEnds::of(&link)?;
@@ -243,7 +241,6 @@ impl<'py> Supervisor<'py> {
                 if let Some(slot) = &slot {
                     slot.assign(pid, age, generation.0, time::monotonic());
                 }
-                let capacity = threads;
                 self.workers.insert(
                     id,
                     WorkerProcess {
@@ -251,6 +248,7 @@ impl<'py> Supervisor<'py> {
                         age,
                         generation,
                         capacity,
+                        streams: kind == WorkerKind::Loop,
                         face,
                         link: ends,
                         slot,
@@ -270,7 +268,7 @@ impl<'py> Supervisor<'py> {
                     notices: self.notices_of_workers.as_fd().try_clone_to_owned()?.into(),
                     stack_dump,
                     slot,
-                    threads: threads as usize,
+                    kind,
                     graceful_timeout,
                     signals,
                 };
@@ -453,5 +451,19 @@ impl<'py> Supervisor<'py> {
         }
         self.run_hook("on_exit", "halt", ())?;
         Ok(Outcome::Exit(code))
+    }
+}
+
+/// How the workers of these settings take requests, and how many at once.
+fn kind_of(settings: &Settings) -> (WorkerKind, u32) {
+    match settings.effective_class() {
+        oxicorn_settings::WorkerClass::Asgi => {
+            (WorkerKind::Loop, settings.inner.worker_connections())
+        }
+        oxicorn_settings::WorkerClass::Gthread => {
+            let threads = settings.inner.threads();
+            (WorkerKind::Threads(threads as usize), threads)
+        }
+        _ => (WorkerKind::Threads(1), 1),
     }
 }

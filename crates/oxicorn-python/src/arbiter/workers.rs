@@ -37,6 +37,8 @@ pub(crate) struct WorkerProcess {
     pub(crate) generation: Generation,
     /// How many requests it takes at once.
     pub(crate) capacity: u32,
+    /// Whether it takes requests before their bodies are complete.
+    pub(crate) streams: bool,
     /// The Python object hooks know it by.
     pub(crate) face: Py<PyAny>,
     pub(crate) link: LinkEnds,

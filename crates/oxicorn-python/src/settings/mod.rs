@@ -234,6 +234,11 @@ impl Settings {
         oxicorn_settings::not_available_yet(&self.inner)
     }
 
+    /// What is served by something else than its name says; a line each.
+    fn replacements(&self) -> Vec<String> {
+        oxicorn_settings::replacements(&self.inner)
+    }
+
     /// Combinations that work but hardly as meant; a line each.
     fn warnings(&self) -> Vec<String> {
         oxicorn_settings::warnings(&self.inner)

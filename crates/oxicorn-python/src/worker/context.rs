@@ -1,7 +1,8 @@
 //! What a worker process holds: the object `oxicorn.workers.base.Worker` drives.
 //!
 //! Made in the child right after the fork; the Python class calls it in the order init,
-//! `set_application`, ready, serve.
+//! `set_application`, ready, serve. With an event loop `serve_asgi` takes the place of
+//! `set_application` and serve: the loop is Python's, and calls what it gives.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use oxicorn_link::scoreboard::{Slot, WorkerState};
 use oxicorn_link::wire::flags;
-use oxicorn_link::{LinkParts, WaitMode, WorkerEnd};
+use oxicorn_link::{LinkParts, WaitMode, WorkerEnd, WorkerParts};
 use oxicorn_os::channel::{Blocking, Channel};
 use oxicorn_os::signals::Blocked;
 use oxicorn_os::time;
@@ -20,11 +21,36 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::Serving;
 use super::lane::Lane;
 use super::notice::Notice;
 use super::pool::{Claim, Pool};
 use super::sentinel::Sentinel;
+use crate::asgi::{AsgiServer, Link};
 use crate::wsgi::{Application, Constants};
+
+/// How a worker takes its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WorkerKind {
+    /// Threads that wait for them, so many.
+    Threads(usize),
+    /// An event loop.
+    Loop,
+}
+
+/// Who takes the requests.
+enum Engine {
+    Threads(Box<Threads>),
+    Loop(Arc<Link>),
+}
+
+/// What threads need to serve.
+struct Threads {
+    pool: Arc<Pool>,
+    lane: Arc<Lane>,
+    count: usize,
+    application: OnceLock<Application>,
+}
 
 /// What the arbiter leaves to a new worker process.
 #[derive(Debug)]
@@ -36,7 +62,7 @@ pub(crate) struct WorkerSetup {
     /// Where the stacks go when they are asked for.
     pub(crate) stack_dump: OwnedFd,
     pub(crate) slot: Option<Slot>,
-    pub(crate) threads: usize,
+    pub(crate) kind: WorkerKind,
     /// How long requests may be finished after arbiter and gateway are gone.
     pub(crate) graceful_timeout: Duration,
     /// Signals wait until the worker's handlers stand.
@@ -46,14 +72,11 @@ pub(crate) struct WorkerSetup {
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
 pub(crate) struct WorkerContext {
-    pool: Arc<Pool>,
-    lane: Arc<Lane>,
+    engine: Engine,
     id: u32,
     notices: Arc<Channel>,
     signals: Mutex<Option<Blocked>>,
     stack_dump: OwnedFd,
-    threads: usize,
-    application: OnceLock<Application>,
     worker: OnceLock<Py<PyAny>>,
     max_requests: AtomicU64,
     sentinel: Mutex<Option<Sentinel>>,
@@ -80,19 +103,20 @@ impl WorkerContext {
             gateway_doorbell,
             worker_doorbell,
             worker_side,
-            WaitMode::Futex,
+            match setup.kind {
+                WorkerKind::Threads(_) => WaitMode::Futex,
+                WorkerKind::Loop => WaitMode::Doorbell,
+            },
         )
         .map_err(|error| PyOSError::new_err(error.to_string()))?;
-        let parts = end.split();
-        let pool = Arc::new(Pool::new(parts.requests, parts.waker, setup.threads));
-        let lane = Arc::new(Lane::new(parts.responses, parts.events, parts.descriptors));
+        let engine = Engine::new(setup.kind, end.split())?;
         let (wakeup, signalled) = UnixStream::pair()?;
         wakeup.set_nonblocking(true)?;
         signalled.set_nonblocking(true)?;
         let notices = Arc::new(setup.notices);
         let slot = setup.slot;
         let sentinel = Sentinel::new(
-            Arc::clone(&pool),
+            engine.serving(),
             slot.clone(),
             signalled,
             Arc::clone(&notices),
@@ -100,14 +124,11 @@ impl WorkerContext {
             setup.graceful_timeout,
         );
         Ok(Self {
-            pool,
-            lane,
+            engine,
             id: setup.id,
             notices,
             signals: Mutex::new(Some(setup.signals)),
             stack_dump: setup.stack_dump,
-            threads: setup.threads,
-            application: OnceLock::new(),
             worker: OnceLock::new(),
             max_requests: AtomicU64::new(u64::MAX),
             sentinel: Mutex::new(Some(sentinel)),
@@ -123,30 +144,55 @@ impl WorkerContext {
             .send(&notice.encode(self.id), &[], Blocking::Yes);
     }
 
+    /// What threads serve with.
+    fn threads(&self) -> PyResult<&Threads> {
+        match &self.engine {
+            Engine::Threads(threads) => Ok(threads),
+            Engine::Loop(_) => Err(PyRuntimeError::new_err(
+                "requests are served by the event loop",
+            )),
+        }
+    }
+
+    /// A request was claimed (the event loop's way to say so).
+    pub(crate) fn begin_request(&self) {
+        if let Some(slot) = &self.slot {
+            slot.begin_request(time::monotonic());
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn end_request(&self) {
+        if let Some(slot) = &self.slot {
+            slot.end_request(time::monotonic());
+        }
+    }
+
     /// Serves one request.
     fn handle(&self, py: Python<'_>, claim: &Claim, payload: &mut Vec<u8>) -> PyResult<()> {
-        let application = self.application.get().ok_or_else(not_initialised)?;
+        let threads = self.threads()?;
+        let application = threads.application.get().ok_or_else(not_initialised)?;
         if claim.flags & flags::SPILLED != 0 {
-            *payload = self.lane.read_spilled(py, claim.stream)?;
+            *payload = threads.lane.read_spilled(py, claim.stream)?;
         }
         // The scoreboard wants one writer at a time: both calls are made attached to the interpreter.
         if let Some(slot) = &self.slot {
             slot.begin_request(claim.since);
         }
-        let result = application.serve(py, &self.lane, claim.stream, payload);
+        let result = application.serve(py, &threads.lane, claim.stream, payload);
         let now = time::monotonic();
         if let Some(slot) = &self.slot {
             slot.end_request(now);
         }
-        self.pool.done(claim, now);
+        threads.pool.done(claim, now);
         result
     }
 
     /// `max_requests`: at the limit, once, a successor is asked for. This worker serves until the
     /// arbiter tells it to stop.
-    fn count(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn count(&self, py: Python<'_>) -> PyResult<()> {
         let limit = self.max_requests.load(Ordering::Relaxed);
-        if self.pool.claimed() < limit
+        if self.engine.claimed() < limit
             || self.max_requests.swap(u64::MAX, Ordering::Relaxed) != limit
         {
             return Ok(());
@@ -161,7 +207,7 @@ impl WorkerContext {
     /// An application that ends its thread (`sys.exit()`) must not cost the pool that thread.
     fn stay_in_pool(&self, py: Python<'_>, handled: PyResult<()>) -> PyResult<()> {
         match handled {
-            Err(error) if self.threads > 1 => {
+            Err(error) if self.threads()?.count > 1 => {
                 let arguments = ("Application tried to end its thread", error.into_value(py));
                 self.worker()?
                     .bind(py)
@@ -172,7 +218,7 @@ impl WorkerContext {
         }
     }
 
-    fn worker(&self) -> PyResult<&Py<PyAny>> {
+    pub(crate) fn worker(&self) -> PyResult<&Py<PyAny>> {
         self.worker.get().ok_or_else(not_initialised)
     }
 
@@ -185,8 +231,10 @@ impl WorkerContext {
         if let Some(sentinel) = sentinel {
             sentinel.start()?;
         }
-        if self.threads > 1 {
-            let pool = Arc::clone(&self.pool);
+        if let Engine::Threads(threads) = &self.engine
+            && threads.count > 1
+        {
+            let pool = Arc::clone(&threads.pool);
             oxicorn_os::signals::spawn_without_signals("oxicorn-watcher", move || pool.watch())?;
         }
         Ok(())
@@ -221,10 +269,27 @@ impl WorkerContext {
     fn set_application(&self, callable: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = callable.py();
         let worker = self.worker()?.bind(py);
-        let constants = Constants::of(worker, self.threads > 1)?;
+        let threads = self.threads()?;
+        let constants = Constants::of(worker, threads.count > 1)?;
         let application = Application::new(callable, worker, constants)?;
-        let _ = self.application.set(application);
+        let _ = threads.application.set(application);
         Ok(())
+    }
+
+    /// What the event loop `asyncio_loop` serves the ASGI application `callable` with; `state` is what
+    /// its lifespan left for the requests.
+    fn serve_asgi(
+        slf: &Bound<'_, Self>,
+        callable: &Bound<'_, PyAny>,
+        asyncio_loop: &Bound<'_, PyAny>,
+        state: &Bound<'_, PyDict>,
+    ) -> PyResult<AsgiServer> {
+        let Engine::Loop(link) = &slf.get().engine else {
+            return Err(PyRuntimeError::new_err("this worker has no event loop"));
+        };
+        // As the threads of the other classes, see `serve`.
+        let _ = oxicorn_os::scheduling::yield_to_waker();
+        AsgiServer::new(slf, Arc::clone(link), callable, asyncio_loop, state)
     }
 
     /// Hooks have run: requests may come.
@@ -241,8 +306,9 @@ impl WorkerContext {
         // changes of process for each request or two; where that is not permitted, it is so.
         let _ = oxicorn_os::scheduling::yield_to_waker();
         let mut payload = Vec::new();
-        let mut waiter = self.pool.waiter();
-        while let Some(claim) = self.pool.next(py, &mut waiter, &mut payload)? {
+        let pool = &self.threads()?.pool;
+        let mut waiter = pool.waiter();
+        while let Some(claim) = pool.next(py, &mut waiter, &mut payload)? {
             let handled = self.handle(py, &claim, &mut payload);
             self.stay_in_pool(py, handled)?;
             self.count(py)?;
@@ -252,9 +318,10 @@ impl WorkerContext {
 
     /// Waits on the main thread, where Python runs signal handlers, until the worker is stopped.
     fn wait_for_stop(&self, py: Python<'_>) -> PyResult<()> {
+        let pool = &self.threads()?.pool;
         let mut seen = 0;
-        while self.pool.is_alive() {
-            seen = py.detach(|| self.pool.wait_for_news(seen));
+        while pool.is_alive() {
+            seen = py.detach(|| pool.wait_for_news(seen));
             py.check_signals()?;
         }
         Ok(())
@@ -262,17 +329,52 @@ impl WorkerContext {
 
     /// Whether requests are still taken.
     fn alive(&self) -> bool {
-        self.pool.is_alive()
+        self.engine.is_alive()
     }
 
     /// Takes no more requests.
     fn stop(&self) {
-        self.pool.stop();
+        self.engine.serving().stop();
     }
 
     /// Requests started so far.
     fn requests(&self) -> u64 {
-        self.pool.claimed()
+        self.engine.claimed()
+    }
+}
+
+impl Engine {
+    fn new(kind: WorkerKind, parts: WorkerParts) -> PyResult<Self> {
+        Ok(match kind {
+            WorkerKind::Loop => Self::Loop(Arc::new(Link::new(parts)?)),
+            WorkerKind::Threads(count) => Self::Threads(Box::new(Threads {
+                pool: Arc::new(Pool::new(parts.requests, parts.waker, count)),
+                lane: Arc::new(Lane::new(parts.responses, parts.events, parts.descriptors)),
+                count,
+                application: OnceLock::new(),
+            })),
+        })
+    }
+
+    fn serving(&self) -> Arc<dyn Serving> {
+        match self {
+            Self::Threads(threads) => Arc::clone(&threads.pool) as _,
+            Self::Loop(link) => Arc::clone(link) as _,
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Threads(threads) => threads.pool.is_alive(),
+            Self::Loop(link) => link.is_alive(),
+        }
+    }
+
+    fn claimed(&self) -> u64 {
+        match self {
+            Self::Threads(threads) => threads.pool.claimed(),
+            Self::Loop(link) => link.claimed(),
+        }
     }
 }
 

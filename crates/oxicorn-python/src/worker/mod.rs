@@ -1,8 +1,8 @@
 //! A worker process: pulls requests from its link, calls the application, writes responses back.
 //!
-//! Threads: the main thread (Python's; it serves with `sync` and waits for signals with `gthread`), the
-//! pool's threads (Python's, `gthread`), the *sentinel* (native: heartbeat, signals, the arbiter's
-//! death) and the *watcher* (native, `gthread`, see `pool`).
+//! Threads: the main thread (Python's; it serves with `sync`, waits for signals with `gthread`, runs
+//! the event loop with `asgi`), the pool's threads (Python's, `gthread`), the *sentinel* (native:
+//! heartbeat, signals, the arbiter's death) and the *watcher* (native, `gthread`, see `pool`).
 
 mod context;
 pub(crate) mod lane;
@@ -10,4 +10,19 @@ pub(crate) mod notice;
 mod pool;
 mod sentinel;
 
-pub(crate) use context::{WorkerContext, WorkerSetup};
+pub(crate) use context::{WorkerContext, WorkerKind, WorkerSetup};
+
+/// What the sentinel may ask of whatever takes the requests; from its own thread.
+pub(crate) trait Serving: Send + Sync {
+    /// Ends all waits once, so that signal handlers run.
+    fn interrupt(&self);
+
+    /// Takes no more requests.
+    fn stop(&self);
+
+    /// Whether there has been a sign of life since the last call. Threads cannot be asked without
+    /// disturbing them: what they do too long is noticed by the request.
+    fn is_responsive(&self) -> bool {
+        true
+    }
+}

@@ -30,6 +30,8 @@ use oxicorn_link::{Requests, RequestsWaiter, StreamId, Waker};
 use oxicorn_os::time;
 use pyo3::prelude::*;
 
+use super::Serving;
+
 /// How long the watcher lets a request lie before it takes the busy thread to be blocked: several times
 /// what a quick application takes, and little beside what a blocking one waits for.
 const GRACE: Duration = Duration::from_micros(200);
@@ -106,23 +108,6 @@ impl Pool {
     /// Whether requests are still taken.
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Relaxed)
-    }
-
-    /// Takes no more requests; those being served are not touched.
-    pub(crate) fn stop(&self) {
-        self.alive.store(false, Ordering::Relaxed);
-        self.interrupt();
-    }
-
-    /// Ends all waits once, so that whoever waits looks around.
-    pub(crate) fn interrupt(&self) {
-        self.waker.interrupt();
-        // Under the lock: a thread that is about to park has either seen the news or hears this.
-        let roles = self.roles();
-        self.summons.notify_all();
-        drop(roles);
-        *self.news.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.newsbell.notify_all();
     }
 
     /// Waits for an interruption later than the one `seen` counts; its count.
@@ -296,6 +281,24 @@ impl Pool {
 
     fn roles(&self) -> MutexGuard<'_, Roles> {
         self.roles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Serving for Pool {
+    fn interrupt(&self) {
+        self.waker.interrupt();
+        // Under the lock: a thread that is about to park has either seen the news or hears this.
+        let roles = self.roles();
+        self.summons.notify_all();
+        drop(roles);
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.newsbell.notify_all();
+    }
+
+    /// Those being served are not touched.
+    fn stop(&self) {
+        self.alive.store(false, Ordering::Relaxed);
+        self.interrupt();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The worker's native thread: alive even while the application holds the interpreter.
 //!
-//! It beats the heartbeat (so that a busy interpreter is not taken for a dead worker), turns the bytes
+//! It beats the heartbeat (so that a busy interpreter is not taken for a dead worker; an event loop must
+//! have turned in between, because one that stands still serves nobody), turns the bytes
 //! that Python's signal handlers write into wake-ups of whoever waits (so that handlers run at once and
 //! none is lost between looking and sleeping), and notices the arbiter's death. An orphan goes on as
 //! long as its gateway lives, for what is in flight there, but no longer than `graceful_timeout`.
@@ -16,7 +17,7 @@ use oxicorn_os::channel::Channel;
 use oxicorn_os::poll::{self, Polled};
 use oxicorn_os::{signals, time};
 
-use super::pool::Pool;
+use super::Serving;
 
 /// Between two heartbeats.
 const BEAT: Duration = Duration::from_secs(1);
@@ -25,9 +26,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const ORPHAN_LOOK: Duration = Duration::from_millis(100);
 
 /// See the head of this file.
-#[derive(Debug)]
 pub(crate) struct Sentinel {
-    pool: Arc<Pool>,
+    serving: Arc<dyn Serving>,
     slot: Option<Slot>,
     signalled: UnixStream,
     notices: Arc<Channel>,
@@ -39,7 +39,7 @@ pub(crate) struct Sentinel {
 
 impl Sentinel {
     pub(crate) fn new(
-        pool: Arc<Pool>,
+        serving: Arc<dyn Serving>,
         slot: Option<Slot>,
         signalled: UnixStream,
         notices: Arc<Channel>,
@@ -47,7 +47,7 @@ impl Sentinel {
         graceful_timeout: Duration,
     ) -> Self {
         Self {
-            pool,
+            serving,
             slot,
             signalled,
             notices,
@@ -98,12 +98,14 @@ impl Sentinel {
             self.pass_signals_on();
         }
         if Instant::now() >= until || poll::has_hung_up(self.gateway.as_fd()).unwrap_or(true) {
-            self.pool.stop();
+            self.serving.stop();
         }
     }
 
     fn beat(&self) {
-        if let Some(slot) = &self.slot {
+        if let Some(slot) = &self.slot
+            && self.serving.is_responsive()
+        {
             slot.beat(time::monotonic());
         }
     }
@@ -117,6 +119,6 @@ impl Sentinel {
     fn pass_signals_on(&mut self) {
         let mut numbers = [0; 64];
         while matches!(self.signalled.read(&mut numbers), Ok(count) if count > 0) {}
-        self.pool.interrupt();
+        self.serving.interrupt();
     }
 }

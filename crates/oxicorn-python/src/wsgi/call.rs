@@ -94,7 +94,7 @@ impl Application {
             socket: socket.as_any(),
             early_hints: &early_hints,
         };
-        made.request = self.hooks.before(py, &self.worker, view, &input)?;
+        made.request = self.hooks.before(py, &self.worker, view, input.as_any())?;
         let Ok(environ) = self.environ.build(py, view, &request)? else {
             self.log_error(py, "Request path does not start with SCRIPT_NAME", None)?;
             return exchange.borrow_mut().fail(py, 500);

@@ -93,6 +93,12 @@ impl Head {
     }
 }
 
+/// Head (in the link's encoding) and body of an error the server answers with itself.
+pub(crate) fn error_response(status: u16) -> (Vec<u8>, String) {
+    let page = error_page(status);
+    (Head::for_error(status, page.len()).bytes, page)
+}
+
 /// A 1xx head with `headers`, for `wsgi.early_hints`.
 pub(crate) fn encode_informational(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -11,7 +11,6 @@ use pyo3::types::{PyDict, PyList};
 use super::call::Made;
 use super::environ::is_https;
 use super::exchange::{Exchange, Phase};
-use super::input::Input;
 use crate::latin1;
 
 /// `pre_request` and `post_request`, where they are set.
@@ -52,7 +51,7 @@ impl Hooks {
         py: Python<'py>,
         worker: &Py<PyAny>,
         view: &RequestView<'_>,
-        input: &Bound<'py, Input>,
+        input: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         if self.pre_request.is_none() && self.post_request.is_none() {
             return Ok(None);
@@ -72,11 +71,26 @@ impl Hooks {
         exchange: &Bound<'py, Exchange>,
         made: &Made<'py>,
     ) -> PyResult<()> {
-        let (Some((hook, arity)), Some(request)) = (&self.post_request, &made.request) else {
+        let Some(request) = made.request.as_ref().filter(|_| self.want_response()) else {
             return Ok(());
         };
         let environ = made.environ.clone().unwrap_or_else(|| PyDict::new(py));
-        let response = make_response(py, exchange)?;
+        let response = response_of(py, exchange)?;
+        self.run_after(py, worker, request, &environ, &response)
+    }
+
+    /// [`Self::after`] with the objects it hands over.
+    pub(crate) fn run_after<'py>(
+        &self,
+        py: Python<'py>,
+        worker: &Py<PyAny>,
+        request: &Bound<'py, PyAny>,
+        environ: &Bound<'py, PyDict>,
+        response: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let Some((hook, arity)) = &self.post_request else {
+            return Ok(());
+        };
         let hook = hook.bind(py);
         let result = match arity {
             2 => hook.call1((worker, request)),
@@ -99,7 +113,7 @@ impl Hooks {
 fn make_request<'py>(
     py: Python<'py>,
     view: &RequestView<'_>,
-    input: &Bound<'py, Input>,
+    input: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let head = &view.head;
@@ -140,17 +154,29 @@ const fn version_of(version: Version) -> (u8, u8) {
 }
 
 /// `resp`; its status is `None` if the application never called `start_response`.
-fn make_response<'py>(
+fn response_of<'py>(
     py: Python<'py>,
     exchange: &Bound<'py, Exchange>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = CLASS.import(py, "oxicorn.http.wsgi", "Response")?;
     let exchange = exchange.try_borrow()?;
     let headers_sent = matches!(exchange.phase(), Phase::Streaming | Phase::Done);
     let (status, headers) = match exchange.called_with() {
         Some((status, headers)) => (Some(status.bind(py)), headers.bind(py).clone()),
         None => (None, PyList::empty(py)),
     };
-    class.call1((status, headers, headers_sent, exchange.sent()))
+    let status = status.map(|status| status.clone().into_any());
+    make_response(py, status, headers.as_any(), headers_sent, exchange.sent())
+}
+
+/// The object hooks get as `resp`.
+pub(crate) fn make_response<'py>(
+    py: Python<'py>,
+    status: Option<Bound<'py, PyAny>>,
+    headers: &Bound<'py, PyAny>,
+    headers_sent: bool,
+    sent: u64,
+) -> PyResult<Bound<'py, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = CLASS.import(py, "oxicorn.http.wsgi", "Response")?;
+    class.call1((status, headers, headers_sent, sent))
 }

@@ -16,4 +16,6 @@ pub(crate) use call::Application;
 pub(crate) use client_socket::LazySocket;
 pub(crate) use environ::Constants;
 pub(crate) use exchange::Exchange;
+pub(crate) use head::error_response;
+pub(crate) use hooks::{Hooks, make_response};
 pub(crate) use input::Input;

@@ -401,9 +401,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Where the application is mounted, for the `root_path` of ASGI scopes.",
         since: Since::Gunicorn("24.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotApplicable(
-            "only the asgi worker class reads it, which is not available yet",
-        ),
+        parity: Parity::Same,
     },
 ];
 

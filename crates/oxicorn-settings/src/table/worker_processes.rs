@@ -52,7 +52,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Str("sync"),
         doc: "The kind of worker: `sync`, `gthread`, `gevent`, `tornado`, `asgi`, the dotted path of a class, or \
           in the config file the class itself. `sync` with more than one thread is `gthread`. In this release \
-          `sync` and `gthread` are available.",
+          `sync`, `gthread` and `asgi` are available; `asgi` also serves in place of uvicorn's worker classes \
+          (`uvicorn.workers.UvicornWorker`, `uvicorn_worker.UvicornWorker` and their H11 forms).",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better("a class that does not exist is refused before anything is started"),
@@ -173,7 +174,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           is installed.",
         since: Since::Gunicorn("24.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("the asgi worker class"),
+        parity: Parity::Same,
     },
     Definition {
         name: "asgi_lifespan",
@@ -185,7 +186,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           `off`, or `auto`, which asks the application.",
         since: Since::Gunicorn("24.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("the asgi worker class"),
+        parity: Parity::Better(
+            "a startup that fails ends the first boot with code 3, and a reload keeps the generation that serves",
+        ),
     },
     Definition {
         name: "asgi_disconnect_grace_period",
@@ -200,7 +203,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           once.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("the asgi worker class"),
+        parity: Parity::Same,
     },
     Definition {
         name: "websocket_max_message_size",

@@ -1,0 +1,407 @@
+//! One request and its response, between the link and the application: `receive` and `send`.
+//!
+//! Nothing of Python that may run foreign code is called while an exchange is borrowed, but for the
+//! loop's own `create_future` and `call_soon`.
+
+use std::sync::Arc;
+
+use oxicorn_link::StreamId;
+use oxicorn_link::wire::{self, AbortReason, CancelReason, EventKind, ResponseKind, flags};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::event::{HttpEvent, typed};
+use super::request_body::{Piece, RequestBody};
+use super::response::{Response, Taken};
+use super::server::Shared;
+use super::waiting::{Waiters, thrown};
+use crate::worker::lane::ClientGone;
+
+/// See the head of this file.
+#[pyclass(module = "oxicorn._native")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each learned at another time; no combination is a state"
+)]
+pub(crate) struct HttpExchange {
+    shared: Arc<Shared>,
+    stream: StreamId,
+    body: RequestBody,
+    response: Response,
+    /// Nobody waits for the response any more.
+    gone: bool,
+    /// It was the server that gave the request up: the application is not asked first.
+    expired: bool,
+    /// It is in the list of those with something held back.
+    listed: bool,
+    receivers: Waiters,
+    senders: Waiters,
+    task: Option<Py<PyAny>>,
+    /// The call of the application has ended.
+    returned: bool,
+    /// `http.response.start` as the application gave it, for the hooks.
+    start: Option<Py<PyDict>>,
+}
+
+/// How the call of the application ended, for its log.
+pub(crate) enum Verdict {
+    /// Nothing to tell.
+    Fine,
+    /// It broke the rules.
+    Broke(&'static str),
+}
+
+impl HttpExchange {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        stream: StreamId,
+        to_head: bool,
+        body: RequestBody,
+    ) -> Self {
+        Self {
+            shared,
+            stream,
+            body,
+            response: Response::new(stream, to_head),
+            gone: false,
+            expired: false,
+            listed: false,
+            receivers: Waiters::default(),
+            senders: Waiters::default(),
+            task: None,
+            returned: false,
+            start: None,
+        }
+    }
+
+    pub(crate) fn set_task(&mut self, task: Py<PyAny>) {
+        self.task = Some(task);
+    }
+
+    pub(crate) fn response(&self) -> &Response {
+        &self.response
+    }
+
+    /// `http.response.start` as the application gave it, if hooks want it.
+    pub(crate) fn start<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyDict>> {
+        self.start.as_ref().map(|start| start.bind(py).clone())
+    }
+
+    /// Whether the client, and not the application, ended the exchange.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// An event of the link for this exchange.
+    pub(crate) fn handle(
+        slf: &Bound<'_, Self>,
+        kind: EventKind,
+        bits: u8,
+        payload: &[u8],
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.try_borrow_mut()?;
+        let shared = Arc::clone(&this.shared);
+        let waiters = match kind {
+            EventKind::BodyChunk => {
+                this.body.push(payload, bits & flags::END != 0);
+                this.receivers.take()
+            }
+            // ASGI has no place for a request's trailers.
+            EventKind::BodyEnd => {
+                this.body.push(&[], true);
+                this.receivers.take()
+            }
+            EventKind::Credit => {
+                this.response
+                    .credit(wire::decode_credit(payload).unwrap_or(0));
+                this.response.flush(py, &shared.link)?;
+                if this.response.is_blocked() {
+                    return Ok(());
+                }
+                this.senders.take()
+            }
+            EventKind::Cancel => {
+                drop(this);
+                return Self::disconnect(slf, wire::decode_cancel(payload).ok());
+            }
+            // None of a request.
+            EventKind::Hijacked | EventKind::WebSocketMessage | EventKind::WebSocketClose => {
+                return Ok(());
+            }
+        };
+        drop(this);
+        waiters.wake(py)
+    }
+
+    /// Nobody waits for the response any more: the application learns it from `receive` and `send`, and
+    /// is cancelled if it does not end by itself.
+    pub(crate) fn disconnect(slf: &Bound<'_, Self>, reason: Option<CancelReason>) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.try_borrow_mut()?;
+        this.gone = true;
+        this.response.drop_held();
+        if this.returned {
+            // It was the client's turn to read what the application had left.
+            let shared = Arc::clone(&this.shared);
+            return this.response.abort(py, &shared.link, AbortReason::Silent);
+        }
+        let at_once = reason == Some(CancelReason::Expired) || this.shared.grace <= 0.0;
+        this.expired |= reason == Some(CancelReason::Expired);
+        let shared = Arc::clone(&this.shared);
+        let (receivers, senders) = (this.receivers.take(), this.senders.take());
+        drop(this);
+        receivers.wake(py)?;
+        senders.wake(py)?;
+        if at_once {
+            return Self::cancel(slf);
+        }
+        let cancel = slf.getattr(intern!(py, "_cancel"))?;
+        let call_later = shared.event_loop.bind(py);
+        call_later.call_method1(intern!(py, "call_later"), (shared.grace, cancel))?;
+        Ok(())
+    }
+
+    /// Cancels the task, if it runs.
+    pub(crate) fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let task = slf
+            .try_borrow()?
+            .task
+            .as_ref()
+            .map(|task| task.clone_ref(py));
+        if let Some(task) = task {
+            task.bind(py).call_method0(intern!(py, "cancel"))?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was held back (the loop has turned).
+    pub(crate) fn flush(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.listed = false;
+        let shared = Arc::clone(&self.shared);
+        self.response.flush(py, &shared.link).map(drop)
+    }
+
+    /// The application's call has returned: the gateway hears of the end whatever way it came about.
+    pub(crate) fn handle_returned(&mut self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
+        let shared = Arc::clone(&self.shared);
+        self.task = None;
+        self.returned = true;
+        let verdict = if self.response.is_complete() {
+            Verdict::Fine
+        } else if self.gone {
+            self.response.abort(py, &shared.link, AbortReason::Silent)?;
+            Verdict::Fine
+        } else if self.response.is_started() {
+            self.response.fail(py, &shared.link)?;
+            Verdict::Broke("ASGI application returned without completing the response")
+        } else {
+            self.response.fail(py, &shared.link)?;
+            Verdict::Broke("ASGI application returned without starting a response")
+        };
+        // What is still held back for a slow client goes on leaving; the end follows by itself.
+        Ok((verdict, self.receivers.take()))
+    }
+
+    /// The application's call has raised.
+    pub(crate) fn handle_raised(&mut self, py: Python<'_>) -> PyResult<Waiters> {
+        let shared = Arc::clone(&self.shared);
+        self.task = None;
+        self.returned = true;
+        if self.gone {
+            self.response.abort(py, &shared.link, AbortReason::Silent)?;
+        } else if !self.response.is_complete() {
+            self.response.fail(py, &shared.link)?;
+        }
+        Ok(self.receivers.take())
+    }
+
+    pub(crate) fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Whether the call has returned and nothing of the response waits here any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.returned && self.response.is_over()
+    }
+
+    /// What `receive()` gives now; `None`: nothing yet.
+    fn next_message<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if self.gone || self.response.is_complete() {
+            return self.shared.disconnect_message(py).map(Some);
+        }
+        let (piece, credit) = self.body.next(py)?;
+        if let Some(credit) = credit {
+            let credit = wire::encode_credit(credit);
+            let link = &self.shared.link;
+            link.send(py, ResponseKind::Credit, self.stream, 0, &credit, &[])?;
+        }
+        match piece {
+            Piece::Body(bytes, more) => self.shared.request_message(py, &bytes, more).map(Some),
+            Piece::Wait | Piece::Over => Ok(None),
+        }
+    }
+
+    /// Whether the gateway that placed the request has died: nobody will ever answer.
+    pub(crate) fn check_gateway(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let lost = {
+            let this = slf.try_borrow()?;
+            !this.gone && !this.shared.link.is_current(this.stream)
+        };
+        if lost {
+            Self::disconnect(slf, Some(CancelReason::ClientGone))?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl HttpExchange {
+    /// ASGI's `receive`.
+    fn receive(slf: Py<Self>) -> Receive {
+        Receive { exchange: slf }
+    }
+
+    /// ASGI's `send`. What can be done at once is done when it is called.
+    #[pyo3(signature = (event, /))]
+    fn send<'py>(
+        slf: &Bound<'py, Self>,
+        event: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Sending>> {
+        let py = slf.py();
+        let (dict, kind) = typed(event)?;
+        let Some(event) = HttpEvent::parse(&dict, &kind)? else {
+            let text = format!("unexpected ASGI event {kind:?} for an HTTP request");
+            return Err(PyRuntimeError::new_err(text));
+        };
+        let mut this = slf.try_borrow_mut()?;
+        if this.gone {
+            return Err(client_gone());
+        }
+        let shared = Arc::clone(&this.shared);
+        if shared.keeps_start && matches!(event, HttpEvent::Start { .. }) {
+            this.start = Some(dict.unbind());
+        }
+        let taken = this.response.take(py, &shared.link, event)?;
+        if taken == Taken::Held && !std::mem::replace(&mut this.listed, true) {
+            drop(this);
+            shared.list(slf)?;
+            return Ok(shared.done(py));
+        }
+        let over = this.response.is_complete().then(|| this.receivers.take());
+        drop(this);
+        if let Some(receivers) = over {
+            receivers.wake(py)?;
+        }
+        if taken == Taken::Blocked {
+            return Bound::new(py, Sending(Some(slf.clone().unbind())));
+        }
+        Ok(shared.done(py))
+    }
+
+    /// The time given after a disconnect is over.
+    fn _cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::cancel(slf)
+    }
+}
+
+fn client_gone() -> PyErr {
+    ClientGone::new_err("the client has disconnected")
+}
+
+/// What `receive()` returns. Nothing happens before it is awaited: a task that is cancelled before its
+/// first step must not have taken a message with it.
+#[pyclass(frozen, module = "oxicorn._native")]
+pub(crate) struct Receive {
+    exchange: Py<HttpExchange>,
+}
+
+#[pymethods]
+impl Receive {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let mut exchange = self.exchange.bind(py).try_borrow_mut()?;
+        if let Some(message) = exchange.next_message(py)? {
+            return Err(PyStopIteration::new_err(message.unbind()));
+        }
+        let shared = Arc::clone(&exchange.shared);
+        exchange.receivers.enter(py, &shared.create_future)
+    }
+
+    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.__next__(py)
+    }
+
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
+    #[expect(clippy::unused_self, reason = "a method of coroutines")]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        Err(thrown(kind, value))
+    }
+
+    #[expect(clippy::unused_self, reason = "a method of coroutines")]
+    fn close(&self) {}
+}
+
+/// What `send()` returns: done already, or as soon as nothing waits for the client any more.
+#[pyclass(frozen, module = "oxicorn._native")]
+pub(crate) struct Sending(pub(crate) Option<Py<HttpExchange>>);
+
+#[pymethods]
+impl Sending {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(exchange) = &self.0 else {
+            return Ok(None);
+        };
+        let mut exchange = exchange.bind(py).try_borrow_mut()?;
+        if exchange.gone {
+            return Err(client_gone());
+        }
+        if !exchange.response.is_blocked() {
+            return Ok(None);
+        }
+        let shared = Arc::clone(&exchange.shared);
+        exchange.senders.enter(py, &shared.create_future).map(Some)
+    }
+
+    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.__next__(py)?
+            .ok_or_else(|| PyStopIteration::new_err(py.None()))
+    }
+
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
+    #[expect(clippy::unused_self, reason = "a method of coroutines")]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        Err(thrown(kind, value))
+    }
+
+    #[expect(clippy::unused_self, reason = "a method of coroutines")]
+    fn close(&self) {}
+}

@@ -1,0 +1,45 @@
+//! The ASGI bridge: a claimed request becomes a scope and a task of the event loop; what the
+//! application sends becomes a response on the link (ASGI 3, HTTP part 2.5).
+//!
+//! Everything here runs on the event loop's thread, attached to the interpreter, in short turns that
+//! never wait. The loop is Python's (asyncio's or uvloop's); it has the link's doorbell among its
+//! descriptors and calls [`AsgiServer::wake`].
+//!
+//! ```text
+//!   doorbell -> AsgiServer::wake -> events   -> HttpExchange: credit, body, disconnect -> wakes futures
+//!                                -> requests -> scope, HttpExchange, Call -> asyncio.Task
+//!   Task -> Call (drives the application's coroutine) -> await receive() | await send(event)
+//!                                                          -> HttpExchange -> link
+//! ```
+//!
+//! * An *exchange* ([`HttpExchange`]) is one request and its response: what came of the body, what is
+//!   to be sent, who waits for either. Its bound methods are the application's `receive` and `send`.
+//! * Awaitables ([`Receive`], [`Sending`]) complete at once where nothing has to be waited for; no
+//!   future is made then. Otherwise they yield futures of the loop as any coroutine does.
+//! * [`Call`] stands between the task and the application's coroutine, so that the end of the call is
+//!   seen where it happens and needs no callback of the task.
+//! * What is sent is held back until the loop turns, the response ends or enough has come together:
+//!   pieces that wait together leave together, in one message, and a short response whose pieces come
+//!   in one turn is a message with a known length.
+//!
+//! A second kind of exchange (WebSocket) gets a file beside `exchange`, with the same three seams: it is
+//! made in `AsgiServer::start` by the scheme of the request (`ws`, `wss`), it is entered in the book of
+//! exchanges as a variant of [`server::Exchange`] whose `handle` gets the events of its stream, and its
+//! `conclude` is what `Call` runs at the end of the application. Waiting is done with
+//! [`waiting::Waiters`]; sending with [`Shared::send`]; the scope begins with `ScopeFactory::fill`.
+
+mod call;
+mod event;
+mod exchange;
+mod head;
+mod link;
+mod request_body;
+mod response;
+mod scope;
+mod server;
+mod waiting;
+
+pub(crate) use call::Call;
+pub(crate) use exchange::{HttpExchange, Receive, Sending};
+pub(crate) use link::Link;
+pub(crate) use server::AsgiServer;

@@ -1,0 +1,382 @@
+//! The response of one exchange: the order of the application's events, what is held back, what leaves.
+//!
+//! ```text
+//!   what the application said:  Nothing --start--> Body --last piece--> Complete
+//!                                                    +--> Trailers --last--^
+//! ```
+//!
+//! The head leaves with the first piece of the body that leaves. Pieces are held back until the loop
+//! turns (`AsgiServer::flush`), there are enough of them, or the response ends. What exceeds the window
+//! stays here, and `send` waits for it. Framing is the gateway's business.
+
+use std::os::fd::OwnedFd;
+
+use oxicorn_link::StreamId;
+use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
+use oxicorn_link::wire::{AbortReason, FilePart, ResponseKind, encode_abort, flags};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::event::{FilePiece, HttpEvent};
+use super::head::Head;
+use super::link::Link;
+use crate::wsgi::error_response;
+
+/// The largest piece of a body in one message: small beside the ring.
+const PIECE: usize = 64 * 1024;
+
+/// Bytes held back at most: enough that a message costs little beside them.
+const HOLD: usize = 32 * 1024;
+
+/// What the application has said so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    /// The head, and perhaps some of the body.
+    Body,
+    /// The body; trailers follow.
+    Trailers,
+    Complete,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Nothing is left to do about it.
+    Done,
+    /// It is held back until the loop turns.
+    Held,
+    /// The client must read before all of it can leave.
+    Blocked,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each learned at another time; the states are in `Said`"
+)]
+pub(crate) struct Response {
+    stream: StreamId,
+    said: Said,
+    head: Head,
+    head_left: bool,
+    /// Pieces of the body that have not left.
+    held: Vec<u8>,
+    /// A piece that is a file; it leaves after them.
+    file: Option<(OwnedFd, FilePart)>,
+    window: SendWindow,
+    /// Bytes of body the application gave.
+    given: u64,
+    /// Trailers were announced; those that came.
+    announced: bool,
+    trailers: Vec<u8>,
+    /// The gateway was told the end, or has told us that nobody waits.
+    over: bool,
+    /// A response to HEAD has no body, whatever the application sends.
+    to_head: bool,
+}
+
+impl Response {
+    pub(crate) fn new(stream: StreamId, to_head: bool) -> Self {
+        Self {
+            stream,
+            said: Said::Nothing,
+            head: Head::default(),
+            head_left: false,
+            held: Vec::new(),
+            file: None,
+            window: SendWindow::new(RESPONSE_WINDOW),
+            given: 0,
+            announced: false,
+            trailers: Vec::new(),
+            over: false,
+            to_head,
+        }
+    }
+
+    /// 0 before `http.response.start`.
+    pub(crate) fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// Bytes of body the application gave.
+    pub(crate) fn given(&self) -> u64 {
+        self.given
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.said != Said::Nothing
+    }
+
+    /// Whether the application has said all there is to say.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.said == Said::Complete
+    }
+
+    /// Whether the gateway knows the end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether something waits for the client to read.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.held.is_empty() && self.window.available() == 0
+    }
+
+    /// Takes an event of the application. An error is the application's fault and has changed nothing.
+    pub(crate) fn take(
+        &mut self,
+        py: Python<'_>,
+        link: &Link,
+        event: HttpEvent<'_>,
+    ) -> PyResult<Taken> {
+        match event {
+            HttpEvent::Start { head, trailers } => {
+                self.expect(Said::Nothing, "http.response.start")?;
+                self.head = head;
+                self.announced = trailers;
+                self.said = Said::Body;
+                Ok(Taken::Done)
+            }
+            HttpEvent::Body { body, more } => {
+                self.expect(Said::Body, "http.response.body")?;
+                let body = body.as_ref().map_or(&[][..], |body| body.as_bytes());
+                self.take_body(py, link, body, more)
+            }
+            HttpEvent::File(piece) => {
+                self.expect(Said::Body, "a file as response body")?;
+                self.take_file(py, link, piece)
+            }
+            HttpEvent::Trailers { encoded, more } => {
+                self.expect(Said::Trailers, "http.response.trailers")?;
+                self.trailers.extend_from_slice(&encoded);
+                if more {
+                    return Ok(Taken::Done);
+                }
+                self.said = Said::Complete;
+                self.flush(py, link)
+            }
+            HttpEvent::Informational(head) => {
+                self.expect(Said::Nothing, "an informational response")?;
+                link.send(py, ResponseKind::Informational, self.stream, 0, &head, &[])?;
+                Ok(Taken::Done)
+            }
+        }
+    }
+
+    fn expect(&self, wanted: Said, what: &str) -> PyResult<()> {
+        if self.said == wanted {
+            return Ok(());
+        }
+        let state = match self.said {
+            Said::Nothing => "http.response.start must come first",
+            Said::Body => "the response has been started",
+            Said::Trailers => "only http.response.trailers may follow the body",
+            Said::Complete => "the response is already complete",
+        };
+        Err(PyRuntimeError::new_err(format!(
+            "unexpected ASGI event, {what}: {state}"
+        )))
+    }
+
+    fn take_body(
+        &mut self,
+        py: Python<'_>,
+        link: &Link,
+        body: &[u8],
+        more: bool,
+    ) -> PyResult<Taken> {
+        self.count(body.len() as u64, more)?;
+        let body = if self.has_body() { body } else { &[] };
+        if !more {
+            self.end_body();
+        } else if self.held.len() + body.len() < HOLD {
+            self.held.extend_from_slice(body);
+            return Ok(Taken::Held);
+        }
+        // What comes in one piece goes straight into the ring.
+        let left = if self.held.is_empty() && self.file.is_none() {
+            self.leave(py, link, body)?
+        } else {
+            0
+        };
+        self.held.extend_from_slice(&body[left..]);
+        self.flush(py, link)
+    }
+
+    fn take_file(&mut self, py: Python<'_>, link: &Link, piece: FilePiece) -> PyResult<Taken> {
+        if self.file.is_some() {
+            let text = "the file sent before has not left: await each send";
+            return Err(PyRuntimeError::new_err(text));
+        }
+        self.count(piece.len, piece.more)?;
+        if self.has_body() && piece.len > 0 {
+            let part = FilePart {
+                offset: piece.offset,
+                len: piece.len,
+            };
+            self.file = Some((piece.file, part));
+        }
+        if !piece.more {
+            self.end_body();
+        }
+        self.flush(py, link)
+    }
+
+    fn end_body(&mut self) {
+        self.said = if self.announced {
+            Said::Trailers
+        } else {
+            Said::Complete
+        };
+    }
+
+    fn has_body(&self) -> bool {
+        !self.to_head && self.head.allows_body()
+    }
+
+    /// RFC 9110 section 8.6: a `Content-Length` is a promise.
+    fn count(&mut self, len: u64, more: bool) -> PyResult<()> {
+        let given = self.given + len;
+        if let Some(promised) = self.head.length.filter(|_| self.has_body()) {
+            if given > promised {
+                return Err(PyRuntimeError::new_err(format!(
+                    "response body is longer than its Content-Length: {given} bytes, {promised} promised"
+                )));
+            }
+            if !more && given < promised {
+                return Err(PyRuntimeError::new_err(format!(
+                    "response body is shorter than its Content-Length: {given} bytes, {promised} promised"
+                )));
+            }
+        }
+        self.given = given;
+        Ok(())
+    }
+
+    /// Sends what is held back, as far as the window allows.
+    pub(crate) fn flush(&mut self, py: Python<'_>, link: &Link) -> PyResult<Taken> {
+        if self.over || self.said == Said::Nothing {
+            return Ok(Taken::Done);
+        }
+        let mut held = std::mem::take(&mut self.held);
+        let left = self.leave(py, link, &held)?;
+        held.drain(..left);
+        self.held = held;
+        if !self.held.is_empty() {
+            return Ok(Taken::Blocked);
+        }
+        if let Some((file, part)) = self.file.take() {
+            self.leave_file(py, link, &file, part)?;
+        }
+        if self.said == Said::Complete && !self.over {
+            self.over = true;
+            let (kind, flags) = if self.announced {
+                (ResponseKind::Trailers, 0)
+            } else {
+                (ResponseKind::BodyChunk, flags::END)
+            };
+            link.send(py, kind, self.stream, flags, &self.trailers, &[])?;
+        }
+        Ok(Taken::Done)
+    }
+
+    /// Sends the head, if it has not left, and what may leave of `data`; with the last of it the end, if
+    /// nothing else is to come. Returns how much of `data` has left.
+    fn leave(&mut self, py: Python<'_>, link: &Link, data: &[u8]) -> PyResult<usize> {
+        let plain_end = self.said == Said::Complete && !self.announced && self.file.is_none();
+        let mut at = 0;
+        while !self.over {
+            let rest = data.len() - at;
+            let window = usize::try_from(self.window.available()).unwrap_or(usize::MAX);
+            let count = rest.min(PIECE).min(window);
+            let last = plain_end && count == rest;
+            if count == 0 && !last && self.head_left {
+                break;
+            }
+            let piece = &data[at..at + count];
+            let flags = if last { flags::END } else { 0 };
+            if self.head_left {
+                link.send(py, ResponseKind::BodyChunk, self.stream, flags, &[], piece)?;
+            } else {
+                self.send_head(py, link, flags, piece)?;
+            }
+            self.window.spend(count);
+            self.over = last;
+            at += count;
+        }
+        Ok(at)
+    }
+
+    fn send_head(&mut self, py: Python<'_>, link: &Link, flags: u8, piece: &[u8]) -> PyResult<()> {
+        if self.head.bytes.len() + piece.len() > link.max_payload() {
+            self.abort(py, link, AbortReason::TooLarge)?;
+            return Err(PyRuntimeError::new_err("the response head is too large"));
+        }
+        self.head_left = true;
+        let head = &self.head.bytes;
+        link.send(py, ResponseKind::Head, self.stream, flags, head, piece)
+    }
+
+    /// The gateway sends it without us, and without credit: the descriptor is all that it holds.
+    fn leave_file(
+        &mut self,
+        py: Python<'_>,
+        link: &Link,
+        file: &OwnedFd,
+        part: FilePart,
+    ) -> PyResult<()> {
+        link.send_descriptor(py, self.stream, file)?;
+        let last = self.said == Said::Complete && !self.announced;
+        let end = if last { flags::END } else { 0 };
+        self.over = last;
+        let (kind, flags) = (ResponseKind::File, flags::HAS_DESCRIPTOR | end);
+        link.send(py, kind, self.stream, flags, &part.encode(), &[])
+    }
+
+    /// The client has read: so much more may leave.
+    pub(crate) fn credit(&mut self, bytes: u32) {
+        self.window.credit(bytes);
+    }
+
+    /// Nobody waits any more: what is held back is dropped. The gateway still has to hear of the end.
+    pub(crate) fn drop_held(&mut self) {
+        self.held = Vec::new();
+        self.file = None;
+    }
+
+    /// The application failed: an error page if the client has seen nothing and was to see nothing yet;
+    /// else the response ends visibly incomplete.
+    pub(crate) fn fail(&mut self, py: Python<'_>, link: &Link) -> PyResult<()> {
+        if self.over {
+            return Ok(());
+        }
+        if self.head_left || self.given > 0 {
+            self.said = Said::Body;
+            self.flush(py, link)?;
+            return self.abort(py, link, AbortReason::ApplicationFailed);
+        }
+        let (head, page) = error_response(500);
+        self.said = Said::Complete;
+        self.head.status = 500;
+        self.over = true;
+        let (kind, end) = (ResponseKind::Head, flags::END);
+        link.send(py, kind, self.stream, end, &head, page.as_bytes())
+    }
+
+    /// Ends the response for the gateway, if it has not ended.
+    pub(crate) fn abort(
+        &mut self,
+        py: Python<'_>,
+        link: &Link,
+        reason: AbortReason,
+    ) -> PyResult<()> {
+        self.said = Said::Complete;
+        if std::mem::replace(&mut self.over, true) {
+            return Ok(());
+        }
+        let (kind, reason) = (ResponseKind::Abort, encode_abort(reason));
+        link.send(py, kind, self.stream, 0, &reason, &[])
+    }
+}

@@ -1,0 +1,334 @@
+//! The scope: what ASGI tells an application about a connection, built from the parsed head.
+//!
+//! What is the same for every request stands in a template that is copied; keys and the usual values
+//! are interned strings made once, and names of headers are remembered as the bytes objects they become.
+
+use std::sync::Mutex;
+
+use oxicorn_link::wire::{Address, RequestView, Scheme, Version};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use crate::latin1;
+
+/// Header names remembered; a bound, since clients choose the names. A power of two.
+const REMEMBERED_NAMES: usize = 256;
+
+/// The version of the interface, and of the HTTP and WebSocket part of it.
+const ASGI_VERSION: (&str, &str) = ("3.0", "2.5");
+
+/// What `extensions` says of HTTP/1.0, where the response can have neither 1xx nor trailers.
+const EXTENSIONS: [&str; 2] = ["http.response.pathsend", "http.response.zerocopysend"];
+
+/// What is added from HTTP/1.1 on.
+const LATER_EXTENSIONS: [&str; 3] = [
+    "http.response.early_hint",
+    "http.response.informational",
+    "http.response.trailers",
+];
+
+macro_rules! interned_strings {
+    ($(#[$meta:meta])* $name:ident { $($field:ident = $text:literal),* $(,)? }) => {
+        $(#[$meta])*
+        struct $name { $($field: Py<PyString>),* }
+        impl $name {
+            fn new(py: Python<'_>) -> Self {
+                Self { $($field: PyString::intern(py, $text).unbind()),* }
+            }
+        }
+    };
+}
+
+interned_strings! {
+    /// The keys that differ from request to request.
+    Keys {
+        http_version = "http_version", method = "method", scheme = "scheme", path = "path",
+        raw_path = "raw_path", query_string = "query_string", headers = "headers",
+        client = "client", server = "server", state = "state", extensions = "extensions",
+    }
+}
+
+interned_strings! {
+    /// Values that come again and again.
+    Values {
+        get = "GET", head = "HEAD", post = "POST", put = "PUT", delete = "DELETE",
+        options = "OPTIONS", patch = "PATCH",
+        http10 = "1.0", http11 = "1.1", http2 = "2", http3 = "3",
+        http = "http", https = "https", ws = "ws", wss = "wss", root = "/",
+    }
+}
+
+/// Makes scopes.
+pub(crate) struct ScopeFactory {
+    http: Py<PyDict>,
+    extensions_of_http10: Py<PyDict>,
+    extensions: Py<PyDict>,
+    /// Of the lifespan; each scope gets a shallow copy.
+    state: Py<PyDict>,
+    keys: Keys,
+    values: Values,
+    root: Py<PyBytes>,
+    empty: Py<PyBytes>,
+    names: Mutex<HeaderNames>,
+    /// The listener asked last, and the tuple made of it: there are few of them.
+    server: Mutex<Option<KnownServer>>,
+}
+
+/// A listener's address and the pair made of it.
+struct KnownServer {
+    text: Vec<u8>,
+    port: u16,
+    pair: Py<PyAny>,
+}
+
+impl ScopeFactory {
+    pub(crate) fn new(
+        py: Python<'_>,
+        root_path: &Bound<'_, PyAny>,
+        state: &Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let keys = Keys::new(py);
+        let http = PyDict::new(py);
+        http.set_item("type", "http")?;
+        http.set_item("asgi", versions(py)?)?;
+        http.set_item("root_path", root_path)?;
+        // Places for what every request sets: a copy keeps the size of the table.
+        for key in keys.all() {
+            http.set_item(key.bind(py), py.None())?;
+        }
+        let extensions_of_http10 = PyDict::new(py);
+        for name in EXTENSIONS {
+            extensions_of_http10.set_item(name, PyDict::new(py))?;
+        }
+        let extensions = extensions_of_http10.copy()?;
+        for name in LATER_EXTENSIONS {
+            extensions.set_item(name, PyDict::new(py))?;
+        }
+        Ok(Self {
+            http: http.unbind(),
+            extensions_of_http10: extensions_of_http10.unbind(),
+            extensions: extensions.unbind(),
+            state: state.clone().unbind(),
+            keys,
+            values: Values::new(py),
+            root: PyBytes::new(py, b"/").unbind(),
+            empty: PyBytes::new(py, b"").unbind(),
+            names: Mutex::new(HeaderNames::default()),
+            server: Mutex::new(None),
+        })
+    }
+
+    /// The scope of a request.
+    pub(crate) fn http<'py>(
+        &self,
+        py: Python<'py>,
+        view: &RequestView<'_>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let scope = self.http.bind(py).copy()?;
+        self.fill(py, &scope, view)?;
+        let extensions = match view.head.version {
+            Version::Http10 => &self.extensions_of_http10,
+            _ => &self.extensions,
+        };
+        scope.set_item(self.keys.extensions.bind(py), extensions.bind(py).copy()?)?;
+        scope.set_item(self.keys.method.bind(py), self.method(py, view.head.method))?;
+        Ok(scope)
+    }
+
+    /// Sets what scopes of every type have.
+    pub(crate) fn fill<'py>(
+        &self,
+        py: Python<'py>,
+        scope: &Bound<'py, PyDict>,
+        view: &RequestView<'_>,
+    ) -> PyResult<()> {
+        let head = &view.head;
+        let keys = &self.keys;
+        let raw_path = raw_path(head.request_target);
+        scope.set_item(keys.http_version.bind(py), self.version(py, head.version))?;
+        scope.set_item(keys.scheme.bind(py), self.scheme(py, head.scheme))?;
+        if head.path == b"/" && raw_path == b"/" {
+            scope.set_item(keys.path.bind(py), self.values.root.bind(py))?;
+            scope.set_item(keys.raw_path.bind(py), self.root.bind(py))?;
+        } else {
+            let path = String::from_utf8_lossy(head.path);
+            scope.set_item(keys.path.bind(py), PyString::new(py, &path))?;
+            scope.set_item(keys.raw_path.bind(py), PyBytes::new(py, raw_path))?;
+        }
+        let query_string = match head.query_string {
+            [] => self.empty.bind(py).clone(),
+            query => PyBytes::new(py, query),
+        };
+        scope.set_item(keys.query_string.bind(py), query_string)?;
+        scope.set_item(keys.headers.bind(py), self.headers(py, view)?)?;
+        scope.set_item(keys.client.bind(py), client(py, &head.client)?)?;
+        scope.set_item(keys.server.bind(py), self.server(py, &head.server)?)?;
+        scope.set_item(keys.state.bind(py), self.state.bind(py).copy()?)
+    }
+
+    fn headers<'py>(
+        &self,
+        py: Python<'py>,
+        view: &RequestView<'_>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let mut names = self.names.lock().expect("nothing panics while it is held");
+        let pairs = view.headers.iter().map(|(name, value)| {
+            let name = names.name(py, name).clone();
+            PyTuple::new(py, [name, PyBytes::new(py, value)]).expect("two of them")
+        });
+        PyList::new(py, pairs)
+    }
+
+    fn method<'py>(&self, py: Python<'py>, method: &[u8]) -> Bound<'py, PyString> {
+        let values = &self.values;
+        let known = match method {
+            b"GET" => &values.get,
+            b"HEAD" => &values.head,
+            b"POST" => &values.post,
+            b"PUT" => &values.put,
+            b"DELETE" => &values.delete,
+            b"OPTIONS" => &values.options,
+            b"PATCH" => &values.patch,
+            other => return latin1::to_string(py, &other.to_ascii_uppercase()),
+        };
+        known.bind(py).clone()
+    }
+
+    fn version<'a, 'py>(&'a self, py: Python<'py>, version: Version) -> &'a Bound<'py, PyString> {
+        let values = &self.values;
+        let version = match version {
+            Version::Http10 => &values.http10,
+            Version::Http11 => &values.http11,
+            Version::Http2 => &values.http2,
+            Version::Http3 => &values.http3,
+        };
+        version.bind(py)
+    }
+
+    fn scheme<'a, 'py>(&'a self, py: Python<'py>, scheme: Scheme) -> &'a Bound<'py, PyString> {
+        let values = &self.values;
+        let scheme = match scheme {
+            Scheme::Http => &values.http,
+            Scheme::Https => &values.https,
+            Scheme::Ws => &values.ws,
+            Scheme::Wss => &values.wss,
+        };
+        scheme.bind(py)
+    }
+
+    /// `[host, port]`, or `[path, None]` for a Unix socket.
+    fn server<'py>(&self, py: Python<'py>, server: &Address<'_>) -> PyResult<Bound<'py, PyAny>> {
+        let (text, port) = match server {
+            Address::Ip { host, port } => (*host, *port),
+            Address::Unix { path } => (*path, 0),
+        };
+        let mut known = self.server.lock().expect("nothing panics while it is held");
+        if let Some(server) = &*known
+            && server.text == text
+            && server.port == port
+        {
+            return Ok(server.pair.bind(py).clone());
+        }
+        let pair = match server {
+            Address::Ip { host, port } => (latin1::to_string(py, host), *port).into_pyobject(py)?,
+            Address::Unix { path } => {
+                let path = PyString::new(py, &String::from_utf8_lossy(path));
+                (path, py.None()).into_pyobject(py)?
+            }
+        };
+        *known = Some(KnownServer {
+            text: text.to_vec(),
+            port,
+            pair: pair.clone().into_any().unbind(),
+        });
+        Ok(pair.into_any())
+    }
+}
+
+impl Keys {
+    fn all(&self) -> [&Py<PyString>; 11] {
+        [
+            &self.http_version,
+            &self.method,
+            &self.scheme,
+            &self.path,
+            &self.raw_path,
+            &self.query_string,
+            &self.headers,
+            &self.client,
+            &self.server,
+            &self.state,
+            &self.extensions,
+        ]
+    }
+}
+
+/// The value of `asgi` in every scope.
+pub(crate) fn versions(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let versions = PyDict::new(py);
+    versions.set_item("version", ASGI_VERSION.0)?;
+    versions.set_item("spec_version", ASGI_VERSION.1)?;
+    Ok(versions)
+}
+
+/// `[host, port]`; nothing for a client on a Unix socket.
+fn client<'py>(py: Python<'py>, client: &Address<'_>) -> PyResult<Bound<'py, PyAny>> {
+    match client {
+        Address::Ip { host, port } => Ok((latin1::to_string(py, host), *port)
+            .into_pyobject(py)?
+            .into_any()),
+        Address::Unix { .. } => Ok(py.None().into_bound(py)),
+    }
+}
+
+/// The path as the client wrote it: of an absolute target without scheme and authority, and always
+/// without the query.
+fn raw_path(target: &[u8]) -> &[u8] {
+    let path = target.split(|&byte| byte == b'?').next().unwrap_or(target);
+    if path.starts_with(b"/") {
+        return path;
+    }
+    let scheme_end = path.windows(3).position(|window| window == b"://");
+    let Some(authority) = scheme_end.map(|end| &path[end + 3..]) else {
+        return path;
+    };
+    let start = authority.iter().position(|&byte| byte == b'/');
+    start.map_or(b"/", |start| &authority[start..])
+}
+
+/// A header's name as the client wrote it, and in lower case as a bytes object.
+type Remembered = (Box<[u8]>, Py<PyBytes>);
+
+/// Names remembered in a table where each has one place. A name that finds its place taken takes it
+/// over, so no choice of names makes it grow or slow.
+struct HeaderNames {
+    places: Vec<Option<Remembered>>,
+}
+
+impl Default for HeaderNames {
+    fn default() -> Self {
+        Self {
+            places: (0..REMEMBERED_NAMES).map(|_| None).collect(),
+        }
+    }
+}
+
+impl HeaderNames {
+    fn name<'a, 'py>(&'a mut self, py: Python<'py>, name: &[u8]) -> &'a Bound<'py, PyBytes> {
+        let place = &mut self.places[place_of(name)];
+        if place.as_ref().is_none_or(|(known, _)| **known != *name) {
+            let lower = PyBytes::new(py, &name.to_ascii_lowercase()).unbind();
+            *place = Some((name.into(), lower));
+        }
+        let (_, lower) = place.as_ref().expect("just filled");
+        lower.bind(py)
+    }
+}
+
+/// Mixes length and three bytes: enough to keep the usual header names apart.
+fn place_of(name: &[u8]) -> usize {
+    let at = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
+    let last = at(name.len().wrapping_sub(1));
+    let middle = at(name.len() / 2);
+    (name.len() * 7 + at(0) * 31 + middle * 131 + last * 17) % REMEMBERED_NAMES
+}

@@ -1,0 +1,162 @@
+"""The ``asgi`` worker class: an event loop on the main thread.
+
+Requests are read, and responses written, by the native module, which the loop calls when the link's
+doorbell rings. What is here: which loop, the order of start and end, signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from oxicorn.workers.base import Worker
+from oxicorn.workers.lifespan import Lifespan, StartupFailed
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from oxicorn import _native
+
+__all__ = ["AsgiWorker"]
+
+#: Of ``graceful_timeout``, what is kept for the lifespan's shutdown when requests take all of it.
+SHUTDOWN_SHARE = 0.25
+#: Seconds tasks that were cancelled get to end.
+CANCEL_PATIENCE = 1.0
+
+
+class AsgiWorker(Worker):
+    """Serves an ASGI application; up to ``worker_connections`` requests at a time."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        #: What the lifespan left for the requests.
+        self.state: dict[str, Any] = {}
+        self._hurry = False
+        self._news: asyncio.Event | None = None
+
+    def init_process(self, context: _native.WorkerContext) -> None:
+        """The loop is there before the application is loaded, which may ask for it."""
+        self.loop = new_event_loop(self.cfg.asgi_loop)
+        asyncio.set_event_loop(self.loop)
+        super().init_process(context)
+
+    def start(self, context: _native.WorkerContext) -> None:
+        """Runs the loop from the lifespan's startup to its shutdown."""
+        assert self.loop is not None
+        try:
+            self.loop.run_until_complete(self._serve(context))
+        finally:
+            self._close_loop()
+
+    async def _serve(self, context: _native.WorkerContext) -> None:
+        assert self.loop is not None
+        assert self.wsgi is not None
+        lifespan = await self._start_lifespan()
+        try:
+            self._news = asyncio.Event()
+            server = context.serve_asgi(self.wsgi, self.loop, self.state)
+            self.loop.add_reader(server.fileno(), server.wake)
+            server.begin(self._news.set)
+            self.booted = True
+            context.ready()
+            await self._wait_for_stop()
+            deadline = time.monotonic() + self.cfg.graceful_timeout
+            await self._drain(server, deadline)
+        finally:
+            if lifespan is not None:
+                await self._stop_lifespan(lifespan)
+        self.loop.remove_reader(server.fileno())
+        server.end()
+
+    async def _start_lifespan(self) -> Lifespan | None:
+        if self.cfg.asgi_lifespan == "off":
+            return None
+        assert self.wsgi is not None
+        lifespan = Lifespan(self.wsgi, self.state, required=self.cfg.asgi_lifespan == "on")
+        try:
+            supported = await lifespan.startup()
+        except StartupFailed as failure:
+            self.log.error("ASGI lifespan startup failed: %s", failure, exc_info=failure.__cause__)
+            sys.exit(BOOT_ERROR)
+        if not supported:
+            self.log.debug("ASGI application without lifespan: %s", lifespan.refusal)
+            return None
+        return lifespan
+
+    async def _wait_for_stop(self) -> None:
+        assert self._news is not None
+        while self.alive:
+            await self._news.wait()
+            self._news.clear()
+
+    async def _drain(self, server: _native.AsgiServer, deadline: float) -> None:
+        """Lets requests finish, as long as there is time for the lifespan behind them."""
+        assert self._news is not None
+        deadline -= SHUTDOWN_SHARE * self.cfg.graceful_timeout
+        while server.active() and not self._hurry:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.log.warning("Forcing end of %d requests", server.active())
+                break
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._news.wait(), left)
+            self._news.clear()
+        server.cancel_all()
+        ending = time.monotonic() + CANCEL_PATIENCE
+        while server.active() and time.monotonic() < ending:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._news.wait(), CANCEL_PATIENCE)
+            self._news.clear()
+
+    async def _stop_lifespan(self, lifespan: Lifespan) -> None:
+        limit = self.cfg.graceful_timeout or None
+        try:
+            await asyncio.wait_for(lifespan.shutdown(), limit)
+        except asyncio.TimeoutError:
+            self.log.warning("ASGI lifespan shutdown timed out")
+        except Exception as error:
+            self.log.error("ASGI lifespan shutdown failed: %s", error, exc_info=error.__cause__)
+
+    def _close_loop(self) -> None:
+        """Ends what the application left running."""
+        assert self.loop is not None
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_PATIENCE))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        self.loop.close()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGQUIT, SIGINT: end now, but not in the middle of a callback. Hook ``worker_int``."""
+        self._hurry = True
+        self.alive = False
+        self.cfg.worker_int(self)
+        if self.loop is None or not self.loop.is_running():
+            sys.exit(0)
+        if self._news is not None:
+            self.loop.call_soon_threadsafe(self._news.set)
+
+
+#: Exit code of a worker that cannot boot (``Arbiter.WORKER_BOOT_ERROR``).
+BOOT_ERROR = 3
+
+
+def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
+    """The loop that setting ``asgi_loop`` asks for."""
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise
+        else:
+            return uvloop.new_event_loop()
+    return asyncio.new_event_loop()

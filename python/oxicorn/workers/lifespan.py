@@ -1,0 +1,112 @@
+"""The lifespan protocol of ASGI: the application is told of start and end of its worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Lifespan", "StartupFailed"]
+
+#: The protocol's version.
+VERSIONS = {"version": "3.0", "spec_version": "2.0"}
+
+
+class StartupFailed(Exception):
+    """The application cannot serve; its exception, if it raised one, is the cause."""
+
+
+class ShutdownFailed(Exception):
+    """The application says that its shutdown failed."""
+
+
+class Lifespan:
+    """One call of the application that lasts as long as the worker."""
+
+    def __init__(
+        self, application: Callable[..., Any], state: dict[str, Any], *, required: bool
+    ) -> None:
+        self.application = application
+        self.state = state
+        self.required = required
+        #: Why the application is taken not to know the protocol.
+        self.refusal = ""
+        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        #: The application's answers: (type of the event, message).
+        self._answers: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def startup(self) -> bool:
+        """Waits for the application; whether it knows the protocol.
+
+        StartupFailed: it must not serve.
+        """
+        self._task = asyncio.create_task(self._run(), name="lifespan")
+        self._inbox.put_nowait({"type": "lifespan.startup"})
+        answer = await self._answer()
+        if answer is not None:
+            kind, message = answer
+            if kind == "lifespan.startup.failed":
+                await self._end()
+                raise StartupFailed(message or "no reason given")
+            return True
+        error = self._task.exception() if not self._task.cancelled() else None
+        self.refusal = repr(error) if error else "it returned before startup was complete"
+        if self.required:
+            raise StartupFailed(self.refusal) from error
+        return False
+
+    async def shutdown(self) -> None:
+        """Tells the application, and waits until it is done."""
+        if self._task is None or self._task.done():
+            return
+        self._inbox.put_nowait({"type": "lifespan.shutdown"})
+        try:
+            answer = await self._answer()
+        finally:
+            await self._end()
+        if answer is None:
+            error = self._task.exception() if not self._task.cancelled() else None
+            if error is not None:
+                raise ShutdownFailed(repr(error)) from error
+        elif answer[0] == "lifespan.shutdown.failed":
+            raise ShutdownFailed(answer[1] or "no reason given")
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": dict(VERSIONS), "state": self.state}
+        await self.application(scope, self._inbox.get, self._send)
+
+    async def _answer(self) -> tuple[str, str] | None:
+        """The next answer; None if the call ends without one."""
+        assert self._task is not None
+        answer = asyncio.ensure_future(self._answers.get())
+        try:
+            await asyncio.wait((answer, self._task), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            return None if self._answers.empty() else self._answers.get_nowait()
+        finally:
+            answer.cancel()
+
+    async def _end(self) -> None:
+        """The application may clean up behind its last answer, but not stay."""
+        assert self._task is not None
+        _, pending = await asyncio.wait((self._task,), timeout=END_PATIENCE)
+        if pending:
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=END_PATIENCE)
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        kind = event["type"]
+        if kind not in ANSWERS:
+            raise RuntimeError(f"unexpected ASGI event {kind!r} in the lifespan")
+        self._answers.put_nowait((kind, str(event.get("message", ""))))
+
+
+ANSWERS = frozenset(
+    f"lifespan.{phase}.{outcome}"
+    for phase in ("startup", "shutdown")
+    for outcome in ("complete", "failed")
+)
+#: Seconds the application's call may last after its last answer.
+END_PATIENCE = 1.0
