@@ -82,7 +82,6 @@ mod policy;
 mod request;
 mod response;
 mod rules;
-mod scan;
 mod section;
 mod target;
 #[cfg(test)]
