@@ -9,7 +9,7 @@ SOURCES := $(shell find crates python -name '*.rs' -o -name '*.py' -o -name '*.p
            Cargo.toml Cargo.lock pyproject.toml
 WHEEL := .build/wheel.stamp
 
-.PHONY: run build test test-rust test-loom test-python lint lint-python bench fuzz clean
+.PHONY: run build test test-rust test-loom test-python lint lint-python bench bench-parser fuzz clean
 
 ## Build, install into .venv and serve the example on 127.0.0.1:8000.
 run: build
@@ -70,6 +70,10 @@ test-python: build .build/tests.stamp
 bench: build
 	bench/setup.sh
 	$(BIN)/python bench/run.py
+
+## Instructions from head to checked request, beside httparse (needs valgrind).
+bench-parser:
+	cargo bench --quiet --package oxicorn-proto --bench instructions
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust

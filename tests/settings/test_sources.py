@@ -91,7 +91,7 @@ def test_lists_replace_each_other(serve):
 
 
 def test_arguments_of_the_environment_are_split_as_a_shell_does(serve):
-    arguments = "--name 'a shop' --access-logformat \"%(h)s \\\"%(r)s\\\"\""
+    arguments = '--name \'a shop\' --access-logformat "%(h)s \\"%(r)s\\""'
     found = settings_of(
         serve(HELLO, "--print-config", env={"GUNICORN_CMD_ARGS": arguments}, ready=None),
     )

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use oxicorn_fuzz::{TARGETS, Target, kept, seeds};
 
-const ROUNDS: usize = 30_000;
+const ROUNDS: usize = 15_000;
 const SEED: u64 = 0x6f78_6963_6f72_6e04;
 /// Longer inputs cost more than they show.
 const LENGTH_MAX: usize = 2000;

@@ -80,7 +80,7 @@ impl Gateway {
                     .serve_generation(Generation(generation), now);
             }
             ToGateway::RetireWorker { worker } => match self.worker(worker) {
-                Some(id) => self.dispatcher.retire_worker(id, now),
+                Some(id) => self.retire_worker(id),
                 // Lost before: nothing of it is in flight.
                 None => self.control.send(&FromGateway::WorkerDrained { worker }),
             },
@@ -106,6 +106,14 @@ impl Gateway {
 
     fn worker(&self, number: u32) -> Option<WorkerId> {
         self.pool.find(number).map(worker_id)
+    }
+
+    fn retire_worker(&mut self, id: WorkerId) {
+        self.dispatcher.retire_worker(id, self.clock.now());
+        if let Some(record) = self.pool.of_id(id) {
+            record.retired = true;
+        }
+        self.close_websockets_of(id);
     }
 
     fn attach_worker(&mut self, about: AttachWorker, descriptors: Vec<OwnedFd>) {

@@ -7,12 +7,11 @@
 
 use std::time::Duration;
 
-use oxicorn_link::wire::CancelReason;
+use oxicorn_proto::websocket::CloseCode;
 
 use crate::connection::{Connection, Phase};
 use crate::control::FromGateway;
 use crate::gateway::Gateway;
-use crate::refusal::Refusal;
 
 /// How long a client that has connected and not yet sent anything may take to begin.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
@@ -37,12 +36,17 @@ impl Gateway {
                 continue;
             };
             connection.http.deny_keep_alive();
+            if connection.phase == Phase::WebSocket {
+                self.close_websocket(key, CloseCode::SERVICE_RESTART, b"");
+                continue;
+            }
             if is_waiting(connection) && connection.served > 0 {
                 self.close(key);
             } else if is_waiting(connection) {
                 connection.deadline = Some(now + FIRST_REQUEST_GRACE);
             }
         }
+        self.flush_unsent();
         if let Some(tick) = self.tick_waker.take() {
             tick.wake();
         }
@@ -51,26 +55,9 @@ impl Gateway {
 
     /// Ends when nothing is left.
     pub(crate) fn check_drained(&mut self) {
-        if self.pool.is_empty() {
-            self.refuse_queue();
-        }
         if !self.finished && self.connections.is_empty() {
             self.control.send(&FromGateway::Drained);
             self.finish();
-        }
-    }
-
-    /// Nobody will come any more to serve what is queued.
-    fn refuse_queue(&mut self) {
-        let queued: Vec<_> = self
-            .exchanges
-            .iter_mut()
-            .filter_map(|(id, exchange)| Some((id, exchange.connection?)))
-            .collect();
-        for (id, client) in queued {
-            self.detach(id);
-            self.abandon(id, CancelReason::Stopping);
-            self.refuse(client, Refusal::STOPPING);
         }
     }
 

@@ -84,6 +84,16 @@ pub(crate) enum Place {
     },
 }
 
+impl Place {
+    /// The worker that has it.
+    pub(crate) const fn worker(self) -> Option<WorkerId> {
+        match self {
+            Self::Queued => None,
+            Self::Worker { worker, .. } => Some(worker),
+        }
+    }
+}
+
 /// All exchanges.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanges {

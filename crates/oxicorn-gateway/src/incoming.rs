@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use oxicorn_link::window::WindowExceeded;
+use oxicorn_link::window::{WindowExceeded, websocket_cost};
 use oxicorn_link::wire::{
     self, FilePart, HeaderList, Malformed, ResponseKind, ResponseView, flags,
 };
@@ -98,9 +98,10 @@ pub(crate) struct Incoming<'g> {
 /// Whether nothing follows this message in its response.
 pub(crate) fn is_last(header: ResponseHeader) -> bool {
     match header.kind {
-        ResponseKind::Head | ResponseKind::BodyChunk | ResponseKind::File => {
-            header.flags & flags::END != 0
-        }
+        ResponseKind::Head
+        | ResponseKind::BodyChunk
+        | ResponseKind::File
+        | ResponseKind::WebSocketClose => header.flags & flags::END != 0,
         ResponseKind::Trailers | ResponseKind::Abort => true,
         _ => false,
     }
@@ -271,8 +272,11 @@ pub(crate) fn discard(
     header: ResponseHeader,
 ) -> Option<u32> {
     discard_descriptor(link, header);
-    let carries_body = matches!(header.kind, ResponseKind::Head | ResponseKind::BodyChunk);
-    let bytes = if carries_body { header.len } else { 0 };
+    let bytes = match header.kind {
+        ResponseKind::Head | ResponseKind::BodyChunk => header.len,
+        ResponseKind::WebSocketMessage => websocket_cost(header.len),
+        _ => 0,
+    };
     // More than it had credit for is of no interest here: nothing is kept.
     let bytes = exchange.window.receive(bytes).map_or(0, |()| bytes);
     exchange.window.release(bytes)

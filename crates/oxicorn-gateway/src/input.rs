@@ -22,8 +22,6 @@ pub(crate) struct Input {
     start: usize,
     head_end: usize,
     next: usize,
-    /// Length at which the room that was last given is used up.
-    room: usize,
 }
 
 impl Input {
@@ -60,6 +58,20 @@ impl Input {
         }
     }
 
+    /// Of what was looked at only the head is still needed (if it is), for long: it gets memory of its
+    /// own size. Nothing may be unread.
+    pub(crate) fn keep_head(&mut self, needed: bool) {
+        debug_assert!(self.unread().is_empty(), "bytes that nobody has looked at");
+        self.bytes = if needed {
+            self.head().to_vec()
+        } else {
+            Vec::new()
+        };
+        self.start = 0;
+        self.head_end = self.bytes.len();
+        self.next = self.bytes.len();
+    }
+
     /// Nothing of it is needed any more.
     pub(crate) fn forget_all(&mut self) {
         self.next = self.bytes.len();
@@ -76,25 +88,7 @@ impl Input {
             self.next = self.head_end;
             self.bytes.reserve(count);
         }
-        self.room = self.bytes.capacity();
         &mut self.bytes
-    }
-
-    /// Whether the last read filled all the room it was given: the client sends faster than is read.
-    pub(crate) fn was_filled(&self) -> bool {
-        self.room > 0 && self.bytes.len() >= self.room
-    }
-
-    /// Bytes of memory.
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    /// Gives back what a fast time has left, while nothing comes.
-    pub(crate) fn shrink(&mut self) {
-        if self.bytes.capacity() > self.bytes.len() + 2 * READ_SIZE {
-            self.bytes.shrink_to(self.bytes.len() + READ_SIZE);
-        }
     }
 
     /// Whether it holds no memory.

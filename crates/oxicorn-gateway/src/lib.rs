@@ -12,22 +12,20 @@
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
 //! | clients | `listener`, `connection`, `socket`, `input`, `output`, `receive`, `send`, `ending` |
 //! | requests and workers | `exchange`, `driver`, `placing`, `pool`, `respond`, `incoming`, `hijack`, `loss` |
+//! | conversations | `websocket` |
 //! | answers of our own | `refusal` |
-//! | what clients may hold | `admission`, `crowd`, `pressure` |
-//! | time | `clock`, `deadlines`, `pace`, `drain` |
+//! | time | `clock`, `deadlines`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
-//! | what is told | `access_log`, `error_log`, `plaints`, `log_writer`, `figures` |
+//! | what is told | `access_log`, `error_log`, `log_writer`, `figures` |
 //! | what is decided by | `settings`, `resolved`, `peer`, `body` |
 
 mod access_log;
-mod admission;
 mod body;
 mod clock;
 mod commands;
 mod connection;
 pub mod control;
 mod control_end;
-mod crowd;
 mod deadlines;
 mod drain;
 mod driver;
@@ -43,12 +41,9 @@ mod listener;
 mod log_writer;
 mod loss;
 mod output;
-mod pace;
 mod peer;
 mod placing;
-mod plaints;
 mod pool;
-mod pressure;
 mod receive;
 mod refusal;
 mod resolved;
@@ -58,9 +53,13 @@ mod send;
 mod settings;
 mod socket;
 mod watched;
+mod websocket;
 
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format};
-pub use settings::{AccessLog, ErrorLog, Level, ProxyProtocol, Queue, Settings, Timeouts, Trust};
+pub use settings::{
+    AccessLog, ErrorLog, HeaderMap, Level, Limits, ProxyProtocol, Queue, Settings, Strictness,
+    Timeouts, Trust, WebSocket, WebSocketCompression,
+};
 
 use std::os::fd::OwnedFd;
 

@@ -77,9 +77,7 @@ fn place_spilled(
     };
     let mut spilled = Body::default();
     for part in [message, request.body.bytes()] {
-        spilled
-            .push(part, &rules, false)
-            .map_err(PlaceError::Disk)?;
+        spilled.push(part, &rules).map_err(PlaceError::Disk)?;
     }
     spilled.complete().map_err(PlaceError::Disk)?;
     let Some(file) = spilled.file() else {
@@ -117,10 +115,11 @@ pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch:
             Version::Http10 => wire::Version::Http10,
             Version::Http11 => wire::Version::Http11,
         },
-        scheme: if connection.request.https {
-            wire::Scheme::Https
-        } else {
-            wire::Scheme::Http
+        scheme: match (connection.websocket.is_some(), connection.request.https) {
+            (false, false) => wire::Scheme::Http,
+            (false, true) => wire::Scheme::Https,
+            (true, false) => wire::Scheme::Ws,
+            (true, true) => wire::Scheme::Wss,
         },
         method: head.method(),
         request_target: head.request_target(),

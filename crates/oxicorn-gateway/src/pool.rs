@@ -33,6 +33,8 @@ pub(crate) struct WorkerRecord {
     _doorbell: Watched,
     /// Events that await room in the ring.
     backlog: VecDeque<Event>,
+    /// It takes no more requests.
+    pub(crate) retired: bool,
     /// Tells the task that watches its socket that it is not needed any more.
     pub(crate) watcher: Option<tokio::task::AbortHandle>,
 }
@@ -83,6 +85,7 @@ impl Pool {
             link: link.map_err(AttachFault::Link)?,
             _doorbell: doorbell,
             backlog: VecDeque::new(),
+            retired: false,
             watcher: None,
         }))
     }
@@ -109,11 +112,6 @@ impl Pool {
             watcher.abort();
         }
         Some(worker)
-    }
-
-    /// Whether there is no worker at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.workers.is_empty()
     }
 
     /// One more than the largest key.

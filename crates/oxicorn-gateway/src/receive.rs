@@ -12,11 +12,11 @@ use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
 use crate::connection::{Connection, Phase};
 use crate::gateway::Gateway;
-use crate::pace::Pace;
 use crate::peer::Proxied;
 use crate::refusal::Refusal;
 use crate::resolved::Resolved;
 use crate::socket::Received;
+use crate::websocket;
 
 /// A client that means to read its answer finishes sending this soon after its request.
 const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(100);
@@ -47,6 +47,9 @@ impl Gateway {
             if connection.serial != serial {
                 return;
             }
+            if connection.phase == Phase::WebSocket {
+                return self.read_websocket(key, cx);
+            }
             let Some(room) = connection.read_room() else {
                 return;
             };
@@ -59,10 +62,8 @@ impl Gateway {
             match connection.socket.poll_receive(cx, buffer) {
                 Poll::Pending => return self.after_empty_read(key),
                 Poll::Ready(Ok(Received::Bytes(count))) => {
-                    connection.received += count as u64;
                     self.figures.add(Counter::BytesIn, count as u64);
                     self.handle_input(key);
-                    self.account(key);
                 }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end(key),
                 Poll::Ready(Err(_)) => return self.handle_client_gone(key),
@@ -73,14 +74,11 @@ impl Gateway {
 
     /// A connection that waits without a byte holds no buffer.
     fn after_empty_read(&mut self, key: usize) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        connection.input.shrink();
-        if let Some(buffer) = connection.input.release() {
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Some(buffer) = connection.input.release()
+        {
             self.scratch.keep_buffer(buffer);
         }
-        self.account(key);
     }
 
     fn handle_input(&mut self, key: usize) {
@@ -91,14 +89,13 @@ impl Gateway {
             Phase::Proxy => self.read_proxy_header(key),
             Phase::Idle | Phase::Head | Phase::Body => self.advance(key),
             // The next request waits in the buffer.
-            Phase::Serving | Phase::Flushing(_) => {}
+            Phase::Serving | Phase::WebSocket | Phase::Flushing(_) => {}
             Phase::Lingering => self.discard_input(key),
         }
     }
 
     /// Lets the protocol machine see what came, up to a complete request.
     pub(crate) fn advance(&mut self, key: usize) {
-        let pressed = self.is_under_pressure();
         while let Some(connection) = self.connections.get_mut(key) {
             if !connection.awaits_request() {
                 return;
@@ -110,9 +107,6 @@ impl Gateway {
                     event: Event::NeedMore,
                 }) => {
                     connection.input.consume(consumed);
-                    if self.head_is_too_much(key) {
-                        return self.refuse(key, Refusal::NO_MEMORY);
-                    }
                     return self.await_more(key);
                 }
                 Ok(Polled {
@@ -127,8 +121,10 @@ impl Gateway {
                     event: Event::Body(range),
                 }) => {
                     let piece = &connection.input.unread()[range];
-                    let spool = &connection.resolved.spool;
-                    let kept = connection.request.body.push(piece, spool, pressed);
+                    let kept = connection
+                        .request
+                        .body
+                        .push(piece, &connection.resolved.spool);
                     connection.input.consume(consumed);
                     if let Err(error) = kept {
                         return self.refuse_for_disk(key, &error);
@@ -159,13 +155,9 @@ impl Gateway {
         match connection.phase {
             Phase::Idle if !connection.http.is_idle() || !connection.input.unread().is_empty() => {
                 connection.phase = Phase::Head;
-                connection.since = now;
                 connection.deadline = Resolved::deadline(now, timeouts.head);
             }
-            Phase::Body if connection.deadline.is_none() => {
-                connection.deadline = timeouts.demand_on_body().deadline(now);
-                connection.pace = Pace::begin(connection.received);
-            }
+            Phase::Body => connection.deadline = Resolved::deadline(now, timeouts.body),
             _ => {}
         }
         if connection.at_end {
@@ -186,15 +178,19 @@ impl Gateway {
         self.figures.count(Counter::Requests);
         connection.request.readable = true;
         connection.request.started = now;
-        let most = connection.resolved.settings.requests_per_connection;
-        let last = most > 0 && connection.served >= most;
-        if leaving || last || connection.resolved.settings.timeouts.keep_alive.is_zero() {
+        if leaving || connection.resolved.settings.timeouts.keep_alive.is_zero() {
             connection.http.deny_keep_alive();
         }
         let Some(https) = scheme(connection) else {
             return self.refuse(key, Refusal::CONTRADICTORY_SCHEMES);
         };
         connection.request.https = https;
+        if let Err(fault) = websocket::recognise(connection) {
+            return self.refuse(key, Refusal::of_handshake(fault));
+        }
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         if wants_continue(connection) {
             self.send_continue(key);
         }
@@ -219,7 +215,7 @@ impl Gateway {
         connection.at_end = true;
         match connection.phase {
             Phase::Serving => self.handle_end_while_serving(key),
-            Phase::Flushing(_) => {}
+            Phase::WebSocket | Phase::Flushing(_) => {}
             Phase::Idle | Phase::Lingering => self.close(key),
             Phase::Proxy | Phase::Head | Phase::Body => match connection.http.handle_eof() {
                 Ok(()) => self.close(key),
@@ -255,11 +251,9 @@ impl Gateway {
         let Some(mode) = connection.resolved.proxy_mode else {
             return;
         };
-        let allowed = connection.may_proxy();
         match proxy_protocol::parse(connection.input.unread(), mode) {
             Ok(Parsed::NeedMore) => return,
             Ok(Parsed::Absent) => {}
-            _ if !allowed => return self.refuse(key, Refusal::FORBIDDEN_PROXY),
             Ok(Parsed::Header { consumed, header }) => {
                 connection.input.consume(consumed);
                 connection.input.forget_head();
@@ -274,9 +268,7 @@ impl Gateway {
             Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),
         }
         connection.phase = Phase::Idle;
-        if !allowed || self.admit(key) {
-            self.advance(key);
-        }
+        self.advance(key);
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_proto::PeerFault;
 use oxicorn_proto::http1::{self, Next};
+use oxicorn_proto::websocket::HandshakeFault;
 
 use crate::connection::{After, Connection, Phase};
 use crate::gateway::Gateway;
@@ -20,6 +21,8 @@ pub(crate) struct Refusal {
     reason: &'static str,
     message: &'static str,
     retry_after: Option<Duration>,
+    /// What would have been accepted.
+    headers: &'static [(&'static str, &'static str)],
     whose: Whose,
 }
 
@@ -41,6 +44,7 @@ impl Refusal {
             reason,
             message,
             retry_after: None,
+            headers: &[],
             whose,
         }
     }
@@ -58,47 +62,6 @@ impl Refusal {
         "Request Timeout",
         "request did not come in time",
         Whose::Peer,
-    );
-    /// The body came too slowly.
-    pub(crate) const BODY_TOO_SLOW: Self = Self::new(
-        408,
-        "Request Timeout",
-        "request body came too slowly",
-        Whose::Peer,
-    );
-    /// A PROXY header from somebody who may not send one.
-    pub(crate) const FORBIDDEN_PROXY: Self = Self::new(
-        403,
-        "Forbidden",
-        "proxy protocol header from an address that may not send one",
-        Whose::Peer,
-    );
-    /// One connection too many of this client.
-    pub(crate) const TOO_MANY_CONNECTIONS: Self = Self {
-        retry_after: Some(Duration::from_secs(1)),
-        ..Self::new(
-            503,
-            "Service Unavailable",
-            "too many connections from this address",
-            Whose::Peer,
-        )
-    };
-    /// No memory for a head like this.
-    pub(crate) const NO_MEMORY: Self = Self {
-        retry_after: Some(Duration::from_secs(1)),
-        ..Self::new(
-            503,
-            "Service Unavailable",
-            "no room for so long a request head now",
-            Whose::Peer,
-        )
-    };
-    /// The server ends, and nobody is left to ask.
-    pub(crate) const STOPPING: Self = Self::new(
-        503,
-        "Service Unavailable",
-        "the server is stopping",
-        Whose::Ours,
     );
     /// The application gave no response.
     pub(crate) const APPLICATION_FAILED: Self = Self::new(
@@ -140,6 +103,21 @@ impl Refusal {
         };
         Self::new(fault.status(), fault.reason(), fault.message(), whose)
     }
+
+    /// A rule of the WebSocket handshake was broken.
+    pub(crate) const fn of_handshake(fault: HandshakeFault) -> Self {
+        let (status, message) = (fault.status(), fault.message());
+        if status == 426 {
+            let refusal = Self::new(status, "Upgrade Required", message, Whose::Peer);
+            Self {
+                // RFC 9110 section 15.5.22, RFC 6455 section 4.4.
+                headers: &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
+                ..refusal
+            }
+        } else {
+            Self::new(status, "Bad Request", message, Whose::Peer)
+        }
+    }
 }
 
 impl Gateway {
@@ -178,14 +156,15 @@ impl Gateway {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+        let address = String::from_utf8_lossy(connection.client().text());
         let message = refusal.message;
         if refusal.whose == Whose::PeerLeft {
             let text = "Ignored premature client disconnection";
             self.error_log
                 .debug(format_args!("{text} from ip={address}: {message}"));
         } else {
-            self.warn_of_client(format_args!("Invalid request from ip={address}: {message}"));
+            self.error_log
+                .warning(format_args!("Invalid request from ip={address}: {message}"));
         }
     }
 }
@@ -217,7 +196,9 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
         .iter()
         .map(|text| (&b"Retry-After"[..], text.as_bytes()));
     let content_type = [(&b"Content-Type"[..], &b"text/plain; charset=utf-8"[..])];
-    let headers = content_type.into_iter().chain(retry_after);
+    let more = refusal.headers.iter();
+    let more = more.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let headers = content_type.into_iter().chain(retry_after).chain(more);
     let out = output.bytes();
     http.encode_response_head(&head, headers, out).ok()?;
     request.status = refusal.status;

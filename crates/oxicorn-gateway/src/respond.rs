@@ -7,7 +7,9 @@
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::ResponseHeader;
 use oxicorn_link::window::RESPONSE_WINDOW;
-use oxicorn_link::wire::{AbortReason, CancelReason, Malformed, ResponseKind, decode_abort};
+use oxicorn_link::wire::{
+    AbortReason, CancelReason, Malformed, ResponseKind, decode_abort, decode_credit,
+};
 
 use crate::connection::{After, Phase};
 use crate::exchange::{Exchange, ExchangeId, Place};
@@ -91,6 +93,18 @@ impl Gateway {
                 self.handle_hijack(id, client);
                 return Ok(());
             }
+            ResponseKind::WebSocketAccept
+            | ResponseKind::WebSocketMessage
+            | ResponseKind::WebSocketClose => {
+                let taken = self.take_websocket_message(key, id, client, header);
+                return self.conclude_message(id, client, header, taken);
+            }
+            ResponseKind::Credit if connection.phase == Phase::WebSocket => {
+                let mut credit = Vec::new();
+                record.link.payload_into(0..header.len, &mut credit);
+                self.take_websocket_credit(client, decode_credit(&credit)?);
+                return Ok(());
+            }
             _ => {}
         }
         self.scratch.message.clear();
@@ -103,7 +117,19 @@ impl Gateway {
             date: self.clock.http_date(),
             keep_head: self.keep_head,
         };
-        match incoming.take() {
+        let taken = incoming.take();
+        self.conclude_message(id, client, header, taken)
+    }
+
+    /// What follows from a message that was taken, or not.
+    fn conclude_message(
+        &mut self,
+        id: ExchangeId,
+        client: usize,
+        header: ResponseHeader,
+        taken: Result<(), Trouble>,
+    ) -> Result<(), Malformed> {
+        match taken {
             Ok(()) => {}
             Err(Trouble::Malformed) => return Err(Malformed),
             Err(Trouble::Mistake(mistake)) => {
@@ -115,7 +141,9 @@ impl Gateway {
             }
         }
         if is_last(header) {
-            connection.exchange = None;
+            if let Some(connection) = self.connections.get_mut(client) {
+                connection.exchange = None;
+            }
             self.complete(id);
         } else if header.kind == ResponseKind::Head {
             self.widen_window(id, client);
@@ -213,6 +241,9 @@ impl Gateway {
 
     /// Ends a response before its end, so that the client can see it.
     pub(crate) fn cut(&mut self, client: usize) {
+        if self.cut_websocket(client) {
+            return;
+        }
         if let Some(connection) = self.connections.get_mut(client) {
             connection.phase = Phase::Flushing(After::Cut);
             self.flush(client);

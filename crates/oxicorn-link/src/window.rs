@@ -13,6 +13,21 @@ pub const REQUEST_WINDOW: u32 = 64 << 10;
 /// A receiver gives credit as soon as this part of the window has left its buffers.
 const CREDIT_PART: u32 = 4;
 
+/// What a piece of a WebSocket message counts beside its bytes, so that there is a bound on very many
+/// very small ones too.
+const WEBSOCKET_PIECE: usize = 64;
+
+/// What a piece of a WebSocket message takes of a window, in either direction. The windows are those
+/// of bodies.
+pub const fn websocket_cost(len: usize) -> usize {
+    len.saturating_add(WEBSOCKET_PIECE)
+}
+
+/// How long a piece may be that takes no more than `available`; `None`: not even an empty one.
+pub const fn websocket_room(available: u64) -> Option<u64> {
+    available.checked_sub(WEBSOCKET_PIECE as u64)
+}
+
 /// The sender's side of one body.
 #[derive(Clone, Copy, Debug)]
 pub struct SendWindow {
@@ -95,6 +110,16 @@ impl ReceiveWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn empty_pieces_of_a_websocket_fill_a_window_too() {
+        let mut window = SendWindow::new(130);
+        for left in [66, 2] {
+            assert_eq!(websocket_room(window.available()), Some(left));
+            window.spend(websocket_cost(0));
+        }
+        assert_eq!(websocket_room(window.available()), None);
+    }
 
     #[test]
     fn sender_stops_at_the_window_and_goes_on_with_credit() {

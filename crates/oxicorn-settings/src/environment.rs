@@ -76,4 +76,6 @@ pub trait Host: fmt::Debug + Send + Sync {
     fn home_directory(&self) -> Option<String>;
     /// Whether a Python object that passed through as a handle is a dictionary.
     fn is_dictionary(&self, object: u32) -> bool;
+    /// Whether a Python object that passed through as a handle is a class.
+    fn is_class(&self, object: u32) -> bool;
 }

@@ -46,6 +46,7 @@ pub use misspelling::did_you_mean;
 pub use resolver::{Resolver, SettingError};
 pub use settings::Settings;
 pub use table::{TABLE, find};
+pub use validate::parse_statsd_address;
 pub use value::{Raw, Source, Value};
 pub use worker_class::WorkerClass;
 

@@ -49,9 +49,13 @@ impl Host for Machine {
         Some("/home".into())
     }
 
-    /// Handles from 100 on are dictionaries.
+    /// Handles from 100 on are dictionaries, the others classes.
     fn is_dictionary(&self, object: u32) -> bool {
         object >= 100
+    }
+
+    fn is_class(&self, object: u32) -> bool {
+        !self.is_dictionary(object)
     }
 }
 

@@ -59,7 +59,7 @@ fn check(
         Kind::Protocols => protocols(raw),
         Kind::TextDict => text_dict(raw),
         Kind::ObjectDict => object_dict(raw, host),
-        Kind::Class => class(raw),
+        Kind::Class => class(raw, host),
         Kind::Hook {
             parameters,
             arities,
@@ -300,9 +300,9 @@ fn object_dict(raw: Raw, host: &dyn Host) -> Result<Value, Refusal> {
     }
 }
 
-fn class(raw: Raw) -> Result<Value, Refusal> {
+fn class(raw: Raw, host: &dyn Host) -> Result<Value, Refusal> {
     match raw {
-        Raw::Object(object, _) => Ok(Value::Object(object)),
+        Raw::Object(object, _) if host.is_class(object) => Ok(Value::Object(object)),
         _ => text(raw).map_err(|_| "must be a class or the name of one".into()),
     }
 }
@@ -364,7 +364,7 @@ fn statsd_address(raw: Raw) -> Result<Value, Refusal> {
 }
 
 /// Where `StatsD` listens. `unix:123` has always been port 123 of a host called unix, so it stays that.
-pub(crate) fn parse_statsd_address(text: &str) -> Option<BindAddress> {
+pub fn parse_statsd_address(text: &str) -> Option<BindAddress> {
     if let Some(port) = text
         .strip_prefix("unix:")
         .and_then(|port| numeric(port).filter(|_| !port.is_empty()))

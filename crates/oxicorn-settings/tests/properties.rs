@@ -45,6 +45,10 @@ impl Host for Machine {
     fn is_dictionary(&self, object: u32) -> bool {
         object > 3
     }
+
+    fn is_class(&self, object: u32) -> bool {
+        !self.is_dictionary(object)
+    }
 }
 
 /// Flags whole, cut and with values, and anything else.

@@ -9,10 +9,10 @@
 mod drain;
 mod figures;
 mod hijack;
-mod limits;
 mod requests;
 mod responses;
 mod scenario;
 mod sockets;
 mod timeouts;
+mod websocket;
 mod workers;

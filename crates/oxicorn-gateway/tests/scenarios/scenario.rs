@@ -12,7 +12,7 @@ use oxicorn_link::scoreboard::{Gauge, Scoreboard};
 use oxicorn_link::wire::{
     EventKind, HeaderList, RequestView, ResponseEncoder, ResponseHead, ResponseKind, flags,
 };
-use oxicorn_link::{LinkParts, Sizes, StreamId, WaitMode, WorkerEnd, WorkerParts};
+use oxicorn_link::{EventHeader, LinkParts, Sizes, StreamId, WaitMode, WorkerEnd, WorkerParts};
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::poll::{Polled, wait_readable};
 use tempfile::TempDir;
@@ -354,11 +354,16 @@ impl StubWorker {
 
     /// The next event about a request.
     pub(crate) fn event(&mut self) -> (EventKind, StreamId, Vec<u8>) {
+        let (event, payload) = self.event_with_flags();
+        (event.kind, event.stream, payload)
+    }
+
+    pub(crate) fn event_with_flags(&mut self) -> (EventHeader, Vec<u8>) {
         let deadline = Instant::now() + PATIENCE;
         let mut payload = Vec::new();
         loop {
             if let Some(event) = self.parts.events.try_next(&mut payload) {
-                return (event.kind, event.stream, payload);
+                return (event, payload);
             }
             assert!(Instant::now() < deadline, "no event came");
             self.parts.events.wait(Duration::from_millis(50));

@@ -14,8 +14,8 @@
 //! | | `Credit` | [`encode_credit`] | |
 //! | | `Cancel` | [`CancelReason`] | |
 //! | | `Hijacked` | bytes read ahead; descriptor sent before | `HAS_DESCRIPTOR` |
-//! | | `WebSocketMessage` | bytes | `BINARY`, `END` (last fragment) |
-//! | | `WebSocketClose` | [`WebSocketClose`] | |
+//! | | `WebSocketMessage` | bytes | `BINARY`, `END` (last piece of its message) |
+//! | | `WebSocketClose` | [`WebSocketClose`]; no more messages come | |
 //! | responses | `Informational` | [`ResponseHead`] | |
 //! | | `Head` | [`ResponseHead`] + first piece of the body | `END`, `CLOSE` |
 //! | | `BodyChunk` | bytes | `END` |
@@ -25,7 +25,8 @@
 //! | | `Hijack` | nothing: give me the client's socket | |
 //! | | `Credit` | [`encode_credit`]: room for more of the request's body | |
 //! | | `WebSocketAccept` | [`ResponseHead`] (status 101) | |
-//! | | `WebSocketMessage`, `WebSocketClose` | as the events | |
+//! | | `WebSocketMessage` | as the event | |
+//! | | `WebSocketClose` | [`WebSocketClose`]; with `END` the application is through | `END` |
 
 mod headers;
 mod kinds;

@@ -13,10 +13,11 @@
 
 use std::ops::Range;
 
-use super::grammar::{CLASS, TOKEN, find_line_feed, hex_value, is_field_value};
+use super::grammar::{CLASS, TOKEN, hex_value, is_field_value};
 use super::policy::{is_forbidden_trailer, keeps_name};
 use super::request::{FieldTable, Span};
 use super::rules::{Limits, Rules};
+use super::scan::find_line_feed;
 use super::section::{Section, Step};
 use crate::fault::PeerFault;
 

@@ -149,13 +149,19 @@ impl Connection {
     /// A fault is final: every further call reports it again. A response may still be sent.
     #[inline]
     pub fn poll_event(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
-        match self.poll_receive(input) {
-            Ok(polled) => Ok(polled),
-            Err(fault) => Err(self.fail(fault)),
+        if matches!(self.receive, Receive::Ending) {
+            self.receive = Receive::Done;
+            return Ok(Polled {
+                consumed: 0,
+                event: Event::BodyEnd,
+            });
         }
+        self.poll_receive(input).inspect_err(|&fault| {
+            self.fail(fault);
+        })
     }
 
-    #[inline]
+    #[inline(never)]
     fn poll_receive(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
         match &mut self.receive {
             Receive::Head(parser) => {
@@ -175,14 +181,7 @@ impl Connection {
                 let found = decoder.poll(input, &self.rules, &mut self.trailers)?;
                 Ok(self.take_decoded(found))
             }
-            Receive::Ending => {
-                self.receive = Receive::Done;
-                Ok(Polled {
-                    consumed: 0,
-                    event: Event::BodyEnd,
-                })
-            }
-            Receive::Done => Ok(Polled {
+            Receive::Ending | Receive::Done => Ok(Polled {
                 consumed: 0,
                 event: Event::Paused,
             }),

@@ -1,13 +1,12 @@
 //! The byte classes of RFC 9110 and 9112, as one table and the few checks made of it.
 //!
 //! Theory of operation: short things (methods, hosts) are looked up byte by byte in [`CLASS`]; long
-//! things (names, values, targets) are scanned eight or sixteen bytes at a time, because the only
-//! question about them is where the first byte stands that must not be there. Eight at a time is
-//! integer arithmetic on a word; sixteen is a loop without branches that the compiler turns into
-//! vector instructions.
+//! things (names, values, targets) are scanned by [`scan`](super::scan), because the only question
+//! about them is where the first byte stands that must not be there.
 
 use std::net::Ipv6Addr;
 
+use super::scan::{NotInValue, NotPlain, any};
 use crate::fault::LocalMisuse;
 
 /// `tchar` (RFC 9110 section 5.6.2).
@@ -18,8 +17,9 @@ pub(super) const UNCONVENTIONAL: u8 = 2;
 pub(super) const UNDERSCORE: u8 = 4;
 /// A byte of `reg-name` (RFC 3986 section 3.2.2), `%` included.
 const REG_NAME: u8 = 8;
-/// `%`.
-const ESCAPE: u8 = 16;
+
+/// Letters, digits, hyphen and dot, which nearly all hosts consist of.
+const PLAIN_HOST: u8 = 16;
 
 /// What each byte may be part of.
 pub(super) static CLASS: [u8; 256] = classes();
@@ -38,23 +38,19 @@ const fn classes() -> [u8; 256] {
 
 const fn class(byte: u8) -> u8 {
     match byte {
-        b'a'..=b'z' => TOKEN | REG_NAME | UNCONVENTIONAL,
+        b'a'..=b'z' => TOKEN | REG_NAME | PLAIN_HOST | UNCONVENTIONAL,
         b'_' => TOKEN | REG_NAME | UNDERSCORE,
         b'#' => TOKEN | UNCONVENTIONAL,
-        b'0'..=b'9' | b'A'..=b'Z' => TOKEN | REG_NAME,
+        b'0'..=b'9' | b'A'..=b'Z' | b'-' | b'.' => TOKEN | REG_NAME | PLAIN_HOST,
         b'^' | b'`' | b'|' => TOKEN,
         b'(' | b')' | b',' | b';' | b'=' => REG_NAME,
-        b'%' => TOKEN | REG_NAME | ESCAPE,
         _ if is_common_mark(byte) => TOKEN | REG_NAME,
         _ => 0,
     }
 }
 
 const fn is_common_mark(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'!' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'~'
-    )
+    matches!(byte, b'!' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'~')
 }
 
 /// The classes of all bytes together, or 0 if one of them (or all, in an empty name) is no `tchar`.
@@ -73,116 +69,17 @@ pub(super) fn token_classes(bytes: &[u8]) -> u8 {
 /// `token` (RFC 9110 section 5.6.2).
 #[inline]
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    let unusual = |byte: u8| !(byte | 0x20).is_ascii_lowercase() && byte != b'-';
-    if contains(bytes, unusual) {
+    if any::<NotPlain>(bytes) {
         token_classes(bytes) != 0
     } else {
         !bytes.is_empty()
     }
 }
 
-const ONES: u64 = u64::from_ne_bytes([1; 8]);
-const HIGHS: u64 = ONES << 7;
-
-/// The high bit of each byte of `word` below `bound` (up to 128). Borrows can set bits above a true
-/// one, so only "any" and "the lowest" may be asked.
-#[inline]
-const fn below(word: u64, bound: u8) -> u64 {
-    word.wrapping_sub(ONES * bound as u64) & !word & HIGHS
-}
-
-/// The same for bytes equal to `byte`.
-#[inline]
-const fn equal(word: u64, byte: u8) -> u64 {
-    below(word ^ (ONES * byte as u64), 1)
-}
-
-/// The high bit of each byte of `word` that is neither letter nor hyphen, which most field names
-/// consist of. Exact: no sum here carries into the next byte.
-#[inline]
-const fn not_plain(word: u64) -> u64 {
-    let low = word & !HIGHS;
-    let lower = low | (ONES * 0x20);
-    let from_a = lower + ONES * (0x80 - b'a' as u64);
-    let past_z = lower + ONES * (0x7f - b'z' as u64);
-    let no_hyphen = (low ^ (ONES * b'-' as u64)) + ONES * 0x7f;
-    ((!from_a | past_z) & no_hyphen | word) & HIGHS
-}
-
-/// Position of the first byte at or after `from` for which `flag` sets a bit in its word.
-#[inline]
-fn find(bytes: &[u8], from: usize, flag: impl Fn(u64) -> u64) -> Option<usize> {
-    let mut at = from;
-    let mut rest = bytes.get(from..)?;
-    while let Some((word, after)) = rest.split_first_chunk::<8>() {
-        let flagged = flag(u64::from_le_bytes(*word));
-        if flagged != 0 {
-            return Some(at + flagged.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-        rest = after;
-    }
-    rest.iter()
-        .position(|&byte| flag(ONES * u64::from(byte)) != 0)
-        .map(|more| at + more)
-}
-
-/// Does any byte of the block satisfy `wanted`? Without an early end on purpose.
-#[inline]
-fn any_of<const N: usize>(block: &[u8; N], wanted: impl Fn(u8) -> bool) -> bool {
-    block.iter().fold(false, |any, &byte| any | wanted(byte))
-}
-
-/// The first byte at or after `from` that may not stand in a field name, unless it is one of the
-/// less usual bytes of a token: the caller looks at it.
-#[inline]
-pub(super) fn find_not_plain(bytes: &[u8], from: usize) -> Option<usize> {
-    find(bytes, from, not_plain)
-}
-
-/// The first control byte at or after `from`, HTAB included: what may end a field value.
-#[inline]
-pub(super) fn find_control(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    let mut rest = bytes.get(from..)?;
-    while let Some((block, after)) = rest.split_first_chunk::<16>()
-        && !any_of(block, |byte| byte < 0x20 || byte == 0x7f)
-    {
-        at += 16;
-        rest = after;
-    }
-    find(bytes, at, |word| below(word, 0x20) | equal(word, 0x7f))
-}
-
-/// The first byte at or after `from` that is not printable ASCII: what may end a request target.
-/// (Adding one carries 0x7f and everything above into the high bit.)
-#[inline]
-pub(super) fn find_non_graphic(bytes: &[u8], from: usize) -> Option<usize> {
-    find(bytes, from, |word| {
-        below(word, 0x21) | (word.wrapping_add(ONES) | word) & HIGHS
-    })
-}
-
 /// `field-content` and HTAB (RFC 9110 section 5.5): no other control byte, so no CR, LF or NUL.
 #[inline]
 pub(super) fn is_field_value(bytes: &[u8]) -> bool {
-    !contains(bytes, |byte| byte < 0x20 && byte != b'\t' || byte == 0x7f)
-}
-
-/// Does any byte satisfy `wanted`, which `a` does not? Block by block, the rest once more as a
-/// block: the last sixteen bytes, or what there is, filled up.
-#[inline]
-fn contains(bytes: &[u8], wanted: impl Fn(u8) -> bool + Copy) -> bool {
-    let (blocks, rest) = bytes.as_chunks::<16>();
-    if blocks.iter().any(|block| any_of(block, wanted)) {
-        return true;
-    }
-    if let Some(last) = bytes.last_chunk::<16>() {
-        return !rest.is_empty() && any_of(last, wanted);
-    }
-    let mut padded = [b'a'; 16];
-    padded[..rest.len()].copy_from_slice(rest);
-    any_of(&padded, wanted)
+    !any::<NotInValue>(bytes)
 }
 
 /// Are they the same but for case? `known` is in lower case and `name` a token, in which setting
@@ -197,13 +94,6 @@ pub(super) fn same_name<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
         difference |= (byte | 0x20) ^ expected;
     }
     difference == 0
-}
-
-/// The position after the first LF at or after `from`. A caller that shows less than before is told
-/// that there is none.
-#[inline]
-pub(super) fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
-    memchr::memchr(b'\n', bytes.get(from..)?).map(|at| from + at + 1)
 }
 
 /// Without `OWS` at either end (RFC 9110 section 5.6.3).
@@ -239,35 +129,38 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<Option<u64>> {
 
 /// `uri-host [ ":" port ]` split at the port's colon (RFC 9110 section 4.2.3, RFC 3986 section
 /// 3.2.2), or `None` if it is something else. User information is something else.
+#[inline]
 pub(super) fn split_authority(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
-    let end = if authority.first() == Some(&b'[') {
-        authority.iter().position(|&byte| byte == b']')? + 1
-    } else {
-        authority
-            .iter()
-            .position(|&byte| byte == b':')
-            .unwrap_or(authority.len())
-    };
-    let (host, rest) = authority.split_at_checked(end)?;
-    let port = match rest {
-        [] => None,
-        [b':', port @ ..] if port.len() <= 5 && port.iter().all(u8::is_ascii_digit) => Some(port),
-        _ => return None,
-    };
-    is_host(host).then_some((host, port))
+    let (host, rest) = authority.split_at_checked(host_end(authority)?)?;
+    match rest {
+        [] => Some((host, None)),
+        [b':', port @ ..] if port.len() <= 5 && port.iter().all(u8::is_ascii_digit) => {
+            Some((host, Some(port)))
+        }
+        _ => None,
+    }
 }
 
-fn is_host(host: &[u8]) -> bool {
-    if let [b'[', address @ .., b']'] = host {
-        return is_ipv6(address);
+/// Where a well-formed host ends: before the first byte that can be in none.
+#[inline]
+fn host_end(authority: &[u8]) -> Option<usize> {
+    let is_unusual = |byte: &u8| CLASS[usize::from(*byte)] & PLAIN_HOST == 0;
+    match authority.iter().position(is_unusual) {
+        None => Some(authority.len()),
+        Some(end) if authority[end] == b':' => Some(end),
+        Some(_) => unusual_host_end(authority),
     }
-    let (mut any, mut all) = (0, REG_NAME);
-    for &byte in host {
-        let class = CLASS[usize::from(byte)];
-        any |= class;
-        all &= class;
+}
+
+fn unusual_host_end(authority: &[u8]) -> Option<usize> {
+    if let [b'[', rest @ ..] = authority {
+        let len = rest.iter().position(|&byte| byte == b']')?;
+        return is_ipv6(&rest[..len]).then_some(len + 2);
     }
-    all != 0 && (any & ESCAPE == 0 || has_whole_escapes(host))
+    let is_outside = |byte: &u8| CLASS[usize::from(*byte)] & REG_NAME == 0;
+    let end = authority.iter().position(is_outside);
+    let end = end.unwrap_or(authority.len());
+    has_whole_escapes(&authority[..end]).then_some(end)
 }
 
 /// A literal of IP version 6; a zone or a future version has no place in a Host.
@@ -379,44 +272,6 @@ mod tests {
         for byte in (0..=u8::MAX).filter(|byte| CLASS[usize::from(*byte)] & TOKEN != 0) {
             assert_eq!(same_name(&[byte], b"a"), byte.eq_ignore_ascii_case(&b'a'));
             assert_eq!(same_name(&[byte], b"-"), byte == b'-');
-        }
-    }
-
-    #[test]
-    fn plain_is_letters_and_hyphens() {
-        for byte in 0..=u8::MAX {
-            let plain = byte.is_ascii_alphabetic() || byte == b'-';
-            for at in 0..8 {
-                for others in [b'a', b'Z', b'-'] {
-                    let mut name = [others; 8];
-                    name[at] = byte;
-                    assert_eq!(
-                        find_not_plain(&name, 0),
-                        (!plain).then_some(at),
-                        "{byte:#x}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn field_value_is_checked_at_every_position_and_length() {
-        for len in 1..40 {
-            for at in 0..len {
-                for byte in 0..=u8::MAX {
-                    let mut value = vec![b'\xa0'; len];
-                    value[at] = byte;
-                    let good = byte == b'\t' || byte >= 0x20 && byte != 0x7f;
-                    assert_eq!(is_field_value(&value), good, "{byte:#x} at {at} of {len}");
-                    let control = byte < 0x20 || byte == 0x7f;
-                    assert_eq!(find_control(&value, 0), control.then_some(at));
-                    let graphic = (0x21..=0x7e).contains(&byte);
-                    let mut target = vec![b'/'; len];
-                    target[at] = byte;
-                    assert_eq!(find_non_graphic(&target, 0), (!graphic).then_some(at));
-                }
-            }
         }
     }
 

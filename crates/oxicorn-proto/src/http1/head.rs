@@ -3,12 +3,11 @@
 //! Decides where a head starts and ends and puts its pieces into [`HeadParts`]. What the fields
 //! mean is [`policy`](super::policy), what the target means [`target`](super::target).
 
-use super::grammar::{
-    CLASS, TOKEN, UNCONVENTIONAL, find_line_feed, find_non_graphic, token_classes,
-};
+use super::grammar::{CLASS, TOKEN, UNCONVENTIONAL, token_classes};
 use super::policy::{Gathered, keeps_name};
 use super::request::{Facts, FieldTable, HeadParts, Span, Version};
 use super::rules::{Rules, Strictness};
+use super::scan::{NotGraphic, PathEnd, find, find_line_feed};
 use super::section::{Line, Section, Step};
 use super::target::split_target;
 use crate::fault::PeerFault;
@@ -120,8 +119,18 @@ struct RequestLine<'a> {
     bytes: &'a [u8],
     /// Its place in the input.
     start: usize,
-    /// Where the first two bytes stand that are neither method nor target.
-    spaces: Option<(usize, usize)>,
+    marks: Option<Marks>,
+}
+
+/// Where the parts of a request line end.
+#[derive(Clone, Copy)]
+struct Marks {
+    /// The first byte that cannot be in a method: the space, or a fault.
+    method: usize,
+    /// The first byte after it that ends a path.
+    path: usize,
+    /// The first byte after it that cannot be in a target: the space, or a fault.
+    target: usize,
 }
 
 /// The request line, once it is complete. One empty line may stand before it (RFC 9112 section 2.2:
@@ -132,9 +141,7 @@ fn find_request_line<'a>(
     searched: &mut usize,
     rules: &Rules,
 ) -> Result<Option<RequestLine<'a>>, PeerFault> {
-    let Some(start) = find_line_start(input)? else {
-        return Ok(None);
-    };
+    let start: usize = if input.starts_with(b"\r\n") { 2 } else { 0 };
     let bound = start
         .saturating_add(rules.limits.request_line)
         .saturating_add(2);
@@ -142,6 +149,36 @@ fn find_request_line<'a>(
         && start + line.bytes.len() + 2 <= bound
     {
         return Ok(Some(line));
+    }
+    slow_request_line(input, start, bound, searched)
+}
+
+/// A line with two spaces and a version of the right shape, in one walk.
+#[inline]
+fn fast_request_line(input: &[u8], start: usize) -> Option<RequestLine<'_>> {
+    let rest = &input[start..];
+    let marks = find_marks(rest)?;
+    let version: &[u8; 11] = rest.get(marks.target..)?.first_chunk()?;
+    let ordinary = rest[marks.method] == b' '
+        && version.starts_with(b" HTTP/1.")
+        && version[8].is_ascii_digit()
+        && version.ends_with(b"\r\n");
+    ordinary.then_some(RequestLine {
+        bytes: &rest[..marks.target + 9],
+        start,
+        marks: Some(marks),
+    })
+}
+
+#[inline(never)]
+fn slow_request_line<'a>(
+    input: &'a [u8],
+    start: usize,
+    bound: usize,
+    searched: &mut usize,
+) -> Result<Option<RequestLine<'a>>, PeerFault> {
+    if !judge_line_start(&input[start..])? {
+        return Ok(None);
     }
     let Some(end) = slow_line_end(input, start.max(*searched), bound)? else {
         *searched = (*searched).max(input.len());
@@ -151,32 +188,23 @@ fn find_request_line<'a>(
     Ok(Some(RequestLine {
         bytes,
         start,
-        spaces: find_spaces(bytes),
+        marks: find_marks(bytes),
     }))
 }
 
-/// A line with two spaces and a version of the right shape, in one walk.
 #[inline]
-fn fast_request_line(input: &[u8], start: usize) -> Option<RequestLine<'_>> {
-    let rest = &input[start..];
-    let (first, second) = find_spaces(rest)?;
-    let version = rest.get(second..second + 11)?;
-    let ordinary = rest[first] == b' '
-        && version.starts_with(b" HTTP/1.")
-        && version[8].is_ascii_digit()
-        && version.ends_with(b"\r\n");
-    let spaces = Some((first, second));
-    ordinary.then_some(RequestLine {
-        bytes: &rest[..second + 9],
-        start,
-        spaces,
+fn find_marks(line: &[u8]) -> Option<Marks> {
+    let method = find::<NotGraphic>(line, 0)?;
+    let path = find::<PathEnd>(line, method + 1)?;
+    let target = match line[path] {
+        b' ' => path,
+        _ => find::<NotGraphic>(line, path)?,
+    };
+    Some(Marks {
+        method,
+        path,
+        target,
     })
-}
-
-#[inline]
-fn find_spaces(line: &[u8]) -> Option<(usize, usize)> {
-    let first = find_non_graphic(line, 0)?;
-    Some((first, find_non_graphic(line, first + 1)?))
 }
 
 /// The position after the line's LF; nothing before `from` needs to be searched.
@@ -192,17 +220,15 @@ fn slow_line_end(input: &[u8], from: usize, bound: usize) -> Result<Option<usize
 }
 
 /// Judges the first byte as soon as it is there: what is not HTTP at all (a TLS handshake on a
-/// plain listener) need not send a line's worth first.
-#[inline]
-fn find_line_start(input: &[u8]) -> Result<Option<usize>, PeerFault> {
-    let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
-    match &input[start..] {
-        [] | [b'\r'] => Ok(None),
+/// plain listener) need not send a line's worth first. `false`: it is not there yet.
+fn judge_line_start(line: &[u8]) -> Result<bool, PeerFault> {
+    match line {
+        [] | [b'\r'] => Ok(false),
         [b'\r', b'\n', ..] => Err(PeerFault::InvalidRequestLine),
         [b'\r', ..] => Err(PeerFault::BareCarriageReturn),
         [b'\n', ..] => Err(PeerFault::BareLineFeed),
         [first, ..] if CLASS[usize::from(*first)] & TOKEN == 0 => Err(PeerFault::InvalidMethod),
-        _ => Ok(Some(start)),
+        _ => Ok(true),
     }
 }
 
@@ -216,24 +242,25 @@ impl RequestLine<'_> {
     #[inline]
     fn read(&self, strictness: &Strictness, parts: &mut HeadParts) -> Result<(), PeerFault> {
         let Self { bytes, start, .. } = *self;
-        let (first, second) = self.spaces.ok_or(PeerFault::InvalidRequestLine)?;
-        let method = &bytes[..first];
-        if bytes[first] != b' ' || !is_method(method, strictness) {
+        let marks = self.marks.ok_or(PeerFault::InvalidRequestLine)?;
+        let method = &bytes[..marks.method];
+        if bytes[marks.method] != b' ' || !is_method(method, strictness) {
             return Err(PeerFault::InvalidMethod);
         }
-        if bytes[second] != b' ' {
+        if bytes[marks.target] != b' ' {
             return Err(PeerFault::InvalidRequestTarget);
         }
         let HeadParts { fields, facts } = parts;
-        facts.version = read_version(&bytes[second + 1..], strictness)?;
+        facts.version = read_version(&bytes[marks.target + 1..], strictness)?;
         facts.method = method_span(method, start, strictness, fields);
         let method = if strictness.casefold_http_method {
             &fields.scratch[..]
         } else {
             method
         };
-        read_target(method, &bytes[first + 1..second], start + first + 1, facts)?;
-        facts.protocol = Span::new(start + second + 1, start + bytes.len());
+        let from = marks.method + 1;
+        let target = &bytes[from..marks.target];
+        read_target(method, target, marks.path - from, start + from, facts)?;
         facts.request_line = Span::new(start, start + bytes.len());
         Ok(())
     }
@@ -242,6 +269,10 @@ impl RequestLine<'_> {
 /// A token (RFC 9110 section 9.1); unless permitted, one of the shape all registered methods have.
 #[inline]
 fn is_method(method: &[u8], strictness: &Strictness) -> bool {
+    // What nearly everybody sends need not be looked up.
+    if matches!(method, b"GET" | b"POST") {
+        return true;
+    }
     let classes = token_classes(method);
     let conventional = classes & UNCONVENTIONAL == 0 && (3..=20).contains(&method.len());
     classes != 0 && (conventional || strictness.permit_unconventional_http_method)
@@ -250,6 +281,9 @@ fn is_method(method: &[u8], strictness: &Strictness) -> bool {
 /// RFC 9112 section 2.3, RFC 9110 section 2.5.
 #[inline]
 fn read_version(version: &[u8], strictness: &Strictness) -> Result<Version, PeerFault> {
+    if version == b"HTTP/1.1" {
+        return Ok(Version::Http11);
+    }
     let &[
         b'H',
         b'T',
@@ -281,10 +315,11 @@ fn read_version(version: &[u8], strictness: &Strictness) -> Result<Version, Peer
 fn read_target(
     method: &[u8],
     target: &[u8],
+    path_end: usize,
     offset: usize,
     facts: &mut Facts,
 ) -> Result<(), PeerFault> {
-    let split = split_target(method, target)?;
+    let split = split_target(method, target, path_end)?;
     let place = |range: std::ops::Range<usize>| Span::new(offset + range.start, offset + range.end);
     facts.is_head = method == b"HEAD";
     facts.is_connect = method == b"CONNECT";

@@ -82,6 +82,7 @@ mod policy;
 mod request;
 mod response;
 mod rules;
+mod scan;
 mod section;
 mod target;
 #[cfg(test)]

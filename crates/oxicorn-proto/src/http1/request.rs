@@ -156,7 +156,6 @@ pub(super) struct Facts {
     pub(super) request_target: Span,
     pub(super) path: Span,
     pub(super) query_string: Span,
-    pub(super) protocol: Span,
     pub(super) request_line: Span,
     pub(super) version: Version,
     pub(super) framing: BodyFraming,
@@ -221,7 +220,9 @@ impl<'a> RequestHead<'a> {
 
     /// The version as it was sent, such as `HTTP/1.1`.
     pub fn protocol(&self) -> &'a [u8] {
-        self.piece(self.parts.facts.protocol)
+        // The last eight bytes of every good request line.
+        let line = self.request_line();
+        &line[line.len().saturating_sub(8)..]
     }
 
     /// The request line as it was sent, without CRLF.

@@ -9,11 +9,10 @@
 //! gives up at anything else; [`Section::slow_step`] finds the line's end first, keeps where it has
 //! searched already, and names the fault.
 
-use super::grammar::{
-    CLASS, TOKEN, find_control, find_line_feed, find_not_plain, is_field_value, token_classes, trim,
-};
+use super::grammar::{CLASS, TOKEN, is_field_value, token_classes, trim};
 use super::request::Span;
 use super::rules::{Rules, Strictness};
+use super::scan::{Control, NotPlain, find, find_line_feed};
 use crate::fault::PeerFault;
 
 /// How far a section has been read. Positions count from the start of the input.
@@ -62,7 +61,8 @@ impl Section {
     }
 
     /// Reads one line. Folded values are put together at the end of `scratch`.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the hot path of heads, once a line")]
+    #[inline(always)]
     pub(super) fn step(
         &mut self,
         input: &[u8],
@@ -157,7 +157,8 @@ impl Section {
 }
 
 /// One ordinary line `name: value CRLF` at `start`, and the position after it.
-#[inline]
+#[expect(clippy::inline_always, reason = "the hot path of heads, once a line")]
+#[inline(always)]
 fn fast_field(input: &[u8], start: usize) -> Option<(Line, usize)> {
     let (colon, classes) = name_end(input, start)?;
     let value = match input.get(colon..colon + 2)? {
@@ -165,7 +166,7 @@ fn fast_field(input: &[u8], start: usize) -> Option<(Line, usize)> {
         [b':', _] => colon + 1,
         _ => return None,
     };
-    let end = find_control(input, value)?;
+    let end = find::<Control>(input, value)?;
     let ordinary = colon > start
         && input.get(end..end + 2)? == b"\r\n"
         && input.get(value) != Some(&b' ')
@@ -180,9 +181,10 @@ fn fast_field(input: &[u8], start: usize) -> Option<(Line, usize)> {
 }
 
 /// The first byte after a token, and the classes of the token's less usual bytes.
-#[inline]
+#[expect(clippy::inline_always, reason = "the hot path of heads, once a line")]
+#[inline(always)]
 fn name_end(input: &[u8], start: usize) -> Option<(usize, u8)> {
-    let mut end = find_not_plain(input, start)?;
+    let mut end = find::<NotPlain>(input, start)?;
     let mut classes = TOKEN;
     loop {
         let class = CLASS[usize::from(*input.get(end)?)];

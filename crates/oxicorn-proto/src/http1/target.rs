@@ -26,36 +26,35 @@ pub(super) struct Authority {
     pub(super) https: bool,
 }
 
-/// Takes `target`, in which the caller found only printable ASCII, apart.
+/// Takes `target`, in which the caller found only printable ASCII, apart. `path_end`: where the
+/// caller found the first `?` or `#`, else the target's end.
 #[inline]
-pub(super) fn split_target(method: &[u8], target: &[u8]) -> Result<Target, PeerFault> {
+pub(super) fn split_target(
+    method: &[u8],
+    target: &[u8],
+    path_end: usize,
+) -> Result<Target, PeerFault> {
     if target.first() == Some(&b'/') && method != b"CONNECT" {
-        return Ok(split_path(target, 0));
+        return Ok(split_path(target, 0, path_end));
     }
     split_unusual(method, target).ok_or(PeerFault::InvalidRequestTarget)
 }
 
-/// Path, query and fragment from `start` on. A fragment has no place in a target; Gunicorn drops
-/// it, and so do we: it cannot change which bytes are the path and which the query.
+/// Path from `start` to `path_end`, query and fragment. A fragment has no place in a target;
+/// Gunicorn drops it, and so do we: it cannot change which bytes are the path and which the query.
 #[inline]
-fn split_path(target: &[u8], start: usize) -> Target {
-    let rest = &target[start..];
-    let path_end = position(rest, |byte| byte == b'?' || byte == b'#').unwrap_or(rest.len());
+fn split_path(target: &[u8], start: usize, path_end: usize) -> Target {
     let mut query = target.len()..target.len();
-    if rest.get(path_end) == Some(&b'?') {
+    if target.get(path_end) == Some(&b'?') {
         let from = path_end + 1;
-        let len = memchr::memchr(b'#', &rest[from..]).unwrap_or(rest.len() - from);
-        query = start + from..start + from + len;
+        let len = memchr::memchr(b'#', &target[from..]).unwrap_or(target.len() - from);
+        query = from..from + len;
     }
     Target {
-        path: start..start + path_end,
+        path: start..path_end,
         query,
         authority: None,
     }
-}
-
-fn position(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
-    bytes.iter().position(|&byte| wanted(byte))
 }
 
 fn split_unusual(method: &[u8], target: &[u8]) -> Option<Target> {
@@ -63,7 +62,7 @@ fn split_unusual(method: &[u8], target: &[u8]) -> Option<Target> {
         return authority_form(target);
     }
     if target == b"*" {
-        return (method == b"OPTIONS").then(|| split_path(target, 0));
+        return (method == b"OPTIONS").then(|| split_path(target, 0, target.len()));
     }
     absolute_form(target)
 }
@@ -84,8 +83,12 @@ fn absolute_form(target: &[u8]) -> Option<Target> {
         return None;
     }
     let start = if https { 8 } else { 7 };
-    let len = position(&target[start..], |byte| matches!(byte, b'/' | b'?' | b'#'));
-    let end = len.map_or(target.len(), |len| start + len);
+    let after = |from: usize, wanted: fn(&u8) -> bool| {
+        let len = target[from..].iter().position(wanted);
+        len.map_or(target.len(), |len| from + len)
+    };
+    let end = after(start, |byte| matches!(byte, b'/' | b'?' | b'#'));
+    let path_end = after(end, |byte| matches!(byte, b'?' | b'#'));
     let (host, _) = split_authority(&target[start..end])?;
     let authority = Some(Authority {
         range: start..end,
@@ -93,7 +96,7 @@ fn absolute_form(target: &[u8]) -> Option<Target> {
     });
     (!host.is_empty()).then(|| Target {
         authority,
-        ..split_path(target, end)
+        ..split_path(target, end, path_end)
     })
 }
 
@@ -127,7 +130,9 @@ mod tests {
     use super::*;
 
     fn parts<'t>(method: &[u8], target: &'t [u8]) -> Option<(&'t [u8], &'t [u8])> {
-        let split = split_target(method, target).ok()?;
+        let is_end = |byte: &u8| matches!(byte, b'?' | b'#');
+        let path_end = target.iter().position(is_end).unwrap_or(target.len());
+        let split = split_target(method, target, path_end).ok()?;
         Some((&target[split.path], &target[split.query]))
     }
 

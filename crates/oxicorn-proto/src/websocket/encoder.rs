@@ -42,11 +42,6 @@ impl Encoder {
         }
     }
 
-    /// Whether a message has begun and not ended.
-    pub const fn is_in_message(&self) -> bool {
-        self.message.is_some()
-    }
-
     /// Appends the next piece of a message. `kind` counts for the first one.
     pub fn message(
         &mut self,
@@ -70,6 +65,24 @@ impl Encoder {
         if !last {
             self.message = Some(message);
         }
+    }
+
+    /// Appends the head of a frame for the next piece of a message, `len` bytes that the caller
+    /// appends itself. `false`: it would be compressed, see [`message`](Self::message).
+    pub fn begin_frame(&mut self, kind: Kind, len: usize, last: bool, out: &mut Vec<u8>) -> bool {
+        let message = self.message.unwrap_or(Message {
+            compressed: self.deflate.is_some() && (!last || len >= COMPRESS_FROM),
+            begun: false,
+        });
+        if message.compressed {
+            return false;
+        }
+        write_head(out, message.opcode(kind), last, false, len);
+        self.message = (!last).then_some(Message {
+            begun: true,
+            ..message
+        });
+        true
     }
 
     #[expect(
@@ -116,15 +129,18 @@ const DEFLATED_KEPT: usize = 64 * 1024;
 
 impl Message {
     fn frame(&mut self, kind: Kind, payload: &[u8], last: bool, out: &mut Vec<u8>) {
-        let opcode = if self.begun {
+        let compressed = self.compressed && !self.begun;
+        write_head(out, self.opcode(kind), last, compressed, payload.len());
+        out.extend_from_slice(payload);
+        self.begun = true;
+    }
+
+    const fn opcode(self, kind: Kind) -> Opcode {
+        if self.begun {
             Opcode::Continuation
         } else {
             Opcode::Data(kind)
-        };
-        let compressed = self.compressed && !self.begun;
-        write_head(out, opcode, last, compressed, payload.len());
-        out.extend_from_slice(payload);
-        self.begun = true;
+        }
     }
 }
 

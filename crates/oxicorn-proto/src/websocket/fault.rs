@@ -40,18 +40,23 @@ impl HandshakeFault {
             _ => 400,
         }
     }
-}
 
-impl fmt::Display for HandshakeFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// In words.
+    pub const fn message(self) -> &'static str {
+        match self {
             Self::UnsupportedVersion => "Sec-WebSocket-Version is not 13",
             Self::MissingKey => "Sec-WebSocket-Key is missing",
             Self::InvalidKey => "Sec-WebSocket-Key is not base64 of 16 bytes",
             Self::InvalidSubprotocol => "Sec-WebSocket-Protocol is not a list of tokens",
             Self::InvalidExtensions => "Sec-WebSocket-Extensions is not a list of extensions",
             Self::UnexpectedBody => "a WebSocket handshake has no body",
-        })
+        }
+    }
+}
+
+impl fmt::Display for HandshakeFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
     }
 }
 

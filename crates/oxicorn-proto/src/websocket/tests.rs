@@ -182,6 +182,24 @@ fn agreed(keep: bool, bits: u8) -> Option<Deflate> {
 }
 
 #[test]
+fn frames_begun_for_the_caller_are_those_of_messages() {
+    let mut codecs = Codecs::default();
+    let pieces: [(&[u8], bool); 4] = [(b"one", true), (b"a", false), (b"b", false), (b"", true)];
+    let (mut whole, mut begun) = (Encoder::new(None), Encoder::new(None));
+    let (mut expected, mut out) = (Vec::new(), Vec::new());
+    for (piece, last) in pieces {
+        whole.message(Kind::Text, piece, last, &mut codecs, &mut expected);
+        assert!(begun.begin_frame(Kind::Text, piece.len(), last, &mut out));
+        out.extend_from_slice(piece);
+    }
+    assert_eq!(out, expected);
+    let mut compressing = Encoder::new(agreed(false, 15));
+    assert!(compressing.begin_frame(Kind::Text, 5, true, &mut Vec::new()));
+    assert!(!compressing.begin_frame(Kind::Text, 5000, true, &mut Vec::new()));
+    assert!(!compressing.begin_frame(Kind::Text, 5, false, &mut Vec::new()));
+}
+
+#[test]
 fn what_is_compressed_comes_back() {
     let text = "A message that says the same thing again and again. ".repeat(40);
     let noise: Vec<u8> = (0..5000_u32)

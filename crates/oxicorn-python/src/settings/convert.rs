@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use oxicorn_settings::{Raw, Value};
+use oxicorn_settings::{BindAddress, Raw, Value, parse_statsd_address};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -56,8 +56,10 @@ fn plain(value: &Bound<'_, PyAny>) -> Option<Raw> {
         return value.to_str().ok().map(|text| Raw::Str(text.to_owned()));
     }
     if let Ok(dict) = value.cast::<PyDict>() {
+        // Of texts only; whatever else is in a dictionary stays in Python (`logconfig_dict`).
         let entry = |(name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
-            Some((name.extract().ok()?, plain(&value)?))
+            let value: String = value.cast::<PyString>().ok()?.extract().ok()?;
+            Some((name.extract().ok()?, Raw::Str(value)))
         };
         return dict.iter().map(entry).collect::<Option<_>>().map(Raw::Dict);
     }
@@ -72,12 +74,31 @@ fn plain(value: &Bound<'_, PyAny>) -> Option<Raw> {
     None
 }
 
-/// What a setting's value is to Python.
+/// An address as Gunicorn gives it to Python: host and port, a path, or a descriptor.
+pub(super) fn address_to_python<'py>(
+    py: Python<'py>,
+    address: &BindAddress,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match address {
+        BindAddress::Tcp { host, port } => (host, port).into_pyobject(py)?.into_any(),
+        BindAddress::Unix { path } => PyString::new(py, path).into_any(),
+        BindAddress::Abstract { name } => PyString::new(py, &format!("\0{name}")).into_any(),
+        BindAddress::Descriptor(number) => PyInt::new(py, *number).into_any(),
+    })
+}
+
+/// What a setting's value is to Python; an address of `StatsD` is read, as Gunicorn has it.
 pub(super) fn to_python<'py>(
     py: Python<'py>,
+    name: &str,
     value: &Value,
     objects: &Objects,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if let ("statsd_host", Value::Str(text)) = (name, value)
+        && let Some(address) = parse_statsd_address(text)
+    {
+        return address_to_python(py, &address);
+    }
     Ok(match value {
         Value::None => py.None().into_bound(py),
         Value::Bool(value) => PyBool::new(py, *value).to_owned().into_any(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oxicorn_settings::Host;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyType};
 
 use super::convert::Objects;
 
@@ -76,6 +76,14 @@ impl Host for PythonHost {
                 .getattr("pw_dir")?
                 .extract()
         })
+    }
+
+    fn is_class(&self, object: u32) -> bool {
+        Self::ask(|py| {
+            let object = self.objects.get(py, object);
+            Ok(object.is_some_and(|object| object.is_instance_of::<PyType>()))
+        })
+        .unwrap_or(false)
     }
 
     fn is_dictionary(&self, object: u32) -> bool {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oxicorn_settings::{
-    BindAddress, CommandLine, Environment, SettingError, Source, Stop, command_line, did_you_mean,
+    CommandLine, Environment, SettingError, Source, Stop, command_line, did_you_mean,
 };
 use pyo3::create_exception;
 use pyo3::exceptions::{PyAttributeError, PyException, PyKeyError};
@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList};
 
-use convert::{Objects, describe, raw_to_python, to_python, to_raw};
+use convert::{Objects, address_to_python, describe, raw_to_python, to_python, to_raw};
 use host::PythonHost;
 
 create_exception!(
@@ -150,7 +150,7 @@ impl Resolver {
     /// What a setting would be if nothing more was said.
     fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let value = self.inner.value(name).map_err(|error| refused(py, error))?;
-        to_python(py, &value, &self.objects)
+        to_python(py, name, &value, &self.objects)
     }
 
     /// Fills in the defaults and checks what only shows when everything is known. More can be said afterwards.
@@ -182,7 +182,7 @@ impl Settings {
             .inner
             .find(name)
             .ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
-        to_python(py, value, &self.objects)
+        to_python(py, name, value, &self.objects)
     }
 
     fn set(
@@ -210,12 +210,7 @@ impl Settings {
     fn addresses<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let addresses = PyList::empty(py);
         for address in self.inner.bind() {
-            match address {
-                BindAddress::Tcp { host, port } => addresses.append((host, port))?,
-                BindAddress::Unix { path } => addresses.append(path)?,
-                BindAddress::Abstract { name } => addresses.append(format!("\0{name}"))?,
-                BindAddress::Descriptor(number) => addresses.append(number)?,
-            }
+            addresses.append(address_to_python(py, address)?)?;
         }
         Ok(addresses)
     }

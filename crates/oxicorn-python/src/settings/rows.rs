@@ -70,7 +70,10 @@ fn set_flags(row: &Bound<'_, PyDict>, definition: &Definition) -> PyResult<()> {
         Action::AnyBaseInteger => row.set_item("type", "auto_int")?,
         Action::Repeat => row.set_item("action", "append")?,
         Action::Switch(true) => row.set_item("action", "store_true")?,
-        Action::Switch(false) => row.set_item("action", "store_false")?,
+        Action::Switch(false) => {
+            row.set_item("action", "store_const")?;
+            row.set_item("const", false)?;
+        }
         Action::OptionalText(missing) => {
             row.set_item("nargs", "?")?;
             row.set_item("const", missing)?;

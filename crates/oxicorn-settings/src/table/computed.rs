@@ -14,11 +14,16 @@ const fn plain(raw: Raw) -> Computed {
     (raw, None)
 }
 
+/// A list of one.
+fn one(text: String) -> Raw {
+    Raw::List(vec![Raw::Str(text)])
+}
+
 /// Platforms as a service say by `PORT` where they will connect.
 pub(super) fn bind(environment: &Environment, _: &dyn Host) -> Computed {
     match environment.filled_variable("PORT") {
-        Some(port) => (Raw::Str(format!("0.0.0.0:{port}")), Some("PORT")),
-        None => plain(Raw::Str("127.0.0.1:8000".into())),
+        Some(port) => (one(format!("0.0.0.0:{port}")), Some("PORT")),
+        None => plain(one("127.0.0.1:8000".into())),
     }
 }
 

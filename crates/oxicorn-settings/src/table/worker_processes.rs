@@ -296,6 +296,10 @@ mod tests {
             Value::Object(3)
         );
         assert_eq!(
+            refused("worker_class", Raw::Object(100, None)),
+            "must be a class or the name of one"
+        );
+        assert_eq!(
             refused("worker_class", Raw::Int(3)),
             "must be a class or the name of one"
         );

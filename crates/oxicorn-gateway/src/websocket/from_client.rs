@@ -1,0 +1,188 @@
+//! From a client's bytes to the worker: reads as long as there is room for what comes of it.
+
+use std::mem;
+use std::task::{Context, Poll};
+
+use oxicorn_link::scoreboard::Counter;
+use oxicorn_link::window::websocket_cost;
+use oxicorn_link::wire::{EventKind, flags};
+use oxicorn_proto::websocket::{CloseCode, Control, Event, Fault, Kind, Polled, encode_control};
+
+use super::{PIECE, READ_SIZE, Shared, State, UNCOUNTED, speaking};
+use crate::connection::Phase;
+use crate::gateway::Gateway;
+use crate::socket::Received;
+
+/// Reads of one connection before others have their turn.
+const READS_PER_TURN: u32 = 16;
+
+impl Gateway {
+    /// Reads what has come, as far as there is room for it.
+    pub(crate) fn read_websocket(&mut self, key: usize, cx: &mut Context<'_>) {
+        let mut buffer = mem::take(&mut self.websockets.received);
+        buffer.reserve(READ_SIZE);
+        self.read_frames(key, cx, &mut buffer);
+        buffer.clear();
+        self.websockets.received = buffer;
+        self.flush_unsent();
+    }
+
+    fn read_frames(&mut self, key: usize, cx: &mut Context<'_>, buffer: &mut Vec<u8>) {
+        for _ in 0..READS_PER_TURN {
+            if !self.take_waiting(key) {
+                return;
+            }
+            let Some(connection) = self.connections.get(key) else {
+                return;
+            };
+            if connection.phase != Phase::WebSocket || !connection.socket.is_watched() {
+                return;
+            }
+            buffer.clear();
+            match connection.socket.poll_receive(cx, buffer) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(Received::Bytes(count))) => {
+                    self.figures.add(Counter::BytesIn, count as u64);
+                    self.take_frames(key, buffer);
+                }
+                // An end without a close.
+                Poll::Ready(Ok(Received::End) | Err(_)) => return self.handle_client_gone(key),
+            }
+        }
+        self.wake(key);
+    }
+
+    /// Takes what had to wait for room. `false`: there is none, or nothing is listened to any more.
+    fn take_waiting(&mut self, key: usize) -> bool {
+        let Some(websocket) = speaking(&mut self.connections, key) else {
+            return false;
+        };
+        let waiting = mem::take(&mut websocket.waiting);
+        self.take_frames(key, &waiting);
+        self.has_room(key)
+    }
+
+    /// Whether this client is listened to now; where it is not, `reading_stopped` says so.
+    fn has_room(&mut self, key: usize) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        let Some(websocket) = &connection.websocket else {
+            return false;
+        };
+        let exchange = connection.exchange.and_then(|id| self.exchanges.get(id));
+        let counted = exchange.map_or(0, |exchange| exchange.uncredited);
+        let has_room =
+            websocket.room().is_some() && connection.output.held() <= counted + UNCOUNTED;
+        connection.reading_stopped = !has_room;
+        has_room && connection.phase == Phase::WebSocket
+    }
+
+    /// There may be room again.
+    pub(crate) fn resume_websocket(&mut self, key: usize) {
+        let stopped = self.connections.get(key).is_some_and(|connection| {
+            connection.phase == Phase::WebSocket && connection.reading_stopped
+        });
+        if stopped && self.has_room(key) {
+            self.wake(key);
+        }
+    }
+
+    /// Takes the frames in `bytes`; what there is no room for waits.
+    fn take_frames(&mut self, key: usize, bytes: &[u8]) {
+        let now = self.clock.now();
+        let most = self.largest_piece(key);
+        let mut taken = 0;
+        while taken < bytes.len() && self.has_room(key) {
+            let Some(websocket) = speaking(&mut self.connections, key) else {
+                return;
+            };
+            websocket.seen = now;
+            let room = websocket.room().unwrap_or(most).min(most);
+            let Shared { codecs, piece, .. } = &mut self.websockets;
+            piece.clear();
+            let polled = websocket.decoder.poll(&bytes[taken..], room, codecs, piece);
+            match polled {
+                Ok(Polled { consumed, event }) => {
+                    taken += consumed;
+                    self.handle_frame(key, event);
+                }
+                Err(fault) => return self.handle_fault(key, fault),
+            }
+        }
+        if let Some(websocket) = speaking(&mut self.connections, key)
+            && taken < bytes.len()
+        {
+            websocket.waiting = bytes[taken..].to_vec();
+        }
+    }
+
+    /// Bytes of a piece that fit into one message of the link.
+    fn largest_piece(&mut self, key: usize) -> usize {
+        let connection = self.connections.get(key);
+        let exchange = connection
+            .and_then(|connection| connection.exchange)
+            .and_then(|id| self.exchanges.get(id));
+        let record = exchange
+            .and_then(|exchange| exchange.place.worker())
+            .and_then(|worker| self.pool.of_id(worker));
+        record.map_or(PIECE, |record| record.link.max_event_payload().min(PIECE))
+    }
+
+    fn handle_frame(&mut self, key: usize, event: Event) {
+        match event {
+            Event::NeedMore | Event::Control(Control::Pong) => {}
+            Event::Piece { kind, last } => self.pass_on(key, kind, last),
+            Event::Control(Control::Ping) => self.answer_ping(key),
+            Event::Close(code) => self.handle_client_close(key, code.unwrap_or(CloseCode::NONE)),
+        }
+    }
+
+    fn handle_fault(&mut self, key: usize, fault: Fault) {
+        if let Some(connection) = self.connections.get(key) {
+            let address = String::from_utf8_lossy(connection.client().text());
+            self.error_log.warning(format_args!(
+                "Invalid WebSocket data from ip={address}: {fault}"
+            ));
+        }
+        self.figures.count(Counter::PeerFaults);
+        self.fail_websocket(key, fault.code(), fault.to_string().as_bytes());
+    }
+
+    /// A piece of a message, for the worker.
+    fn pass_on(&mut self, key: usize, kind: Kind, last: bool) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let (Some(websocket), Some(id)) = (&mut connection.websocket, connection.exchange) else {
+            return;
+        };
+        if websocket.state != State::Open {
+            return;
+        }
+        let piece = &self.websockets.piece;
+        websocket.window.spend(websocket_cost(piece.len()));
+        let mut bits = if last { flags::END } else { 0 };
+        if kind == Kind::Binary {
+            bits |= flags::BINARY;
+        }
+        let worker = self.exchanges.get(id).and_then(|one| one.place.worker());
+        if let Some(record) = worker.and_then(|worker| self.pool.of_id(worker)) {
+            let stream = id.stream(record.link.epoch());
+            record.tell(EventKind::WebSocketMessage, stream, bits, piece);
+        }
+    }
+
+    fn answer_ping(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if let Some(websocket) = &connection.websocket
+            && websocket.state == State::Open
+        {
+            let payload = websocket.decoder.control();
+            encode_control(Control::Pong, payload, connection.output.bytes());
+            self.send_soon(key);
+        }
+    }
+}

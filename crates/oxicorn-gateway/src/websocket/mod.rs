@@ -1,0 +1,157 @@
+//! WebSockets: a request that becomes a conversation.
+//!
+//! Decides what a connection does from a good handshake to the end of its TCP connection. Frames are
+//! `oxicorn-proto`'s; which messages there are is the application's.
+//!
+//! ```text
+//!   head of a request --check--> Asked --submit--> worker
+//!                                  |  WebSocketAccept: 101          (anything else: an ordinary answer)
+//!                                  v
+//!                                 Open <--> WebSocketMessage both ways
+//!        the client closes  |      |  the application, a restart, a lost worker: our close is sent
+//!        or breaks a rule   |      v
+//!                           |   Closing: what comes is dropped until the client's close
+//!                           v      v
+//!                     Flushing(After::Close)      the exchange is abandoned, the line logged
+//! ```
+//!
+//! * **Back-pressure.** Pieces of messages go to the worker as long as its window allows, then the
+//!   socket is not read. What the worker sends counts against its window until it has left.
+//! * **Memory.** A connection that says nothing holds this state and the head of its request. Bytes
+//!   are read into a buffer all connections share, and what compresses belongs to all of them too.
+//! * **Time.** There is no timer: `deadline` is the nearest of those below, looked at by the tick.
+
+mod accept;
+mod ending;
+mod from_client;
+mod from_worker;
+
+pub(crate) use accept::recognise;
+
+use std::time::Duration;
+
+use oxicorn_link::window::{REQUEST_WINDOW, SendWindow, websocket_room};
+use oxicorn_proto::websocket::{Codecs, Decoder, Encoder, Handshake};
+use slab::Slab;
+
+use crate::connection::{Connection, Phase};
+use crate::resolved::Resolved;
+use crate::settings;
+
+/// How long a client may take to answer our close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Output that no credit counts for (pongs, closes) beyond which a client is not listened to.
+const UNCOUNTED: usize = 16 * 1024;
+
+/// The largest piece of a message that goes to a worker at a time.
+const PIECE: usize = 32 * 1024;
+
+/// Bytes read at a time.
+const READ_SIZE: usize = 64 * 1024;
+
+/// What all WebSockets share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    codecs: Codecs,
+    /// What was just received.
+    received: Vec<u8>,
+    /// A piece of a message.
+    piece: Vec<u8>,
+}
+
+/// One connection's part.
+#[derive(Debug)]
+pub(crate) struct WebSocket {
+    handshake: Handshake,
+    state: State,
+    decoder: Decoder,
+    encoder: Encoder,
+    /// What may be sent to the worker.
+    window: SendWindow,
+    /// Received, and not taken because there is no room for it.
+    waiting: Vec<u8>,
+    /// When something came last.
+    seen: Duration,
+    /// When a ping was sent that nothing has come after.
+    pinged: Option<Duration>,
+    /// When to look after the client.
+    ping_due: Option<Duration>,
+    /// When our close must have been answered.
+    close_due: Option<Duration>,
+    /// When the client must have taken some of what waits for it.
+    write_due: Option<Duration>,
+}
+
+/// See the head of the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Asked,
+    Open,
+    Closing,
+}
+
+impl WebSocket {
+    fn new(handshake: Handshake, settings: &settings::WebSocket) -> Self {
+        Self {
+            handshake,
+            state: State::Asked,
+            decoder: Decoder::new(settings.max_message_size, handshake.deflate),
+            encoder: Encoder::new(handshake.deflate),
+            window: SendWindow::new(REQUEST_WINDOW),
+            waiting: Vec::new(),
+            seen: Duration::ZERO,
+            pinged: None,
+            ping_due: None,
+            close_due: None,
+            write_due: None,
+        }
+    }
+
+    /// Bytes of a message that the worker has room for now.
+    fn room(&self) -> Option<usize> {
+        if self.state == State::Closing {
+            // Dropped, so there is room for everything.
+            return Some(PIECE);
+        }
+        let room = websocket_room(self.window.available()).filter(|room| *room > 0)?;
+        Some(usize::try_from(room).unwrap_or(PIECE).min(PIECE))
+    }
+
+    /// The nearest of the deadlines.
+    fn deadline(&self) -> Option<Duration> {
+        let all = [self.ping_due, self.close_due, self.write_due];
+        all.into_iter().flatten().min()
+    }
+}
+
+/// The WebSocket that a connection speaks.
+fn speaking(connections: &mut Slab<Connection>, key: usize) -> Option<&mut WebSocket> {
+    let connection = connections.get_mut(key)?;
+    if connection.phase != Phase::WebSocket {
+        return None;
+    }
+    connection.websocket.as_deref_mut()
+}
+
+impl Connection {
+    /// Output waits for the client; `progress`: it has taken some.
+    pub(crate) fn set_websocket_write_deadline(&mut self, progress: bool, now: Duration) {
+        let limit = self.resolved.settings.timeouts.write;
+        if let Some(websocket) = &mut self.websocket
+            && (progress || websocket.write_due.is_none())
+        {
+            websocket.write_due = Resolved::deadline(now, limit);
+            self.deadline = websocket.deadline();
+        }
+    }
+
+    /// No output waits.
+    pub(crate) fn clear_websocket_write_deadline(&mut self) {
+        if let Some(websocket) = &mut self.websocket
+            && websocket.write_due.take().is_some()
+        {
+            self.deadline = websocket.deadline();
+        }
+    }
+}

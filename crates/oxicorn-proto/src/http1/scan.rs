@@ -1,0 +1,192 @@
+//! Where the first byte stands that ends a name, a value or a target, or must not be in it.
+//!
+//! Theory of operation: a [`Class`] of bytes is asked of sixteen at once, by a loop without branches
+//! that the compiler turns into a handful of vector instructions; the answer is a number with all
+//! bits set in the place of each byte that belongs, so that the lowest bit tells the first one.
+
+/// A set of bytes.
+pub(super) trait Class {
+    fn has(byte: u8) -> bool;
+}
+
+/// Control bytes, HTAB included: what may end a field value.
+pub(super) struct Control;
+/// What may not stand in a field value: control bytes but HTAB (RFC 9110 section 5.5), so no CR, LF
+/// or NUL.
+pub(super) struct NotInValue;
+/// What is neither letter nor hyphen, which most field names consist of.
+pub(super) struct NotPlain;
+/// What is not printable ASCII: what may end a method or a target.
+pub(super) struct NotGraphic;
+/// What may end a path: `?`, `#` and all that ends a target.
+pub(super) struct PathEnd;
+
+impl Class for Control {
+    #[inline]
+    fn has(byte: u8) -> bool {
+        byte < 0x20 || byte == 0x7f
+    }
+}
+
+impl Class for NotInValue {
+    #[inline]
+    fn has(byte: u8) -> bool {
+        Control::has(byte) && byte != b'\t'
+    }
+}
+
+impl Class for NotPlain {
+    #[inline]
+    fn has(byte: u8) -> bool {
+        // Bit 5 makes letters lower case and nothing else a letter.
+        (byte | 0x20).wrapping_sub(b'a') > b'z' - b'a' && byte != b'-'
+    }
+}
+
+impl Class for NotGraphic {
+    #[inline]
+    fn has(byte: u8) -> bool {
+        !(0x21..=0x7e).contains(&byte)
+    }
+}
+
+impl Class for PathEnd {
+    #[inline]
+    fn has(byte: u8) -> bool {
+        NotGraphic::has(byte) || byte == b'?' || byte == b'#'
+    }
+}
+
+/// Place of the first byte of the class, if there is one.
+#[expect(
+    clippy::inline_always,
+    reason = "the hot path: a call costs as much as the answer"
+)]
+#[inline(always)]
+fn find_in_block<C: Class>(block: &[u8; 16]) -> Option<usize> {
+    let mut answer = [0; 16];
+    for (flag, &byte) in answer.iter_mut().zip(block) {
+        *flag = 0_u8.wrapping_sub(u8::from(C::has(byte)));
+    }
+    let answer = u128::from_le_bytes(answer);
+    (answer != 0).then(|| answer.trailing_zeros() as usize / 8)
+}
+
+/// Position of the first byte of the class at or after `from`. A caller that shows less than before
+/// is told that there is none.
+#[expect(
+    clippy::inline_always,
+    reason = "the hot path: a call costs as much as the answer"
+)]
+#[inline(always)]
+pub(super) fn find<C: Class>(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    let mut rest = bytes.get(from..)?;
+    while let Some((block, after)) = rest.split_first_chunk::<16>() {
+        if let Some(place) = find_in_block::<C>(block) {
+            return Some(at + place);
+        }
+        at += 16;
+        rest = after;
+    }
+    find_short::<C>(rest).map(|more| at + more)
+}
+
+/// In less than sixteen bytes.
+#[inline(never)]
+fn find_short<C: Class>(bytes: &[u8]) -> Option<usize> {
+    find_in_stored::<C>(&padded(bytes)).filter(|place| *place < bytes.len())
+}
+
+/// Not inlined: a block that lies in registers would be asked byte by byte.
+#[inline(never)]
+fn find_in_stored<C: Class>(block: &[u8; 16]) -> Option<usize> {
+    find_in_block::<C>(block)
+}
+
+/// Less than sixteen bytes and what fills them up to a block, in two loads that overlap.
+#[inline]
+fn padded(bytes: &[u8]) -> [u8; 16] {
+    let wide = |chunk: Option<&[u8; 8]>| chunk.map(|eight| u64::from_le_bytes(*eight));
+    let narrow = |chunk: Option<&[u8; 4]>| chunk.map(|four| u32::from_le_bytes(*four));
+    let number = if let Some((low, high)) = wide(bytes.first_chunk()).zip(wide(bytes.last_chunk()))
+    {
+        u128::from(low) | u128::from(high) << (8 * (bytes.len() - 8))
+    } else if let Some((low, high)) = narrow(bytes.first_chunk()).zip(narrow(bytes.last_chunk())) {
+        u128::from(u64::from(low) | u64::from(high) << (8 * (bytes.len() - 4)))
+    } else {
+        let add = |number: u32, byte: &u8| number << 8 | u32::from(*byte);
+        u128::from(bytes.iter().rev().fold(0, add))
+    };
+    number.to_le_bytes()
+}
+
+/// Does any byte belong to the class?
+#[inline]
+pub(super) fn any<C: Class>(bytes: &[u8]) -> bool {
+    find::<C>(bytes, 0).is_some()
+}
+
+/// The position after the first LF at or after `from`. A caller that shows less than before is told
+/// that there is none.
+#[inline]
+pub(super) fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr(b'\n', bytes.get(from..)?).map(|at| from + at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte at every place of inputs of every length, among bytes that do not belong.
+    fn is_found_everywhere<C: Class>(others: &[u8]) {
+        for len in [1, 3, 4, 7, 8, 15, 16, 17, 33] {
+            for at in 0..len {
+                for byte in 0..=u8::MAX {
+                    for &other in others {
+                        let mut bytes = vec![other; len];
+                        bytes[at] = byte;
+                        let expected = C::has(byte).then_some(at);
+                        assert_eq!(find::<C>(&bytes, 0), expected, "{byte:#x} at {at} of {len}");
+                        assert_eq!(find::<C>(&bytes, at), expected);
+                        assert_eq!(find::<C>(&bytes, at + 1), None);
+                        assert_eq!(any::<C>(&bytes), expected.is_some());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn classes_are_found_everywhere() {
+        is_found_everywhere::<Control>(b"\xa0 ");
+        is_found_everywhere::<NotInValue>(b"\xa0\t");
+        is_found_everywhere::<NotPlain>(b"aZ-");
+        is_found_everywhere::<NotGraphic>(b"/~!");
+        is_found_everywhere::<PathEnd>(b"/>@");
+    }
+
+    #[test]
+    fn the_first_of_several_is_found() {
+        assert_eq!(find::<Control>(b"a\r\n", 0), Some(1));
+        assert_eq!(find::<Control>(&[b'\n'; 40], 17), Some(17));
+        assert_eq!(find::<Control>(b"", 0), None);
+        assert_eq!(find::<Control>(b"a", 2), None, "less than before");
+    }
+
+    #[test]
+    fn classes_are_what_they_say() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(
+                NotInValue::has(byte),
+                byte.is_ascii_control() && byte != b'\t'
+            );
+            assert_eq!(
+                NotPlain::has(byte),
+                !byte.is_ascii_alphabetic() && byte != b'-'
+            );
+            assert_eq!(Control::has(byte), byte.is_ascii_control());
+            assert_eq!(NotGraphic::has(byte), !(0x21..=0x7e).contains(&byte));
+        }
+    }
+}
