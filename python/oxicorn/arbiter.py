@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, util
+from oxicorn import _native, systemd, util
 from oxicorn.errors import AppImportError, ConfigError, HaltServer
 from oxicorn.glogging import Logger
 from oxicorn.pidfile import Pidfile
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from oxicorn.workers.base import Worker
 
 __all__ = ["Arbiter"]
+
+#: Gunicorn's variables by which an arbiter tells its successor who it is and what it listens with.
+PREDECESSOR_VARIABLE = "GUNICORN_PID"
+LISTENERS_VARIABLE = "GUNICORN_FD"
+#: Gunicorn's mark on the name and the pid file of a successor, until it is alone.
+SUCCESSOR_SUFFIX = ".2"
 
 
 class Arbiter:
@@ -44,7 +51,20 @@ class Arbiter:
         self.log = Logger(app.cfg)
         self.pid = os.getpid()
         self.master_pid = self.pid
-        self.master_name = "Master"
+        #: The arbiter that this one takes over from (SIGUSR2), and the one that takes over from it.
+        self.predecessor = _predecessor()
+        self.reexec_pid = 0
+        self.master_name = "Master.2" if self.predecessor else "Master"
+        #: Whether the listeners are systemd's.
+        self.systemd = False
+        #: What the service manager was told last.
+        self._manager_state = ""
+        #: How this server was started; a successor is started the same way.
+        self.START_CTX: dict[Any, Any] = {
+            "args": [sys.executable, *sys.orig_argv[1:]],
+            "cwd": app.start_directory,
+            0: sys.executable,
+        }
         self.pidfile: Pidfile | None = None
         #: pid -> worker, for every living worker.
         self.WORKERS: dict[int, Worker] = {}
@@ -65,7 +85,7 @@ class Arbiter:
         self.cfg = self.app.cfg
         self.timeout = self.cfg.timeout
         self.address = self.cfg.address
-        self.proc_name = self.cfg.proc_name
+        self.proc_name = self.cfg.proc_name + (SUCCESSOR_SUFFIX if self.predecessor else "")
         self.worker_class = self.cfg.worker_class
         self._apply_raw_env()
         self._hand_over_logs()
@@ -126,6 +146,53 @@ class Arbiter:
         _refuse_missing_directory(self.cfg)
         self._write_pidfile()
         self.cfg.on_starting(self)
+
+    def inherited_listeners(self) -> tuple[list[int], bool]:
+        """Listening sockets this process was started with, and whether they are systemd's."""
+        count = systemd.listen_fds()
+        if count:
+            self.systemd = True  # Who takes over from us finds them the same way.
+            start = systemd.SD_LISTEN_FDS_START
+            return list(range(start, start + count)), True
+        text = os.environ.pop(LISTENERS_VARIABLE, "")
+        if not text:
+            return [], False
+        try:
+            return [int(number) for number in text.split(",")], False
+        except ValueError:
+            raise RuntimeError(
+                f"{LISTENERS_VARIABLE}={text!r} in the environment: numbers were expected"
+            ) from None
+
+    def bound(self) -> None:
+        """The listeners are bound, nothing has been forked yet."""
+        self.announce_worker_class()
+        self.app.launched()
+
+    # What the service manager is told.
+
+    def booted(self) -> None:
+        """The first workers are ready: whoever waits for the service may go on."""
+        self._notify("READY=1\nSTATUS=serving")
+
+    def reloading(self) -> None:
+        """A reload begins."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reloading")
+
+    def settled(self) -> None:
+        """It is over: the new generation serves, or the old one goes on."""
+        if self._manager_state.startswith("RELOADING"):
+            self._notify("READY=1\nSTATUS=serving")
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._notify("STOPPING=1\nSTATUS=stopping")
+
+    def _notify(self, state: str) -> None:
+        if state != self._manager_state:
+            self._manager_state = state
+            systemd.sd_notify(state, self.log)
 
     def announce_worker_class(self) -> None:
         """Says which worker class serves, and what settings ask for in vain."""
@@ -215,7 +282,7 @@ class Arbiter:
         if self.cfg.pidfile is None:
             self.pidfile = None
             return
-        pidfile = Pidfile(self.cfg.pidfile)
+        pidfile = Pidfile(self.cfg.pidfile + (SUCCESSOR_SUFFIX if self.predecessor else ""))
         pidfile.create(self.pid)
         self.pidfile = pidfile
 
@@ -223,6 +290,58 @@ class Arbiter:
         if self.pidfile is not None:
             self.pidfile.unlink()
             self.pidfile = None
+
+    # The next arbiter, and the one before.
+
+    def has_predecessor(self) -> bool:
+        """Whether another arbiter started this one to be followed by it (SIGUSR2)."""
+        return self.predecessor != 0
+
+    def is_abandoned(self) -> bool:
+        """Whether that one has ended."""
+        return self.predecessor != 0 and os.getppid() != self.predecessor
+
+    def promote(self) -> None:
+        """The predecessor is gone: its name and its pid file are ours now."""
+        self.predecessor = 0
+        self.master_name = "Master"
+        self.proc_name = self.cfg.proc_name
+        os.environ.pop(PREDECESSOR_VARIABLE, None)
+        old = self.pidfile
+        try:
+            self._write_pidfile()
+        except RuntimeError as error:
+            self.log.error("%s", error)
+        else:
+            if old is not None:
+                old.unlink()
+        self._notify(f"MAINPID={self.pid}\nREADY=1\nSTATUS=serving")
+
+    def execute(self, listeners: list[int]) -> NoReturn:
+        """In a child: turns it into the server as it is installed now. Hook ``pre_exec``."""
+        try:
+            self.cfg.pre_exec(self)
+            environment = self._environment_of_start()
+            environment[PREDECESSOR_VARIABLE] = str(self.master_pid)
+            if self.systemd:
+                systemd.pass_on(listeners, environment)
+            else:
+                environment[LISTENERS_VARIABLE] = ",".join(map(str, listeners))
+            os.chdir(self.START_CTX["cwd"])
+            os.execvpe(self.START_CTX[0], self.START_CTX["args"], environment)
+        except BaseException:
+            self.log.exception("Exception while starting the successor")
+        # What runs at the end of an interpreter is the arbiter's.
+        os._exit(1)
+
+    def _environment_of_start(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        for name, value in self._raw_env.items():
+            if value is None:
+                environment.pop(name, None)
+            else:
+                environment[name] = value
+        return environment
 
     # Workers.
 
@@ -304,6 +423,17 @@ class Arbiter:
     def log_exception(self, what: str, error: BaseException) -> None:
         """Logs an exception that the native side met, with its traceback."""
         self.log.error("%s", what, exc_info=error)
+
+
+def _predecessor() -> int:
+    text = os.environ.get(PREDECESSOR_VARIABLE, "")
+    if not text:
+        return 0
+    # One that has ended meanwhile is none any more: its place is free.
+    if text.isdecimal() and int(text) == os.getppid():
+        return int(text)
+    del os.environ[PREDECESSOR_VARIABLE]
+    return 0
 
 
 def _refuse_missing_directory(cfg: Config) -> None:

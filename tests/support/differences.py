@@ -31,6 +31,7 @@ DRAIN = "TERM: what was accepted is answered, what comes later is refused at onc
 NO_FORGERY = "control characters are escaped in every field of the access log"
 ONE_LINE = "a refusal is one line: setting, value, where it came from (file and line, variable, flag), what is allowed"
 SUCCESSOR_FIRST = "the successor is ready before the predecessor stops taking work"
+DETACHED = "--daemon ends when the server listens, or tells why it does not (Gunicorn: at once, with 0)"
 
 DIFFERENCES: dict[str, str] = {
     # PEP 3333
@@ -120,6 +121,17 @@ DIFFERENCES: dict[str, str] = {
     "process/test_privileges.py::test_a_link_in_place_of_a_log_gives_nothing_away": (
         "what a link leads to keeps its owner"
     ),
+    # Background, service manager
+    "process/test_activation.py::test_manager_is_told_when_the_server_is_up_reloads_and_stops": (
+        "READY=1 when workers are ready; RELOADING, STOPPING"
+    ),
+    "process/test_activation.py::test_manager_is_told_once_that_a_refused_reload_is_over": (
+        "READY=1 when workers are ready; RELOADING, STOPPING"
+    ),
+    "process/test_daemon.py::test_daemon_listens_when_its_starter_ends": DETACHED,
+    "process/test_daemon.py::test_what_keeps_it_from_starting_is_told_on_the_terminal": DETACHED,
+    "process/test_daemon.py::test_a_hook_that_fails_is_told_on_the_terminal": DETACHED,
+    "process/test_daemon.py::test_pid_file_of_a_living_daemon_keeps_a_second_one_from_starting": DETACHED,
     # Pid file and directories
     "cli/test_bind.py::test_stale_pid_file_is_replaced[-1]": "a number that is no pid names no living process",
     "cli/test_bind.py::test_pid_file_that_cannot_be_written_refuses_the_reload": BROKEN_SETTINGS,

@@ -108,6 +108,8 @@ class Server:
         self.bind = f"127.0.0.1:{free_port()}"
         self.process: subprocess.Popen[bytes] | None = None
         self.command: list[str] = []
+        #: The arbiter, where it is not the process that was started; see ``follow``.
+        self.followed: Process | None = None
 
     # Files.
 
@@ -244,7 +246,7 @@ class Server:
         """Waits until the server answers."""
 
         def answers() -> bool:
-            if self.popen.poll() is not None:
+            if self.followed is None and self.popen.poll() is not None:
                 raise AssertionError(f"server ended with {self.popen.returncode}:\n{self.log}")
             with contextlib.suppress(OSError):
                 return self.get(target, timeout=START_DEADLINE).status > 0
@@ -261,14 +263,27 @@ class Server:
     @property
     def pid(self) -> int:
         """The arbiter."""
-        return self.popen.pid
+        return self.followed.pid if self.followed is not None else self.popen.pid
+
+    def follow(self, pid_file: str) -> Server:
+        """From now on the arbiter is the process named in ``pid_file`` (a daemon, or a successor)."""
+
+        def named() -> Process | None:
+            text = self.read(pid_file).strip()
+            return processes.read(int(text)) if text else None
+
+        self.followed = wait_for(named, START_DEADLINE, lambda: f"a living process in {pid_file}")
+        return self
 
     def kill(self, number: signal.Signals) -> None:
         """Sends a signal to the arbiter alone."""
         os.kill(self.pid, number)
 
     def wait_for_exit(self, deadline: float = DEADLINE) -> int:
-        """Waits until the arbiter has ended; its exit code."""
+        """Waits until the arbiter has ended; its exit code (a followed one's is not to be had: 0)."""
+        if self.followed is not None:
+            wait_for(lambda: not processes.is_alive(self.pid), deadline, lambda: f"the end of the arbiter:\n{self.log}")
+            return 0
         try:
             return self.popen.wait(deadline)
         except subprocess.TimeoutExpired:
@@ -284,7 +299,10 @@ class Server:
         if self.process is None:
             return []
         findings = []
-        if self.process.poll() is None:
+        if self.followed is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.kill(signal.SIGINT)
+        elif self.process.poll() is None:
             self.kill(signal.SIGINT)
             try:
                 self.process.wait(2.0 if self.kind.is_gunicorn else STOP_DEADLINE)
@@ -304,7 +322,7 @@ class Server:
 
     def processes(self) -> list[Process]:
         """Every living process of this server."""
-        return processes.of_session(self.pid)
+        return processes.of_session(self.followed.session if self.followed is not None else self.popen.pid)
 
     def _pids(self, role: str) -> list[int]:
         start = f"{self.kind.name}: {role} "

@@ -61,6 +61,15 @@ pub enum Action {
     /// SIGKILL the gateway.
     KillGateway,
 
+    /// The gateway and every worker of the first generation are ready: the server is up. Once.
+    AnnounceBooted,
+
+    /// Start the server anew beside this one, with the listeners; answer [`crate::Event::SuccessorStarted`] or
+    /// [`crate::Event::SuccessorFailed`].
+    StartSuccessor,
+    /// The predecessor is gone: take over its name and its pid file.
+    Promote,
+
     /// Load the configuration; answer [`crate::Event::ConfigurationLoaded`] or
     /// [`crate::Event::ConfigurationRefused`]. Keep it filed under this generation.
     LoadConfiguration {

@@ -10,6 +10,7 @@ mod gateway;
 mod reload;
 mod staffing;
 mod stop;
+mod upgrade;
 mod workers;
 
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use self::reload::{Configuration, Reload};
 use self::stop::Stop;
+use self::upgrade::Upgrade;
 use crate::action::Action;
 use crate::backoff::Backoff;
 use crate::book::Book;
@@ -52,14 +54,29 @@ pub struct Arbiter {
     gateway: Gateway,
     backoff: Backoff,
     /// All wanted workers of a serving generation were ready once. Before it, a worker that cannot boot ends the server.
-    booted: bool,
+    boot: Boot,
     /// The application is being preloaded: no worker may be forked yet.
     preloading: bool,
 
     /// What `NumWorkersChanged` and the debug line said last.
+    upgrade: Upgrade,
+    /// WINCH has stopped the workers; a reload starts them again.
+    idled: bool,
+    /// Changes of source files that were acted upon, the oldest first.
+    changes: VecDeque<u64>,
     announced_wanted: Option<u32>,
     announced_active: usize,
     actions: VecDeque<Action>,
+}
+
+/// How far the first boot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Boot {
+    Pending,
+    /// All workers of the first generation have been ready at once.
+    Done,
+    /// The gateway too, and it was said.
+    Announced,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,8 +105,11 @@ impl Arbiter {
             peak: 0,
             gateway: Gateway::default(),
             backoff: Backoff::default(),
-            booted: false,
+            boot: Boot::Pending,
             preloading: false,
+            upgrade: Upgrade::default(),
+            idled: false,
+            changes: VecDeque::new(),
             announced_wanted: None,
             announced_active: 0,
             actions: VecDeque::new(),
@@ -181,6 +201,11 @@ impl Arbiter {
         match event {
             Event::Started => self.start(),
             Event::Command(command) => self.handle_command(command),
+            Event::SourceChanged(change) => self.handle_source_changed(change),
+            Event::SuccessorStarted => self.handle_successor_started(),
+            Event::SuccessorFailed => self.handle_successor_failed(),
+            Event::SuccessorExited => self.handle_successor_exited(),
+            Event::PredecessorGone => self.handle_predecessor_gone(),
             Event::ApplicationPreloaded => self.handle_preloaded(),
             Event::PreloadFailed => self.handle_preload_failed(),
             Event::ConfigurationLoaded(plan) => self.handle_configuration(Some(plan)),

@@ -12,6 +12,19 @@ pub enum Event {
     /// The user wants something (a signal, later the control socket).
     Command(Command),
 
+    /// A worker saw that a file of the application changed. The number stands for this change: other workers that see
+    /// it give the same.
+    SourceChanged(u64),
+
+    /// [`crate::Action::StartSuccessor`] was done.
+    SuccessorStarted,
+    /// It could not be done.
+    SuccessorFailed,
+    /// The successor was reaped.
+    SuccessorExited,
+    /// The arbiter whose successor this one is has ended.
+    PredecessorGone,
+
     /// [`crate::Action::PreloadApplication`] succeeded.
     ApplicationPreloaded,
     /// It did not (the performer has logged the traceback).
@@ -88,6 +101,11 @@ impl Event {
         match self {
             Self::Started => "Started",
             Self::Command(command) => command.signal_name(),
+            Self::SourceChanged(_) => "SourceChanged",
+            Self::SuccessorStarted => "SuccessorStarted",
+            Self::SuccessorFailed => "SuccessorFailed",
+            Self::SuccessorExited => "SuccessorExited",
+            Self::PredecessorGone => "PredecessorGone",
             Self::ApplicationPreloaded => "ApplicationPreloaded",
             Self::PreloadFailed => "PreloadFailed",
             Self::ConfigurationLoaded(_) => "ConfigurationLoaded",
@@ -128,6 +146,10 @@ pub enum Command {
     FewerWorkers,
     /// USR1: open the log files anew.
     Reopen,
+    /// USR2: start a successor, the server as it is installed now, on the same listeners.
+    Upgrade,
+    /// WINCH: stop the workers gracefully and go on without, in the background.
+    StopWorkers,
 }
 
 impl Command {
@@ -141,6 +163,8 @@ impl Command {
             Self::MoreWorkers => "ttin",
             Self::FewerWorkers => "ttou",
             Self::Reopen => "usr1",
+            Self::Upgrade => "usr2",
+            Self::StopWorkers => "winch",
         }
     }
 }

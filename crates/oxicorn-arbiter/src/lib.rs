@@ -51,6 +51,6 @@ mod worker;
 pub use crate::action::{Action, ExitCode, WorkerSignal};
 pub use crate::arbiter::Arbiter;
 pub use crate::event::{BootFailure, Command, Event, Exit, ReplacementReason};
-pub use crate::log::{Level, LogLine, Reason};
+pub use crate::log::{Level, LogLine, Reason, Relative};
 pub use crate::plan::{Generation, Plan, WorkerId, timing};
 pub use crate::worker::{WorkerRecord, WorkerState};

@@ -73,6 +73,10 @@ pub enum LogLine {
         serving: Generation,
         reason: Reason,
     },
+    UpgradeIgnored(Relative),
+    Promoted,
+    GracefulStopOfWorkers,
+    WindowChangeIgnored,
     ShuttingDown,
     ReasonForShutdown(Reason),
     /// An event that the state does not know: stale, or a fault of the performer.
@@ -96,6 +100,15 @@ pub enum Reason {
     Preload,
 }
 
+/// Another arbiter on the same listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relative {
+    /// Its successor.
+    Child,
+    /// Its predecessor.
+    Parent,
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -112,14 +125,20 @@ impl LogLine {
     /// How loud this line is where nothing else is said.
     pub const fn level(&self) -> Level {
         match self {
-            Self::ActiveWorkers(_) | Self::EventIgnored { .. } => Level::Debug,
+            Self::ActiveWorkers(_) | Self::EventIgnored { .. } | Self::WindowChangeIgnored => {
+                Level::Debug
+            }
             Self::HandlingSignal(_)
             | Self::HangUp
             | Self::QuickShutdownRequested
             | Self::Reloaded { .. }
+            | Self::Promoted
+            | Self::GracefulStopOfWorkers
             | Self::ShuttingDown
             | Self::ReasonForShutdown(_) => Level::Info,
-            Self::WorkerGracefulTimeout { .. } | Self::WorkerKilled { .. } => Level::Warning,
+            Self::WorkerGracefulTimeout { .. }
+            | Self::WorkerKilled { .. }
+            | Self::UpgradeIgnored(_) => Level::Warning,
             Self::WorkerEnded { exit, .. } => exit_level(*exit),
             Self::WorkerFaulty { .. }
             | Self::WorkerSpawnFailed { .. }
@@ -184,6 +203,15 @@ impl fmt::Display for LogLine {
                 "Reload failed, generation {generation} is given up, \
                  generation {serving} goes on serving. Reason: {reason}"
             ),
+            Self::UpgradeIgnored(Relative::Child) => {
+                f.write_str("USR2 signal ignored. Child exists.")
+            }
+            Self::UpgradeIgnored(Relative::Parent) => {
+                f.write_str("USR2 signal ignored. Parent exists.")
+            }
+            Self::Promoted => f.write_str("Master has been promoted."),
+            Self::GracefulStopOfWorkers => f.write_str("graceful stop of workers"),
+            Self::WindowChangeIgnored => f.write_str("SIGWINCH ignored. Not daemonized"),
             Self::ShuttingDown => f.write_str("Shutting down: Master"),
             Self::ReasonForShutdown(reason) => write!(f, "Reason: {reason}"),
             Self::EventIgnored { event } => write!(f, "Ignored in this state: {event}"),
@@ -327,6 +355,27 @@ mod tests {
                 "Worker (pid:7) exited with code 3.",
             ),
             (LogLine::ShuttingDown, Level::Info, "Shutting down: Master"),
+            (
+                LogLine::UpgradeIgnored(Relative::Child),
+                Level::Warning,
+                "USR2 signal ignored. Child exists.",
+            ),
+            (
+                LogLine::UpgradeIgnored(Relative::Parent),
+                Level::Warning,
+                "USR2 signal ignored. Parent exists.",
+            ),
+            (LogLine::Promoted, Level::Info, "Master has been promoted."),
+            (
+                LogLine::GracefulStopOfWorkers,
+                Level::Info,
+                "graceful stop of workers",
+            ),
+            (
+                LogLine::WindowChangeIgnored,
+                Level::Debug,
+                "SIGWINCH ignored. Not daemonized",
+            ),
             (
                 LogLine::ReasonForShutdown(Reason::Boot(BootFailure::Boot)),
                 Level::Info,

@@ -26,6 +26,8 @@ pub struct Plan {
     pub graceful_timeout: Duration,
     /// Load the application once, before the first worker is forked ([`crate::Action::PreloadApplication`]).
     pub preload_app: bool,
+    /// It runs in the background: WINCH, which terminals send when they are resized, is an order there.
+    pub daemon: bool,
 }
 
 impl Default for Plan {
@@ -35,6 +37,7 @@ impl Default for Plan {
             workers: 1,
             graceful_timeout: Duration::from_secs(30),
             preload_app: false,
+            daemon: false,
         }
     }
 }
@@ -83,6 +86,9 @@ pub mod timing {
 
     /// The longest wait of the back-off.
     pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+    /// So many changes of source files are remembered. Every worker that watches reports each of them, within seconds.
+    pub const CHANGES_REMEMBERED: usize = 256;
 
     /// So many workers of a new generation may die before it serves (killed, crashed, fork refused) until it is given up.
     /// One that says it cannot boot is enough.

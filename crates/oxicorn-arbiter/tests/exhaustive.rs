@@ -21,6 +21,7 @@ fn plan(workers: u32) -> Plan {
         workers,
         graceful_timeout: GRACEFUL,
         preload_app: false,
+        daemon: true,
     }
 }
 
@@ -41,6 +42,8 @@ fn steps(world: &World) -> Vec<Step> {
         Command::MoreWorkers,
         Command::FewerWorkers,
         Command::Reopen,
+        Command::Upgrade,
+        Command::StopWorkers,
     ];
     steps.extend(commands.map(|command| Step::Event(Event::Command(command))));
     steps.extend([Event::GatewayReady, Event::GatewayDrained].map(Step::Event));
@@ -54,6 +57,13 @@ fn steps(world: &World) -> Vec<Step> {
             Event::ConfigurationRefused,
         ];
         steps.extend(answers.map(Step::Event));
+    }
+    steps.push(Step::Event(Event::SourceChanged(7)));
+    if world.upgrading {
+        steps.extend([Event::SuccessorStarted, Event::SuccessorFailed].map(Step::Event));
+    }
+    if world.has_successor {
+        steps.push(Step::Event(Event::SuccessorExited));
     }
     if world.preloading {
         steps.extend([Event::ApplicationPreloaded, Event::PreloadFailed].map(Step::Event));

@@ -17,7 +17,7 @@ fn starts_the_gateway_before_the_workers_and_serves_as_soon_as_one_is_ready() {
     s.event(Event::GatewayReady);
     s.expect(["attach w1", "announce w1", "attach w2", "serve g1"]);
     s.ready(2);
-    s.expect(["announce w2"]);
+    s.expect(["announce w2", "booted"]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn runs_without_workers_until_ttin() {
     let mut s = Scenario::new(plan(0));
     s.event(Event::Started);
     s.event(Event::GatewayReady);
-    s.expect(["workers 0", "spawn gateway", "serve g1"]);
+    s.expect(["workers 0", "spawn gateway", "serve g1", "booted"]);
     s.command(Command::FewerWorkers);
     s.expect(["# Handling signal: ttou"]);
     s.command(Command::MoreWorkers);

@@ -53,10 +53,12 @@ impl Drop for Run {
 }
 
 fn any_command(random: &mut Random) -> Command {
-    match random.below(12) {
+    match random.below(14) {
         0..=4 => Command::Reload,
         5..=7 => Command::MoreWorkers,
         8..=10 => Command::FewerWorkers,
+        11 => Command::StopWorkers,
+        12 => Command::Upgrade,
         _ => Command::Reopen,
     }
 }
@@ -66,6 +68,7 @@ fn any_plan(random: &mut Random) -> Plan {
     Plan {
         workers,
         preload_app: random.percent(20),
+        daemon: random.percent(50),
         ..plan()
     }
 }

@@ -98,9 +98,13 @@ impl Gateway {
         Ok(())
     }
 
-    /// Closes the listeners that are not `kept`; who is in their backlog is let in first.
+    /// Closes the listeners that are not `kept`; who is in their backlog is let in first, unless others can do that.
     pub(crate) fn close_listeners(&mut self, kept: impl Fn(&str) -> bool) {
-        for listener in self.listeners.take(kept) {
+        let leaving = self.listeners.take(kept);
+        if self.resolved.settings.listeners_are_shared {
+            return;
+        }
+        for listener in leaving {
             // Where it is not possible, who comes between the last accept and the close is reset.
             let _ = sockets::refuse_newcomers(listener.watched.get_ref());
             for _ in 0..LAST_ACCEPTS {

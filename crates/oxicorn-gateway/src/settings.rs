@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Everything the gateway decides by. Sent whole at start and on reload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Settings {
     /// Bounds on what a client may send.
     pub limits: Limits,
@@ -42,6 +43,9 @@ pub struct Settings {
     pub response_buffer: usize,
     /// Connections open at once; more wait in the kernel's backlog.
     pub connection_limit: usize,
+    /// Whether somebody else has the listeners too (systemd, another server that takes over): closed, they are left as
+    /// they are, and who waits in their backlog is left to the others.
+    pub listeners_are_shared: bool,
     /// `TCP_NODELAY` on accepted connections.
     pub tcp_nodelay: bool,
     /// `sendfile(2)` for file responses; off: read and write.
@@ -66,6 +70,7 @@ impl Default for Settings {
             temporary_directory: None,
             response_buffer: 1024 * 1024,
             connection_limit: 65_536,
+            listeners_are_shared: false,
             tcp_nodelay: true,
             sendfile: true,
             websocket: None,

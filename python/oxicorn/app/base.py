@@ -20,6 +20,7 @@ from oxicorn import _native, util
 from oxicorn.app import config_file
 from oxicorn.arbiter import Arbiter
 from oxicorn.config import Config, as_raw, get_default_config_file
+from oxicorn.daemon import Launch, detach
 from oxicorn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = ["Application", "BaseApplication"]
 NOT_WITHOUT = frozenset(
     (
         "certfile",
-        "daemon",
         "http_protocols",
         "keyfile",
         "paste",
@@ -53,6 +53,9 @@ class BaseApplication:
         self.prog = prog
         self.callable: Callable[..., Any] | None = None
         self.logger: Logger | None = None
+        #: Where the server was started; ``chdir`` may lead away from it.
+        self.start_directory = util.getcwd()
+        self._launch = Launch(None)
         self.do_load_config()
 
     def do_load_config(self) -> None:
@@ -121,13 +124,22 @@ class BaseApplication:
         try:
             code = Arbiter(self).run()
         except (ConfigError, RuntimeError) as error:
-            print(f"\nError: {error}\n", file=sys.stderr)
+            text = f"\nError: {error}\n"
+            print(text, file=sys.stderr)
             sys.stderr.flush()
+            self._launch.failed(text, 1)
             code = 1
+        except Exception:
+            self._launch.failed(traceback.format_exc(), 1)
+            raise
         finally:
             if os.getpid() == started_in:
                 _restore(handlers)
         sys.exit(code)
+
+    def launched(self) -> None:
+        """The server listens: a daemon lets go of the process that was started."""
+        self._launch.succeeded()
 
 
 class Application(BaseApplication):
@@ -224,10 +236,22 @@ class Application(BaseApplication):
             print(self.cfg)
         if self.cfg.print_config or self.cfg.check_config:
             self._check()
+        if self.cfg.daemon:
+            self._detach()
         if self.cfg.pythonpath:
             for path in self.cfg.pythonpath.split(","):
                 self._enter(os.path.abspath(path))
         super().run()
+
+    def _detach(self) -> None:
+        if os.environ.get("NOTIFY_SOCKET"):
+            print(
+                "Warning: you shouldn't specify `daemon = True` "
+                "when launching by systemd with `Type = notify`",
+                file=sys.stderr,
+                flush=True,
+            )
+        self._launch = detach(self.cfg.enable_stdio_inheritance)
 
     def _check(self) -> NoReturn:
         try:

@@ -49,13 +49,18 @@ impl Arbiter {
         match command {
             Command::Terminate => self.terminate(),
             Command::Interrupt | Command::Quit => self.stop_quickly(),
-            Command::Reload => self.begin_reload(),
+            Command::Reload => {
+                self.log(LogLine::HangUp);
+                self.begin_reload();
+            }
             Command::MoreWorkers => self.change_wanted(|wanted| wanted.saturating_add(1)),
             // Gunicorn never goes below one this way.
             Command::FewerWorkers => {
                 self.change_wanted(|wanted| if wanted > 1 { wanted - 1 } else { wanted });
             }
             Command::Reopen => self.reopen_logs(),
+            Command::Upgrade => self.begin_upgrade(),
+            Command::StopWorkers => self.stop_workers(),
         }
         Ok(())
     }
@@ -66,6 +71,16 @@ impl Arbiter {
         if let Some(reload) = &mut self.reload {
             reload.wanted = change(reload.wanted);
         }
+    }
+
+    /// Only in the background: a terminal sends this to whom it shows whenever it is resized.
+    fn stop_workers(&mut self) {
+        if !self.plan.daemon {
+            return self.log(LogLine::WindowChangeIgnored);
+        }
+        self.log(LogLine::GracefulStopOfWorkers);
+        self.idled = true;
+        self.change_wanted(|_| 0);
     }
 
     fn reopen_logs(&mut self) {

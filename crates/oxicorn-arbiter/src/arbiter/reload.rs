@@ -16,7 +16,7 @@
 use super::Arbiter;
 use crate::action::Action;
 use crate::log::{LogLine, Reason};
-use crate::plan::timing::RELOAD_DEATH_LIMIT;
+use crate::plan::timing::{CHANGES_REMEMBERED, RELOAD_DEATH_LIMIT};
 use crate::plan::{Generation, Plan};
 use crate::worker::Illegal;
 
@@ -40,8 +40,23 @@ pub(super) enum Configuration {
 }
 
 impl Arbiter {
+    /// A change of the source is a reload, once: all workers that watch report it, and one may be late.
+    pub(super) fn handle_source_changed(&mut self, change: u64) -> Result<(), Illegal> {
+        if !self.is_running() {
+            return Err(Illegal);
+        }
+        if self.changes.contains(&change) {
+            return Ok(());
+        }
+        if self.changes.len() == CHANGES_REMEMBERED {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(change);
+        self.begin_reload();
+        Ok(())
+    }
+
     pub(super) fn begin_reload(&mut self) {
-        self.log(LogLine::HangUp);
         if let Configuration::Loading { again, .. } = &mut self.configuration {
             *again = true;
         } else {
@@ -77,12 +92,13 @@ impl Arbiter {
     }
 
     fn open_generation(&mut self, generation: Generation, plan: Plan) {
-        // TTIN and TTOU are remembered unless the setting itself was changed.
+        // TTIN and TTOU are remembered unless the setting itself was changed; WINCH is not.
         let newest = self
             .reload
             .as_ref()
             .map_or(&self.plan, |reload| &reload.plan);
-        let wanted = if plan.workers == newest.workers {
+        let idled = std::mem::take(&mut self.idled);
+        let wanted = if plan.workers == newest.workers && !idled {
             self.wanted()
         } else {
             plan.workers

@@ -4,7 +4,7 @@
 //! here. The order of the steps matters: the change of generation first (it decides who is wanted), then who is too many,
 //! then who is missing.
 
-use super::{Arbiter, Phase};
+use super::{Arbiter, Boot, Phase};
 use crate::action::Action;
 use crate::log::LogLine;
 use crate::plan::{Generation, WorkerId};
@@ -47,7 +47,13 @@ impl Arbiter {
 
     fn note_first_boot(&mut self) {
         let all_ready = self.book.ready(self.serving) >= self.wanted as usize;
-        self.booted |= all_ready && !self.preloading;
+        if self.boot == Boot::Pending && all_ready && !self.preloading {
+            self.boot = Boot::Done;
+        }
+        if self.boot == Boot::Done && self.gateway.is_serving() {
+            self.boot = Boot::Announced;
+            self.act(Action::AnnounceBooted);
+        }
     }
 
     fn dismiss_surplus(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Arbiter;
+use super::{Arbiter, Boot};
 use crate::action::{Action, ExitCode, WorkerSignal};
 use crate::event::{BootFailure, Exit};
 use crate::log::{LogLine, Reason};
@@ -164,7 +164,7 @@ impl Arbiter {
         }
         if self.loading() == Some(record.generation()) {
             self.give_up_reload(Reason::Boot(failure));
-        } else if !self.booted && self.reload.is_none() {
+        } else if self.boot == Boot::Pending && self.reload.is_none() {
             self.halt(ExitCode(failure.exit_code()), Reason::Boot(failure));
         } else {
             self.count_loss(record);

@@ -415,6 +415,7 @@ pub(crate) fn plan() -> Plan {
         workers: 1,
         graceful_timeout: Duration::from_secs(30),
         preload_app: false,
+        daemon: true,
     }
 }
 

@@ -28,6 +28,10 @@ pub(crate) struct World {
     pub(crate) gateway: Option<Gateway>,
     pub(crate) loading: bool,
     pub(crate) preloading: bool,
+    /// A successor was ordered.
+    pub(crate) upgrading: bool,
+    pub(crate) has_successor: bool,
+    booted: bool,
     pub(crate) exited: Option<i32>,
     /// Several events came before the actions were done: the state may be further than an action.
     at_once: bool,
@@ -83,6 +87,9 @@ impl World {
             gateway: None,
             loading: false,
             preloading: false,
+            upgrading: false,
+            has_successor: false,
+            booted: false,
             exited: None,
             at_once: false,
             ready_before: 0,
@@ -197,7 +204,15 @@ impl World {
             | Event::WorkerFault(_)
             | Event::WorkerSpawnFailed(_)
             | Event::WorkerBootFailed { .. }
-            | Event::Command(Command::MoreWorkers | Command::FewerWorkers) => self.troubled = true,
+            | Event::Command(Command::MoreWorkers | Command::FewerWorkers | Command::StopWorkers) =>
+            {
+                self.troubled = true;
+            }
+            Event::SuccessorStarted | Event::SuccessorFailed => {
+                self.has_successor |=
+                    std::mem::take(&mut self.upgrading) && matches!(event, Event::SuccessorStarted);
+            }
+            Event::SuccessorExited => self.has_successor = false,
             Event::ConfigurationLoaded(_) | Event::ConfigurationRefused => self.loading = false,
             Event::ApplicationPreloaded | Event::PreloadFailed => self.preloading = false,
             _ => {}
@@ -300,6 +315,16 @@ impl World {
                 let gateway = self.gateway.as_mut().expect("a gateway to kill");
                 assert!(!std::mem::replace(&mut gateway.killed, true), "killed once");
             }
+            Action::AnnounceBooted => {
+                assert!(!std::mem::replace(&mut self.booted, true), "booted once");
+            }
+            Action::StartSuccessor => {
+                assert!(!self.has_successor, "never more than two");
+                assert!(
+                    !std::mem::replace(&mut self.upgrading, true),
+                    "one at a time"
+                );
+            }
             Action::LoadConfiguration { generation } => {
                 assert!(!std::mem::replace(&mut self.loading, true), "one at a time");
                 assert!(generation > self.last_generation);
@@ -327,7 +352,7 @@ impl World {
                 );
                 self.exited = Some(code.0);
             }
-            Action::ReopenLogs | Action::Log(..) => {}
+            Action::Promote | Action::ReopenLogs | Action::Log(..) => {}
         }
         None
     }

@@ -57,6 +57,7 @@ pub(crate) fn plan_of(cfg: &Bound<'_, PyAny>) -> PyResult<Plan> {
         workers: settings.inner.workers(),
         graceful_timeout: settings.inner.graceful_timeout(),
         preload_app: settings.inner.get("preload_app").is_true(),
+        daemon: settings.inner.get("daemon").is_true(),
     })
 }
 

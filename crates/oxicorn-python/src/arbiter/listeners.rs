@@ -82,6 +82,64 @@ impl Options {
     }
 }
 
+/// Listeners that came with the process, and the addresses they are known by.
+///
+/// Those of systemd stand in for all addresses of the settings. Those of a predecessor are recognised as what the
+/// settings name, so that a reload goes on from there; what they do not name any more is let go of.
+pub(crate) fn inherit(
+    descriptors: &[i32],
+    binds: &[BindAddress],
+    origin: Origin,
+    options: Options,
+) -> io::Result<Vec<Listener>> {
+    let mut found = Vec::with_capacity(descriptors.len());
+    for &descriptor in descriptors {
+        let mut listener = try_open(&BindAddress::Descriptor(descriptor), options)?;
+        if origin == Origin::Predecessor {
+            let Some(bind) = named_by(&listener.socket, binds)? else {
+                continue;
+            };
+            if let BindAddress::Unix { path } = bind {
+                listener.file = file_at(path).ok();
+            }
+            listener.bind = bind.clone();
+        }
+        found.push(listener);
+    }
+    Ok(found)
+}
+
+/// Who left listeners to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// systemd, or somebody who does as it does.
+    Activation,
+    /// The arbiter this one takes over from.
+    Predecessor,
+}
+
+/// The address of the settings at which `socket` listens.
+fn named_by<'a>(socket: &OwnedFd, binds: &'a [BindAddress]) -> io::Result<Option<&'a BindAddress>> {
+    let local = sockets::local_address(socket)?;
+    let is_it = |bind: &&BindAddress| match (&local, bind) {
+        (Address::Ip(local), BindAddress::Tcp { host, port }) => {
+            local.port() == *port
+                && resolve(host, *port).is_ok_and(|mut all| all.any(|address| address == *local))
+        }
+        (Address::Unix(local), BindAddress::Unix { path }) => local == path.as_bytes(),
+        (Address::Unix(local), BindAddress::Abstract { name }) => {
+            local.strip_prefix(b"\0") == Some(name.as_bytes())
+        }
+        _ => false,
+    };
+    Ok(binds.iter().find(is_it))
+}
+
+fn file_at(path: &str) -> io::Result<(String, u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((path.to_owned(), found.dev(), found.ino()))
+}
+
 /// Binds `bind`, trying again where it is in use; `None` after the last try, with everything logged.
 pub(crate) fn open(
     server: &Bound<'_, PyAny>,
@@ -127,8 +185,7 @@ fn try_open(bind: &BindAddress, options: Options) -> io::Result<Listener> {
         BindAddress::Tcp { host, port } => bind_tcp(host, *port, options.reuse_port)?,
         BindAddress::Unix { path } => {
             let socket = bind_unix(path, options)?;
-            let found = fs::symlink_metadata(path)?;
-            file = Some((path.clone(), found.dev(), found.ino()));
+            file = Some(file_at(path)?);
             socket
         }
         BindAddress::Abstract { name } => sockets::bind_unix(format!("\0{name}").as_bytes(), None)?,
@@ -148,15 +205,19 @@ fn try_open(bind: &BindAddress, options: Options) -> io::Result<Listener> {
 }
 
 fn bind_tcp(host: &str, port: u16, reuse_port: bool) -> io::Result<OwnedFd> {
-    let host = if host.is_empty() { "0.0.0.0" } else { host };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, port).to_socket_addrs()? {
+    for address in resolve(host, port)? {
         match sockets::bind_tcp(address, BindOptions { reuse_port }) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    (host, port).to_socket_addrs()
 }
 
 /// A socket file left behind is replaced; one that is served, or a file of another kind, is not.
@@ -201,6 +262,10 @@ fn text_of(socket: &OwnedFd, bind: &BindAddress) -> io::Result<String> {
         Address::Ip(SocketAddr::V4(address)) => format!("http://{address}"),
         Address::Ip(SocketAddr::V6(address)) => {
             format!("http://[{}]:{}", address.ip(), address.port())
+        }
+        // Where it was bound is all that is known of one that came as a descriptor.
+        Address::Unix(path) if matches!(bind, BindAddress::Descriptor(_)) => {
+            format!("unix:{}", String::from_utf8_lossy(&path).replace('\0', "@"))
         }
         Address::Unix(_) => bind.listening_at(false),
     })

@@ -13,8 +13,11 @@ mod listeners;
 mod log;
 mod performer;
 mod stacks;
+mod successor;
 mod supervisor;
 mod workers;
+
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use pyo3::prelude::*;
 
@@ -29,6 +32,8 @@ pub(crate) enum Outcome {
     Worker(Box<WorkerChild>),
     /// In a forked child: as the gateway.
     Gateway(Box<GatewayChild>),
+    /// In a forked child: as the successor, on these listeners.
+    Successor(SuccessorChild),
 }
 
 /// What a worker process begins with.
@@ -45,6 +50,12 @@ pub(crate) struct GatewayChild {
     signals: oxicorn_os::signals::Blocked,
 }
 
+/// What the start of a successor begins with.
+pub(crate) struct SuccessorChild {
+    listeners: Vec<OwnedFd>,
+    signals: oxicorn_os::signals::Blocked,
+}
+
 /// Runs the server described by `server` (an `oxicorn.arbiter.Arbiter`); returns the exit code of the
 /// process this returns in, which is the arbiter or a worker. The gateway never returns.
 #[pyfunction]
@@ -55,6 +66,7 @@ pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
         Outcome::Exit(code) => Ok(code),
         Outcome::Worker(child) => run_worker(server, *child),
         Outcome::Gateway(child) => run_gateway(py, *child),
+        Outcome::Successor(child) => run_successor(server, child),
     }
 }
 
@@ -65,6 +77,18 @@ fn run_worker(server: &Bound<'_, PyAny>, child: WorkerChild) -> PyResult<i32> {
     server
         .call_method1("run_worker", (child.face, context))?
         .extract()
+}
+
+/// Becomes the server as it is installed now; returns only if that fails.
+fn run_successor(server: &Bound<'_, PyAny>, child: SuccessorChild) -> PyResult<i32> {
+    let mut numbers = Vec::with_capacity(child.listeners.len());
+    for listener in &child.listeners {
+        oxicorn_os::sockets::set_inheritable(listener, true)?;
+        numbers.push(listener.as_raw_fd());
+    }
+    // A mask is inherited by the program it turns into.
+    drop(child.signals);
+    server.call_method1("execute", (numbers,))?.extract()
 }
 
 fn run_gateway(py: Python<'_>, child: GatewayChild) -> ! {

@@ -13,8 +13,9 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use super::fork::{self, Side};
-use super::gateway::{GatewayProcess, settings_for};
+use super::gateway::GatewayProcess;
 use super::generation::{GenerationFile, plan_of, with_settings};
+use super::listeners::Listener;
 use super::stacks::PendingDump;
 use super::supervisor::{Supervisor, announce, bind_all};
 use super::workers::{LinkEnds, WorkerProcess};
@@ -35,7 +36,7 @@ impl<'py> Supervisor<'py> {
                 return self.spawn_worker(py, worker, age, generation);
             }
             Action::Exit(code) => return self.exit(code.0).map(Some),
-            Action::PreloadApplication => self.preload(py)?,
+            Action::PreloadApplication => self.preload()?,
             Action::AttachWorker(worker) => self.attach(worker),
             Action::AnnounceReady(worker) => {
                 self.tell_gateway(&ToGateway::WorkerReady { worker: worker.0 });
@@ -51,14 +52,19 @@ impl<'py> Supervisor<'py> {
             Action::DumpStacks(worker) => self.dump_stacks(worker),
             Action::DrainGateway { within } => {
                 let deadline_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                self.server.call_method0("stopping")?;
                 // First: whoever finds a socket file is let in.
-                for listener in &self.listeners {
-                    listener.remove_file();
-                }
+                self.remove_socket_files();
                 self.tell_gateway(&ToGateway::Drain { deadline_ms });
                 self.listeners.clear();
             }
-            Action::StopGateway => self.tell_gateway(&ToGateway::Stop),
+            Action::AnnounceBooted => self.server.call_method0("booted").map(drop)?,
+            Action::StartSuccessor => return self.start_successor(py),
+            Action::Promote => self.promote()?,
+            Action::StopGateway => {
+                self.server.call_method0("stopping")?;
+                self.tell_gateway(&ToGateway::Stop);
+            }
             Action::KillGateway => self.kill_gateway(),
             Action::LoadConfiguration { generation } => self.load_configuration(py, generation)?,
             Action::AbandonGeneration(generation) => self.abandon(py, generation)?,
@@ -92,7 +98,7 @@ impl<'py> Supervisor<'py> {
         })
     }
 
-    fn tell_gateway(&self, message: &ToGateway) {
+    pub(crate) fn tell_gateway(&self, message: &ToGateway) {
         if let Some(gateway) = &self.gateway {
             gateway.send(message, &[]);
         }
@@ -114,7 +120,7 @@ impl<'py> Supervisor<'py> {
         Ok(())
     }
 
-    fn title(&self, role: &str) -> String {
+    pub(crate) fn title(&self, role: &str) -> String {
         let name = self
             .server
             .getattr("proc_name")
@@ -158,7 +164,7 @@ impl<'py> Supervisor<'py> {
             Some(file) => file.cfg.bind(self.server.py()).clone(),
             None => self.server.getattr("cfg")?,
         };
-        let settings = with_settings(&cfg, |settings| settings_for(&settings.inner))?;
+        let settings = self.gateway_settings(&cfg)?;
         let mut listeners = Vec::with_capacity(self.listeners.len());
         for listener in &self.listeners {
             listeners.push((listener.text.clone(), listener.socket.try_clone()?));
@@ -341,14 +347,15 @@ impl<'py> Supervisor<'py> {
 
     // Configuration.
 
-    fn preload(&mut self, py: Python<'py>) -> PyResult<()> {
+    fn preload(&mut self) -> PyResult<()> {
         match self.server.call_method0("preload") {
             Ok(_) => {
                 self.file_first_generation()?;
                 self.tell(Event::ApplicationPreloaded);
             }
             Err(error) => {
-                error.display(py);
+                let what = "Exception while loading the application";
+                log::write_exception(&self.server, what, &error);
                 self.tell(Event::PreloadFailed);
             }
         }
@@ -356,6 +363,7 @@ impl<'py> Supervisor<'py> {
     }
 
     fn load_configuration(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
+        self.server.call_method0("reloading")?;
         match self.try_load(generation) {
             Ok(plan) => self.tell(Event::ConfigurationLoaded(plan)),
             Err(error) => {
@@ -363,6 +371,7 @@ impl<'py> Supervisor<'py> {
                 self.server.call_method1("reload_refused", (error,))?;
                 let serving = self.arbiter.serving();
                 self.use_generation(py, serving)?;
+                self.settled()?;
                 self.tell(Event::ConfigurationRefused);
             }
         }
@@ -372,7 +381,7 @@ impl<'py> Supervisor<'py> {
     fn try_load(&mut self, generation: Generation) -> PyResult<oxicorn_arbiter::Plan> {
         self.server.call_method0("reload_settings")?;
         let cfg = self.server.getattr("cfg")?;
-        let listeners = bind_all(&self.server, &cfg, &self.listeners)?;
+        let listeners = self.listeners_of(&cfg)?;
         let mut file = self.current_file()?;
         let same = listeners.len() == self.listeners.len()
             && listeners
@@ -385,6 +394,15 @@ impl<'py> Supervisor<'py> {
         plan_of(&cfg)
     }
 
+    /// What `cfg` listens at; systemd's listeners stay whatever it says.
+    fn listeners_of(&self, cfg: &Bound<'_, PyAny>) -> PyResult<Vec<Listener>> {
+        if self.is_activated {
+            let shared = self.listeners.iter().map(Listener::share);
+            return Ok(shared.collect::<std::io::Result<_>>()?);
+        }
+        bind_all(&self.server, cfg, &self.listeners)
+    }
+
     fn abandon(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
         if let Some(file) = self.generations.remove(generation) {
             for listener in file.listeners.iter().flatten() {
@@ -394,7 +412,16 @@ impl<'py> Supervisor<'py> {
             }
         }
         let serving = self.arbiter.serving();
-        self.use_generation(py, serving)
+        self.use_generation(py, serving)?;
+        self.settled()
+    }
+
+    /// No reload is under way any more.
+    fn settled(&self) -> PyResult<()> {
+        if self.arbiter.loading().is_none() {
+            self.server.call_method0("settled")?;
+        }
+        Ok(())
     }
 
     /// Follows every start of a gateway, and commits a reload.
@@ -406,13 +433,13 @@ impl<'py> Supervisor<'py> {
         if let Some(listeners) = file.listeners.take() {
             self.change_listeners(listeners)?;
         }
-        let settings = with_settings(cfg.bind(py), |settings| settings_for(&settings.inner))?;
+        let settings = self.gateway_settings(cfg.bind(py))?;
         self.tell_gateway(&ToGateway::Settings(Box::new(settings)));
         self.tell_gateway(&ToGateway::ServeGeneration {
             generation: generation.0,
         });
         self.generations.forget_before(generation);
-        Ok(())
+        self.settled()
     }
 
     fn change_listeners(&mut self, listeners: Vec<super::listeners::Listener>) -> PyResult<()> {
@@ -445,10 +472,17 @@ impl<'py> Supervisor<'py> {
         Ok(())
     }
 
-    fn exit(&mut self, code: i32) -> PyResult<Outcome> {
-        for listener in &self.listeners {
-            listener.remove_file();
+    /// Whoever finds such a file after the end would be refused; but a server that takes over is found by it.
+    fn remove_socket_files(&self) {
+        if !self.arbiter.shares_listeners() {
+            for listener in &self.listeners {
+                listener.remove_file();
+            }
         }
+    }
+
+    fn exit(&mut self, code: i32) -> PyResult<Outcome> {
+        self.remove_socket_files();
         self.run_hook("on_exit", "halt", ())?;
         Ok(Outcome::Exit(code))
     }

@@ -17,11 +17,11 @@ use pyo3::prelude::*;
 use super::Outcome;
 use super::gateway::GatewayProcess;
 use super::generation::{Generations, plan_of, with_settings};
-use super::listeners::{self, Listener};
+use super::listeners::{self, Listener, Origin};
 use super::log;
 use super::stacks::PendingDump;
 use super::workers::{WorkerProcess, Workers};
-use crate::worker::notice::Notice;
+use crate::worker::notice::{Notice, PACKET};
 
 /// The longest the loop sleeps: heartbeats are looked at so often.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -29,17 +29,17 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// Places on the scoreboard, successors included; workers beyond them serve without figures.
 const SLOTS: usize = 1024;
 
-/// Signals that are orders. USR2 and WINCH are taken so that they do no harm.
-const COMMANDS: [(i32, Option<Command>); 9] = [
-    (libc::SIGTERM, Some(Command::Terminate)),
-    (libc::SIGINT, Some(Command::Interrupt)),
-    (libc::SIGQUIT, Some(Command::Quit)),
-    (libc::SIGHUP, Some(Command::Reload)),
-    (libc::SIGTTIN, Some(Command::MoreWorkers)),
-    (libc::SIGTTOU, Some(Command::FewerWorkers)),
-    (libc::SIGUSR1, Some(Command::Reopen)),
-    (libc::SIGUSR2, None),
-    (libc::SIGWINCH, None),
+/// Signals that are orders.
+const COMMANDS: [(i32, Command); 9] = [
+    (libc::SIGTERM, Command::Terminate),
+    (libc::SIGINT, Command::Interrupt),
+    (libc::SIGQUIT, Command::Quit),
+    (libc::SIGHUP, Command::Reload),
+    (libc::SIGTTIN, Command::MoreWorkers),
+    (libc::SIGTTOU, Command::FewerWorkers),
+    (libc::SIGUSR1, Command::Reopen),
+    (libc::SIGUSR2, Command::Upgrade),
+    (libc::SIGWINCH, Command::StopWorkers),
 ];
 
 /// Everything the arbiter process holds. Dropping it closes descriptors and does nothing else, since a
@@ -48,6 +48,10 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) server: Bound<'py, PyAny>,
     pub(crate) arbiter: Arbiter,
     pub(crate) listeners: Vec<Listener>,
+    /// The listeners are systemd's: no setting changes them.
+    pub(crate) is_activated: bool,
+    /// The process that takes over from this one (USR2).
+    pub(crate) successor: Option<i32>,
     pub(crate) gateway: Option<GatewayProcess>,
     pub(crate) workers: Workers,
     pub(crate) generations: Generations,
@@ -73,15 +77,26 @@ impl<'py> Supervisor<'py> {
         }
         signals.catch(libc::SIGCHLD)?;
         let cfg = server.getattr("cfg")?;
-        let listeners = bind_all(server, &cfg, &[])?;
+        let (inherited, is_activated) = inherit(server, &cfg)?;
+        let listeners = if is_activated {
+            inherited
+        } else {
+            bind_all(server, &cfg, &inherited)?
+        };
         announce(server, &listeners, true)?;
-        server.call_method0("announce_worker_class")?;
+        server.call_method0("bound")?;
+        let mut arbiter = Arbiter::new(plan_of(&cfg)?);
+        if server.call_method0("has_predecessor")?.extract()? {
+            arbiter = arbiter.with_predecessor();
+        }
         let (notices, notices_of_workers) = Channel::pair()?;
         let (scoreboard, scoreboard_file) = Scoreboard::create(SLOTS, 1)?;
         Ok(Self {
-            arbiter: Arbiter::new(plan_of(&cfg)?),
+            arbiter,
             server: server.clone(),
             listeners,
+            is_activated,
+            successor: None,
             gateway: None,
             workers: Workers::default(),
             generations: Generations::default(),
@@ -108,6 +123,7 @@ impl<'py> Supervisor<'py> {
             }
             self.wait(py)?;
             self.take_signals()?;
+            self.look_for_predecessor()?;
             self.take_notices();
             self.take_gateway_messages();
             self.reap()?;
@@ -142,24 +158,16 @@ impl<'py> Supervisor<'py> {
 
     fn take_signals(&mut self) -> PyResult<()> {
         while let Some(signal) = self.signals.next_signal()? {
-            match COMMANDS.iter().find(|(number, _)| *number == signal) {
-                Some((_, Some(command))) => self.tell(Event::Command(*command)),
-                Some((_, None)) => {
-                    let name = oxicorn_os::signals::name(signal).unwrap_or("signal");
-                    self.log(
-                        Level::Warning,
-                        &format!("{name} is not available yet and was ignored"),
-                    );
-                }
-                // CHLD: reaping follows anyway.
-                None => {}
+            // Not among them is CHLD: reaping follows anyway.
+            if let Some((_, command)) = COMMANDS.iter().find(|(number, _)| *number == signal) {
+                self.tell(Event::Command(*command));
             }
         }
         Ok(())
     }
 
     fn take_notices(&mut self) {
-        let mut message = [0; 8];
+        let mut message = [0; PACKET];
         let mut none = Vec::new();
         while let Ok(Received::Message(length)) =
             self.notices
@@ -169,6 +177,7 @@ impl<'py> Supervisor<'py> {
                 let worker = WorkerId(worker);
                 self.tell(match notice {
                     Notice::Ready => Event::WorkerReady(worker),
+                    Notice::SourceChanged(change) => Event::SourceChanged(change),
                     Notice::MaxRequests => Event::WorkerWantsReplacement {
                         worker,
                         reason: ReplacementReason::MaxRequests,
@@ -236,6 +245,13 @@ impl<'py> Supervisor<'py> {
                 self.take_gateway_messages();
                 self.gateway = None;
                 self.tell(Event::GatewayExited(exit));
+            } else if self
+                .successor
+                .take_if(|successor| *successor == pid)
+                .is_some()
+            {
+                self.tell(Event::SuccessorExited);
+                self.tell_settings()?;
             } else if let Some(worker) = self.workers.by_pid(pid) {
                 self.tell(Event::WorkerExited { worker, exit });
             }
@@ -316,6 +332,24 @@ impl<'py> Supervisor<'py> {
             }
         }
     }
+}
+
+/// The listeners this process was started with, and whether they are systemd's.
+fn inherit(server: &Bound<'_, PyAny>, cfg: &Bound<'_, PyAny>) -> PyResult<(Vec<Listener>, bool)> {
+    let inherited = server.call_method0("inherited_listeners")?;
+    let (descriptors, is_activated): (Vec<i32>, bool) = inherited.extract()?;
+    let (binds, options) = with_settings(cfg, |settings| {
+        let options = listeners::Options::of(&settings.inner);
+        (settings.inner.bind().to_vec(), options)
+    })?;
+    let origin = if is_activated {
+        Origin::Activation
+    } else {
+        Origin::Predecessor
+    };
+    let listeners = listeners::inherit(&descriptors, &binds, origin, options)
+        .map_err(|error| PyRuntimeError::new_err(format!("inherited listeners: {error}")))?;
+    Ok((listeners, is_activated))
 }
 
 /// Binds every address of `cfg`; those in `bound_before` are shared. On failure nothing is changed.

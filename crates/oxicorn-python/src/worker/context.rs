@@ -300,6 +300,11 @@ impl WorkerContext {
         self.send_notice(Notice::Ready);
     }
 
+    /// A file of the application changed; whoever sees this change gives the same number.
+    fn source_changed(&self, change: u64) {
+        self.send_notice(Notice::SourceChanged(change));
+    }
+
     /// Serves on this thread until the worker is stopped.
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
         // The gateway wakes this thread in the middle of its own work. Interrupting it would cost two

@@ -2,6 +2,9 @@
 //!
 //! The other way nothing is sent; its end of file tells a worker that the arbiter is gone.
 
+/// Bytes of a packet: the worker's number, a letter, what the letter needs.
+pub(crate) const PACKET: usize = 13;
+
 /// A worker's word to the arbiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
@@ -9,29 +12,56 @@ pub(crate) enum Notice {
     Ready,
     /// `max_requests` is reached: a successor is wanted.
     MaxRequests,
+    /// A file of the application changed; the number stands for this change.
+    SourceChanged(u64),
 }
 
 impl Notice {
     /// The packet in which worker number `worker` says this.
-    pub(crate) const fn encode(self, worker: u32) -> [u8; 5] {
-        let [w0, w1, w2, w3] = worker.to_ne_bytes();
-        let word = match self {
-            Self::Ready => b'R',
-            Self::MaxRequests => b'M',
+    pub(crate) fn encode(self, worker: u32) -> [u8; PACKET] {
+        let (word, value) = match self {
+            Self::Ready => (b'R', 0),
+            Self::MaxRequests => (b'M', 0),
+            Self::SourceChanged(change) => (b'S', change),
         };
-        [w0, w1, w2, w3, word]
+        let mut packet = [0; PACKET];
+        packet[..4].copy_from_slice(&worker.to_ne_bytes());
+        packet[4] = word;
+        packet[5..].copy_from_slice(&value.to_ne_bytes());
+        packet
     }
 
     /// Who says what; `None` for a packet that is none of these.
     pub(crate) fn decode(packet: &[u8]) -> Option<(u32, Self)> {
-        let &[w0, w1, w2, w3, word] = packet else {
-            return None;
-        };
+        let (worker, rest) = packet.split_first_chunk()?;
+        let (word, value) = rest.split_first()?;
+        let value = u64::from_ne_bytes(value.try_into().ok()?);
         let notice = match word {
             b'R' => Self::Ready,
             b'M' => Self::MaxRequests,
+            b'S' => Self::SourceChanged(value),
             _ => return None,
         };
-        Some((u32::from_ne_bytes([w0, w1, w2, w3]), notice))
+        Some((u32::from_ne_bytes(*worker), notice))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrives_as_it_was_sent_and_nothing_else_does() {
+        for notice in [
+            Notice::Ready,
+            Notice::MaxRequests,
+            Notice::SourceChanged(u64::MAX - 1),
+        ] {
+            let packet = notice.encode(7);
+            assert_eq!(Notice::decode(&packet), Some((7, notice)));
+            assert_eq!(Notice::decode(&packet[..PACKET - 1]), None);
+        }
+        assert_eq!(Notice::decode(&[0; PACKET]), None);
+        assert_eq!(Notice::decode(&[]), None);
     }
 }

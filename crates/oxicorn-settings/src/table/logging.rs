@@ -183,7 +183,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Let a daemon keep standard output and standard error where they have been redirected.",
         since: Since::Always,
         applies: Applies::Start,
-        parity: Parity::NotYet("running as a daemon"),
+        parity: Parity::Same,
     },
     Definition {
         name: "statsd_host",

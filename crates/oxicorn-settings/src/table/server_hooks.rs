@@ -130,7 +130,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Called in the process that is about to become the new arbiter, before it runs the new program.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotYet("the binary upgrade (USR2)"),
+        parity: Parity::Same,
     },
     Definition {
         name: "pre_request",

@@ -90,10 +90,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::switch_on(&["-D", "--daemon"]),
         kind: Kind::Bool,
         default: Default::Bool(false),
-        doc: "Detach from the terminal and run in the background.",
+        doc: "Detach from the terminal and run in the background. What was started ends as soon as the server listens.",
         since: Since::Always,
         applies: Applies::Start,
-        parity: Parity::NotYet("running as a daemon"),
+        parity: Parity::Better(
+            "what was started waits until the server listens, or tells why it does not",
+        ),
     },
     Definition {
         name: "raw_env",
