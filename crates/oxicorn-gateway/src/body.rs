@@ -37,15 +37,28 @@ impl Body {
         &self.memory
     }
 
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.capacity()
+    }
+
     /// The file with all of it.
     pub(crate) fn file(&self) -> Option<&File> {
         self.file.as_ref()
     }
 
     /// Appends a piece. An error of the disk is the server's fault, not the client's.
-    pub(crate) fn push(&mut self, piece: &[u8], rules: &SpoolRules) -> io::Result<()> {
+    ///
+    /// `pressed`: no more memory for it.
+    pub(crate) fn push(
+        &mut self,
+        piece: &[u8],
+        rules: &SpoolRules,
+        pressed: bool,
+    ) -> io::Result<()> {
         self.len += piece.len() as u64;
-        if self.file.is_none() && self.memory.len() + piece.len() > rules.memory {
+        let memory = if pressed { 0 } else { rules.memory };
+        if self.file.is_none() && self.memory.len() + piece.len() > memory {
             self.spill(&rules.directory)?;
         }
         if let Some(file) = &mut self.file {
@@ -92,8 +105,8 @@ mod tests {
     #[test]
     fn short_bodies_stay_in_memory() {
         let mut body = Body::default();
-        body.push(b"01234", &rules()).expect("memory");
-        body.push(b"56789", &rules()).expect("memory");
+        body.push(b"01234", &rules(), false).expect("memory");
+        body.push(b"56789", &rules(), false).expect("memory");
         assert_eq!((body.bytes(), body.len()), (&b"0123456789"[..], 10));
         assert!(body.file().is_none());
     }
@@ -102,7 +115,7 @@ mod tests {
     fn long_bodies_are_a_file_from_the_first_byte_on() {
         let mut body = Body::default();
         for piece in [&b"01234"[..], b"56789", b"x", b"yz"] {
-            body.push(piece, &rules()).expect("a temp dir");
+            body.push(piece, &rules(), false).expect("a temp dir");
         }
         assert_eq!((body.bytes(), body.len()), (&b""[..], 13));
         let mut file = body.file().expect("long").try_clone().expect("descriptors");
@@ -115,11 +128,19 @@ mod tests {
     }
 
     #[test]
+    fn without_memory_to_spare_short_bodies_are_files_too() {
+        let mut body = Body::default();
+        body.push(b"01", &rules(), false).expect("memory");
+        body.push(b"2", &rules(), true).expect("a temp dir");
+        assert!(body.file().is_some() && body.bytes().is_empty());
+    }
+
+    #[test]
     fn a_disk_that_fails_is_an_error() {
         let rules = SpoolRules {
             memory: 0,
             directory: "/nonexistent".into(),
         };
-        assert!(Body::default().push(b"x", &rules).is_err());
+        assert!(Body::default().push(b"x", &rules, false).is_err());
     }
 }

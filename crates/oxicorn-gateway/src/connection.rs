@@ -27,9 +27,11 @@ use std::time::Duration;
 use oxicorn_proto::http1;
 
 use crate::body::Body;
+use crate::crowd::Subscriber;
 use crate::exchange::ExchangeId;
 use crate::input::{BODY_READ_SIZE, Input, READ_SIZE};
 use crate::output::Output;
+use crate::pace::{Demand, Pace};
 use crate::peer::{End, Proxied};
 use crate::resolved::Resolved;
 use crate::socket::Socket;
@@ -63,6 +65,20 @@ pub(crate) struct Connection {
     pub(crate) trusted: bool,
     /// When `handle_deadline` is due.
     pub(crate) deadline: Option<Duration>,
+    /// Where the span began whose end the deadline is, in the phases that have a pace.
+    pub(crate) pace: Pace,
+    /// Since when it waits for a request, or for the rest of a head.
+    pub(crate) since: Duration,
+    /// Since when the client has taken nothing of what waits for it.
+    pub(crate) stalled_since: Option<Duration>,
+    /// Bytes the client has sent.
+    pub(crate) received: u64,
+    /// Bytes given to the kernel for the client.
+    pub(crate) sent: u64,
+    /// What was last counted as held for it.
+    pub(crate) accounted: usize,
+    /// Whom it is counted for.
+    pub(crate) counted: Option<Subscriber>,
     /// There is a task that is woken when the socket can do something; a connection has none until
     /// it has to wait for its socket.
     pub(crate) has_task: bool,
@@ -159,8 +175,10 @@ impl Connection {
             return None;
         }
         match self.phase {
-            Phase::Proxy | Phase::Idle | Phase::Head | Phase::Lingering => Some(READ_SIZE),
-            Phase::Body => Some(BODY_READ_SIZE),
+            Phase::Body if self.input.was_filled() => Some(BODY_READ_SIZE),
+            Phase::Proxy | Phase::Idle | Phase::Head | Phase::Body | Phase::Lingering => {
+                Some(READ_SIZE)
+            }
             Phase::Serving | Phase::Flushing(_) if self.input.unread().len() < READ_AHEAD => {
                 Some(READ_SIZE)
             }
@@ -172,9 +190,35 @@ impl Connection {
         }
     }
 
+    /// A span is over: `false` if less than is demanded has moved in it, else the next begins.
+    pub(crate) fn next_span(&mut self, demand: Demand, moved: u64, now: Duration) -> bool {
+        let meets = self.pace.meets(demand, moved);
+        self.pace = Pace::begin(moved);
+        self.deadline = demand.deadline(now);
+        meets
+    }
+
+    /// Bytes of memory it holds beside itself.
+    pub(crate) fn footprint(&self) -> usize {
+        self.input.capacity()
+            + self.output.capacity()
+            + self.request.body.memory()
+            + self.request.response_head.capacity()
+    }
+
+    /// Bytes the client has taken: what the kernel still holds for it does not count.
+    pub(crate) fn taken(&self) -> u64 {
+        self.sent.saturating_sub(self.socket.unsent())
+    }
+
     /// Whether `poll_event` is to be asked.
     pub(crate) fn awaits_request(&self) -> bool {
         matches!(self.phase, Phase::Idle | Phase::Head | Phase::Body)
+    }
+
+    /// Whether the peer may begin with a PROXY header.
+    pub(crate) fn may_proxy(&self) -> bool {
+        self.resolved.trust.trusts_proxy(self.peer.ip())
     }
 
     /// The client, by the PROXY header where one was believed.

@@ -14,7 +14,7 @@ use oxicorn_link::scoreboard::{Counter, Gauge};
 use oxicorn_link::wire::CancelReason;
 use tokio::time::{Instant, Sleep};
 
-use crate::connection::{Connection, Phase};
+use crate::connection::Phase;
 use crate::control::{FromGateway, RequestExpired};
 use crate::exchange::{ExchangeId, Place};
 use crate::gateway::{Gateway, with};
@@ -121,6 +121,7 @@ impl Gateway {
     fn tick(&mut self) {
         let now = self.clock.tick();
         self.check_connections(now);
+        self.renew_plaints(now);
         self.check_exchanges(now);
         self.check_drain_deadline(now);
         self.dispatcher.handle_timeout(now);
@@ -154,12 +155,37 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let now = self.clock.now();
+        let timeouts = connection.resolved.settings.timeouts;
         match connection.phase {
-            Phase::Proxy | Phase::Idle | Phase::Lingering => self.close(key),
-            Phase::Head | Phase::Body => self.refuse(key, Refusal::TOO_SLOW),
-            Phase::Serving | Phase::Flushing(_) => self.break_off(key),
+            Phase::Idle | Phase::Lingering => self.close(key),
+            Phase::Proxy if connection.input.unread().is_empty() => self.close(key),
+            Phase::Proxy | Phase::Head => self.refuse(key, Refusal::TOO_SLOW),
+            Phase::Body => {
+                let received = connection.received;
+                if !connection.next_span(timeouts.demand_on_body(), received, now) {
+                    self.refuse(key, Refusal::BODY_TOO_SLOW);
+                }
+            }
+            Phase::Serving | Phase::Flushing(_) => {
+                let taken = connection.taken();
+                if !connection.next_span(timeouts.demand_on_reader(), taken, now) {
+                    self.log_slow_reader(key);
+                    self.break_off(key);
+                }
+            }
             Phase::WebSocket => self.handle_websocket_deadline(key),
         }
+    }
+
+    fn log_slow_reader(&mut self, key: usize) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+        self.warn_of_client(format_args!(
+            "Cut off ip={address}: it takes its response too slowly (write_timeout, write_min_rate)"
+        ));
     }
 
     /// Learns which requests were taken, and finds those that take too long.
@@ -233,12 +259,6 @@ impl Gateway {
     }
 
     fn set_gauges(&self, now: Duration) {
-        let held = |connection: &Connection| connection.output.held() as u64;
-        let buffered = self
-            .connections
-            .iter()
-            .map(|(_, connection)| held(connection))
-            .sum();
         let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         self.figures
             .set(Gauge::Queued, self.dispatcher.queued() as u64);
@@ -246,7 +266,8 @@ impl Gateway {
             .set(Gauge::InFlight, self.dispatcher.total_in_flight() as u64);
         self.figures
             .set(Gauge::Connections, self.connections.len() as u64);
-        self.figures.set(Gauge::Buffered, buffered);
+        self.figures
+            .set(Gauge::Buffered, self.pressure.held() as u64);
         self.figures.set(Gauge::Heartbeat, nanoseconds);
     }
 

@@ -7,11 +7,13 @@
 
 use std::time::Duration;
 
+use oxicorn_link::wire::CancelReason;
 use oxicorn_proto::websocket::CloseCode;
 
 use crate::connection::{Connection, Phase};
 use crate::control::FromGateway;
 use crate::gateway::Gateway;
+use crate::refusal::Refusal;
 
 /// How long a client that has connected and not yet sent anything may take to begin.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
@@ -55,9 +57,26 @@ impl Gateway {
 
     /// Ends when nothing is left.
     pub(crate) fn check_drained(&mut self) {
+        if self.pool.is_empty() {
+            self.refuse_queue();
+        }
         if !self.finished && self.connections.is_empty() {
             self.control.send(&FromGateway::Drained);
             self.finish();
+        }
+    }
+
+    /// Nobody will come any more to serve what is queued.
+    fn refuse_queue(&mut self) {
+        let queued: Vec<_> = self
+            .exchanges
+            .iter_mut()
+            .filter_map(|(id, exchange)| Some((id, exchange.connection?)))
+            .collect();
+        for (id, client) in queued {
+            self.detach(id);
+            self.abandon(id, CancelReason::Stopping);
+            self.refuse(client, Refusal::STOPPING);
         }
     }
 

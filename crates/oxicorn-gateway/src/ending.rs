@@ -45,6 +45,7 @@ impl Gateway {
         connection.input.forget_head();
         connection.output.shrink(IDLE_OUTPUT);
         connection.phase = Phase::Idle;
+        connection.since = now;
         let keep_alive = connection.resolved.settings.timeouts.keep_alive;
         connection.deadline = Resolved::deadline(now, keep_alive);
         let must_read = std::mem::take(&mut connection.reading_stopped) || !connection.has_task;
@@ -77,6 +78,7 @@ impl Gateway {
         }
         connection.socket.finish_sending();
         connection.phase = Phase::Lingering;
+        connection.since = now;
         connection.deadline = Some(now + LINGER_LIMIT);
         connection.reading_stopped = false;
         self.wake(key);
@@ -110,7 +112,7 @@ impl Gateway {
 
     /// Closes, whatever is under way.
     pub(crate) fn close(&mut self, key: usize) {
-        let Some(mut connection) = self.connections.try_remove(key) else {
+        let Some(mut connection) = self.take_connection(key) else {
             return;
         };
         if let Some(id) = connection.exchange {

@@ -45,8 +45,13 @@ impl ErrorLog {
         self.log(Level::Error, text);
     }
 
+    /// Whether lines of this level are written.
+    pub(crate) fn shows(&self, level: Level) -> bool {
+        level >= self.level
+    }
+
     fn log(&mut self, level: Level, text: fmt::Arguments<'_>) {
-        if level < self.level {
+        if !self.shows(level) {
             return;
         }
         let pid = self.pid;

@@ -22,16 +22,20 @@ use slab::Slab;
 use tokio::task::spawn_local;
 
 use crate::access_log::AccessLog;
+use crate::admission::connections_by_descriptors;
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::control_end::ControlEnd;
+use crate::crowd::Crowd;
 use crate::deadlines::Timer;
 use crate::drain::Drain;
 use crate::error_log::ErrorLog;
 use crate::exchange::Exchanges;
 use crate::figures::Figures;
 use crate::listener::{ConnectionTask, Listeners};
+use crate::plaints::Plaints;
 use crate::pool::Pool;
+use crate::pressure::Pressure;
 use crate::resolved::Resolved;
 use crate::websocket;
 
@@ -48,6 +52,11 @@ pub(crate) struct Gateway {
     pub(crate) resolved: Rc<Resolved>,
     pub(crate) clock: Clock,
     pub(crate) connections: Slab<Connection>,
+    pub(crate) crowd: Crowd,
+    pub(crate) pressure: Pressure,
+    pub(crate) plaints: Plaints,
+    /// How many connections the limit on open files leaves room for.
+    pub(crate) descriptor_limit: usize,
     pub(crate) exchanges: Exchanges,
     pub(crate) pool: Pool,
     pub(crate) dispatcher: Dispatcher,
@@ -119,6 +128,10 @@ impl Gateway {
             resolved,
             clock: Clock::new(),
             connections: Slab::new(),
+            crowd: Crowd::default(),
+            pressure: Pressure::default(),
+            plaints: Plaints::default(),
+            descriptor_limit: connections_by_descriptors(),
             exchanges: Exchanges::default(),
             pool: Pool::default(),
             listeners: Listeners::default(),

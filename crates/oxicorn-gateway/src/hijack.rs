@@ -38,7 +38,7 @@ impl Gateway {
             connection.request.status = SWITCHED;
         }
         self.conclude(client);
-        let Some(mut connection) = self.connections.try_remove(client) else {
+        let Some(mut connection) = self.take_connection(client) else {
             return;
         };
         connection.waker.wake_by_ref();

@@ -22,6 +22,8 @@ pub(crate) struct Input {
     start: usize,
     head_end: usize,
     next: usize,
+    /// Length at which the room that was last given is used up.
+    room: usize,
 }
 
 impl Input {
@@ -88,7 +90,25 @@ impl Input {
             self.next = self.head_end;
             self.bytes.reserve(count);
         }
+        self.room = self.bytes.capacity();
         &mut self.bytes
+    }
+
+    /// Whether the last read filled all the room it was given: the client sends faster than is read.
+    pub(crate) fn was_filled(&self) -> bool {
+        self.room > 0 && self.bytes.len() >= self.room
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Gives back what a fast time has left, while nothing comes.
+    pub(crate) fn shrink(&mut self) {
+        if self.bytes.capacity() > self.bytes.len() + 2 * READ_SIZE {
+            self.bytes.shrink_to(self.bytes.len() + READ_SIZE);
+        }
     }
 
     /// Whether it holds no memory.

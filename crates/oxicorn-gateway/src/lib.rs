@@ -14,18 +14,21 @@
 //! | requests and workers | `exchange`, `driver`, `placing`, `pool`, `respond`, `incoming`, `hijack`, `loss` |
 //! | conversations | `websocket` |
 //! | answers of our own | `refusal` |
-//! | time | `clock`, `deadlines`, `drain` |
+//! | what clients may hold | `admission`, `crowd`, `pressure` |
+//! | time | `clock`, `deadlines`, `pace`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
-//! | what is told | `access_log`, `error_log`, `log_writer`, `figures` |
+//! | what is told | `access_log`, `error_log`, `plaints`, `log_writer`, `figures` |
 //! | what is decided by | `settings`, `resolved`, `peer`, `body` |
 
 mod access_log;
+mod admission;
 mod body;
 mod clock;
 mod commands;
 mod connection;
 pub mod control;
 mod control_end;
+mod crowd;
 mod deadlines;
 mod drain;
 mod driver;
@@ -41,9 +44,12 @@ mod listener;
 mod log_writer;
 mod loss;
 mod output;
+mod pace;
 mod peer;
 mod placing;
+mod plaints;
 mod pool;
+mod pressure;
 mod receive;
 mod refusal;
 mod resolved;
@@ -57,8 +63,8 @@ mod websocket;
 
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format};
 pub use settings::{
-    AccessLog, ErrorLog, HeaderMap, Level, Limits, ProxyProtocol, Queue, Settings, Strictness,
-    Timeouts, Trust, WebSocket, WebSocketCompression,
+    AccessLog, ErrorLog, Level, ProxyProtocol, Queue, Settings, Timeouts, Trust, WebSocket,
+    WebSocketCompression,
 };
 
 use std::os::fd::OwnedFd;

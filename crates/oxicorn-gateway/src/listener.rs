@@ -5,13 +5,14 @@
 //! accepting is tried again after a pause instead of over and over.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use oxicorn_link::scoreboard::Counter;
+use oxicorn_os::poll::{self, Polled};
 use oxicorn_os::sockets::{self, Accepted, Address};
 use oxicorn_proto::http1;
 use tokio::task::{AbortHandle, spawn_local};
@@ -20,6 +21,7 @@ use crate::connection::{Connection, Phase, Request};
 use crate::gateway::{Gateway, with};
 use crate::input::Input;
 use crate::output::Output;
+use crate::pace::Pace;
 use crate::peer::End;
 use crate::resolved::Resolved;
 use crate::socket::Socket;
@@ -30,6 +32,9 @@ const ACCEPTS_PER_TURN: u32 = 32;
 
 /// How long accepting rests when it cannot go on.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// A pause so soon after another is the same one.
+const SAME_PAUSE: Duration = Duration::from_secs(10);
 
 /// Accepts after which a backlog counts as endless when it is served before closing.
 const LAST_ACCEPTS: u32 = 65_536;
@@ -47,6 +52,8 @@ pub(crate) struct Listener {
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     open: Vec<(Rc<Listener>, AbortHandle)>,
+    /// When accepting last could not go on.
+    paused_at: Option<Duration>,
 }
 
 /// How a round of accepting ended.
@@ -118,8 +125,13 @@ impl Gateway {
     fn accept(&mut self, listener: &Rc<Listener>) -> Accepting {
         self.clock.tick();
         for _ in 0..ACCEPTS_PER_TURN {
-            if self.connections.len() >= self.resolved.settings.connection_limit {
-                return Accepting::Pause;
+            if self.connections.len() >= self.connection_limit() {
+                if !has_newcomer(listener) {
+                    return Accepting::Drained;
+                }
+                if !self.make_room() {
+                    return Accepting::Pause;
+                }
             }
             let accepted = self.accept_one(listener);
             if accepted != Accepting::More {
@@ -138,11 +150,19 @@ impl Gateway {
             Ok(Accepted::Aborted) => Accepting::More,
             Ok(Accepted::Nothing) => Accepting::Drained,
             Ok(Accepted::Exhausted(error)) | Err(error) => {
-                let name = &listener.name;
-                self.error_log
-                    .error(format_args!("Accepting at {name} pauses: {error}"));
+                self.log_pause(&listener.name, &error);
                 Accepting::Pause
             }
+        }
+    }
+
+    /// Said when it begins, not each time it is tried again.
+    fn log_pause(&mut self, name: &str, error: &io::Error) {
+        let now = self.clock.now();
+        let again = self.listeners.paused_at.replace(now);
+        if again.is_none_or(|before| before + SAME_PAUSE < now) {
+            self.error_log
+                .error(format_args!("Accepting at {name} pauses: {error}"));
         }
     }
 
@@ -150,11 +170,13 @@ impl Gateway {
         let resolved = Rc::clone(&self.resolved);
         let peer = End::new(peer);
         let trusted = resolved.trust.trusts_forwarder(peer.ip());
-        let proxied = resolved.proxy_mode.is_some() && resolved.trust.trusts_proxy(peer.ip());
+        let proxied = resolved.proxy_mode.is_some();
+        let may_proxy = proxied && resolved.trust.trusts_proxy(peer.ip());
         let mut http = http1::Connection::new(resolved.rules.clone());
         http.set_forwarder_trusted(trusted);
         self.figures.count(Counter::Accepted);
         self.next_serial += 1;
+        let now = self.clock.now();
         let serial = self.next_serial;
         let key = self.connections.insert(Connection {
             serial,
@@ -165,7 +187,14 @@ impl Gateway {
             output: Output::default(),
             request: Request::default(),
             exchange: None,
-            deadline: Resolved::deadline(self.clock.now(), resolved.settings.timeouts.head),
+            deadline: Resolved::deadline(now, resolved.settings.timeouts.head),
+            pace: Pace::default(),
+            since: now,
+            stalled_since: None,
+            received: 0,
+            sent: 0,
+            accounted: 0,
+            counted: None,
             resolved,
             peer,
             server: Rc::clone(&listener.server),
@@ -180,11 +209,19 @@ impl Gateway {
             discarded: 0,
             websocket: None,
         });
-        self.read_first(key, serial);
+        if may_proxy || self.admit(key) {
+            self.read_first(key, serial);
+        }
         if let Some(tick) = self.tick_waker.take() {
             tick.wake();
         }
     }
+}
+
+/// Whether somebody is in the backlog.
+fn has_newcomer(listener: &Listener) -> bool {
+    let polled = poll::wait_readable(&[listener.watched.as_fd()], Some(Duration::ZERO));
+    !matches!(polled, Ok(Polled::TimedOut))
 }
 
 async fn accept_for_ever(listener: Rc<Listener>) {

@@ -80,6 +80,11 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
+    /// Bytes of memory.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Files not sent yet.
     pub(crate) fn files(&self) -> usize {
         self.files.len()

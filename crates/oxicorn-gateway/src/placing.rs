@@ -77,7 +77,9 @@ fn place_spilled(
     };
     let mut spilled = Body::default();
     for part in [message, request.body.bytes()] {
-        spilled.push(part, &rules).map_err(PlaceError::Disk)?;
+        spilled
+            .push(part, &rules, false)
+            .map_err(PlaceError::Disk)?;
     }
     spilled.complete().map_err(PlaceError::Disk)?;
     let Some(file) = spilled.file() else {

@@ -114,6 +114,11 @@ impl Pool {
         Some(worker)
     }
 
+    /// Whether there is no worker at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
     /// One more than the largest key.
     pub(crate) fn key_bound(&self) -> usize {
         self.workers

@@ -12,6 +12,7 @@ use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
 use crate::connection::{Connection, Phase};
 use crate::gateway::Gateway;
+use crate::pace::Pace;
 use crate::peer::Proxied;
 use crate::refusal::Refusal;
 use crate::resolved::Resolved;
@@ -62,8 +63,10 @@ impl Gateway {
             match connection.socket.poll_receive(cx, buffer) {
                 Poll::Pending => return self.after_empty_read(key),
                 Poll::Ready(Ok(Received::Bytes(count))) => {
+                    connection.received += count as u64;
                     self.figures.add(Counter::BytesIn, count as u64);
                     self.handle_input(key);
+                    self.account(key);
                 }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end(key),
                 Poll::Ready(Err(_)) => return self.handle_client_gone(key),
@@ -74,11 +77,14 @@ impl Gateway {
 
     /// A connection that waits without a byte holds no buffer.
     fn after_empty_read(&mut self, key: usize) {
-        if let Some(connection) = self.connections.get_mut(key)
-            && let Some(buffer) = connection.input.release()
-        {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.input.shrink();
+        if let Some(buffer) = connection.input.release() {
             self.scratch.keep_buffer(buffer);
         }
+        self.account(key);
     }
 
     fn handle_input(&mut self, key: usize) {
@@ -96,6 +102,7 @@ impl Gateway {
 
     /// Lets the protocol machine see what came, up to a complete request.
     pub(crate) fn advance(&mut self, key: usize) {
+        let pressed = self.is_under_pressure();
         while let Some(connection) = self.connections.get_mut(key) {
             if !connection.awaits_request() {
                 return;
@@ -107,6 +114,9 @@ impl Gateway {
                     event: Event::NeedMore,
                 }) => {
                     connection.input.consume(consumed);
+                    if self.head_is_too_much(key) {
+                        return self.refuse(key, Refusal::NO_MEMORY);
+                    }
                     return self.await_more(key);
                 }
                 Ok(Polled {
@@ -121,10 +131,8 @@ impl Gateway {
                     event: Event::Body(range),
                 }) => {
                     let piece = &connection.input.unread()[range];
-                    let kept = connection
-                        .request
-                        .body
-                        .push(piece, &connection.resolved.spool);
+                    let spool = &connection.resolved.spool;
+                    let kept = connection.request.body.push(piece, spool, pressed);
                     connection.input.consume(consumed);
                     if let Err(error) = kept {
                         return self.refuse_for_disk(key, &error);
@@ -155,9 +163,13 @@ impl Gateway {
         match connection.phase {
             Phase::Idle if !connection.http.is_idle() || !connection.input.unread().is_empty() => {
                 connection.phase = Phase::Head;
+                connection.since = now;
                 connection.deadline = Resolved::deadline(now, timeouts.head);
             }
-            Phase::Body => connection.deadline = Resolved::deadline(now, timeouts.body),
+            Phase::Body if connection.deadline.is_none() => {
+                connection.deadline = timeouts.demand_on_body().deadline(now);
+                connection.pace = Pace::begin(connection.received);
+            }
             _ => {}
         }
         if connection.at_end {
@@ -178,7 +190,9 @@ impl Gateway {
         self.figures.count(Counter::Requests);
         connection.request.readable = true;
         connection.request.started = now;
-        if leaving || connection.resolved.settings.timeouts.keep_alive.is_zero() {
+        let most = connection.resolved.settings.requests_per_connection;
+        let last = most > 0 && connection.served >= most;
+        if leaving || last || connection.resolved.settings.timeouts.keep_alive.is_zero() {
             connection.http.deny_keep_alive();
         }
         let Some(https) = scheme(connection) else {
@@ -251,9 +265,11 @@ impl Gateway {
         let Some(mode) = connection.resolved.proxy_mode else {
             return;
         };
+        let allowed = connection.may_proxy();
         match proxy_protocol::parse(connection.input.unread(), mode) {
             Ok(Parsed::NeedMore) => return,
             Ok(Parsed::Absent) => {}
+            _ if !allowed => return self.refuse(key, Refusal::FORBIDDEN_PROXY),
             Ok(Parsed::Header { consumed, header }) => {
                 connection.input.consume(consumed);
                 connection.input.forget_head();
@@ -268,7 +284,9 @@ impl Gateway {
             Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),
         }
         connection.phase = Phase::Idle;
-        self.advance(key);
+        if !allowed || self.admit(key) {
+            self.advance(key);
+        }
     }
 }
 

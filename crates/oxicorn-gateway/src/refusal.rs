@@ -63,6 +63,47 @@ impl Refusal {
         "request did not come in time",
         Whose::Peer,
     );
+    /// The body came too slowly.
+    pub(crate) const BODY_TOO_SLOW: Self = Self::new(
+        408,
+        "Request Timeout",
+        "request body came too slowly",
+        Whose::Peer,
+    );
+    /// A PROXY header from somebody who may not send one.
+    pub(crate) const FORBIDDEN_PROXY: Self = Self::new(
+        403,
+        "Forbidden",
+        "proxy protocol header from an address that may not send one",
+        Whose::Peer,
+    );
+    /// One connection too many of this client.
+    pub(crate) const TOO_MANY_CONNECTIONS: Self = Self {
+        retry_after: Some(Duration::from_secs(1)),
+        ..Self::new(
+            503,
+            "Service Unavailable",
+            "too many connections from this address",
+            Whose::Peer,
+        )
+    };
+    /// No memory for a head like this.
+    pub(crate) const NO_MEMORY: Self = Self {
+        retry_after: Some(Duration::from_secs(1)),
+        ..Self::new(
+            503,
+            "Service Unavailable",
+            "no room for so long a request head now",
+            Whose::Peer,
+        )
+    };
+    /// The server ends, and nobody is left to ask.
+    pub(crate) const STOPPING: Self = Self::new(
+        503,
+        "Service Unavailable",
+        "the server is stopping",
+        Whose::Ours,
+    );
     /// The application gave no response.
     pub(crate) const APPLICATION_FAILED: Self = Self::new(
         500,
@@ -156,15 +197,14 @@ impl Gateway {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let address = String::from_utf8_lossy(connection.client().text());
+        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
         let message = refusal.message;
         if refusal.whose == Whose::PeerLeft {
             let text = "Ignored premature client disconnection";
             self.error_log
                 .debug(format_args!("{text} from ip={address}: {message}"));
         } else {
-            self.error_log
-                .warning(format_args!("Invalid request from ip={address}: {message}"));
+            self.warn_of_client(format_args!("Invalid request from ip={address}: {message}"));
         }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxicorn_dispatch::Policy;
-use oxicorn_proto::http1::{self, Rules};
+use oxicorn_proto::http1::Rules;
 use oxicorn_proto::proxy_protocol::Mode;
 use oxicorn_proto::trust::{AddressSet, TrustRules};
 
 use crate::body::SpoolRules;
-use crate::settings::{HeaderMap, ProxyProtocol, Queue, Settings, Trust};
+use crate::settings::{ProxyProtocol, Queue, Settings, Trust};
 
 /// One reload's settings; connections keep those they started with.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Resolved {
 impl Resolved {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            rules: Arc::new(rules(&settings)),
+            rules: Arc::new(settings.rules.clone()),
             trust: trust_rules(&settings.trust),
             spool: SpoolRules {
                 memory: settings.body_memory,
@@ -70,32 +70,4 @@ fn temporary_directory(settings: &Settings) -> PathBuf {
         .temporary_directory
         .clone()
         .unwrap_or_else(std::env::temp_dir)
-}
-
-fn rules(settings: &Settings) -> Rules {
-    let limits = settings.limits;
-    let strictness = &settings.strictness;
-    Rules {
-        limits: http1::Limits {
-            body: limits.body,
-            ..http1::Limits::from_settings(limits.request_line, limits.fields, limits.field_size)
-        },
-        strictness: http1::Strictness {
-            header_map: match strictness.header_map {
-                HeaderMap::Drop => http1::HeaderMap::Drop,
-                HeaderMap::Refuse => http1::HeaderMap::Refuse,
-                HeaderMap::Dangerous => http1::HeaderMap::Dangerous,
-            },
-            permit_obsolete_folding: strictness.permit_obsolete_folding,
-            strip_header_spaces: strictness.strip_header_spaces,
-            permit_unconventional_http_method: strictness.permit_unconventional_http_method,
-            permit_unconventional_http_version: strictness.permit_unconventional_http_version,
-            casefold_http_method: strictness.casefold_http_method,
-            forwarder_headers: boxed(&settings.trust.forwarder_headers),
-        },
-    }
-}
-
-fn boxed(names: &[String]) -> Vec<Box<str>> {
-    names.iter().map(|name| name.as_str().into()).collect()
 }

@@ -13,7 +13,7 @@ use oxicorn_os::sendfile::read_at;
 use crate::connection::{After, Connection, Phase};
 use crate::gateway::Gateway;
 use crate::output::{FilePiece, Next};
-use crate::resolved::Resolved;
+use crate::pace::Pace;
 use crate::socket::{Sent, SentFile, Socket};
 
 /// Output that is not held back for what the next message may add.
@@ -40,6 +40,7 @@ enum Flushed {
 impl Gateway {
     /// Something was added to a connection's output: write it when no more is added right now.
     pub(crate) fn send_soon(&mut self, key: usize) {
+        self.account(key);
         match self.unsent.replace(key) {
             Some(other) if other != key => self.flush(other),
             _ => {}
@@ -62,6 +63,11 @@ impl Gateway {
 
     /// Writes as much as the socket takes.
     pub(crate) fn flush(&mut self, key: usize) {
+        self.flush_output(key);
+        self.account(key);
+    }
+
+    fn flush_output(&mut self, key: usize) {
         let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -70,6 +76,12 @@ impl Gateway {
         let flushed = write(connection, &mut self.scratch.message);
         let left = before.saturating_sub(connection.output.remaining());
         self.figures.add(Counter::BytesOut, left);
+        connection.sent += left;
+        connection.stalled_since = match flushed {
+            Flushed::Blocked if left == 0 => connection.stalled_since.or(Some(now)),
+            Flushed::Blocked => Some(now),
+            _ => None,
+        };
         match flushed {
             Flushed::All => {
                 self.credit(key, usize::MAX);
@@ -147,15 +159,16 @@ impl Gateway {
     }
 }
 
-/// A client that takes nothing is given up after a while; each byte it takes begins that anew.
+/// The client has to take what waits for it: a span begins, if none is under way.
 fn set_write_deadline(connection: &mut Connection, progress: bool, now: Duration) {
     if connection.phase == Phase::WebSocket {
         return connection.set_websocket_write_deadline(progress, now);
     }
     let sending = matches!(connection.phase, Phase::Serving | Phase::Flushing(_));
-    if sending && (progress || connection.deadline.is_none()) {
-        let limit = connection.resolved.settings.timeouts.write;
-        connection.deadline = Resolved::deadline(now, limit);
+    if sending && connection.deadline.is_none() {
+        let demand = connection.resolved.settings.timeouts.demand_on_reader();
+        connection.deadline = demand.deadline(now);
+        connection.pace = Pace::begin(connection.taken());
     }
 }
 

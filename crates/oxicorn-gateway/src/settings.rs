@@ -8,17 +8,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use oxicorn_proto::http1::Rules;
 use serde::{Deserialize, Serialize};
+
+use crate::pace::Demand;
 
 /// Everything the gateway decides by. Sent whole at start and on reload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Settings {
-    /// Bounds on what a client may send.
-    pub limits: Limits,
-    /// Tolerance of the HTTP/1 grammar.
-    pub strictness: Strictness,
+    /// Bounds on what a client may send, and the tolerance of the HTTP/1 grammar.
+    pub rules: Rules,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// The one request queue and its prefetch.
@@ -41,11 +42,17 @@ pub struct Settings {
     /// Bytes of one response that are taken from the worker before the client has read them; less
     /// than a link's window (1 MiB) counts as that.
     pub response_buffer: usize,
-    /// Connections open at once; more wait in the kernel's backlog.
+    /// `limit_connections`: connections open at once.
     pub connection_limit: usize,
     /// Whether somebody else has the listeners too (systemd, another server that takes over): closed, they are left as
     /// they are, and who waits in their backlog is left to the others.
     pub listeners_are_shared: bool,
+    /// `limit_client_connections`: connections of one client address at once; 0: any number.
+    pub client_connection_limit: u32,
+    /// `keepalive_requests`: requests one connection may bring; 0: any number.
+    pub requests_per_connection: u64,
+    /// `buffer_limit`: bytes held for all clients together.
+    pub buffer_limit: usize,
     /// `TCP_NODELAY` on accepted connections.
     pub tcp_nodelay: bool,
     /// `sendfile(2)` for file responses; off: read and write.
@@ -57,8 +64,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
-            strictness: Strictness::default(),
+            rules: Rules::default(),
             timeouts: Timeouts::default(),
             queue: Queue::default(),
             trust: Trust::default(),
@@ -71,82 +77,12 @@ impl Default for Settings {
             response_buffer: 1024 * 1024,
             connection_limit: 65_536,
             listeners_are_shared: false,
+            client_connection_limit: 0,
+            requests_per_connection: 0,
+            buffer_limit: 512 << 20,
             tcp_nodelay: true,
             sendfile: true,
             websocket: None,
-        }
-    }
-}
-
-/// Bounds on a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Limits {
-    /// `limit_request_line`
-    pub request_line: usize,
-    /// `limit_request_fields`
-    pub fields: usize,
-    /// `limit_request_field_size`
-    pub field_size: usize,
-    /// Bytes of a request body; none: no bound, as Gunicorn.
-    pub body: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            request_line: 4094,
-            fields: 100,
-            field_size: 8190,
-            body: None,
-        }
-    }
-}
-
-/// What becomes of a header whose name has an underscore (`header_map`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HeaderMap {
-    /// It is left out.
-    #[default]
-    Drop,
-    /// The request is refused.
-    Refuse,
-    /// It is passed on.
-    Dangerous,
-}
-
-/// Gunicorn's switches of the HTTP/1 grammar, under their names there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they mirror switches users know by these names"
-)]
-pub struct Strictness {
-    /// `header_map`
-    pub header_map: HeaderMap,
-    /// `permit_obsolete_folding`
-    pub permit_obsolete_folding: bool,
-    /// `strip_header_spaces`
-    pub strip_header_spaces: bool,
-    /// `permit_unconventional_http_method`
-    pub permit_unconventional_http_method: bool,
-    /// `permit_unconventional_http_version`
-    pub permit_unconventional_http_version: bool,
-    /// `casefold_http_method`
-    pub casefold_http_method: bool,
-}
-
-impl Default for Strictness {
-    fn default() -> Self {
-        Self {
-            header_map: HeaderMap::Drop,
-            permit_obsolete_folding: false,
-            strip_header_spaces: false,
-            permit_unconventional_http_method: false,
-            permit_unconventional_http_version: false,
-            casefold_http_method: false,
         }
     }
 }
@@ -160,10 +96,14 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// From the first byte of a request (or the accept) to the end of its head.
     pub head: Duration,
-    /// Between two pieces of a request body.
+    /// The span over which the rate of a request body is measured.
     pub body: Duration,
-    /// How long a client may take nothing of what is waiting for it.
+    /// Bytes of a request body that must come in a second of such a span.
+    pub body_rate: u32,
+    /// The span over which is measured how fast a client takes what waits for it.
     pub write: Duration,
+    /// Bytes it must take in a second of such a span.
+    pub write_rate: u32,
     /// `timeout`: how long a worker may work on a request.
     pub request: Duration,
     /// `graceful_timeout`: used when the arbiter dies and nobody gives a deadline.
@@ -174,9 +114,11 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             keep_alive: Duration::from_secs(2),
-            head: Duration::from_mins(1),
-            body: Duration::from_mins(1),
-            write: Duration::from_mins(1),
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(30),
+            body_rate: 240,
+            write: Duration::from_secs(30),
+            write_rate: 240,
             request: Duration::from_secs(30),
             graceful: Duration::from_secs(30),
         }
@@ -204,6 +146,24 @@ impl Default for WebSocket {
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(20),
             compression: WebSocketCompression::Shared,
+        }
+    }
+}
+
+impl Timeouts {
+    /// What a client must send of a body.
+    pub(crate) fn demand_on_body(&self) -> Demand {
+        Demand {
+            span: self.body,
+            rate: self.body_rate,
+        }
+    }
+
+    /// What a client must take of a response.
+    pub(crate) fn demand_on_reader(&self) -> Demand {
+        Demand {
+            span: self.write,
+            rate: self.write_rate,
         }
     }
 }
@@ -272,8 +232,6 @@ pub struct Trust {
     pub forwarded_allow_ips: Vec<String>,
     /// `secure_scheme_headers`: header name and the value that means https.
     pub secure_scheme_headers: Vec<(String, String)>,
-    /// `forwarder_headers`: names with underscores a trusted peer may send.
-    pub forwarder_headers: Vec<String>,
     /// `proxy_protocol`
     pub proxy_protocol: ProxyProtocol,
     /// `proxy_allow_ips`
@@ -290,7 +248,6 @@ impl Default for Trust {
                 pair("X-FORWARDED-PROTO", "https"),
                 pair("X-FORWARDED-SSL", "on"),
             ],
-            forwarder_headers: vec!["SCRIPT_NAME".into(), "PATH_INFO".into()],
             proxy_protocol: ProxyProtocol::Off,
             proxy_allow_ips: vec!["127.0.0.1".into(), "::1".into()],
         }

@@ -207,6 +207,12 @@ impl Socket {
         }
     }
 
+    /// Bytes sent that the peer has not acknowledged; none where that cannot be known.
+    pub(crate) fn unsent(&self) -> u64 {
+        let unsent = self.descriptor().and_then(sockets::unsent);
+        unsent.unwrap_or(0)
+    }
+
     /// Tells the peer that nothing more comes.
     pub(crate) fn finish_sending(&self) {
         // The peer may be gone already, which is as good.

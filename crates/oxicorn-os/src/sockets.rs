@@ -261,6 +261,25 @@ pub fn set_nodelay<F: AsFd>(socket: F, nodelay: bool) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(socket, nodelay)?)
 }
 
+/// Bytes written to a stream socket that its peer has not acknowledged (TCP) or read (Unix, where
+/// the kernel counts its own overhead too).
+pub fn unsent<F: AsFd>(socket: F) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int, which the pointer is to.
+    let result = unsafe {
+        libc::ioctl(
+            std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd()),
+            libc::TIOCOUTQ,
+            &raw mut bytes,
+        )
+    };
+    if result == 0 {
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// What `close` does with bytes not yet sent: `None` sends them in the background, zero throws them
 /// away and resets the connection.
 pub fn set_linger<F: AsFd>(socket: F, linger: Option<Duration>) -> io::Result<()> {

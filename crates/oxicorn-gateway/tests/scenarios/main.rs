@@ -9,6 +9,7 @@
 mod drain;
 mod figures;
 mod hijack;
+mod limits;
 mod requests;
 mod responses;
 mod scenario;

@@ -176,7 +176,7 @@ fn says_continue_when_the_body_is_wanted() {
 #[test]
 fn says_no_instead_of_continue_to_a_body_that_is_too_large() {
     let mut settings = patient();
-    settings.limits.body = Some(100);
+    settings.rules.limits.body = Some(100);
     let (scenario, _worker) = Scenario::with_worker(settings);
     let mut client = scenario.connect();
     client
@@ -231,7 +231,7 @@ fn gives_a_long_body_to_the_worker_as_a_file() {
 #[test]
 fn gives_a_request_that_is_too_long_for_the_ring_as_a_file() {
     let mut settings = patient();
-    settings.limits.field_size = 100_000;
+    settings.rules.limits.field_size = 100_000;
     settings.body_memory = 1_000_000;
     let (scenario, mut worker) = Scenario::with_worker(settings);
     let mut client = scenario.connect();

@@ -133,7 +133,7 @@ fn a_proxy_header_is_not_believed_from_anybody() {
     let (scenario, _worker) = Scenario::with_worker(settings);
     let mut client = scenario.connect();
     client.send("PROXY TCP4 203.0.113.7 198.51.100.1 5678 443\r\n");
-    assert_eq!(client.read_response().status, 400);
+    assert_eq!(client.read_response().status, 403);
 }
 
 #[test]

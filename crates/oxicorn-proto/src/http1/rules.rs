@@ -2,6 +2,7 @@
 //!
 //! Both have Gunicorn's names, meaning and defaults. They are plain values, shared by all
 //! connections through an `Arc`; a reload makes new ones and leaves running connections theirs.
+//! With the feature `serde` they can be sent to another process as they are.
 
 /// Longest request line Gunicorn ever accepts; larger settings are cut down to it.
 pub const REQUEST_LINE_MAX: usize = 8190;
@@ -16,6 +17,11 @@ pub(crate) const HEAD_SIZE_MAX: usize = 1 << 30;
 
 /// Bounds on what a peer may send before it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 pub struct Limits {
     /// Bytes of the request line without its CRLF (`limit_request_line`); beyond: 414.
     pub request_line: usize,
@@ -77,6 +83,11 @@ impl Default for Limits {
 /// What becomes of a header whose name has an underscore: in an environ it could not be told from
 /// the same name with a hyphen (`header_map`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum HeaderMap {
     /// It is left out silently.
     #[default]
@@ -89,6 +100,11 @@ pub enum HeaderMap {
 
 /// The tolerance switches; the default is the strict side of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a setting of its own, by Gunicorn's name"
@@ -126,6 +142,11 @@ impl Default for Strictness {
 
 /// Everything a connection is judged by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 pub struct Rules {
     /// Numeric bounds.
     pub limits: Limits,

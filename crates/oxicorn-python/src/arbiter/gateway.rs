@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
-use oxicorn_gateway::{
-    AccessLog, ErrorLog, HeaderMap, Level, ProxyProtocol, Settings as GatewaySettings,
-};
+use oxicorn_gateway::{AccessLog, ErrorLog, Level, ProxyProtocol, Settings as GatewaySettings};
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
+use oxicorn_proto::http1::{HeaderMap, Limits};
 use oxicorn_settings::{Settings, Value};
 
 use super::workers::WorkerProcess;
@@ -98,10 +97,12 @@ pub(crate) fn settings_for(settings: &Settings) -> GatewaySettings {
     set_limits(settings, &mut result);
     set_strictness(settings, &mut result);
     set_trust(settings, &mut result);
-    result.timeouts.keep_alive = settings.keep_alive();
-    result.timeouts.request = settings.timeout();
-    result.timeouts.graceful = settings.graceful_timeout();
+    set_timeouts(settings, &mut result);
     set_queue(settings, &mut result);
+    result.connection_limit = size(settings, "limit_connections");
+    result.client_connection_limit = settings.count("limit_client_connections");
+    result.requests_per_connection = settings.number("keepalive_requests");
+    result.buffer_limit = size(settings, "buffer_limit");
     result.access_log = text(settings, "accesslog").map(|path| AccessLog {
         path: path.into(),
         format: text(settings, "access_log_format")
@@ -119,13 +120,31 @@ pub(crate) fn settings_for(settings: &Settings) -> GatewaySettings {
 }
 
 fn set_limits(settings: &Settings, result: &mut GatewaySettings) {
-    result.limits.request_line = size(settings, "limit_request_line");
-    result.limits.fields = size(settings, "limit_request_fields");
-    result.limits.field_size = size(settings, "limit_request_field_size");
+    let size = |name| size(settings, name);
+    result.rules.limits = Limits {
+        body: Some(settings.number("limit_request_body")).filter(|limit| *limit > 0),
+        ..Limits::from_settings(
+            size("limit_request_line"),
+            size("limit_request_fields"),
+            size("limit_request_field_size"),
+        )
+    };
+}
+
+fn set_timeouts(settings: &Settings, result: &mut GatewaySettings) {
+    let timeouts = &mut result.timeouts;
+    timeouts.keep_alive = settings.keep_alive();
+    timeouts.head = settings.seconds("header_timeout");
+    timeouts.body = settings.seconds("body_timeout");
+    timeouts.body_rate = settings.count("body_min_rate");
+    timeouts.write = settings.seconds("write_timeout");
+    timeouts.write_rate = settings.count("write_min_rate");
+    timeouts.request = settings.timeout();
+    timeouts.graceful = settings.graceful_timeout();
 }
 
 fn set_strictness(settings: &Settings, result: &mut GatewaySettings) {
-    let strictness = &mut result.strictness;
+    let strictness = &mut result.rules.strictness;
     strictness.header_map = match text(settings, "header_map") {
         Some("refuse") => HeaderMap::Refuse,
         Some("dangerous") => HeaderMap::Dangerous,
@@ -137,12 +156,15 @@ fn set_strictness(settings: &Settings, result: &mut GatewaySettings) {
     strictness.permit_unconventional_http_method = on("permit_unconventional_http_method");
     strictness.permit_unconventional_http_version = on("permit_unconventional_http_version");
     strictness.casefold_http_method = on("casefold_http_method");
+    strictness.forwarder_headers = list(settings, "forwarder_headers")
+        .into_iter()
+        .map(Into::into)
+        .collect();
 }
 
 fn set_trust(settings: &Settings, result: &mut GatewaySettings) {
     let trust = &mut result.trust;
     trust.forwarded_allow_ips = list(settings, "forwarded_allow_ips");
-    trust.forwarder_headers = list(settings, "forwarder_headers");
     trust.proxy_allow_ips = list(settings, "proxy_allow_ips");
     if let Value::Dict(pairs) = settings.get("secure_scheme_headers") {
         trust.secure_scheme_headers.clone_from(pairs);

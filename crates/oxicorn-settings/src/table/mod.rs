@@ -3,6 +3,7 @@
 //! Adding a setting is adding its definition; the command line, validation, `--help`, `--print-config` and the reference
 //! page follow. The tests below hold what must be true of every definition.
 
+mod client_limits;
 mod computed;
 mod config_file;
 mod control;
@@ -27,15 +28,16 @@ const COUNT: usize = GUNICORN_SETTINGS + OWN_SETTINGS;
 /// Gunicorn 27 has these.
 const GUNICORN_SETTINGS: usize = 120;
 /// They have no counterpart there.
-const OWN_SETTINGS: usize = gateway::DEFINITIONS.len();
+const OWN_SETTINGS: usize = gateway::DEFINITIONS.len() + client_limits::DEFINITIONS.len();
 
 /// The sections' definitions, in the order of `--help` and of the reference page.
-const SECTIONS: [&[Definition]; 15] = [
+const SECTIONS: [&[Definition]; 16] = [
     config_file::DEFINITIONS,
     server_socket::DEFINITIONS,
     worker_processes::DEFINITIONS,
     gateway::DEFINITIONS,
     security::DEFINITIONS,
+    client_limits::DEFINITIONS,
     debugging::DEFINITIONS,
     server_mechanics::DEFINITIONS,
     logging::DEFINITIONS,

@@ -1,0 +1,84 @@
+//! Lines in the error log that clients cause: as many as help, not as many as they can cause.
+//!
+//! Decides which are left out. Every second has room for [`LINES`]; how many more there were is said
+//! when the second is over. The access log is not touched: it has one line for each request.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::gateway::Gateway;
+use crate::settings::Level;
+
+/// Lines in a second. A day of them is some 100 MB.
+const LINES: u32 = 10;
+
+/// What the lines are counted over.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// The count.
+#[derive(Debug, Default)]
+pub(crate) struct Plaints {
+    since: Duration,
+    written: u32,
+    left_out: u64,
+}
+
+impl Plaints {
+    /// Whether one more line may be written.
+    fn take(&mut self) -> bool {
+        let room = self.written < LINES;
+        if room {
+            self.written += 1;
+        } else {
+            self.left_out += 1;
+        }
+        room
+    }
+
+    /// Begins anew if the span is over; how many lines were left out in it.
+    fn renew(&mut self, now: Duration) -> u64 {
+        if now < self.since + SPAN {
+            return 0;
+        }
+        self.since = now;
+        self.written = 0;
+        std::mem::take(&mut self.left_out)
+    }
+}
+
+impl Gateway {
+    /// A warning that a client caused.
+    pub(crate) fn warn_of_client(&mut self, text: fmt::Arguments<'_>) {
+        if self.error_log.shows(Level::Warning) && self.plaints.take() {
+            self.error_log.warning(text);
+        }
+    }
+
+    /// Says what was left out, once a second.
+    pub(crate) fn renew_plaints(&mut self, now: Duration) {
+        let left_out = self.plaints.renew(now);
+        if left_out > 0 {
+            self.error_log.warning(format_args!(
+                "{left_out} more warnings about clients were left out"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_room_for_so_many_lines_and_tells_of_the_rest() {
+        let mut plaints = Plaints::default();
+        let start = Duration::from_secs(100);
+        assert_eq!(plaints.renew(start), 0);
+        let taken = (0..LINES + 5).filter(|_| plaints.take()).count();
+        assert_eq!(taken, LINES as usize);
+        assert_eq!(plaints.renew(start + SPAN / 2), 0, "not over yet");
+        assert!(!plaints.take());
+        assert_eq!(plaints.renew(start + SPAN), 6);
+        assert!(plaints.take());
+    }
+}

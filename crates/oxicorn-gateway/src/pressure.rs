@@ -1,0 +1,114 @@
+//! Memory held for clients, and what is done when there is too much of it.
+//!
+//! Decides who pays. What a connection holds is counted when it changes; the sum is one number.
+//! Beyond `buffer_limit`, in this order of how little it hurts:
+//!
+//! 1. request bodies go to files from their first byte on,
+//! 2. a head that needs more room than one read is refused with 503,
+//! 3. the connections that have taken nothing of their response for longest are cut, until an
+//!    eighth of the bound is free again (so that the search is rare).
+//!
+//! What cannot be refused is small: one read for each connection, so the bound that holds is
+//! `buffer_limit` and 16 KiB for each connection.
+
+use std::time::Duration;
+
+use crate::connection::Connection;
+use crate::gateway::Gateway;
+use crate::input::READ_SIZE;
+
+/// The part of the bound that is made free when it is reached.
+const RELIEF: usize = 8;
+
+/// Bytes of a head that are always taken.
+const ALWAYS_TAKEN: usize = 2 * READ_SIZE;
+
+/// The sum.
+#[derive(Debug, Default)]
+pub(crate) struct Pressure {
+    held: usize,
+}
+
+impl Pressure {
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// A connection that held `before` holds `now`.
+    pub(crate) fn note(&mut self, before: usize, now: usize) {
+        self.held = self.held.saturating_sub(before) + now;
+    }
+}
+
+impl Gateway {
+    /// Counts anew what a connection holds. It may be gone afterwards.
+    pub(crate) fn account(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let now = connection.footprint();
+        let before = std::mem::replace(&mut connection.accounted, now);
+        self.pressure.note(before, now);
+        if now > before && self.is_under_pressure() {
+            self.relieve();
+        }
+    }
+
+    /// Whether more is held than may be.
+    pub(crate) fn is_under_pressure(&self) -> bool {
+        self.pressure.held() > self.resolved.settings.buffer_limit
+    }
+
+    /// Whether this connection's head must not grow now.
+    pub(crate) fn head_is_too_much(&self, key: usize) -> bool {
+        let unread = |connection: &Connection| connection.input.unread().len();
+        self.is_under_pressure() && self.connections.get(key).map_or(0, unread) > ALWAYS_TAKEN
+    }
+
+    fn relieve(&mut self) {
+        let limit = self.resolved.settings.buffer_limit;
+        let enough = limit - limit / RELIEF;
+        let mut waiting: Vec<(Duration, usize)> = self
+            .connections
+            .iter()
+            .filter_map(|(key, connection)| Some((connection.stalled_since?, key)))
+            .collect();
+        waiting.sort_unstable();
+        let now = self.clock.now();
+        for (since, key) in waiting {
+            if self.pressure.held() <= enough {
+                break;
+            }
+            self.log_cut(key, now.saturating_sub(since));
+            self.break_off(key);
+        }
+    }
+
+    fn log_cut(&mut self, key: usize, waited: Duration) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+        let waited = waited.as_secs_f64();
+        self.warn_of_client(format_args!(
+            "Buffers are full (buffer_limit): cut off ip={address}, which took nothing for {waited:.1} s"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_follows_what_each_holds() {
+        let mut pressure = Pressure::default();
+        pressure.note(0, 100);
+        pressure.note(0, 50);
+        pressure.note(100, 20);
+        assert_eq!(pressure.held(), 70);
+        pressure.note(50, 0);
+        pressure.note(20, 0);
+        assert_eq!(pressure.held(), 0);
+    }
+}
