@@ -2,6 +2,9 @@
 //! `.expect` beside each is what must be made of them, `.rules` (if any) the rules that differ from
 //! the default.
 //!
+//! `corpus/proxy/NNN-MODE-slug.bytes` are the first bytes of a connection where that mode of the PROXY
+//! protocol is on. `corpus/README.md` names the published attacks among all of them.
+//!
 //! `OXICORN_UPDATE_CORPUS=1` writes the `.expect` files anew; review the difference.
 
 mod support;
@@ -10,18 +13,22 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use oxicorn_proto::PeerFault;
+use oxicorn_proto::proxy_protocol::{Mode, Parsed, parse};
 use support::{play, rules_of};
 
-fn messages(kind: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/corpus")
-        .join(kind);
-    let mut files: Vec<_> = fs::read_dir(folder)
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}
+
+/// The files of a kind with this extension, in the order of their names.
+fn files(kind: &str, wanted: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder().join(kind))
         .expect("the corpus is there")
         .map(|entry| entry.expect("a readable entry").path())
         .filter(|path| {
             path.extension()
-                .is_some_and(|extension| extension == "http")
+                .is_some_and(|extension| extension == wanted)
         })
         .collect();
     files.sort();
@@ -35,11 +42,11 @@ fn play_file(file: &Path) -> String {
     play(&rules, trusted, [&bytes[..]])
 }
 
-/// Compares every message of a kind with its expectation; all differences are shown at once.
-fn check(kind: &str, sound: impl Fn(&str) -> bool) {
+/// Compares every file of a kind with its expectation; all differences are shown at once.
+fn check(kind: &str, extension: &str, play: impl Fn(&Path) -> String, sound: fn(&str) -> bool) {
     let mut differences = String::new();
-    for file in messages(kind) {
-        let transcript = play_file(&file);
+    for file in files(kind, extension) {
+        let transcript = play(&file);
         assert!(
             sound(&transcript),
             "{} is in the wrong folder:\n{transcript}",
@@ -63,15 +70,80 @@ fn check(kind: &str, sound: impl Fn(&str) -> bool) {
 
 #[test]
 fn accepted_messages_are_read_as_expected() {
-    check("accept", |transcript| !transcript.contains("fault"));
+    check("accept", "http", play_file, |transcript| {
+        !transcript.contains("fault")
+    });
 }
 
 #[test]
 fn refused_messages_have_their_fault() {
-    check("reject", |transcript| {
+    check("reject", "http", play_file, |transcript| {
         transcript
             .lines()
             .last()
             .is_some_and(|last| last.starts_with("fault"))
     });
+}
+
+/// What is made of a connection's first bytes; the same, or `NeedMore`, of every beginning of them.
+fn play_proxy(file: &Path) -> String {
+    let name = file.file_stem().and_then(|stem| stem.to_str());
+    let mode = match name.and_then(|name| name.split('-').nth(1)) {
+        Some("v1") => Mode::V1,
+        Some("v2") => Mode::V2,
+        Some("auto") => Mode::Auto,
+        _ => panic!("no mode in the name: {}", file.display()),
+    };
+    let bytes = fs::read(file).expect("readable bytes");
+    let whole = parse(&bytes, mode);
+    for len in 0..bytes.len() {
+        let part = parse(&bytes[..len], mode);
+        assert!(part == Ok(Parsed::NeedMore) || part == whole, "{len}");
+    }
+    match whole {
+        Ok(parsed) => format!("{parsed:?}\n"),
+        Err(fault) => format!("fault {fault:?} {} {}\n", fault.status(), fault.reason()),
+    }
+}
+
+#[test]
+fn proxy_headers_are_read_as_expected() {
+    check("proxy", "bytes", play_proxy, |_| true);
+}
+
+#[test]
+fn every_fault_has_a_message_that_shows_it() {
+    let mut seen = String::new();
+    for kind in ["reject", "proxy"] {
+        for file in files(kind, "expect") {
+            seen += &fs::read_to_string(file).expect("a readable expectation");
+        }
+    }
+    for fault in PeerFault::ALL {
+        let line = format!("fault {fault:?} {}", fault.status());
+        assert!(seen.contains(&line), "no message for {fault:?}");
+    }
+}
+
+/// The table of published attacks names files that are there, under the folder their answer says.
+#[test]
+fn published_attacks_are_in_the_corpus() {
+    let table = fs::read_to_string(folder().join("README.md")).expect("the table");
+    let mut named = 0;
+    for word in table.split('`') {
+        let Some((kind @ ("accept" | "reject"), number)) = word.split_once('/') else {
+            continue;
+        };
+        if number.is_empty() {
+            continue;
+        }
+        let start = format!("{number}-");
+        let there = files(kind, "http").into_iter().any(|file| {
+            file.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(&start))
+        });
+        assert!(there, "{word} is not in the corpus");
+        named += 1;
+    }
+    assert!(named > 60, "only {named} messages are named");
 }
