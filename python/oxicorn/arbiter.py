@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, systemd, util
+from oxicorn import _native, compat, systemd, util
 from oxicorn.errors import AppImportError, ConfigError, HaltServer
 from oxicorn.glogging import Logger
 from oxicorn.pidfile import Pidfile
@@ -45,6 +45,7 @@ class Arbiter:
     APP_LOAD_ERROR = 4
 
     def __init__(self, app: BaseApplication) -> None:
+        compat.adopt_server_names()
         os.environ["SERVER_SOFTWARE"] = oxicorn.SERVER_SOFTWARE
         self.app = app
         self.cfg = app.cfg

@@ -91,6 +91,15 @@ def give_away(path: str, uid: int, gid: int) -> None:
             os.close(fd)
 
 
+def __getattr__(name: str) -> Any:
+    """What else ``gunicorn.util`` has; nobody here needs it."""
+    from oxicorn import oddments
+
+    if name in oddments.__all__:
+        return getattr(oddments, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def is_function(value: object) -> bool:
     """Whether ``value`` is a plain function or a method."""
     return isinstance(value, (types.FunctionType, types.MethodType))

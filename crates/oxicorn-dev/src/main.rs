@@ -7,6 +7,7 @@
 
 mod generate;
 mod settings_page;
+mod settings_types;
 mod source;
 mod tidy;
 

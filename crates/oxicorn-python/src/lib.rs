@@ -23,7 +23,9 @@ mod _native {
     #[pymodule_export]
     use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending};
     #[pymodule_export]
-    use crate::settings::rows::{class_names, hook_names, setting_names, setting_row};
+    use crate::settings::rows::{
+        class_names, hook_names, parse_address, setting_names, setting_row,
+    };
     #[pymodule_export]
     use crate::settings::{CommandLineStop, Resolver, Settings};
     #[pymodule_export]

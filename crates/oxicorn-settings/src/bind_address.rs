@@ -65,7 +65,7 @@ impl BindAddress {
     }
 
     /// The same with another default port (that of `StatsD` is 8125).
-    pub(crate) fn parse_with_port(text: &str, default_port: u16) -> Result<Self, BindAddressError> {
+    pub fn parse_with_port(text: &str, default_port: u16) -> Result<Self, BindAddressError> {
         if let Some(rest) = text.strip_prefix("unix:") {
             return parse_unix(rest.strip_prefix("//").unwrap_or(rest));
         }

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from oxicorn import _native, util
+from oxicorn import _native, compat, util
 from oxicorn.app import config_file
 from oxicorn.arbiter import Arbiter
 from oxicorn.config import Config, as_raw, get_default_config_file
@@ -49,6 +49,7 @@ class BaseApplication:
     cfg: Config
 
     def __init__(self, usage: str | None = None, prog: str | None = None) -> None:
+        compat.install()
         self.usage = usage
         self.prog = prog
         self.callable: Callable[..., Any] | None = None

@@ -334,7 +334,10 @@ impl Connection {
         let asked = self.asked();
         let (framing, close) = append(out, |out| {
             write_status_line(out, asked.version, head.status, head.reason)?;
-            write_own_line(out, b"Server", head.server)?;
+            // Whoever hides the server's name wants no empty line in its place.
+            if !head.server.is_empty() {
+                write_own_line(out, b"Server", head.server)?;
+            }
             write_own_line(out, b"Date", head.date)?;
             let aside = write_headers(out, head.status, headers)?;
             let (framing, content_length) = decide_framing(head, aside, asked)?;

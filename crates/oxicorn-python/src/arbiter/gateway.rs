@@ -10,7 +10,9 @@ use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
 use oxicorn_proto::http1::{HeaderMap, Limits};
 use oxicorn_settings::{Settings, Value};
+use pyo3::prelude::*;
 
+use super::generation::with_settings;
 use super::workers::WorkerProcess;
 
 /// Everything a user may send to a process group: the arbiter tells the gateway what to do.
@@ -91,8 +93,16 @@ impl GatewayProcess {
     }
 }
 
+/// What the settings behind a `Config` mean for the gateway, and what the server calls itself.
+pub(crate) fn gateway_settings(cfg: &Bound<'_, PyAny>) -> PyResult<GatewaySettings> {
+    let mut settings = with_settings(cfg, |settings| settings_for(&settings.inner))?;
+    let name = cfg.py().import("oxicorn")?.getattr("SERVER")?;
+    settings.server_header = name.extract()?;
+    Ok(settings)
+}
+
 /// What the settings mean for the gateway.
-pub(crate) fn settings_for(settings: &Settings) -> GatewaySettings {
+fn settings_for(settings: &Settings) -> GatewaySettings {
     let mut result = GatewaySettings::default();
     set_limits(settings, &mut result);
     set_strictness(settings, &mut result);

@@ -6,8 +6,7 @@ use oxicorn_settings::BindAddress;
 use pyo3::prelude::*;
 
 use super::fork::{self, Side};
-use super::gateway::settings_for;
-use super::generation::with_settings;
+use super::gateway::gateway_settings;
 use super::listeners::Listener;
 use super::supervisor::Supervisor;
 use super::{Outcome, SuccessorChild, log};
@@ -78,7 +77,7 @@ impl<'py> Supervisor<'py> {
         &self,
         cfg: &Bound<'_, PyAny>,
     ) -> PyResult<oxicorn_gateway::Settings> {
-        let mut result = with_settings(cfg, |settings| settings_for(&settings.inner))?;
+        let mut result = gateway_settings(cfg)?;
         result.listeners_are_shared = self.shares_listeners();
         Ok(result)
     }

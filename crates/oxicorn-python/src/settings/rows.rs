@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use oxicorn_settings::{Action, Applies, Definition, Kind, Parity, Since, TABLE, find};
-use pyo3::exceptions::PyKeyError;
+use oxicorn_settings::{
+    Action, Applies, BindAddress, Definition, Kind, Parity, Since, TABLE, find,
+};
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::convert::{Objects, raw_to_python};
+use super::convert::{Objects, address_to_python, raw_to_python};
 use super::host::PythonHost;
 use super::snapshot;
 
@@ -33,6 +35,19 @@ pub(crate) fn class_names() -> Vec<&'static str> {
         .iter()
         .filter(|definition| matches!(definition.kind, Kind::Class));
     classes.map(|definition| definition.name).collect()
+}
+
+/// An address of `bind` as Gunicorn gives it to Python; `ValueError` says what is wrong with it.
+#[pyfunction]
+pub(crate) fn parse_address<'py>(
+    py: Python<'py>,
+    text: &str,
+    default_port: u16,
+) -> PyResult<Bound<'py, PyAny>> {
+    match BindAddress::parse_with_port(text, default_port) {
+        Ok(address) => address_to_python(py, &address),
+        Err(fault) => Err(PyValueError::new_err(fault.to_string())),
+    }
 }
 
 /// All there is to know about a setting, under the names of the attributes of Gunicorn's `Setting`.
