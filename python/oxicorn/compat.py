@@ -30,8 +30,6 @@ GUNICORN_VERSION = "27.0.1"
 PACKAGE = "gunicorn"
 #: Modules of ours that Gunicorn has not.
 OWN = frozenset(("__main__", "_native", "app.config_file", "client_socket", "compat", "oddments"))
-#: Modules that have another name here.
-OTHER_NAMES = {"workers.gasgi": "workers.asgi"}
 
 
 class _Facade(types.ModuleType):
@@ -91,7 +89,7 @@ class _Finder(MetaPathFinder):
             return importlib.machinery.ModuleSpec(fullname, _Loader(""), is_package=True)
         if not isinstance(sys.modules.get(PACKAGE), _Facade):
             return None
-        name = f"oxicorn.{OTHER_NAMES.get(inner, inner)}"
+        name = f"oxicorn.{inner}"
         if inner in OWN or not _exists(name):
             raise ModuleNotFoundError(
                 f"No module named {fullname!r}: Gunicorn is not installed, and oxicorn has no "

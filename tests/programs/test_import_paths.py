@@ -17,7 +17,8 @@ def application(environ, start_response):
 MODULES = """
 gunicorn gunicorn.glogging gunicorn.app gunicorn.app.base gunicorn.app.wsgiapp gunicorn.arbiter gunicorn.config
 gunicorn.errors gunicorn.http gunicorn.http.errors gunicorn.http.message gunicorn.http.wsgi gunicorn.pidfile
-gunicorn.util gunicorn.workers gunicorn.workers.base gunicorn.workers.gthread gunicorn.workers.sync
+gunicorn.util gunicorn.workers gunicorn.workers.base gunicorn.workers.gasgi gunicorn.workers.gthread
+gunicorn.workers.sync
 """.split()
 
 

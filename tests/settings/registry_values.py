@@ -50,9 +50,9 @@ def _factory():
 _TEXTS = """
 text true TRUE false yes no 0 1 -1 5 0x10 0o17 0b11 010 1_000 1.5 many a,b * 127.0.0.1 10.0.0.0/8 10.0.0.1/8 ::1
 fe80::/10 10.0.0.0/255.0.0.0 1.2.3 127.0.0.1,::1 / /tmp /no/such . .. /etc/passwd *.nothing /etc/pass* localhost
-localhost:8125 [::1]:8125 unix:///x unix:/x unix:123 :1 A=1 A root 65534 nobody-here auto v1 V2 v3 off none both upgrade Upgrade
-prior-knowledge h1 h2 h1,h2 h2,h1 h1,h1 h3 H1 poll inotify Poll drop refuse dangerous Drop asyncio uvloop on fast python
-sync gthread gevent os.getcwd os.path.join nowhere.nothing os.nothing gunicorn.glogging.Logger simple http
+localhost:8125 [::1]:8125 unix:///x unix:/x unix:123 :1 A=1 A root 65534 nobody-here auto v1 V2 v3 off none both upgrade
+Upgrade prior-knowledge h1 h2 h1,h2 h2,h1 h1,h1 h3 H1 poll inotify Poll drop refuse dangerous Drop asyncio uvloop on
+fast python sync gthread gevent os.getcwd os.path.join nowhere.nothing os.nothing gunicorn.glogging.Logger simple http
 uwsgi SCRIPT_NAME,PATH_INFO 16383 16384 16777215 16777216 2147483647 2147483648 info DEBUG loud - user local0 TLSv1
 """.split()
 

@@ -161,6 +161,8 @@ DIFFERENCES: dict[str, str] = {
     "settings/test_sources.py::test_misspelled_names_get_a_warning_with_the_nearest_name": (
         "a name that looks like a setting's gets a warning"
     ),
+    # Programs
+    "programs/test_programs.py::test_refused_setting_of_a_program": ONE_LINE,
     # Logs
     "logging/test_access_log.py::test_other_answers_are_logged_too[/raises]": (
         "a request that failed is logged like any other (Gunicorn: its path is None)"
