@@ -38,6 +38,16 @@ class SettingsDict(TypedDict, total=False):
     limit_request_line: int
     limit_request_fields: int
     limit_request_field_size: int
+    limit_request_body: int
+    limit_connections: int
+    limit_client_connections: int
+    keepalive_requests: int
+    header_timeout: int
+    body_timeout: int
+    body_min_rate: int
+    write_timeout: int
+    write_min_rate: int
+    buffer_limit: int
     reload: bool | None
     reload_engine: Literal["auto", "poll", "inotify"]
     reload_extra_files: str | Sequence[str]
