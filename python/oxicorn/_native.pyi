@@ -12,6 +12,7 @@ __all__ = [
     "ClientGone",
     "ClientSocket",
     "CommandLineStop",
+    "DirectoryWatch",
     "Exchange",
     "HttpExchange",
     "Input",
@@ -133,6 +134,12 @@ class Call:
     def send(self, value: Any) -> Any: ...
     def throw(self, *arguments: Any) -> Any: ...
     def close(self) -> None: ...
+
+@final
+class DirectoryWatch:
+    def __new__(cls) -> Self: ...
+    def add(self, directory: str) -> None: ...
+    def wait(self, seconds: float) -> bool: ...
 
 @final
 class Exchange:

@@ -25,6 +25,7 @@ from oxicorn.workers.base import STACK_DUMP_SIGNAL
 if TYPE_CHECKING:
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
+    from oxicorn.reloader import SharedFiles
     from oxicorn.workers.base import Worker
 
 __all__ = ["Arbiter"]
@@ -76,6 +77,10 @@ class Arbiter:
         self._raw_env: dict[str, str | None] = {}
         #: The application's own modules, if it is preloaded.
         self._preloaded: set[str] = set()
+        #: With ``reload``: what workers that cannot load the application leave for the others.
+        self._files_of_failures: SharedFiles | None = None
+        #: Whether workers of an earlier generation serve, or did.
+        self._has_reloaded = False
         self.apply_settings()
         self.set_num_workers(self.cfg.workers, None)
 
@@ -90,6 +95,10 @@ class Arbiter:
         self.worker_class = self.cfg.worker_class
         self._apply_raw_env()
         self._hand_over_logs()
+        if self.cfg.reload and self._files_of_failures is None:
+            from oxicorn.reloader import SharedFiles  # only development needs it
+
+            self._files_of_failures = SharedFiles()
 
     def _apply_raw_env(self) -> None:
         for name, value in self._raw_env.items():
@@ -233,6 +242,7 @@ class Arbiter:
             self.app.cfg = self.cfg
             raise
         self.apply_settings()
+        self._has_reloaded = True
         if self.cfg.preload_app:
             self._preload_anew()
 
@@ -253,8 +263,12 @@ class Arbiter:
         self.app.callable = None
         try:
             self.preload()
-        except BaseException:
+        except BaseException as error:
             sys.modules.update(old)
+            if self._files_of_failures is not None:
+                from oxicorn.reloader import files_of_failure
+
+                self._files_of_failures.replace(files_of_failure(error))
             raise
 
     def use_settings(self, cfg: Config, application: Callable[..., Any] | None) -> None:
@@ -352,6 +366,8 @@ class Arbiter:
         worker: Worker = self.worker_class(
             age, self.pid, self.LISTENERS, self.app, self.timeout / 2.0, self.cfg, self.log
         )
+        worker.files_of_failures = self._files_of_failures
+        worker.has_predecessors = self._has_reloaded
         self.cfg.pre_fork(self, worker)
         return worker
 

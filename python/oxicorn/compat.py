@@ -29,7 +29,9 @@ __all__ = ["GUNICORN_VERSION", "adopt_server_names", "install"]
 GUNICORN_VERSION = "27.0.1"
 PACKAGE = "gunicorn"
 #: Modules of ours that Gunicorn has not.
-OWN = frozenset(("__main__", "_native", "app.config_file", "client_socket", "compat", "oddments"))
+OWN = frozenset(
+    ("__main__", "_native", "app.config_file", "client_socket", "compat", "daemon", "oddments")
+)
 
 
 class _Facade(types.ModuleType):

@@ -35,6 +35,18 @@ __all__ = [
 DEFAULT_CALLABLE = "application"
 
 
+def make_fail_app(text: str) -> Callable[..., Any]:
+    """A WSGI application that answers every request with 500 and ``text``."""
+    body = text.encode()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+        start_response("500 Internal Server Error", headers)
+        return [body]
+
+    return application
+
+
 def getcwd() -> str:
     """The working directory, by its ``PWD`` name where that names the same directory.
 

@@ -32,6 +32,7 @@ NO_FORGERY = "control characters are escaped in every field of the access log"
 ONE_LINE = "a refusal is one line: setting, value, where it came from (file and line, variable, flag), what is allowed"
 SUCCESSOR_FIRST = "the successor is ready before the predecessor stops taking work"
 DETACHED = "--daemon ends when the server listens, or tells why it does not (Gunicorn: at once, with 0)"
+RELOADER = "--reload starts a new generation, once for each change; the old one serves until it is ready"
 
 DIFFERENCES: dict[str, str] = {
     # PEP 3333
@@ -120,6 +121,26 @@ DIFFERENCES: dict[str, str] = {
     ),
     "process/test_privileges.py::test_a_link_in_place_of_a_log_gives_nothing_away": (
         "what a link leads to keeps its owner"
+    ),
+    # Reloading by the source
+    "process/test_reloader.py::test_changed_module_is_served[inotify]": "inotify needs no package",
+    "process/test_reloader.py::test_one_change_is_one_reload_whoever_sees_it": RELOADER,
+    "process/test_reloader.py::test_broken_code_leaves_the_old_serving_until_it_is_mended": RELOADER,
+    "process/test_reloader.py::test_file_that_only_broken_code_has_loaded_is_watched": RELOADER,
+    "process/test_reloader.py::test_settings_are_read_again_with_the_source": RELOADER,
+    "process/test_reloader.py::test_extra_files_and_patterns_are_watched": (
+        "a file that is new and matches a pattern is a change"
+    ),
+    "process/test_reloader.py::test_other_files_of_a_directory_do_not_matter": "inotify needs no package",
+    "process/test_reloader.py::test_touch_is_a_change_and_removal_is_none": (
+        "a file that became older (restored from a copy) has changed too"
+    ),
+    "process/test_reloader.py::test_preloaded_code_is_reloaded": "preloaded code is reloaded",
+    "process/test_reloader.py::test_asgi_applications_are_reloaded_too": (
+        "a SyntaxError is shown with its traceback and mended, on asgi too"
+    ),
+    "process/test_reloader.py::test_spew_prints_the_lines_of_the_application[gthread]": (
+        "threads are traced too"
     ),
     # Background, service manager
     "process/test_activation.py::test_manager_is_told_when_the_server_is_up_reloads_and_stops": (

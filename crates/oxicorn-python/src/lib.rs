@@ -3,11 +3,13 @@
 //! * `settings`: the settings table on Python's side
 //! * `arbiter`: performs what `oxicorn-arbiter` decides; the one place that forks
 //! * `worker`: a worker process with its threads and its end of the link
+//! * `directory_watch`: what the reloader waits for
 //! * `wsgi`: a request becomes an environ, what the application returns a response
 //! * `asgi`: a request becomes a scope and a task of the event loop, what it sends a response
 
 mod arbiter;
 mod asgi;
+mod directory_watch;
 mod latin1;
 mod settings;
 mod worker;
@@ -22,6 +24,8 @@ mod _native {
     use crate::arbiter::serve;
     #[pymodule_export]
     use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending};
+    #[pymodule_export]
+    use crate::directory_watch::DirectoryWatch;
     #[pymodule_export]
     use crate::settings::rows::{
         class_names, hook_names, parse_address, setting_names, setting_row,

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from oxicorn import _native, compat, util
+from oxicorn import _native, compat, debug, util
 from oxicorn.app import config_file
 from oxicorn.arbiter import Arbiter
 from oxicorn.config import Config, as_raw, get_default_config_file
@@ -97,6 +97,8 @@ class BaseApplication:
     def reload(self) -> None:
         """Loads the settings again, as ``do_load_config``."""
         self.do_load_config()
+        if self.cfg.spew:
+            debug.spew()
 
     def reload_config(self) -> Config:
         """The settings as they are now outside; raises instead of ending the process (SIGHUP)."""
@@ -237,6 +239,8 @@ class Application(BaseApplication):
             print(self.cfg)
         if self.cfg.print_config or self.cfg.check_config:
             self._check()
+        if self.cfg.spew:
+            debug.spew()
         if self.cfg.daemon:
             self._detach()
         if self.cfg.pythonpath:

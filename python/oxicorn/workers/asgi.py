@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from oxicorn.workers.base import Worker
@@ -52,6 +53,26 @@ class AsgiWorker(Worker):
             self.loop.run_until_complete(self._serve(context))
         finally:
             self._close_loop()
+
+    def failed_application(self, text: str) -> Callable[..., Any]:
+        """An application that answers every request with 500 and ``text``."""
+        body = text.encode()
+
+        async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            if scope["type"] != "http":
+                raise RuntimeError("the application could not be loaded")
+            head = {
+                "type": "http.response.start",
+                "status": 500,
+                "headers": [
+                    (b"content-type", b"text/plain"),
+                    (b"content-length", str(len(body)).encode()),
+                ],
+            }
+            await send(head)
+            await send({"type": "http.response.body", "body": body})
+
+        return application
 
     async def _serve(self, context: _native.WorkerContext) -> None:
         assert self.loop is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
     from oxicorn.glogging import Logger
+    from oxicorn.reloader import ReloaderBase, SharedFiles
 
 __all__ = ["Worker"]
 
@@ -53,6 +55,10 @@ class Worker:
         self.aborted = False
         self.wsgi: Callable[..., Any] | None = None
         self.context: _native.WorkerContext | None = None
+        self.reloader: ReloaderBase | None = None
+        #: Set by the arbiter: for the reloader, and whether workers have served before this one.
+        self.files_of_failures: SharedFiles | None = None
+        self.has_predecessors = False
         self.max_requests = self._draw_max_requests()
 
     def __str__(self) -> str:
@@ -90,7 +96,11 @@ class Worker:
         context.init(self)
         self.init_signals()
         context.unblock_signals()
-        self.load_wsgi()
+        if self.cfg.reload:
+            self._make_reloader()
+        self._load()
+        if self.reloader is not None:
+            self.reloader.start()
         self.cfg.post_worker_init(self)
         self.start(context)
 
@@ -111,6 +121,44 @@ class Worker:
             raise RuntimeError(
                 f"Cannot run as user {cfg.uid} and group {cfg.gid}: {error.strerror}"
             ) from error
+
+    def _make_reloader(self) -> None:
+        from oxicorn.reloader import reloader_engines  # only development needs it
+
+        self.log.warning("Reloader is on. Use in development only!")
+        engine = reloader_engines[self.cfg.reload_engine]
+        self.reloader = engine(
+            extra_files=self.cfg.reload_extra_files,
+            callback=self.handle_changed_file,
+            shared=self.files_of_failures,
+        )
+
+    def handle_changed_file(self, filename: str) -> None:
+        """The reloader's thread found ``filename`` changed: the arbiter starts a new generation."""
+        from oxicorn.reloader import change_number
+
+        self.log.info("Worker reloading: %s modified", filename)
+        if self.context is not None:
+            self.context.source_changed(change_number(filename))
+
+    def _load(self) -> None:
+        try:
+            self.load_wsgi()
+        except BaseException as error:
+            if self.reloader is None or self.files_of_failures is None:
+                raise
+            from oxicorn.reloader import files_of_failure
+
+            self.files_of_failures.replace(files_of_failure(error))
+            # Where others serve already, they go on; the first show what is wrong, as Gunicorn.
+            if not isinstance(error, SyntaxError) or self.has_predecessors:
+                raise
+            self.log.exception("%s", error)
+            self.wsgi = self.failed_application(traceback.format_exc())
+
+    def failed_application(self, text: str) -> Callable[..., Any]:
+        """An application that answers every request with 500 and ``text``."""
+        return util.make_fail_app(text)
 
     def load_wsgi(self) -> None:
         """Loads the application into ``self.wsgi``."""

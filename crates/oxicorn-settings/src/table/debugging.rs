@@ -22,8 +22,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Bool(false),
         doc: "Load the application anew when its source changes. For development only.",
         since: Since::Always,
-        applies: Applies::Start,
-        parity: Parity::NotYet("the reloader"),
+        applies: Applies::Reload,
+        parity: Parity::Better(
+            "the old workers serve until the new ones are ready, and go on if the code is broken",
+        ),
     },
     Definition {
         name: "reload_engine",
@@ -33,8 +35,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Str("auto"),
         doc: "How changes are noticed: `poll`, `inotify`, or `auto`, which takes inotify where it can be had.",
         since: Since::Gunicorn("19.7"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("the reloader"),
+        applies: Applies::Reload,
+        parity: Parity::Better(
+            "inotify needs no package, and only changes of the watched files count",
+        ),
     },
     Definition {
         name: "reload_extra_files",
@@ -44,8 +48,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::List(&[]),
         doc: "More files to watch with `reload`: paths that exist, or patterns. May be given several times.",
         since: Since::Gunicorn("19.8"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("the reloader"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
     Definition {
         name: "spew",
@@ -56,7 +60,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Print every line of Python a worker runs. For the last resort only.",
         since: Since::Always,
         applies: Applies::Start,
-        parity: Parity::NotYet("tracing every line (spew)"),
+        parity: Parity::Better("threads of the `gthread` class are traced too"),
     },
     Definition {
         name: "check_config",
