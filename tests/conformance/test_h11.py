@@ -1,50 +1,17 @@
 """The HTTP/1.1 parser beside h11, on generated messages and on the message corpus.
 
 Where both accept, they see the same requests. Where only one refuses, the reason is in one of two lists,
-by what it was refused for; a reason that explains nothing any more has to leave its list. The seed is fixed:
-``OXICORN_H11_SEED`` and ``OXICORN_H11_MESSAGES`` make another or a longer run.
+by what it was refused for; a reason that explains nothing any more has to leave its list.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from random import Random
+from dataclasses import replace
 
 import h11
 import pytest
 
-from .messages import message
-
-ROOT = Path(__file__).parents[2]
-SEED = 9112
-MESSAGES = 4000
-
-
-@dataclass
-class Request:
-    method: bytes
-    target: bytes
-    version: bytes
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytes = b""
-    trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    complete: bool = False
-
-
-@dataclass
-class Verdict:
-    requests: list[Request]
-    #: ``closed``, ``closing`` or what it was refused for.
-    end: str
-
-    @property
-    def refused(self) -> bool:
-        return self.end not in ("closed", "closing")
-
+from .verdicts import SEED, Request, Verdict, corpus, generated, ours
 
 # We refuse what h11 takes, by the name of the fault.
 STRICTER = {
@@ -84,56 +51,6 @@ ANOTHER_END = {
     "http/1.0": "h11 knows no keep-alive on HTTP/1.0",
     "connect": "after CONNECT nothing is a request, whatever was answered",
 }
-
-
-def generated() -> list[bytes]:
-    random = Random(int(os.environ.get("OXICORN_H11_SEED", SEED)))
-    return [message(random) for _ in range(int(os.environ.get("OXICORN_H11_MESSAGES", MESSAGES)))]
-
-
-def corpus() -> list[bytes]:
-    """The messages that are played by default rules."""
-    files = sorted((ROOT / "crates/oxicorn-proto/tests/corpus").glob("*/*.http"))
-    return [file.read_bytes() for file in files if not file.with_suffix(".rules").exists()]
-
-
-def ours(messages: list[bytes]) -> list[Verdict]:
-    cargo = shutil.which("cargo")
-    if cargo is None:
-        pytest.skip("needs cargo: the parser is run by an example of its crate")
-    command = [cargo, "run", "--quiet", "--locked", "--package", "oxicorn-proto", "--example", "verdicts"]
-    data = b"".join(len(text).to_bytes(4, "big") + text for text in messages)
-    done = subprocess.run(command, cwd=ROOT, input=data, stdout=subprocess.PIPE, check=True, timeout=600)
-    return _read_verdicts(done.stdout.decode())
-
-
-def _read_verdicts(text: str) -> list[Verdict]:
-    verdicts, requests = [], []
-    for line in text.splitlines():
-        word, *rest = line.split(" ")
-        if word == "fault":
-            verdicts.append(Verdict(requests, rest[0]))
-            requests = []
-        elif word in ("closed", "closing"):
-            verdicts.append(Verdict(requests, word))
-            requests = []
-        else:
-            _read_line(word, [b"" if part == "-" else bytes.fromhex(part) for part in rest], requests)
-    return verdicts
-
-
-def _read_line(word: str, parts: list[bytes], requests: list[Request]) -> None:
-    match word, parts:
-        case "request", [method, target, version]:
-            requests.append(Request(method, target, version.removeprefix(b"HTTP/")))
-        case "header", [name, value]:
-            requests[-1].headers.append((name.lower(), value))
-        case "trailer", [name, value]:
-            requests[-1].trailers.append((name.lower(), value))
-        case "body", [data]:
-            requests[-1].body += data
-        case "end", []:
-            requests[-1].complete = True
 
 
 def theirs(text: bytes) -> Verdict:
@@ -234,7 +151,7 @@ REASONS = {"stricter": STRICTER, "more lenient": MORE_LENIENT, "another end": AN
 
 def test_every_difference_from_h11_has_a_reason(found: dict[tuple[str, str], bytes]) -> None:
     unexplained = {key: text for key, text in found.items() if key[1] not in REASONS.get(key[0], {})}
-    assert not unexplained, f"seed {os.environ.get('OXICORN_H11_SEED', SEED)}: {unexplained}"
+    assert not unexplained, f"seed {SEED}: {unexplained}"
 
 
 def test_every_reason_explains_something(found: dict[tuple[str, str], bytes]) -> None:

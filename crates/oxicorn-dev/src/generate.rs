@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{settings_page, settings_types};
+use crate::{refusals_page, settings_page, settings_types};
 
 /// What brings stale files up to date.
 const REPAIR: &str = "cargo dev generate-all";
@@ -15,9 +15,10 @@ const REPAIR: &str = "cargo dev generate-all";
 type Generated = (&'static str, fn() -> String);
 
 /// Every generated file.
-const FILES: [Generated; 2] = [
+const FILES: [Generated; 3] = [
     ("docs/reference/settings.md", settings_page::render),
     ("python/oxicorn/settings.py", settings_types::render),
+    ("docs/reference/refusals.md", refusals_page::render),
 ];
 
 pub(crate) fn write_all(root: &Path) -> Result<()> {
@@ -59,7 +60,7 @@ mod tests {
         let error = check_all(&root).expect_err("nothing there").to_string();
         assert_eq!(
             error,
-            "out of date: docs/reference/settings.md, python/oxicorn/settings.py; run `cargo dev generate-all`"
+            "out of date: docs/reference/settings.md, python/oxicorn/settings.py, docs/reference/refusals.md; run `cargo dev generate-all`"
         );
         write_all(&root).expect("a writable directory");
         check_all(&root).expect("fresh");

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod generate;
+mod refusals_page;
 mod settings_page;
 mod settings_types;
 mod source;

@@ -237,6 +237,62 @@ impl PeerFault {
             F::InvalidProxyHeader => "invalid proxy protocol header",
         }
     }
+
+    /// Where the rule stands that was broken; "stricter" where the RFC leaves a choice.
+    pub const fn rule(self) -> &'static str {
+        use PeerFault as F;
+        match self {
+            F::BareLineFeed => "RFC 9112 section 2.2, stricter",
+            F::BareCarriageReturn => "RFC 9112 section 2.2",
+            F::InvalidRequestLine | F::RequestLineTooLong => "RFC 9112 section 3",
+            F::InvalidMethod => "RFC 9110 section 9.1; shape as Gunicorn",
+            F::InvalidRequestTarget => "RFC 9112 section 3.2, RFC 9110 section 4.2",
+            F::InvalidVersion => "RFC 9112 section 2.3",
+            F::UnsupportedVersion => "RFC 9110 section 15.6.6",
+            F::TooManyFields | F::FieldTooLong | F::HeadTooLong => "RFC 6585 section 5",
+            F::MissingColon => "RFC 9112 section 5",
+            F::InvalidFieldName => "RFC 9110 section 5.1",
+            F::SpaceBeforeColon => "RFC 9112 section 5.1",
+            F::InvalidFieldValue => "RFC 9110 section 5.5",
+            F::ObsoleteFolding => "RFC 9112 section 5.2",
+            F::UnderscoreInFieldName => "Gunicorn",
+            F::MissingHost | F::DuplicateHost | F::InvalidHost => "RFC 9112 section 3.2",
+            F::HostMismatch => "RFC 9112 section 3.2.2, stricter",
+            F::DuplicateContentType => "RFC 9110 sections 5.3 and 8.3",
+            F::InvalidContentLength => "RFC 9110 section 8.6",
+            F::DuplicateContentLength => "RFC 9112 section 6.3, stricter",
+            F::LengthWithTransferEncoding => "RFC 9112 section 6.1, stricter",
+            F::TransferEncodingOnHttp10 | F::UnsupportedTransferCoding => "RFC 9112 section 6.1",
+            F::InvalidTransferEncoding => "RFC 9112 section 6.3",
+            F::ContentTooLarge => "RFC 9110 section 15.5.14",
+            F::UnknownExpectation => "RFC 9110 section 10.1.1",
+            F::InvalidChunkSize | F::MissingChunkTerminator => "RFC 9112 section 7.1",
+            F::InvalidChunkExtension | F::ChunkLineTooLong => "RFC 9112 section 7.1.1",
+            F::ForbiddenTrailer => "RFC 9110 section 6.5.1, stricter",
+            F::TruncatedHead | F::TruncatedBody => "RFC 9112 section 8",
+            F::InvalidProxyLine => "PROXY protocol section 2.1",
+            F::InvalidProxyHeader => "PROXY protocol section 2.2",
+        }
+    }
+
+    /// The settings that move the rule, separated by commas; empty: none does.
+    pub const fn settings(self) -> &'static str {
+        use PeerFault as F;
+        match self {
+            F::InvalidMethod => "permit_unconventional_http_method",
+            F::UnsupportedVersion => "permit_unconventional_http_version",
+            F::RequestLineTooLong => "limit_request_line",
+            F::TooManyFields => "limit_request_fields",
+            F::FieldTooLong | F::ChunkLineTooLong => "limit_request_field_size",
+            F::HeadTooLong => "limit_request_fields, limit_request_field_size",
+            F::SpaceBeforeColon => "strip_header_spaces",
+            F::ObsoleteFolding => "permit_obsolete_folding",
+            F::UnderscoreInFieldName => "header_map, forwarder_headers",
+            F::ContentTooLarge => "limit_request_body",
+            F::InvalidProxyLine | F::InvalidProxyHeader => "proxy_protocol",
+            _ => "",
+        }
+    }
 }
 
 impl fmt::Display for PeerFault {

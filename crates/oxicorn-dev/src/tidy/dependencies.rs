@@ -22,7 +22,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
         ],
     ),
     ("fuzz", &["proto"]),
-    ("dev", &["settings", "arbiter"]),
+    ("dev", &["settings", "arbiter", "proto"]),
 ];
 
 /// Crates that decide and perform nothing.
