@@ -16,15 +16,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, compat, systemd, util
+from oxicorn import _native, compat, native_logs, systemd, util
 from oxicorn.errors import AppImportError, ConfigError, HaltServer
-from oxicorn.glogging import Logger
+from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
 from oxicorn.workers.base import STACK_DUMP_SIGNAL
 
 if TYPE_CHECKING:
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
+    from oxicorn.native_logs import GatewayLogging
     from oxicorn.reloader import SharedFiles
     from oxicorn.workers.base import Worker
 
@@ -50,7 +51,7 @@ class Arbiter:
         os.environ["SERVER_SOFTWARE"] = oxicorn.SERVER_SOFTWARE
         self.app = app
         self.cfg = app.cfg
-        self.log = Logger(app.cfg)
+        self.log = _make_logger(app.cfg)
         self.pid = os.getpid()
         self.master_pid = self.pid
         #: The arbiter that this one takes over from (SIGUSR2), and the one that takes over from it.
@@ -113,7 +114,7 @@ class Arbiter:
         """Log files are those of the user that gateway and workers run as: they open them again."""
         if self.identity() is None:
             return
-        for path in (self.cfg.errorlog, self.cfg.accesslog):
+        for path in (self.cfg.errorlog, self.cfg.accesslog, self.cfg.json_accesslog):
             if path not in (None, "-"):
                 util.give_away(path, self.cfg.uid, self.cfg.gid)
 
@@ -217,11 +218,6 @@ class Arbiter:
         self.log.reopen_files()
         self._hand_over_logs()
 
-    def report_backlog(self, waiting: int) -> None:
-        """Gunicorn's metric ``gunicorn.backlog``, for loggers that send metrics."""
-        metric = {"metric": "gunicorn.backlog", "value": waiting, "mtype": "histogram"}
-        self.log.debug("socket backlog: %s", waiting, extra=metric)
-
     def ready(self) -> None:
         """The listeners are bound; no worker has been started yet. Hook ``when_ready``."""
         self.cfg.when_ready(self)
@@ -237,10 +233,10 @@ class Arbiter:
         cfg = self.app.reload_config()
         try:
             _refuse_missing_directory(cfg)
-            self.log.setup(cfg)
         except RuntimeError:
             self.app.cfg = self.cfg
             raise
+        self._reload_logs(cfg)
         self.apply_settings()
         self._has_reloaded = True
         if self.cfg.preload_app:
@@ -253,6 +249,17 @@ class Arbiter:
             self.log.error("%s: %s", what, error)
         else:
             self.log.error("%s", what, exc_info=error)
+
+    def _reload_logs(self, cfg: Config) -> None:
+        """Logs as ``cfg`` wants them, or as before where that cannot be: the rest is reloaded."""
+        before = getattr(self.log, "cfg", self.cfg)
+        try:
+            self.log.setup(cfg)
+        except Exception as error:
+            # A logger class of one's own may only have setup().
+            restore = getattr(self.log, "restore", self.log.setup)
+            restore(before)
+            self.log.error("Logging configuration refused, the old one stays: %s", error)
 
     def _preload_anew(self) -> None:
         """Imports the application again: a reload must serve the code that is on disk now.
@@ -276,7 +283,7 @@ class Arbiter:
         if cfg is not self.cfg:
             self.app.cfg = cfg
             self.app.callable = application
-            self.log.setup(cfg)
+            self._reload_logs(cfg)
             self.apply_settings()
 
     def reloaded(self) -> None:
@@ -410,6 +417,27 @@ class Arbiter:
         except Exception:
             self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
 
+    # The logs.
+
+    def gateway_logging(self) -> GatewayLogging:
+        """What the gateway may write by itself, as things are now."""
+        return native_logs.gateway_logging(self.log)
+
+    def log_access(self, **fields: Any) -> None:
+        """Has the access line written of a request that no worker wrote one for."""
+        resp, req, environ, request_time = record_of(**fields)
+        self.log.access(resp, req, environ, request_time)
+
+    def report_workers(self, count: int) -> None:
+        """The number of living workers has changed."""
+        metric = {"metric": "gunicorn.workers", "value": count, "mtype": "gauge"}
+        self.log.debug("%s workers", count, extra=metric)
+
+    def report_backlog(self, waiting: int) -> None:
+        """Gunicorn's metric ``gunicorn.backlog``, for loggers that send metrics."""
+        metric = {"metric": "gunicorn.backlog", "value": waiting, "mtype": "histogram"}
+        self.log.debug("socket backlog: %s", waiting, extra=metric)
+
     # What hooks call.
 
     def kill_worker(self, pid: int, sig: int) -> None:
@@ -458,6 +486,20 @@ def _refuse_missing_directory(cfg: Config) -> None:
     directory = cfg.worker_tmp_dir
     if directory is not None and not os.path.isdir(directory):
         raise RuntimeError(f"{directory} doesn't exist. Can't create workertmp.")
+
+
+def _make_logger(cfg: Config) -> Any:
+    """The logger that ``logger_class`` names; ConfigError if it cannot be made."""
+    logger_class = cfg.logger_class
+    try:
+        return logger_class(cfg)
+    except (ConfigError, RuntimeError):
+        raise
+    except Exception as error:
+        # The class is the user's: only the traceback says where in it the reason is.
+        traceback.print_exc()
+        name = getattr(logger_class, "__qualname__", logger_class)
+        raise ConfigError(f"logger_class {name} cannot be used: {error!r}") from error
 
 
 def _own_modules(names: set[str]) -> set[str]:

@@ -30,7 +30,19 @@ GUNICORN_VERSION = "27.0.1"
 PACKAGE = "gunicorn"
 #: Modules of ours that Gunicorn has not.
 OWN = frozenset(
-    ("__main__", "_native", "app.config_file", "client_socket", "compat", "daemon", "oddments")
+    (
+        "__main__",
+        "_native",
+        "app.config_file",
+        "client_socket",
+        "compat",
+        "daemon",
+        "http.unserved",
+        "logconfig",
+        "native_logs",
+        "oddments",
+        "syslog",
+    )
 )
 
 

@@ -28,6 +28,12 @@ _CLASSES = frozenset(_native.class_names())
 _NAMES = frozenset(_native.setting_names())
 
 
+#: Names of the class that writes the logs where nobody asks for another.
+STANDARD_LOGGERS = ("oxicorn.glogging.Logger", "gunicorn.glogging.Logger", "simple")
+#: What it becomes where ``statsd_host`` is set.
+STATSD_LOGGER = "oxicorn.instrument.statsd.Statsd"
+
+
 def _no_hook(*_args: object) -> None:
     """Stands in for every hook that is not set."""
 
@@ -239,6 +245,20 @@ class Config:
         from oxicorn.workers import worker_class
 
         return worker_class(self.worker_class_str)
+
+    @property
+    def logger_class(self) -> Any:
+        """The class that writes the logs; RuntimeError if there is none by that name."""
+        uri = self.get("logger_class")
+        if uri in STANDARD_LOGGERS:
+            statsd = self.get("statsd_host") is not None
+            uri = STATSD_LOGGER if statsd else STANDARD_LOGGERS[0]
+        elif uri == "gunicorn.instrument.statsd.Statsd":
+            uri = STATSD_LOGGER
+        found = util.load_class(uri, section="gunicorn.loggers", what="logger_class")
+        if hasattr(found, "install"):
+            found.install()
+        return found
 
     @property
     def address(self) -> list[Any]:

@@ -1,23 +1,71 @@
-"""The error log of arbiter and workers, with Gunicorn's class, logger names and formats.
+"""The logs as Python sees them, with Gunicorn's class, logger names and formats.
 
-The access log is written by the gateway without Python; ``gunicorn.access`` exists so that
-configuration and code which name it keep working.
+``gunicorn.error`` and ``gunicorn.access`` are ordinary Python loggers under Gunicorn's names, so
+that log configurations, filters and handlers written for Gunicorn keep working. What the gateway
+writes by itself, and when it must not, is decided in ``oxicorn.native_logs``.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
 import os
+import re
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
 
-__all__ = ["Logger"]
+from oxicorn import logconfig, syslog
+from oxicorn.logconfig import CONFIG_DEFAULTS, LoggingConfiguration
+from oxicorn.syslog import SYSLOG_FACILITIES, parse_syslog_address
+
+__all__ = [
+    "CONFIG_DEFAULTS",
+    "SYSLOG_FACILITIES",
+    "Logger",
+    "SafeAtoms",
+    "loggers",
+    "parse_syslog_address",
+]
+
+#: What may not stand in a log line as it is: see the gateway's ``access_log/escape.rs``.
+_SPECIAL = re.compile(r"[^ !#-\[\]-~]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    char = match[0]
+    if char in '"\\':
+        return "\\" + char
+    # WSGI's strings are bytes in disguise; what is beyond Latin-1 comes from elsewhere.
+    encoded = char.encode("latin-1" if char <= "\xff" else "utf-8", "surrogateescape")
+    return "".join(f"\\x{byte:02x}" for byte in encoded)
+
+
+class SafeAtoms(dict[str, Any]):
+    """Atoms for a log line: nothing in them ends a quoted field or the line, none is missing."""
+
+    def __init__(self, atoms: Mapping[str, Any]) -> None:
+        super().__init__()
+        for name, value in atoms.items():
+            self[name] = _SPECIAL.sub(_escaped, value) if isinstance(value, str) else value
+
+    def __getitem__(self, name: str) -> Any:
+        """The atom, ``{...}`` in any case of letters; ``-`` for what there is not."""
+        return self.get(name.lower() if name.startswith("{") else name, "-")
+
+
+def loggers() -> list[logging.Logger]:
+    """Every logger of this process but the root."""
+    return [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
 
 
 class Logger:
-    """Gunicorn's logger class: ``error_log`` and ``access_log`` are ordinary Python loggers."""
+    """Gunicorn's logger class, to be used as it is or as the base of one's own."""
 
     LOG_LEVELS: ClassVar[dict[str, int]] = {
         "critical": logging.CRITICAL,
@@ -30,6 +78,11 @@ class Logger:
     error_fmt = r"%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
     datefmt = r"[%Y-%m-%d %H:%M:%S %z]"
     access_fmt = "%(message)s"
+    syslog_fmt = "[%(process)d] %(message)s"
+    atoms_wrapper_class: type[Any] = SafeAtoms
+
+    _in_force: LoggingConfiguration | None = None
+    _restoring = False
 
     def __init__(self, cfg: Any) -> None:
         self.error_log = logging.getLogger("gunicorn.error")
@@ -43,47 +96,125 @@ class Logger:
         self.cfg = cfg
         self.setup(cfg)
 
+    # Configuration.
+
     def setup(self, cfg: Any) -> None:
-        """(Re)builds the handlers from the settings; the old file stays in use if the new fails."""
-        handler = self._make_handler(cfg.errorlog)
+        """(Re)builds everything from the settings; RuntimeError says what in them cannot be."""
+        configuration = self._configuration(cfg)
+        if self._in_force is not None:
+            self._in_force.withdraw()
         self.cfg = cfg
+        self._access_log_enabled = self._compute_access_log_enabled()
         self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)
         self.error_log.setLevel(self.loglevel)
         self.access_log.setLevel(logging.INFO)
-        self._replace_handler(self.error_log, handler)
+        for log in (self.error_log, self.access_log):
+            self._remove_own_handlers(log)
         if cfg.capture_output and cfg.errorlog != "-":
             self._capture_output(cfg.errorlog)
+        error_format = logging.Formatter(self.error_fmt, self.datefmt)
+        self._set_handler(self.error_log, cfg.errorlog, error_format)
+        if cfg.accesslog is not None:
+            access_format = logging.Formatter(self.access_fmt)
+            self._set_handler(self.access_log, cfg.accesslog, access_format, sys.stdout)
+        if cfg.syslog:
+            self._set_syslog_handler(self.error_log, cfg, self.syslog_fmt, "error")
+            if not cfg.disable_redirect_access_to_syslog:
+                self._set_syslog_handler(self.access_log, cfg, self.syslog_fmt, "access")
+        if configuration is not None:
+            configuration.apply()
+        self._in_force = configuration
 
-    def _make_handler(self, path: str | None) -> logging.Handler | None:
-        if path is None:
-            return None
-        handler: logging.Handler
-        if path == "-":
-            handler = logging.StreamHandler(sys.stderr)
-        else:
-            try:
-                handler = logging.FileHandler(path)
-            except OSError as error:
-                raise RuntimeError(f"Error: '{path}' isn't writable [{error!r}]") from error
-        handler.setFormatter(logging.Formatter(self.error_fmt, self.datefmt))
-        handler._gunicorn = True  # type: ignore[union-attr]
-        return handler
+    def restore(self, cfg: Any) -> None:
+        """Goes back to ``cfg`` after ``setup`` with newer settings failed.
+
+        What ``cfg`` said for the logging module is taken as it was read then: the file it names may
+        be the very one that was broken.
+        """
+        self._restoring = True
+        try:
+            self.setup(cfg)
+        finally:
+            self._restoring = False
+
+    def _configuration(self, cfg: Any) -> LoggingConfiguration | None:
+        return self._in_force if self._restoring else logconfig.read(cfg)
 
     @staticmethod
-    def _replace_handler(logger: logging.Logger, handler: logging.Handler | None) -> None:
-        for old in [h for h in logger.handlers if getattr(h, "_gunicorn", False)]:
-            logger.removeHandler(old)
-            old.close()
-        if handler is not None:
-            logger.addHandler(handler)
+    def _remove_own_handlers(log: logging.Logger) -> None:
+        for handler in list(log.handlers):
+            if getattr(handler, "_gunicorn", False):
+                log.removeHandler(handler)
+                handler.close()
+
+    def _get_gunicorn_handler(self, log: logging.Logger) -> logging.Handler | None:
+        """The first handler of ``log`` that the server has set."""
+        own = (handler for handler in log.handlers if getattr(handler, "_gunicorn", False))
+        return next(own, None)
+
+    def _set_handler(
+        self, log: logging.Logger, output: str | None, fmt: logging.Formatter, stream: Any = None
+    ) -> None:
+        """Lets ``log`` write to a file, to ``stream`` ("-"; standard error) or nowhere (None)."""
+        old = self._get_gunicorn_handler(log)
+        if old is not None:
+            log.removeHandler(old)
+        if output is not None:
+            handler = logging.StreamHandler(stream) if output == "-" else self._open(output)
+            handler.setFormatter(fmt)
+            self._add_own_handler(log, handler)
+
+    def _set_syslog_handler(self, log: logging.Logger, cfg: Any, fmt: str, name: str) -> None:
+        """Lets ``log`` write to syslog too."""
+        self._add_own_handler(log, syslog.handler(cfg, fmt, name))
+
+    @staticmethod
+    def _add_own_handler(log: logging.Logger, handler: logging.Handler) -> None:
+        handler._gunicorn = True  # type: ignore[attr-defined]
+        log.addHandler(handler)
+
+    def _open(self, path: str) -> logging.StreamHandler[Any]:
+        try:
+            return logging.FileHandler(path)
+        except OSError as error:
+            raise RuntimeError(f"Error: '{path}' isn't writable [{error!r}]") from error
 
     def _capture_output(self, path: str) -> None:
         """Sends what the application prints into the error log (setting ``capture_output``)."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        self.logfile = open(path, "a+")
-        os.dup2(self.logfile.fileno(), 1)
-        os.dup2(self.logfile.fileno(), 2)
+        with self.lock:
+            if self.logfile is not None:
+                self.logfile.close()
+            try:
+                self.logfile = open(path, "a+")
+            except OSError as error:
+                raise RuntimeError(f"Error: '{path}' isn't writable [{error!r}]") from error
+            os.dup2(self.logfile.fileno(), 1)
+            os.dup2(self.logfile.fileno(), 2)
+
+    def reopen_files(self) -> None:
+        """Reopens every log file (SIGUSR1), after a log rotation moved the old ones away."""
+        if self.cfg.capture_output and self.cfg.errorlog != "-":
+            self._capture_output(self.cfg.errorlog)
+        for handler in _file_handlers():
+            self._reopen(handler)
+
+    def _reopen(self, handler: logging.FileHandler) -> None:
+        handler.acquire()
+        try:
+            if handler.stream is not None:
+                handler.close()
+                handler.stream = handler._open()
+        except OSError:
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            handler.release()
+
+    def close_on_exec(self) -> None:
+        """Kept for subclasses that call it: Python opens files close-on-exec by itself."""
+
+    # The error log.
 
     def critical(self, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs at level CRITICAL."""
@@ -115,34 +246,99 @@ class Logger:
             lvl = self.LOG_LEVELS.get(lvl.lower(), logging.INFO)
         self.error_log.log(lvl, msg, *args, **kwargs)
 
-    def reopen_files(self) -> None:
-        """Reopens every log file (SIGUSR1), after a log rotation moved the old ones away."""
-        if self.cfg.capture_output and self.cfg.errorlog != "-":
-            self._capture_output(self.cfg.errorlog)
-        for handler in _file_handlers():
-            self._reopen(handler)
+    # The access log.
 
-    def _reopen(self, handler: logging.FileHandler) -> None:
-        handler.acquire()
+    @property
+    def access_log_enabled(self) -> bool:
+        """Whether requests are logged at all."""
         try:
-            if handler.stream is not None:
-                handler.close()
-                handler.stream = handler._open()
-        except OSError:
-            traceback.print_exc(file=sys.stderr)
-        finally:
-            handler.release()
+            return self._access_log_enabled
+        except AttributeError:  # a subclass whose setup() does not call ours
+            return self._compute_access_log_enabled()
 
-    def close_on_exec(self) -> None:
-        """Kept for subclasses that call it: Python opens files close-on-exec by itself."""
+    def _compute_access_log_enabled(self) -> bool:
+        cfg = self.cfg
+        to_syslog = cfg.syslog and not cfg.disable_redirect_access_to_syslog
+        configured = cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json
+        return bool(cfg.accesslog or configured or to_syslog)
+
+    def access(
+        self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta
+    ) -> None:
+        """Writes the line of one request in ``access_log_format``."""
+        if not self.access_log_enabled:
+            return
+        atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
+        try:
+            self.access_log.info(self.cfg.access_log_format, atoms)
+        except Exception:
+            self.error("%s", traceback.format_exc())
+
+    def atoms(
+        self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta
+    ) -> dict[str, Any]:
+        """The values that ``access_log_format`` may name, by name."""
+        status = resp.status
+        if isinstance(status, str):
+            status = status.split(None, 1)[0]
+        sent = getattr(resp, "sent", None)
+        method, protocol = environ["REQUEST_METHOD"], environ["SERVER_PROTOCOL"]
+        # As in Gunicorn, whole days do not count.
+        seconds, microseconds = request_time.seconds, request_time.microseconds
+        atoms = {
+            "h": environ.get("REMOTE_ADDR", "-"),
+            "l": "-",
+            "u": self._get_user(environ) or "-",
+            "t": self.now(),
+            "r": f"{method} {environ['RAW_URI']} {protocol}",
+            "s": status,
+            "m": method,
+            "U": environ.get("PATH_INFO"),
+            "q": environ.get("QUERY_STRING"),
+            "H": protocol,
+            "b": "-" if sent is None else str(sent),
+            "B": sent,
+            "f": environ.get("HTTP_REFERER", "-"),
+            "a": environ.get("HTTP_USER_AGENT", "-"),
+            "T": seconds,
+            "M": seconds * 1000 + microseconds // 1000,
+            "D": seconds * 1_000_000 + microseconds,
+            "L": f"{seconds}.{microseconds:06d}",
+            "p": f"<{os.getpid()}>",
+        }
+        request_headers = getattr(req, "headers", req)
+        atoms.update({f"{{{name.lower()}}}i": value for name, value in _pairs(request_headers)})
+        atoms.update({f"{{{name.lower()}}}o": value for name, value in _pairs(resp.headers)})
+        atoms.update({f"{{{name.lower()}}}e": value for name, value in environ.items()})
+        return atoms
+
+    def now(self) -> str:
+        """The time as access logs have it."""
+        return time.strftime("[%d/%b/%Y:%H:%M:%S %z]")
+
+    def _get_user(self, environ: Mapping[str, Any]) -> str | None:
+        """The user name in an ``Authorization: Basic`` header: what the client claims."""
+        scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "basic" or not credentials:
+            return None
+        try:
+            pair = base64.b64decode(credentials.strip().encode())
+            return pair.split(b":", 1)[0].decode()
+        except (binascii.Error, ValueError) as error:
+            self.debug("Couldn't get username: %s", error)
+            return None
+
+
+def _pairs(headers: Any) -> Iterable[tuple[str, Any]]:
+    """Headers as pairs, whether they are a mapping or pairs already."""
+    return headers.items() if hasattr(headers, "items") else headers  # type: ignore[no-any-return]
 
 
 def _file_handlers() -> list[logging.FileHandler]:
     """Every FileHandler in use in this process, also of the application's own loggers."""
-    loggers = [logging.root, *logging.Logger.manager.loggerDict.values()]
     found: dict[int, logging.FileHandler] = {}
-    for logger in loggers:
-        for handler in getattr(logger, "handlers", ()):
+    for logger in [logging.root, *loggers()]:
+        for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 found[id(handler)] = handler
     return list(found.values())

@@ -85,6 +85,7 @@ class SettingsDict(TypedDict, total=False):
     header_map: Literal["drop", "refuse", "dangerous"]
     root_path: str | None
     accesslog: str | None
+    json_accesslog: str | None
     disable_redirect_access_to_syslog: bool | None
     access_log_format: str | None
     errorlog: str | None

@@ -27,6 +27,7 @@ __all__ = [
     "give_away",
     "import_app",
     "is_function",
+    "load_class",
     "load_object",
     "other_groups",
     "set_owner_process",
@@ -142,6 +143,44 @@ def load_object(path: str) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise TypeError(f"Can not load {attribute!r} from {module_name!r}") from error
+
+
+def load_class(
+    uri: Any, default: str | None = None, section: str = "gunicorn.workers", what: str = "class"
+) -> Any:
+    """A class given as itself, by its dotted path, or as entry point of an installed distribution.
+
+    ``egg:DISTRIBUTION#NAME`` and a bare ``NAME`` are entry points of the group ``section``.
+    RuntimeError says what ``what`` was and why there is no such class.
+    """
+    if isinstance(uri, type):
+        return uri
+    found = None
+    try:
+        module_name, _, attribute = uri.rpartition(".")
+        if uri.startswith("egg:") or not module_name:
+            found = _load_entry_point(uri, default, section)
+        else:
+            found = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RuntimeError(f"{what} {uri!r} invalid or not found: {reason}") from error
+    if not callable(found):
+        raise RuntimeError(f"{what} {uri!r} is no class but a {type(found).__name__}")
+    return found
+
+
+def _load_entry_point(uri: str, default: str | None, section: str) -> Any:
+    from importlib import metadata  # slow to load, and seldom needed
+
+    if uri.startswith("egg:"):
+        distribution, _, name = uri.removeprefix("egg:").partition("#")
+        points: Any = metadata.distribution(distribution).entry_points
+    else:
+        name, points = uri, metadata.entry_points()
+    for point in points.select(group=section, name=name or default):
+        return point.load()
+    raise LookupError(f"no entry point {name or default!r} in the group {section!r}")
 
 
 def import_app(spec: str) -> Callable[..., Any]:

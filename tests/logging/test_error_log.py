@@ -147,3 +147,11 @@ def test_application_may_use_logging_itself(serve):
     server.wait_for_log(r"\[INFO\] through the server's logger$")
     assert "MINE through" not in server.log
     assert "MINE Booting" not in server.log
+
+
+def test_worker_says_that_its_arbiter_is_gone(serve):
+    server = serve(APP, "--worker-class", "gthread")
+    (worker,) = server.worker_pids()
+    server.kill(signal.SIGKILL)
+    server.wait_for_exit()
+    server.wait_for_log(rf"\[{worker}\] \[INFO\] Parent changed, shutting down: <Worker {worker}>$")

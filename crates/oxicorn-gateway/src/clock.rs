@@ -17,6 +17,8 @@ pub(crate) struct Clock {
     valid_until: Duration,
     http_date: [u8; HTTP_DATE_LEN],
     access_time: Vec<u8>,
+    /// `yyyy-mm-ddTHH:MM:SS`, in UTC.
+    utc_time: Vec<u8>,
 }
 
 impl Clock {
@@ -26,6 +28,7 @@ impl Clock {
             valid_until: Duration::ZERO,
             http_date: time::http_date(0),
             access_time: Vec::new(),
+            utc_time: Vec::new(),
         };
         clock.tick();
         clock
@@ -55,6 +58,14 @@ impl Clock {
         &self.access_time
     }
 
+    /// Appends the time as RFC 3339 has it: in UTC, with milliseconds.
+    pub(crate) fn write_utc_time(&self, out: &mut Vec<u8>) {
+        let left = self.valid_until.saturating_sub(self.now).as_millis();
+        out.extend_from_slice(&self.utc_time);
+        let millis = 999_u128.saturating_sub(left);
+        write!(out, ".{millis:03}Z").expect("memory takes everything");
+    }
+
     fn renew(&mut self) {
         let wall = time::wall();
         let left = 1_000_000_000 - wall.subsec_nanos();
@@ -62,6 +73,8 @@ impl Clock {
         self.http_date = time::http_date(wall.as_secs());
         self.access_time.clear();
         write_access_time(&LocalTime::from_unix(wall.as_secs()), &mut self.access_time);
+        self.utc_time.clear();
+        write_utc_second(&LocalTime::from_utc(wall.as_secs()), &mut self.utc_time);
     }
 }
 
@@ -80,6 +93,23 @@ fn write_access_time(time: &LocalTime, out: &mut Vec<u8>) {
     let written = write!(
         out,
         "[{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} {sign}{hours:02}{minutes:02}]"
+    );
+    written.expect("memory takes everything");
+}
+
+fn write_utc_second(time: &LocalTime, out: &mut Vec<u8>) {
+    let LocalTime {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = time;
+    let written = write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
     );
     written.expect("memory takes everything");
 }
@@ -121,6 +151,17 @@ mod tests {
         out.clear();
         write_log_time(&mut out);
         assert_eq!(out.len(), "[2026-01-02 03:04:05 +0000]".len());
+    }
+
+    #[test]
+    fn utc_times_are_rfc_3339s() {
+        let mut clock = Clock::new();
+        clock.utc_time.clear();
+        write_utc_second(&LocalTime::from_utc(784_111_777), &mut clock.utc_time);
+        clock.valid_until = clock.now + Duration::from_micros(250_500);
+        let mut out = Vec::new();
+        clock.write_utc_time(&mut out);
+        assert_eq!(out, b"1994-11-06T08:49:37.749Z");
     }
 
     #[test]

@@ -12,9 +12,11 @@ use crate::control::{AttachWorker, FromGateway, ToGateway};
 use crate::control_end::Packet;
 use crate::error_log::ErrorLog;
 use crate::gateway::{Gateway, with};
+use crate::json_log::JsonLog;
 use crate::pool::worker_id;
 use crate::resolved::{Resolved, policy};
 use crate::settings::Settings;
+use crate::statsd::Statsd;
 use crate::watched::Watched;
 
 /// The task that receives orders; ends with the channel.
@@ -53,6 +55,8 @@ impl Gateway {
     }
 
     fn handle_arbiter_gone(&mut self) {
+        self.error_log.set_relay(false);
+        self.relay.alone = true;
         if self.drain.is_none() {
             let text = "Arbiter is gone: finishing what is in flight";
             self.error_log.warning(format_args!("{text}"));
@@ -73,6 +77,15 @@ impl Gateway {
             ToGateway::WorkerReady { worker } => {
                 if let Some(id) = self.worker(worker) {
                     self.dispatcher.worker_ready(id, now);
+                }
+            }
+            ToGateway::WorkerLogs { worker } => {
+                if let Some(record) = self
+                    .pool
+                    .find(worker)
+                    .and_then(|key| self.pool.get_mut(key))
+                {
+                    record.logs = true;
                 }
             }
             ToGateway::ServeGeneration { generation } => {
@@ -181,16 +194,52 @@ impl Gateway {
                 }
             }
         }
+        self.error_log.set_relay(settings.relay.errors);
         match &mut self.access_log {
             Some(log) if before.settings.access_log == settings.access_log => {
                 log.writer().reopen();
             }
             _ => self.open_access_log(settings),
         }
+        match &mut self.json_log {
+            Some(log) if before.settings.json_access_log == settings.json_access_log => {
+                log.writer().reopen();
+            }
+            _ => self.open_json_log(settings),
+        }
+        if before.settings.statsd != settings.statsd {
+            self.start_statsd(settings);
+        }
+    }
+
+    /// Opens everything that is told about requests; `settings` are the first ones.
+    pub(crate) fn open_logs(&mut self, settings: &Settings) {
+        self.open_access_log(settings);
+        self.open_json_log(settings);
+        self.start_statsd(settings);
+    }
+
+    fn open_json_log(&mut self, settings: &Settings) {
+        let path = settings.json_access_log.as_deref();
+        match path.map(JsonLog::open).transpose() {
+            Ok(log) => self.json_log = log,
+            Err(error) => self
+                .error_log
+                .error(format_args!("JSON access log cannot be opened: {error}")),
+        }
+    }
+
+    fn start_statsd(&mut self, settings: &Settings) {
+        match settings.statsd.as_ref().map(Statsd::start).transpose() {
+            Ok(statsd) => self.statsd = statsd,
+            Err(error) => self
+                .error_log
+                .error(format_args!("No metrics are sent: {error}")),
+        }
     }
 
     /// Opens the access log of `settings`; if that fails the one before stays.
-    pub(crate) fn open_access_log(&mut self, settings: &Settings) {
+    fn open_access_log(&mut self, settings: &Settings) {
         let opened = settings
             .access_log
             .as_ref()
@@ -217,6 +266,9 @@ impl Gateway {
     fn reopen_logs(&mut self) {
         self.error_log.reopen();
         if let Some(log) = &mut self.access_log {
+            log.writer().reopen();
+        }
+        if let Some(log) = &mut self.json_log {
             log.writer().reopen();
         }
     }

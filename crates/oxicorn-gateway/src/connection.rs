@@ -134,6 +134,10 @@ pub(crate) enum After {
 
 /// The facts of the current request, for dispatch and the access log.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each learned at another time; no combination is a state"
+)]
 pub(crate) struct Request {
     /// A head was read.
     pub(crate) readable: bool,
@@ -152,6 +156,10 @@ pub(crate) struct Request {
     pub(crate) declines: u8,
     /// The response's head, if the access log wants it.
     pub(crate) response_head: Vec<u8>,
+    /// The worker writes the line in the access log.
+    pub(crate) logged: bool,
+    /// Why the client did not get (all of) the application's answer.
+    pub(crate) reason: Option<&'static str>,
 }
 
 impl Request {

@@ -3,7 +3,7 @@
 //! Decides the form of the messages only: JSON, one message per packet of an `AF_UNIX`
 //! `SOCK_SEQPACKET` socketpair, with the descriptors a message speaks of attached to the same
 //! packet. Packets keep their borders, so there is no framing, and JSON costs nothing here: these
-//! messages are rare (a worker's life, a reload), never one per request.
+//! messages are rare (a worker's life, a reload, a request that went wrong), never one per request served.
 //!
 //! The end of file of this channel is a message too: the gateway takes it as the arbiter's death
 //! and drains by itself, the arbiter as the gateway's death.
@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use crate::settings::{Level, Settings};
 
 /// The most bytes one packet may have: what both ends make room for when they receive. Far below
 /// the default socket buffer of 208 KiB; the largest message is [`ToGateway::Settings`] with long
@@ -37,6 +37,12 @@ pub enum ToGateway {
     /// The worker has loaded the application and run its hooks. Sent again, after its
     /// `AttachWorker`, to a gateway started later.
     WorkerReady {
+        /// Which worker.
+        worker: u32,
+    },
+    /// The worker writes the access log's lines of all its requests. Sent before
+    /// [`ToGateway::WorkerReady`].
+    WorkerLogs {
         /// Which worker.
         worker: u32,
     },
@@ -134,6 +140,49 @@ pub enum FromGateway {
         /// For the log.
         reason: String,
     },
+    /// A line for the error log ([`crate::Relay::errors`]).
+    Log {
+        /// How bad it is.
+        level: Level,
+        /// One line, with nothing in it that could forge another.
+        text: String,
+    },
+    /// A request for the access log ([`crate::Relay::access`]).
+    Access(Box<AccessRecord>),
+}
+
+/// A request that no worker wrote a line for: refused, lost, timed out. Texts are as WSGI has them: each
+/// character is a byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRecord {
+    /// `GET`; what stands for the whole line where it could not be understood.
+    pub method: String,
+    /// As it was sent.
+    pub request_target: String,
+    /// Decoded.
+    pub path: String,
+    /// Without the question mark.
+    pub query_string: String,
+    /// `HTTP/1.1`
+    pub protocol: String,
+    /// Name and value, as they came; not more than fit into a packet.
+    pub headers: Vec<(String, String)>,
+    /// The client's address; empty for a Unix socket.
+    pub client: String,
+    /// Its port.
+    pub client_port: Option<u16>,
+    /// Our end.
+    pub server: String,
+    /// Its port.
+    pub server_port: Option<u16>,
+    /// Whether the client's connection is secured.
+    pub https: bool,
+    /// Of the answer.
+    pub status: u16,
+    /// Of the answer's body.
+    pub body_bytes: u64,
+    /// From the request's first byte to the answer's last.
+    pub elapsed_us: u64,
 }
 
 /// See [`FromGateway::RequestExpired`].
@@ -206,6 +255,7 @@ mod tests {
         let messages = [
             ToGateway::AttachWorker(attach),
             ToGateway::WorkerReady { worker: 3 },
+            ToGateway::WorkerLogs { worker: 3 },
             ToGateway::ServeGeneration { generation: 2 },
             ToGateway::RetireWorker { worker: 3 },
             ToGateway::WorkerGone { worker: 3 },

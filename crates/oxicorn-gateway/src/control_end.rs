@@ -12,6 +12,9 @@ use crate::watched::{Watched, watch};
 /// arbiter that has stood still for a long time.
 const OUTBOX: usize = 4096;
 
+/// Messages that may wait before lines for the logs are left out.
+const OPTIONAL: usize = 256;
+
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct ControlEnd {
@@ -52,6 +55,11 @@ impl ControlEnd {
         }
         self.outbox.push_back(packet);
         self.flush();
+    }
+
+    /// Whether the arbiter keeps up. What can be left out is not sent to one that does not.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.len() < OPTIONAL
     }
 
     /// Sends what can be sent now.

@@ -14,10 +14,12 @@ use oxicorn_link::scoreboard::{Counter, Gauge};
 use oxicorn_link::wire::CancelReason;
 use tokio::time::{Instant, Sleep};
 
+use crate::access_log::AccessLog;
 use crate::connection::Phase;
 use crate::control::{FromGateway, RequestExpired};
 use crate::exchange::{ExchangeId, Place};
 use crate::gateway::{Gateway, with};
+use crate::json_log::JsonLog;
 use crate::refusal::Refusal;
 
 /// How often deadlines are looked at. The shortest that anybody sets is a second.
@@ -252,7 +254,7 @@ impl Gateway {
         self.dispatcher.cancel(id.request(), self.clock.now());
         self.cancel(id, CancelReason::Expired);
         if answered {
-            self.cut(client);
+            self.cut_unlogged(client, Refusal::EXPIRED.message());
         } else {
             self.refuse(client, Refusal::EXPIRED);
         }
@@ -272,13 +274,17 @@ impl Gateway {
     }
 
     fn hand_logs_over(&mut self) {
-        let Some(log) = &mut self.access_log else {
-            return;
-        };
-        log.writer().hand_over();
-        if let Some(error) = log.writer().take_failure() {
-            self.error_log
-                .error(format_args!("Access log could not be written: {error}"));
+        let native = self.access_log.as_mut().map(AccessLog::writer);
+        let json = self.json_log.as_mut().map(JsonLog::writer);
+        for writer in native.into_iter().chain(json) {
+            writer.hand_over();
+            if let Some(error) = writer.take_failure() {
+                self.error_log
+                    .error(format_args!("Access log could not be written: {error}"));
+            }
+        }
+        if let Some(statsd) = &mut self.statsd {
+            statsd.hand_over();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Ends of exchanges and of connections.
 //!
 //! Decides what comes after a response: the next request, an orderly end, or a visible break. Every
-//! exchange leaves exactly one line in the access log.
+//! exchange leaves exactly one line in the access log, here or by the worker that said it would.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use oxicorn_proto::http1::{first_line, percent_decode};
 
 use crate::access_log::Record;
 use crate::connection::{After, Phase};
+use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
 use crate::resolved::Resolved;
 
@@ -26,6 +27,9 @@ const IDLE_OUTPUT: usize = 4096;
 
 /// What the log shows of a request line that could not be read.
 const FIRST_LINE_SHOWN: usize = 1024;
+
+/// What the access log says of it.
+const CLIENT_LEFT_REASON: &str = "the client left";
 
 /// Status in the access log of a request whose client left before there was one (nginx' number).
 const CLIENT_LEFT: u16 = 499;
@@ -132,10 +136,17 @@ impl Gateway {
             return;
         };
         let lingering = connection.phase == Phase::Lingering;
+        let exchange = connection.exchange;
+        let logged = exchange.is_some_and(|id| self.is_logged_by_worker(id));
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let request = &mut connection.request;
         if request.readable && !lingering {
+            request.reason.get_or_insert(CLIENT_LEFT_REASON);
             if request.status == 0 {
                 request.status = CLIENT_LEFT;
+                request.logged = logged;
                 self.figures.count(Counter::Abandoned);
             }
             let unsent = connection.output.remaining();
@@ -143,6 +154,20 @@ impl Gateway {
             self.conclude(key);
         }
         self.close(key);
+    }
+
+    /// Whether a worker works on the request and will write its line, although nobody waits for it.
+    fn is_logged_by_worker(&mut self, id: ExchangeId) -> bool {
+        if self.is_untaken(id) {
+            return false;
+        }
+        let place = self.exchanges.get(id).map(|exchange| exchange.place);
+        match place {
+            Some(Place::Worker { worker, .. }) => {
+                self.pool.of_id(worker).is_some_and(|record| record.logs)
+            }
+            _ => false,
+        }
     }
 
     /// Breaks off what a connection has under way, with a line in the log.
@@ -166,9 +191,14 @@ impl Gateway {
         };
         self.figures.count(Counter::of_status(request.status));
         self.figures.record(HistogramKind::Latency, elapsed);
-        let Some(log) = &mut self.access_log else {
+        if let Some(statsd) = &mut self.statsd {
+            statsd.request(request.status, elapsed);
+        }
+        let relay = self.resolved.settings.relay.access;
+        let is_wanted = (self.access_log.is_some() || relay) && !request.logged;
+        if !is_wanted && self.json_log.is_none() {
             return;
-        };
+        }
         let path = &mut self.scratch.path;
         path.clear();
         let head = request
@@ -179,7 +209,7 @@ impl Gateway {
         }
         let first_line = first_line(connection.input.unread());
         let client = connection.client();
-        log.write(&Record {
+        let record = Record {
             request: head,
             first_line: &first_line[..first_line.len().min(FIRST_LINE_SHOWN)],
             path,
@@ -198,6 +228,20 @@ impl Gateway {
             },
             response_head: &request.response_head,
             time: self.clock.access_time(),
-        });
+            reason: request.reason,
+        };
+        if is_wanted {
+            match &mut self.access_log {
+                Some(log) => log.write(&record),
+                None => self
+                    .relay
+                    .send(&mut self.control, &mut self.error_log, &record),
+            }
+        }
+        if let Some(log) = &mut self.json_log {
+            self.scratch.time.clear();
+            self.clock.write_utc_time(&mut self.scratch.time);
+            log.write(&record, &self.scratch.time);
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `[time] [pid] [LEVEL] text`, one line each whatever the text holds: it may quote a client.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write as _};
 
@@ -10,12 +11,23 @@ use crate::clock::write_log_time;
 use crate::log_writer::{Destination, LogWriter};
 use crate::settings::{self, Level};
 
+/// Lines that wait to be sent to the arbiter; more are dropped and counted.
+const RELAYED: usize = 256;
+
 /// An open error log.
 #[derive(Debug)]
 pub(crate) struct ErrorLog {
     writer: LogWriter,
     level: Level,
     pid: u32,
+    /// Lines for the arbiter to write; `None`: they are written here.
+    relayed: Option<Relayed>,
+}
+
+#[derive(Debug, Default)]
+struct Relayed {
+    lines: VecDeque<(Level, String)>,
+    dropped: u64,
 }
 
 impl ErrorLog {
@@ -26,7 +38,33 @@ impl ErrorLog {
             writer,
             level: settings.level,
             pid: std::process::id(),
+            relayed: None,
         })
+    }
+
+    /// Whether lines go to the arbiter from now on. None that waits there is lost: they are written
+    /// here then.
+    pub(crate) fn set_relay(&mut self, relay: bool) {
+        if relay {
+            self.relayed.get_or_insert_default();
+            return;
+        }
+        while let Some((level, text)) = self.next_relayed() {
+            self.write(level, &text);
+        }
+        self.relayed = None;
+    }
+
+    /// The next line for the arbiter.
+    pub(crate) fn next_relayed(&mut self) -> Option<(Level, String)> {
+        let relayed = self.relayed.as_mut()?;
+        let line = relayed.lines.pop_front();
+        if line.is_none() && relayed.dropped > 0 {
+            let count = std::mem::take(&mut relayed.dropped);
+            let text = format!("{count} log lines dropped: the arbiter could not keep up");
+            return Some((Level::Warning, text));
+        }
+        line
     }
 
     pub(crate) fn reopen(&mut self) {
@@ -35,6 +73,10 @@ impl ErrorLog {
 
     pub(crate) fn debug(&mut self, text: fmt::Arguments<'_>) {
         self.log(Level::Debug, text);
+    }
+
+    pub(crate) fn info(&mut self, text: fmt::Arguments<'_>) {
+        self.log(Level::Info, text);
     }
 
     pub(crate) fn warning(&mut self, text: fmt::Arguments<'_>) {
@@ -54,6 +96,20 @@ impl ErrorLog {
         if !self.shows(level) {
             return;
         }
+        let mut line = Vec::new();
+        write_on_one_line(&text.to_string(), &mut line);
+        let line = String::from_utf8_lossy(&line);
+        match &mut self.relayed {
+            Some(relayed) if relayed.lines.len() < RELAYED => {
+                relayed.lines.push_back((level, line.into_owned()));
+            }
+            Some(relayed) => relayed.dropped += 1,
+            None => self.write(level, &line),
+        }
+    }
+
+    /// Writes a text that is one line.
+    fn write(&mut self, level: Level, text: &str) {
         let pid = self.pid;
         self.writer.line(|out| write_line(pid, level, text, out));
         // Rare, and of interest at once.
@@ -61,12 +117,9 @@ impl ErrorLog {
     }
 }
 
-fn write_line(pid: u32, level: Level, text: fmt::Arguments<'_>, out: &mut Vec<u8>) {
+fn write_line(pid: u32, level: Level, text: &str, out: &mut Vec<u8>) {
     write_log_time(out);
-    let head = write!(out, " [{pid}] [{}] ", level.name());
-    head.expect("memory takes everything");
-    write_on_one_line(&text.to_string(), out);
-    out.push(b'\n');
+    writeln!(out, " [{pid}] [{}] {text}", level.name()).expect("memory takes everything");
 }
 
 /// Control bytes are escaped, everything else is left as it is.
@@ -89,16 +142,43 @@ mod tests {
     #[test]
     fn lines_look_like_gunicorns_and_stay_one() {
         let mut out = Vec::new();
-        write_line(
-            7,
-            Level::Warning,
-            format_args!("from \"{}\"", "a\nb\u{9b}é"),
-            &mut out,
-        );
+        let mut text = Vec::new();
+        write_on_one_line("from \"a\nb\u{9b}é\"", &mut text);
+        let text = String::from_utf8(text).expect("text");
+        write_line(7, Level::Warning, &text, &mut out);
         let line = String::from_utf8(out).expect("text");
         let (time, rest) = line.split_at("[2026-01-02 03:04:05 +0000]".len());
         assert!(time.starts_with("[2") && time.ends_with(']'));
         assert_eq!(rest, " [7] [WARNING] from \"a\\x0ab\\xc2\\x9bé\"\n");
+    }
+
+    #[test]
+    fn relayed_lines_wait_and_are_written_when_there_is_nobody_to_send_them_to() {
+        let directory = tempfile::tempdir().expect("temp dir");
+        let path = directory.path().join("error.log");
+        let settings = settings::ErrorLog {
+            path: path.display().to_string(),
+            level: Level::Info,
+        };
+        let mut log = ErrorLog::open(&settings).expect("a fresh directory");
+        log.set_relay(true);
+        log.error(format_args!("first\n"));
+        for _ in 0..RELAYED {
+            log.error(format_args!("more"));
+        }
+        let first = (Level::Error, "first\\x0a".to_owned());
+        assert_eq!(log.next_relayed(), Some(first));
+        log.set_relay(false);
+        log.error(format_args!("last"));
+        drop(log);
+        let text = std::fs::read_to_string(&path).expect("written");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), RELAYED + 1);
+        assert!(
+            lines[RELAYED - 1]
+                .ends_with("[WARNING] 1 log lines dropped: the arbiter could not keep up")
+        );
+        assert!(lines[RELAYED].ends_with("[ERROR] last"));
     }
 
     #[test]

@@ -32,11 +32,14 @@ use crate::drain::Drain;
 use crate::error_log::ErrorLog;
 use crate::exchange::Exchanges;
 use crate::figures::Figures;
+use crate::json_log::JsonLog;
 use crate::listener::{ConnectionTask, Listeners};
 use crate::plaints::Plaints;
 use crate::pool::Pool;
 use crate::pressure::Pressure;
+use crate::relay::AccessRelay;
 use crate::resolved::Resolved;
+use crate::statsd::Statsd;
 use crate::websocket;
 
 /// Connection buffers kept for reuse.
@@ -64,6 +67,9 @@ pub(crate) struct Gateway {
     pub(crate) access_log: Option<AccessLog>,
     /// The access log wants to see responses' heads.
     pub(crate) keep_head: bool,
+    pub(crate) json_log: Option<JsonLog>,
+    pub(crate) relay: AccessRelay,
+    pub(crate) statsd: Option<Statsd>,
     pub(crate) error_log: ErrorLog,
     pub(crate) pid: u32,
     pub(crate) figures: Figures,
@@ -92,6 +98,8 @@ pub(crate) struct Scratch {
     pub(crate) message: Vec<u8>,
     /// A decoded path.
     pub(crate) path: Vec<u8>,
+    /// A time for the JSON log.
+    pub(crate) time: Vec<u8>,
     /// Keys of connections.
     pub(crate) keys: Vec<usize>,
     /// Input buffers of connections that wait for a request.
@@ -137,6 +145,9 @@ impl Gateway {
             listeners: Listeners::default(),
             access_log: None,
             keep_head: false,
+            json_log: None,
+            relay: AccessRelay::default(),
+            statsd: None,
             error_log,
             pid: std::process::id(),
             figures: Figures::default(),
@@ -249,6 +260,7 @@ impl Gateway {
     /// Does what follows from what happened: to be called at the end of every way in.
     pub(crate) fn settle(&mut self) {
         self.drive();
+        self.relay_lines();
         if self.drain.is_some() {
             self.check_drained();
         }

@@ -173,6 +173,7 @@ impl Incoming<'_> {
         let start = out.len();
         let framing = http.encode_response_head(&head, view.headers.iter(), out)?;
         request.status = view.head.status;
+        request.logged = self.header.flags & flags::LOGGED != 0;
         request.until_close = framing == ResponseFraming::UntilClose;
         self.exchange.answered = true;
         if self.keep_head {

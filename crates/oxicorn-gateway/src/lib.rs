@@ -17,7 +17,7 @@
 //! | what clients may hold | `admission`, `crowd`, `pressure` |
 //! | time | `clock`, `deadlines`, `pace`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
-//! | what is told | `access_log`, `error_log`, `plaints`, `log_writer`, `figures` |
+//! | what is told | `access_log`, `json_log`, `error_log`, `plaints`, `log_writer`, `relay`, `statsd`, `figures` |
 //! | what is decided by | `settings`, `resolved`, `peer`, `body` |
 
 mod access_log;
@@ -40,6 +40,7 @@ mod gateway;
 mod hijack;
 mod incoming;
 mod input;
+mod json_log;
 mod listener;
 mod log_writer;
 mod loss;
@@ -52,19 +53,21 @@ mod pool;
 mod pressure;
 mod receive;
 mod refusal;
+mod relay;
 mod resolved;
 mod respond;
 mod runtime;
 mod send;
 mod settings;
 mod socket;
+mod statsd;
 mod watched;
 mod websocket;
 
-pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format};
+pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
 pub use settings::{
-    AccessLog, ErrorLog, Level, ProxyProtocol, Queue, Settings, Timeouts, Trust, WebSocket,
-    WebSocketCompression,
+    AccessLog, ErrorLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd, StatsdAddress,
+    Timeouts, Trust, WebSocket, WebSocketCompression,
 };
 
 use std::os::fd::OwnedFd;

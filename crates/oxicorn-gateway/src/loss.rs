@@ -72,7 +72,7 @@ impl Gateway {
         let answered = self.detach(id);
         self.exchanges.remove(id);
         match client {
-            Some(client) if answered => self.cut(client),
+            Some(client) if answered => self.cut_unlogged(client, Refusal::WORKER_LOST.message()),
             Some(client) => self.refuse(client, Refusal::WORKER_LOST),
             None => {}
         }

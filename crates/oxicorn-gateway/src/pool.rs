@@ -27,6 +27,8 @@ pub(crate) struct WorkerRecord {
     /// The arbiter's number for it.
     pub(crate) number: u32,
     pub(crate) pid: u32,
+    /// It writes the access log's lines of all its requests.
+    pub(crate) logs: bool,
     pub(crate) link: GatewayEnd,
     /// Never polled: that it is registered is enough to end the runtime's sleep, after which all
     /// rings are read.
@@ -82,6 +84,7 @@ impl Pool {
         Ok(self.workers.insert(WorkerRecord {
             number: about.worker,
             pid: about.pid,
+            logs: false,
             link: link.map_err(AttachFault::Link)?,
             _doorbell: doorbell,
             backlog: VecDeque::new(),

@@ -38,6 +38,11 @@ enum Whose {
 }
 
 impl Refusal {
+    /// What the logs say about it.
+    pub(crate) const fn message(&self) -> &'static str {
+        self.message
+    }
+
     const fn new(status: u16, reason: &'static str, message: &'static str, whose: Whose) -> Self {
         Self {
             status,
@@ -168,6 +173,8 @@ impl Gateway {
             return;
         };
         connection.deadline = None;
+        connection.request.logged = false;
+        connection.request.reason = Some(refusal.message);
         connection.phase = match encode(connection, &refusal, self.clock.http_date()) {
             Some(Next::KeepAlive) => Phase::Flushing(After::KeepAlive),
             Some(Next::Drain | Next::Close(_)) => Phase::Flushing(After::Close),

@@ -24,6 +24,9 @@ const MESSAGES_PER_TURN: u32 = 256;
 /// How often a request may be declined by workers before it is refused.
 const DECLINES: u8 = 3;
 
+/// What the access log says about a response that broke a rule.
+const UNFIT: &str = "the response broke a rule";
+
 impl Gateway {
     /// Reads one worker's ring.
     pub(crate) fn read_link(&mut self, key: usize) {
@@ -192,7 +195,7 @@ impl Gateway {
         let answered = self.detach(id);
         self.cancel(id, CancelReason::WorkerFault);
         if answered {
-            self.cut(client);
+            self.cut(client, UNFIT);
         } else {
             self.refuse(client, Refusal::APPLICATION_FAILED);
         }
@@ -203,10 +206,10 @@ impl Gateway {
         self.complete(id);
         if answered {
             self.log_failure(client, &describe(reason));
-            return self.cut(client);
+            return self.cut(client, describe(reason));
         }
         match reason {
-            AbortReason::Silent => self.cut(client),
+            AbortReason::Silent => self.cut(client, describe(reason)),
             AbortReason::Declined => self.submit_again(client),
             AbortReason::Interrupted => self.refuse(client, Refusal::WORKER_LOST),
             AbortReason::ApplicationFailed
@@ -240,7 +243,10 @@ impl Gateway {
     }
 
     /// Ends a response before its end, so that the client can see it.
-    pub(crate) fn cut(&mut self, client: usize) {
+    pub(crate) fn cut(&mut self, client: usize, reason: &'static str) {
+        if let Some(connection) = self.connections.get_mut(client) {
+            connection.request.reason = Some(reason);
+        }
         if self.cut_websocket(client) {
             return;
         }
@@ -248,6 +254,14 @@ impl Gateway {
             connection.phase = Phase::Flushing(After::Cut);
             self.flush(client);
         }
+    }
+
+    /// The same where the worker will not come to write a line for the access log.
+    pub(crate) fn cut_unlogged(&mut self, client: usize, reason: &'static str) {
+        if let Some(connection) = self.connections.get_mut(client) {
+            connection.request.logged = false;
+        }
+        self.cut(client, reason);
     }
 
     fn log_failure(&mut self, client: usize, reason: &dyn std::fmt::Display) {

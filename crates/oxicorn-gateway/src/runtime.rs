@@ -105,6 +105,8 @@ async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
             return Err(CANNOT_BEGIN);
         }
     };
+    let relay = gateway.resolved.settings.relay.errors;
+    gateway.error_log.set_relay(relay);
     install(gateway);
     spawn_local(obey(orders));
     spawn_local(ring_for_ever());
@@ -122,7 +124,10 @@ async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
         }
     })
     .await;
-    with(|gateway| gateway.control.flush());
+    with(|gateway| {
+        gateway.relay_lines();
+        gateway.control.flush();
+    });
     // Still within the runtime, where its sockets are registered. The logs write what is left.
     drop(uninstall());
     Ok(())
@@ -130,7 +135,7 @@ async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
 
 fn begin(gateway: &mut Gateway, listeners: Vec<(String, std::os::fd::OwnedFd)>) -> io::Result<()> {
     let settings: Settings = gateway.resolved.settings.clone();
-    gateway.open_access_log(&settings);
+    gateway.open_logs(&settings);
     for (name, socket) in listeners {
         gateway.open_listener(name, socket)?;
     }

@@ -28,8 +28,14 @@ pub struct Settings {
     pub trust: Trust,
     /// The access log, if there is one.
     pub access_log: Option<AccessLog>,
+    /// The access log as JSON, if there is one: a file, or `-` for standard output.
+    pub json_access_log: Option<String>,
     /// The error log.
     pub error_log: ErrorLog,
+    /// What the arbiter writes into the logs, because the user has a say in how.
+    pub relay: Relay,
+    /// Where the metrics of requests go, if anywhere.
+    pub statsd: Option<Statsd>,
     /// Value of the `Server` header; empty: none is sent.
     pub server_header: String,
     /// Whether the connections of this server are TLS'd by somebody in front, so that the scheme is
@@ -69,7 +75,10 @@ impl Default for Settings {
             queue: Queue::default(),
             trust: Trust::default(),
             access_log: None,
+            json_access_log: None,
             error_log: ErrorLog::default(),
+            relay: Relay::default(),
+            statsd: None,
             server_header: "oxicorn".into(),
             https: false,
             body_memory: 128 * 1024,
@@ -261,6 +270,37 @@ pub struct AccessLog {
     pub path: String,
     /// `access_log_format`, Gunicorn's atoms.
     pub format: String,
+}
+
+/// Lines that are sent to the arbiter instead of being written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Relay {
+    /// Requests that no worker writes a line for.
+    pub access: bool,
+    /// The error log.
+    pub errors: bool,
+}
+
+/// A `StatsD` server and how metrics are called there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statsd {
+    /// Where it listens.
+    pub address: StatsdAddress,
+    /// In front of each name, with its dot.
+    pub prefix: String,
+    /// `dogstatsd_tags`
+    pub tags: String,
+}
+
+/// Where a `StatsD` server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatsdAddress {
+    /// A host, by name or address, and a port.
+    Udp(String, u16),
+    /// The path of a datagram socket.
+    Unix(PathBuf),
 }
 
 /// Gunicorn's log levels.

@@ -20,6 +20,13 @@ mod wsgi;
 mod _native {
     use pyo3::prelude::*;
 
+    /// The environ keys that lines of an access log format show and an application may change;
+    /// `None` for a format that the gateway cannot write.
+    #[pyfunction]
+    fn access_log_shows(format: &str) -> Option<Vec<&'static str>> {
+        oxicorn_gateway::shown_variables(format).ok().flatten()
+    }
+
     #[pymodule_export]
     use crate::arbiter::serve;
     #[pymodule_export]

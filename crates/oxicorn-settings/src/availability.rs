@@ -10,7 +10,7 @@ use crate::worker_class::WorkerClass;
 
 /// One line for each setting that was set to something this release cannot do yet.
 ///
-/// A setting that only says more about a feature nobody switched on (`statsd_prefix` without `statsd_host`) has no effect in
+/// A setting that only says more about a feature nobody switched on (`ca_certs` without `certfile`) has no effect in
 /// Gunicorn either and is not worth a line.
 pub fn not_available_yet(settings: &Settings) -> Vec<String> {
     let rows = TABLE
@@ -57,18 +57,12 @@ fn is_changed(settings: &Settings, position: usize) -> bool {
 fn asks_for_more(settings: &Settings, name: &str) -> bool {
     let is_set = |name: &str| !matches!(settings.get(name), Value::None);
     match name {
-        "syslog_addr"
-        | "syslog_prefix"
-        | "syslog_facility"
-        | "disable_redirect_access_to_syslog" => settings.switch("syslog"),
-        "dogstatsd_tags" | "statsd_prefix" | "enable_backlog_metric" => is_set("statsd_host"),
         "reload_engine" | "reload_extra_files" => settings.switch("reload"),
         "enable_stdio_inheritance" => settings.switch("daemon"),
         "raw_paste_global_conf" => is_set("paste"),
         // Any other word means http, in Gunicorn too; `warnings` points it out.
         "protocol" => settings.text(name) == Some("uwsgi"),
         "uwsgi_allow_ips" => settings.text("protocol") == Some("uwsgi"),
-        "logger_class" => !is_own_logger(settings),
         "ca_certs"
         | "cert_reqs"
         | "ciphers"
@@ -90,17 +84,6 @@ fn speaks_http2(settings: &Settings) -> bool {
         .list("http_protocols")
         .iter()
         .any(|protocol| protocol == "h2")
-}
-
-fn is_own_logger(settings: &Settings) -> bool {
-    let own = [
-        "oxicorn.glogging.Logger",
-        "gunicorn.glogging.Logger",
-        "simple",
-    ];
-    settings
-        .text("logger_class")
-        .is_some_and(|name| own.contains(&name))
 }
 
 /// One line for each setting that is served by something else than its name says.
@@ -174,7 +157,6 @@ mod tests {
             ("certfile", Raw::None),
             ("http_protocols", text("h1")),
             ("dirty_apps", texts(&[])),
-            ("logger_class", text("gunicorn.glogging.Logger")),
             ("workers", Raw::Int(9)),
             ("worker_class", text("gthread")),
         ];
@@ -192,8 +174,6 @@ mod tests {
     #[test]
     fn complains_about_a_feature_only_where_it_is_switched_on() {
         let quiet = [
-            ("statsd_prefix", text("shop")),
-            ("syslog_facility", text("local0")),
             ("http2_max_frame_size", Raw::Int(20_000)),
             ("dirty_workers", Raw::Int(2)),
             ("ca_certs", text("ca.pem")),
@@ -203,8 +183,6 @@ mod tests {
         ];
         assert_eq!(lines(&quiet), Vec::<String>::new());
         let switches = [
-            ("statsd_host", text("localhost")),
-            ("syslog", Raw::Bool(true)),
             ("worker_class", text("gevent")),
             ("http_protocols", text("h2,h1")),
             ("dirty_apps", texts(&["app:Model"])),

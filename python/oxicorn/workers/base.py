@@ -7,9 +7,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from oxicorn import _native, util
+from oxicorn import _native, native_logs, util
+from oxicorn.http.unserved import environ_of, error_response
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
     from oxicorn.glogging import Logger
+    from oxicorn.native_logs import AccessLogging
     from oxicorn.reloader import ReloaderBase, SharedFiles
 
 __all__ = ["Worker"]
@@ -211,6 +214,35 @@ class Worker:
     def handle_error(self, what: str, error: BaseException | None) -> None:
         """Logs what ended a request, with the exception if there is one."""
         self.log.error("%s", what, exc_info=error)
+
+    def access_logging(self) -> AccessLogging:
+        """Who writes the access lines; asked when application and hooks have had their say."""
+        return native_logs.access_logging(self.log)
+
+    def log_access(
+        self,
+        resp: Any,
+        req: Any,
+        environ: dict[str, Any] | None,
+        failed: int | None,
+        microseconds: int,
+    ) -> None:
+        """Has the logger write an access line; what it raises harms no request.
+
+        ``failed`` is the status of the server's own page, if that was sent instead.
+        """
+        if failed is not None:
+            resp = error_response(failed, resp.sent)
+        if environ is None:
+            environ = environ_of(req)
+        try:
+            self.log.access(resp, req, environ, timedelta(microseconds=microseconds))
+        except Exception:
+            self.log.exception("Exception in the access log")
+
+    def parent_changed(self) -> None:
+        """The arbiter is gone; called on a native thread."""
+        self.log.info("Parent changed, shutting down: %s", self)
 
     def autorestart(self) -> None:
         """``max_requests`` is reached: a successor is on its way."""

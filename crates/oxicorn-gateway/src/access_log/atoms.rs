@@ -35,6 +35,8 @@ pub(crate) struct Record<'a> {
     pub(crate) response_head: &'a [u8],
     /// `[dd/Mon/yyyy:HH:MM:SS +zzzz]`
     pub(crate) time: &'a [u8],
+    /// Why the application's answer is not (or not all of) what the client got.
+    pub(crate) reason: Option<&'static str>,
 }
 
 /// Appends the line for `record`, with its line feed.
@@ -101,7 +103,7 @@ impl Record<'_> {
             Atom::RequestHeader(name) => or_dash(self.request_header(name), out),
             Atom::ResponseHeader(name) => or_dash(self.response_header(name), out),
             Atom::Environ(variable) => self.write_variable(variable, out),
-            Atom::Nothing => out.push(b'-'),
+            Atom::Foreign | Atom::Nothing => out.push(b'-'),
         }
     }
 
@@ -138,10 +140,15 @@ impl Record<'_> {
     }
 
     fn write_user(&self, out: &mut Vec<u8>) {
+        or_dash(self.user().as_deref(), out);
+    }
+
+    /// The name in an `Authorization: Basic` header.
+    pub(crate) fn user(&self) -> Option<Vec<u8>> {
         let user = self
             .request_header(b"authorization")
             .and_then(basic_auth::user);
-        or_dash(user.as_deref().filter(|user| !user.is_empty()), out);
+        user.filter(|user| !user.is_empty())
     }
 
     fn write_decimal_seconds(&self, out: &mut Vec<u8>) {
@@ -175,7 +182,7 @@ impl Record<'_> {
     }
 
     /// The last header of this (lower case) name, as in Gunicorn's dictionary of headers.
-    fn request_header(&self, name: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn request_header(&self, name: &[u8]) -> Option<&[u8]> {
         let headers = self.request.as_ref()?.headers();
         headers
             .filter(|header| header.name.eq_ignore_ascii_case(name))
@@ -253,6 +260,7 @@ mod tests {
             pid: 42,
             response_head: b"HTTP/1.1 400 Bad Request\r\nX-Id: a \r\nX-Id:b\r\nX-Ids: c\r\n\r\n",
             time: b"[01/Feb/2026:03:04:05 +0000]",
+            reason: None,
         }
     }
 

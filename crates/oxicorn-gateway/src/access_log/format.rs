@@ -51,6 +51,8 @@ pub(super) enum Atom {
     RequestHeader(Vec<u8>),
     ResponseHeader(Vec<u8>),
     Environ(Variable),
+    /// A variable of the environ that only the worker knows.
+    Foreign,
     /// `l`, and every name that means nothing.
     Nothing,
 }
@@ -139,6 +141,23 @@ impl Format {
     pub(crate) fn shows_response_headers(&self) -> bool {
         let shows = |piece: &Piece| matches!(piece, Piece::Value(Atom::ResponseHeader(_), _));
         self.pieces.iter().any(shows)
+    }
+
+    /// The keys of the environ that lines show and an application may change; `None` if a line shows
+    /// a variable that is only known there.
+    pub(crate) fn shown_variables(&self) -> Option<Vec<&'static str>> {
+        let mut shown = Vec::new();
+        for piece in &self.pieces {
+            let Piece::Value(atom, _) = piece else {
+                continue;
+            };
+            if let Some(key) = atom.variable()? {
+                shown.push(key);
+            }
+        }
+        shown.sort_unstable();
+        shown.dedup();
+        Some(shown)
     }
 }
 
@@ -260,9 +279,23 @@ impl Atom {
         match kind.to_ascii_lowercase() {
             b'i' => Self::RequestHeader(name.to_vec()),
             b'o' => Self::ResponseHeader(name.to_vec()),
-            b'e' => Variable::named(name).map_or(Self::Nothing, Self::Environ),
+            b'e' => Variable::named(name).map_or(Self::Foreign, Self::Environ),
             _ => Self::Nothing,
         }
+    }
+
+    /// The variable behind the atom, if there is one that may be replaced by middleware.
+    #[expect(clippy::option_option, reason = "none, and none that can be known")]
+    fn variable(&self) -> Option<Option<&'static str>> {
+        Some(match self {
+            Self::Foreign => return None,
+            Self::Client => Some("REMOTE_ADDR"),
+            Self::RequestLine | Self::Method => Some("REQUEST_METHOD"),
+            Self::Path => Some("PATH_INFO"),
+            Self::QueryString => Some("QUERY_STRING"),
+            Self::Environ(variable) => variable.key(),
+            _ => None,
+        })
     }
 
     fn is_number(&self) -> bool {
@@ -274,6 +307,23 @@ impl Atom {
 }
 
 impl Variable {
+    /// Its key, but for headers: nobody replaces those.
+    const fn key(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Header(_) => return None,
+            Self::RequestMethod => "REQUEST_METHOD",
+            Self::QueryString => "QUERY_STRING",
+            Self::RawUri => "RAW_URI",
+            Self::ServerProtocol => "SERVER_PROTOCOL",
+            Self::PathInfo => "PATH_INFO",
+            Self::RemoteAddr => "REMOTE_ADDR",
+            Self::RemotePort => "REMOTE_PORT",
+            Self::ServerName => "SERVER_NAME",
+            Self::ServerPort => "SERVER_PORT",
+            Self::UrlScheme => "wsgi.url_scheme",
+        })
+    }
+
     fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"content_type" | b"content_length" => Self::Header(name.to_vec()),
@@ -316,13 +366,25 @@ mod tests {
         assert_eq!(only("%({X-Forwarded-For}i)s"), Piece::Value(header, plain));
         let host = Atom::Environ(Variable::Header(b"host".to_vec()));
         assert_eq!(only("%({HTTP_HOST}e)s"), Piece::Value(host, plain));
-        assert_eq!(only("%({custom}e)s"), Piece::Value(Atom::Nothing, plain));
+        assert_eq!(only("%({custom}e)s"), Piece::Value(Atom::Foreign, plain));
         assert_eq!(only("%(zz)s"), Piece::Value(Atom::Nothing, plain));
         assert!(
             Format::parse("%({etag}o)s")
                 .expect("good")
                 .shows_response_headers()
         );
+    }
+
+    #[test]
+    fn knows_which_variables_lines_show() {
+        let shown = |text| Format::parse(text).expect("good").shown_variables();
+        assert_eq!(
+            shown(DEFAULT_FORMAT),
+            Some(vec!["REMOTE_ADDR", "REQUEST_METHOD"])
+        );
+        assert_eq!(shown("%(U)s %({Path_Info}e)s"), Some(vec!["PATH_INFO"]));
+        assert_eq!(shown("%(s)s %({etag}o)s %(a)s"), Some(vec![]));
+        assert_eq!(shown("%(h)s %({app.user}e)s"), None);
     }
 
     #[test]

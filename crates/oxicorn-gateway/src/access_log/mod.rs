@@ -23,6 +23,12 @@ pub fn check_format(format: &str) -> Result<(), FormatFault> {
     Format::parse(format).map(drop)
 }
 
+/// The environ keys that lines of `format` show and an application may change; `None` if lines show
+/// what only the worker knows.
+pub fn shown_variables(format: &str) -> Result<Option<Vec<&'static str>>, FormatFault> {
+    Format::parse(format).map(|format| format.shown_variables())
+}
+
 /// An open access log.
 #[derive(Debug)]
 pub(crate) struct AccessLog {

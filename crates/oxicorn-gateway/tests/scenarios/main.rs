@@ -10,6 +10,7 @@ mod drain;
 mod figures;
 mod hijack;
 mod limits;
+mod logs;
 mod requests;
 mod responses;
 mod scenario;

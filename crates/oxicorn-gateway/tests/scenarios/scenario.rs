@@ -76,10 +76,11 @@ impl Scenario {
         let format = settings
             .access_log
             .map_or(DEFAULT_FORMAT.into(), |log| log.format);
-        settings.access_log = Some(AccessLog {
+        settings.access_log = (!settings.relay.access).then(|| AccessLog {
             path: path("access.log"),
             format,
         });
+        settings.json_access_log = Some(path("access.json"));
         let (ours, theirs) = Channel::pair().unwrap();
         let (scoreboard, file) = Scoreboard::create(16, 1).unwrap();
         let setup = Setup {
@@ -116,6 +117,16 @@ impl Scenario {
         self.tell(&ToGateway::WorkerReady {
             worker: worker.number,
         });
+        worker
+    }
+
+    /// A worker of generation 1 that writes the lines of all its requests, serving.
+    pub(crate) fn attach_logging(&mut self) -> StubWorker {
+        let worker = self.attach(&LinkParts::create(Sizes::default()).unwrap(), 1, 1);
+        let number = worker.number;
+        self.tell(&ToGateway::WorkerLogs { worker: number });
+        self.tell(&ToGateway::WorkerReady { worker: number });
+        self.tell(&ToGateway::ServeGeneration { generation: 1 });
         worker
     }
 
@@ -217,7 +228,12 @@ impl Scenario {
 
     /// The access log once it has so many lines.
     pub(crate) fn access_log(&self, lines: usize) -> Vec<String> {
-        let path = self.directory.path().join("access.log");
+        self.log("access.log", lines)
+    }
+
+    /// A log once it has so many lines.
+    pub(crate) fn log(&self, name: &str, lines: usize) -> Vec<String> {
+        let path = self.directory.path().join(name);
         let read = || {
             let text = std::fs::read_to_string(&path).unwrap();
             text.lines().map(str::to_owned).collect::<Vec<_>>()
@@ -434,6 +450,11 @@ impl Client {
             stream,
             buffer: Vec::new(),
         }
+    }
+
+    /// Leaves so that nobody can take it for having nothing more to say.
+    pub(crate) fn reset(self) {
+        oxicorn_os::sockets::set_linger(&self.stream, Some(Duration::ZERO)).unwrap();
     }
 
     pub(crate) fn send(&mut self, bytes: &str) {

@@ -16,6 +16,8 @@ pub mod flags {
     pub const CLOSE: u8 = 1 << 3;
     /// The WebSocket message is binary, not text.
     pub const BINARY: u8 = 1 << 4;
+    /// The worker writes the access log's line of this request.
+    pub const LOGGED: u8 = 1 << 5;
 }
 
 // Kind 0 is nobody's: cleared memory is not a message. 255 is the ring's own (padding).

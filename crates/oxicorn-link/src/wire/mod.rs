@@ -17,7 +17,7 @@
 //! | | `WebSocketMessage` | bytes | `BINARY`, `END` (last piece of its message) |
 //! | | `WebSocketClose` | [`WebSocketClose`]; no more messages come | |
 //! | responses | `Informational` | [`ResponseHead`] | |
-//! | | `Head` | [`ResponseHead`] + first piece of the body | `END`, `CLOSE` |
+//! | | `Head` | [`ResponseHead`] + first piece of the body | `END`, `CLOSE`, `LOGGED` |
 //! | | `BodyChunk` | bytes | `END` |
 //! | | `Trailers` | [`HeaderList`]; always the end | |
 //! | | `File` | [`FilePart`]; descriptor sent before | `END`, `HAS_DESCRIPTOR` |

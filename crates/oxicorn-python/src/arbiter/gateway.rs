@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
-use oxicorn_gateway::{AccessLog, ErrorLog, Level, ProxyProtocol, Settings as GatewaySettings};
+use oxicorn_gateway::{
+    AccessLog, ErrorLog, Level, ProxyProtocol, Relay, Settings as GatewaySettings, Statsd,
+    StatsdAddress,
+};
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
 use oxicorn_proto::http1::{HeaderMap, Limits};
@@ -93,16 +96,72 @@ impl GatewayProcess {
     }
 }
 
+/// What the gateway may write by itself, as `oxicorn.native_logs.gateway_logging` decides.
+#[derive(Debug)]
+pub(crate) struct GatewayLogging {
+    native_access: bool,
+    relay: Relay,
+    level: Level,
+    statsd: Option<Statsd>,
+}
+
+impl GatewayLogging {
+    pub(crate) fn of(server: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let found = server.call_method0("gateway_logging")?;
+        let flag = |name: &str| found.getattr(name)?.is_truthy();
+        Ok(Self {
+            native_access: flag("native_access")?,
+            relay: Relay {
+                access: flag("relayed_access")?,
+                errors: flag("relayed_errors")?,
+            },
+            level: level_of_number(found.getattr("error_level")?.extract()?),
+            statsd: match found.getattr("statsd")? {
+                none if none.is_none() => None,
+                some => Some(statsd(&some)?),
+            },
+        })
+    }
+}
+
+/// `(address, prefix, tags)`, where the address is a path or a host and a port.
+fn statsd(found: &Bound<'_, PyAny>) -> PyResult<Statsd> {
+    let (address, prefix, tags): (Bound<'_, PyAny>, String, String) = found.extract()?;
+    let address = match address.extract::<(String, u16)>() {
+        Ok((host, port)) => StatsdAddress::Udp(host, port),
+        Err(_) => StatsdAddress::Unix(address.extract()?),
+    };
+    Ok(Statsd {
+        address,
+        prefix,
+        tags,
+    })
+}
+
+/// Python's levels.
+const fn level_of_number(number: u32) -> Level {
+    match number {
+        0..=10 => Level::Debug,
+        11..=20 => Level::Info,
+        21..=30 => Level::Warning,
+        31..=40 => Level::Error,
+        _ => Level::Critical,
+    }
+}
+
 /// What the settings behind a `Config` mean for the gateway, and what the server calls itself.
-pub(crate) fn gateway_settings(cfg: &Bound<'_, PyAny>) -> PyResult<GatewaySettings> {
-    let mut settings = with_settings(cfg, |settings| settings_for(&settings.inner))?;
+pub(crate) fn gateway_settings(
+    cfg: &Bound<'_, PyAny>,
+    logging: GatewayLogging,
+) -> PyResult<GatewaySettings> {
+    let mut settings = with_settings(cfg, |settings| settings_for(&settings.inner, logging))?;
     let name = cfg.py().import("oxicorn")?.getattr("SERVER")?;
     settings.server_header = name.extract()?;
     Ok(settings)
 }
 
 /// What the settings mean for the gateway.
-fn settings_for(settings: &Settings) -> GatewaySettings {
+fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings {
     let mut result = GatewaySettings::default();
     set_limits(settings, &mut result);
     set_strictness(settings, &mut result);
@@ -113,16 +172,20 @@ fn settings_for(settings: &Settings) -> GatewaySettings {
     result.client_connection_limit = settings.count("limit_client_connections");
     result.requests_per_connection = settings.number("keepalive_requests");
     result.buffer_limit = size(settings, "buffer_limit");
-    result.access_log = text(settings, "accesslog").map(|path| AccessLog {
+    let access_log = text(settings, "accesslog").map(|path| AccessLog {
         path: path.into(),
         format: text(settings, "access_log_format")
             .unwrap_or_default()
             .into(),
     });
+    result.access_log = access_log.filter(|_| logging.native_access);
+    result.json_access_log = text(settings, "json_accesslog").map(Into::into);
     result.error_log = ErrorLog {
         path: text(settings, "errorlog").unwrap_or("-").into(),
-        level: level(text(settings, "loglevel").unwrap_or("info")),
+        level: logging.level,
     };
+    result.relay = logging.relay;
+    result.statsd = logging.statsd;
     result.body_memory = size(settings, "body_memory");
     result.temporary_directory = text(settings, "tmp_upload_dir").map(Into::into);
     result.response_buffer = size(settings, "response_buffer");
@@ -216,15 +279,5 @@ fn list(settings: &Settings, name: &str) -> Vec<String> {
             .filter(|item| !item.is_empty())
             .collect(),
         _ => Vec::new(),
-    }
-}
-
-fn level(name: &str) -> Level {
-    match name.to_ascii_lowercase().as_str() {
-        "debug" => Level::Debug,
-        "warning" => Level::Warning,
-        "error" => Level::Error,
-        "critical" => Level::Critical,
-        _ => Level::Info,
     }
 }

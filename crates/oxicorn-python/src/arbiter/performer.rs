@@ -39,6 +39,9 @@ impl<'py> Supervisor<'py> {
             Action::PreloadApplication => self.preload()?,
             Action::AttachWorker(worker) => self.attach(worker),
             Action::AnnounceReady(worker) => {
+                if self.workers.get(worker).is_some_and(|worker| worker.logs) {
+                    self.tell_gateway(&ToGateway::WorkerLogs { worker: worker.0 });
+                }
                 self.tell_gateway(&ToGateway::WorkerReady { worker: worker.0 });
             }
             Action::ServeGeneration(generation) => self.serve_generation(py, generation)?,
@@ -133,6 +136,7 @@ impl<'py> Supervisor<'py> {
     fn spawn_gateway(&mut self, py: Python<'py>) -> PyResult<Option<Outcome>> {
         let (control, control_of_gateway) = Channel::pair()?;
         let setup = self.gateway_setup(control_of_gateway)?;
+        let settings = setup.settings.clone();
         match fork::fork(py) {
             Ok(Side::Parent(pid)) => {
                 self.gateway = Some(GatewayProcess { pid, control });
@@ -140,6 +144,7 @@ impl<'py> Supervisor<'py> {
                     pid: u32::try_from(pid).unwrap_or(0),
                 });
                 self.when_ready()?;
+                self.renew_gateway_logs(&settings)?;
                 Ok(None)
             }
             Ok(Side::Child(signals)) => {
@@ -158,13 +163,16 @@ impl<'py> Supervisor<'py> {
         }
     }
 
+    /// The settings of the generation that serves.
+    fn serving_cfg(&self) -> PyResult<Bound<'py, PyAny>> {
+        match self.generations.get(self.arbiter.serving()) {
+            Some(file) => Ok(file.cfg.bind(self.server.py()).clone()),
+            None => self.server.getattr("cfg"),
+        }
+    }
+
     fn gateway_setup(&self, control: Channel) -> PyResult<Setup> {
-        let serving = self.generations.get(self.arbiter.serving());
-        let cfg = match serving {
-            Some(file) => file.cfg.bind(self.server.py()).clone(),
-            None => self.server.getattr("cfg")?,
-        };
-        let settings = self.gateway_settings(&cfg)?;
+        let settings = self.gateway_settings(&self.serving_cfg()?)?;
         let mut listeners = Vec::with_capacity(self.listeners.len());
         for listener in &self.listeners {
             listeners.push((listener.text.clone(), listener.socket.try_clone()?));
@@ -183,6 +191,15 @@ impl<'py> Supervisor<'py> {
             listeners,
             scoreboard,
         })
+    }
+
+    /// A hook may have changed the logger: then the gateway must not write by itself any more.
+    fn renew_gateway_logs(&self, before: &oxicorn_gateway::Settings) -> PyResult<()> {
+        let settings = self.gateway_settings(&self.serving_cfg()?)?;
+        if settings != *before {
+            self.tell_gateway(&ToGateway::Settings(Box::new(settings)));
+        }
+        Ok(())
     }
 
     /// The hook `when_ready` runs once, after the gateway was forked: it may start threads.
@@ -257,6 +274,7 @@ impl<'py> Supervisor<'py> {
                         streams: kind == WorkerKind::Loop,
                         face,
                         link: ends,
+                        logs: false,
                         slot,
                         stack_dump,
                     },

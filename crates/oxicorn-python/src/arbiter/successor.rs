@@ -6,7 +6,7 @@ use oxicorn_settings::BindAddress;
 use pyo3::prelude::*;
 
 use super::fork::{self, Side};
-use super::gateway::gateway_settings;
+use super::gateway::{GatewayLogging, gateway_settings};
 use super::listeners::Listener;
 use super::supervisor::Supervisor;
 use super::{Outcome, SuccessorChild, log};
@@ -77,7 +77,8 @@ impl<'py> Supervisor<'py> {
         &self,
         cfg: &Bound<'_, PyAny>,
     ) -> PyResult<oxicorn_gateway::Settings> {
-        let mut result = gateway_settings(cfg)?;
+        let logging = GatewayLogging::of(&self.server)?;
+        let mut result = gateway_settings(cfg, logging)?;
         result.listeners_are_shared = self.shares_listeners();
         Ok(result)
     }

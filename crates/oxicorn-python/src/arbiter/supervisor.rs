@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oxicorn_arbiter::{Arbiter, Command, Event, Level, ReplacementReason, WorkerId};
 use oxicorn_gateway::control::FromGateway;
-use oxicorn_link::scoreboard::{Scoreboard, Slot};
+use oxicorn_link::scoreboard::{Gauge, Scoreboard, Slot};
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::process::{self, Exit};
 use oxicorn_os::signals::SignalPipe;
@@ -25,6 +25,9 @@ use crate::worker::notice::{Notice, PACKET};
 
 /// The longest the loop sleeps: heartbeats are looked at so often.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// Messages of the gateway in one turn of the loop.
+const MESSAGES_PER_TURN: usize = 64;
 
 /// Places on the scoreboard, successors included; workers beyond them serve without figures.
 const SLOTS: usize = 1024;
@@ -65,6 +68,8 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) was_ready: bool,
     /// When the backlog was measured last.
     backlog_seen: Duration,
+    /// How many workers the logger was told of.
+    reported_workers: Option<usize>,
     signals: SignalPipe,
 }
 
@@ -107,6 +112,7 @@ impl<'py> Supervisor<'py> {
             dumps: Vec::new(),
             was_ready: false,
             backlog_seen: time::monotonic(),
+            reported_workers: None,
             signals,
         })
     }
@@ -125,9 +131,10 @@ impl<'py> Supervisor<'py> {
             self.take_signals()?;
             self.look_for_predecessor()?;
             self.take_notices();
-            self.take_gateway_messages();
+            self.take_gateway_messages(MESSAGES_PER_TURN);
             self.reap()?;
             self.look_at_heartbeats();
+            self.report_workers();
             self.log_finished_dumps();
             self.measure_backlog()?;
             self.arbiter.handle_timeout(time::monotonic());
@@ -175,8 +182,13 @@ impl<'py> Supervisor<'py> {
         {
             if let Some((worker, notice)) = Notice::decode(&message[..length]) {
                 let worker = WorkerId(worker);
+                if let (Notice::Ready { logs }, Some(process)) =
+                    (notice, self.workers.get_mut(worker))
+                {
+                    process.logs = logs;
+                }
                 self.tell(match notice {
-                    Notice::Ready => Event::WorkerReady(worker),
+                    Notice::Ready { .. } => Event::WorkerReady(worker),
                     Notice::SourceChanged(change) => Event::SourceChanged(change),
                     Notice::MaxRequests => Event::WorkerWantsReplacement {
                         worker,
@@ -187,8 +199,13 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    fn take_gateway_messages(&mut self) {
-        while let Some(message) = self.gateway.as_ref().and_then(GatewayProcess::receive) {
+    /// Takes what the gateway said, up to `most` messages: lines for the logs must not keep the loop
+    /// from everything else.
+    fn take_gateway_messages(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(message) = self.gateway.as_ref().and_then(GatewayProcess::receive) else {
+                return;
+            };
             match message {
                 Ok(message) => self.handle_gateway_message(message),
                 Err(text) => {
@@ -226,6 +243,8 @@ impl<'py> Supervisor<'py> {
                 self.tell(Event::WorkerFault(WorkerId(worker)));
             }
             FromGateway::Refused { reason } => self.log(Level::Error, &reason),
+            FromGateway::Log { level, text } => self.log(level_of(level), &text),
+            FromGateway::Access(record) => log::write_access(&self.server, &record),
         }
     }
 
@@ -242,7 +261,7 @@ impl<'py> Supervisor<'py> {
                 .as_ref()
                 .is_some_and(|gateway| gateway.pid == pid)
             {
-                self.take_gateway_messages();
+                self.take_gateway_messages(usize::MAX);
                 self.gateway = None;
                 self.tell(Event::GatewayExited(exit));
             } else if self
@@ -283,7 +302,17 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    /// Setting `enable_backlog_metric`: how many connections wait to be accepted, once a second.
+    /// Tells the logger, which may be a metrics client, how many workers there are.
+    fn report_workers(&mut self) {
+        let workers = self.workers.iter().count();
+        if self.reported_workers != Some(workers) {
+            self.reported_workers = Some(workers);
+            log::report(&self.server, "report_workers", workers as u64);
+        }
+    }
+
+    /// Setting `enable_backlog_metric`: how many clients wait, once a second; to be accepted, or for a
+    /// worker to take their request.
     fn measure_backlog(&mut self) -> PyResult<()> {
         let now = time::monotonic();
         if now.saturating_sub(self.backlog_seen) < LOOK_AROUND {
@@ -296,18 +325,14 @@ impl<'py> Supervisor<'py> {
         })? {
             return Ok(());
         }
-        let waiting = self
-            .listeners
-            .iter()
-            .filter_map(|listener| {
-                sockets::waiting_connections(&listener.socket)
-                    .ok()
-                    .flatten()
-            })
-            .reduce(u32::saturating_add);
-        if let Some(waiting) = waiting {
-            self.server.call_method1("report_backlog", (waiting,))?;
-        }
+        let of_listener = |listener: &Listener| {
+            let waiting = sockets::waiting_connections(&listener.socket);
+            waiting.ok().flatten().map_or(0, u64::from)
+        };
+        let in_kernel: u64 = self.listeners.iter().map(of_listener).sum();
+        let gateway = self.scoreboard.gateway(0);
+        let queued = gateway.map_or(0, |block| block.gauge(Gauge::Queued));
+        log::report(&self.server, "report_backlog", in_kernel + queued);
         Ok(())
     }
 
@@ -397,6 +422,16 @@ pub(crate) fn announce(
         &format!("Listening at: {}{pid}", texts.join(",")),
     );
     Ok(())
+}
+
+const fn level_of(level: oxicorn_gateway::Level) -> Level {
+    match level {
+        oxicorn_gateway::Level::Debug => Level::Debug,
+        oxicorn_gateway::Level::Info => Level::Info,
+        oxicorn_gateway::Level::Warning => Level::Warning,
+        oxicorn_gateway::Level::Error => Level::Error,
+        oxicorn_gateway::Level::Critical => Level::Critical,
+    }
 }
 
 fn unbound(bind: &BindAddress) -> PyErr {

@@ -42,6 +42,8 @@ pub(crate) struct WorkerProcess {
     /// The Python object hooks know it by.
     pub(crate) face: Py<PyAny>,
     pub(crate) link: LinkEnds,
+    /// It writes the access log's lines of its requests.
+    pub(crate) logs: bool,
     /// Its place on the scoreboard, if there was one left.
     pub(crate) slot: Option<Slot>,
     /// Where its stacks appear.
@@ -61,6 +63,10 @@ impl Workers {
 
     pub(crate) fn get(&self, id: WorkerId) -> Option<&WorkerProcess> {
         self.by_id.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: WorkerId) -> Option<&mut WorkerProcess> {
+        self.by_id.get_mut(&id)
     }
 
     pub(crate) fn remove(&mut self, id: WorkerId) -> Option<WorkerProcess> {

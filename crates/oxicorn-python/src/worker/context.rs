@@ -222,14 +222,15 @@ impl WorkerContext {
         self.worker.get().ok_or_else(not_initialised)
     }
 
-    fn start_sentinel(&self) -> PyResult<()> {
+    fn start_sentinel(&self, py: Python<'_>) -> PyResult<()> {
         let sentinel = self
             .sentinel
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(sentinel) = sentinel {
-            sentinel.start()?;
+            let worker = self.worker()?.clone_ref(py);
+            sentinel.start(Box::new(move || tell_orphaned(&worker)))?;
         }
         if let Engine::Threads(threads) = &self.engine
             && threads.count > 1
@@ -254,7 +255,7 @@ impl WorkerContext {
         let max_requests: u64 = worker.getattr("max_requests")?.extract()?;
         self.max_requests.store(max_requests, Ordering::Relaxed);
         let _ = self.worker.set(worker.unbind());
-        self.start_sentinel()
+        self.start_sentinel(py)
     }
 
     /// The worker's signal handlers stand.
@@ -293,11 +294,20 @@ impl WorkerContext {
     }
 
     /// Hooks have run: requests may come.
-    fn ready(&self) {
+    fn ready(&self, py: Python<'_>) -> PyResult<()> {
+        let logs = match &self.engine {
+            Engine::Threads(threads) => {
+                let application = threads.application.get().ok_or_else(not_initialised)?;
+                application.decide_access(py)?
+            }
+            // Its lines are the gateway's, or the arbiter's.
+            Engine::Loop(_) => false,
+        };
         if let Some(slot) = &self.slot {
             slot.set_state(WorkerState::Ready);
         }
-        self.send_notice(Notice::Ready);
+        self.send_notice(Notice::Ready { logs });
+        Ok(())
     }
 
     /// A file of the application changed; whoever sees this change gives the same number.
@@ -381,6 +391,16 @@ impl Engine {
             Self::Loop(link) => link.claimed(),
         }
     }
+}
+
+/// The log's line about the arbiter's death.
+fn tell_orphaned(worker: &Py<PyAny>) {
+    Python::attach(|py| {
+        let worker = worker.bind(py);
+        if let Err(error) = worker.call_method0("parent_changed") {
+            error.write_unraisable(py, Some(worker));
+        }
+    });
 }
 
 fn not_initialised() -> PyErr {

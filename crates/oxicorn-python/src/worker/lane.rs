@@ -15,7 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
-use oxicorn_link::wire::{self, AbortReason, EventKind, FilePart, ResponseKind, flags};
+use oxicorn_link::wire::{
+    self, AbortReason, CancelReason, EventKind, FilePart, ResponseKind, flags,
+};
 use oxicorn_link::{Descriptors, Events, Responses, RingFull, StreamId};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyBrokenPipeError, PyOSError};
@@ -75,6 +77,8 @@ struct Inbox {
 struct Arrived {
     credit: u32,
     cancelled: bool,
+    /// It was cancelled because it took too long.
+    expired: bool,
     /// The client's socket is there; what had been read from it.
     hijacked: Option<Vec<u8>>,
 }
@@ -94,15 +98,34 @@ impl Lane {
         }
     }
 
-    /// Sends the head with the first piece of the body; `last` is [`flags::END`] or nothing.
+    /// Events about `stream` are kept from now on, until its response is over.
+    pub(crate) fn listen(&self, stream: &mut Stream) {
+        self.register_unless(stream, false);
+    }
+
+    /// Whether the gateway has said that the request took too long; only known of streams that are
+    /// listened for.
+    pub(crate) fn is_expired(&self, py: Python<'_>, stream: &Stream) -> bool {
+        if !stream.registered {
+            return false;
+        }
+        let mut inbox = lock(py, &self.inbox);
+        inbox.empty_ring();
+        let arrived = inbox.streams.get(&stream.id);
+        arrived.is_some_and(|arrived| arrived.expired)
+    }
+
+    /// Sends the head with the first piece of the body; `bits` are [`flags::END`], [`flags::LOGGED`]
+    /// or nothing.
     pub(crate) fn send_head(
         &self,
         py: Python<'_>,
         stream: &mut Stream,
         head: &[u8],
         body: &[u8],
-        last: u8,
+        bits: u8,
     ) -> PyResult<()> {
+        let last = bits & flags::END;
         if head.len() + body.len().min(PIECE) > self.max_payload {
             self.send_abort(py, stream, AbortReason::TooLarge)?;
             return Err(PyOSError::new_err("the response head is too large"));
@@ -110,10 +133,14 @@ impl Lane {
         if body.len() <= PIECE {
             self.register_unless(stream, last != 0);
             stream.window.spend(body.len());
-            return self.send(py, ResponseKind::Head, stream.id, last, head, body);
+            self.send(py, ResponseKind::Head, stream.id, bits, head, body)?;
+            if last != 0 {
+                self.forget(stream);
+            }
+            return Ok(());
         }
         self.register_unless(stream, false);
-        self.send(py, ResponseKind::Head, stream.id, 0, head, &[])?;
+        self.send(py, ResponseKind::Head, stream.id, bits & !last, head, &[])?;
         self.send_body(py, stream, body, last)
     }
 
@@ -371,7 +398,11 @@ impl Inbox {
                     let credit = wire::decode_credit(&self.scratch).unwrap_or(0);
                     arrived.credit = arrived.credit.saturating_add(credit);
                 }
-                EventKind::Cancel => arrived.cancelled = true,
+                EventKind::Cancel => {
+                    arrived.cancelled = true;
+                    let reason = wire::decode_cancel(&self.scratch);
+                    arrived.expired = reason == Ok(CancelReason::Expired);
+                }
                 EventKind::Hijacked => arrived.hijacked = Some(std::mem::take(&mut self.scratch)),
                 // Nothing of WSGI has these.
                 EventKind::BodyChunk

@@ -9,7 +9,10 @@ pub(crate) const PACKET: usize = 13;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// Application loaded, hooks run: requests may come.
-    Ready,
+    Ready {
+        /// The worker writes the access log's lines of its requests.
+        logs: bool,
+    },
     /// `max_requests` is reached: a successor is wanted.
     MaxRequests,
     /// A file of the application changed; the number stands for this change.
@@ -20,7 +23,8 @@ impl Notice {
     /// The packet in which worker number `worker` says this.
     pub(crate) fn encode(self, worker: u32) -> [u8; PACKET] {
         let (word, value) = match self {
-            Self::Ready => (b'R', 0),
+            Self::Ready { logs: false } => (b'R', 0),
+            Self::Ready { logs: true } => (b'L', 0),
             Self::MaxRequests => (b'M', 0),
             Self::SourceChanged(change) => (b'S', change),
         };
@@ -37,7 +41,8 @@ impl Notice {
         let (word, value) = rest.split_first()?;
         let value = u64::from_ne_bytes(value.try_into().ok()?);
         let notice = match word {
-            b'R' => Self::Ready,
+            b'R' => Self::Ready { logs: false },
+            b'L' => Self::Ready { logs: true },
             b'M' => Self::MaxRequests,
             b'S' => Self::SourceChanged(value),
             _ => return None,
@@ -53,7 +58,8 @@ mod tests {
     #[test]
     fn arrives_as_it_was_sent_and_nothing_else_does() {
         for notice in [
-            Notice::Ready,
+            Notice::Ready { logs: false },
+            Notice::Ready { logs: true },
             Notice::MaxRequests,
             Notice::SourceChanged(u64::MAX - 1),
         ] {

@@ -25,6 +25,9 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How often an orphan looks whether its gateway lives.
 const ORPHAN_LOOK: Duration = Duration::from_millis(100);
 
+/// Tells the log that the arbiter is gone.
+pub(crate) type OnOrphaned = Box<dyn FnOnce() + Send>;
+
 /// See the head of this file.
 pub(crate) struct Sentinel {
     serving: Arc<dyn Serving>,
@@ -35,6 +38,7 @@ pub(crate) struct Sentinel {
     gateway: OwnedFd,
     graceful_timeout: Duration,
     orphan_until: Option<Instant>,
+    tell_orphaned: Option<OnOrphaned>,
 }
 
 impl Sentinel {
@@ -54,11 +58,13 @@ impl Sentinel {
             gateway,
             graceful_timeout,
             orphan_until: None,
+            tell_orphaned: None,
         }
     }
 
-    /// Starts the thread.
-    pub(crate) fn start(mut self) -> std::io::Result<()> {
+    /// Starts the thread; `tell_orphaned` may wait for the interpreter.
+    pub(crate) fn start(mut self, tell_orphaned: OnOrphaned) -> std::io::Result<()> {
+        self.tell_orphaned = Some(tell_orphaned);
         signals::spawn_without_signals("oxicorn-sentinel", move || self.run())
     }
 
@@ -83,6 +89,11 @@ impl Sentinel {
                 if ready.contains(1) {
                     self.orphan_until = Some(Instant::now() + self.graceful_timeout);
                     self.drain();
+                    if let Some(tell) = self.tell_orphaned.take() {
+                        // A thread of its own: the heartbeat does not wait for the interpreter. That
+                        // none can be had costs a line in the log.
+                        let _ = signals::spawn_without_signals("oxicorn-orphaned", tell);
+                    }
                 }
             }
             Ok(Polled::TimedOut | Polled::Interrupted) => {}

@@ -2,14 +2,17 @@
 
 use std::ffi::c_int;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oxicorn_link::StreamId;
 use oxicorn_link::wire::{AbortReason, BodyPlace, FilePart, RequestView};
+use oxicorn_os::time;
 use pyo3::exceptions::{PyException, PyStopIteration, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use super::access::{self, AccessLogging};
 use super::environ::{Constants, EnvironFactory, PerRequest};
 use super::exchange::{Exchange, Phase, body_piece};
 use super::hooks::Hooks;
@@ -25,6 +28,7 @@ pub(crate) struct Application {
     file_wrapper: Py<PyAny>,
     empty_input: Py<Input>,
     sendfile: bool,
+    access: Arc<AccessLogging>,
 }
 
 impl Application {
@@ -44,7 +48,14 @@ impl Application {
             file_wrapper,
             empty_input: Py::new(py, Input::from_memory(Vec::new()))?,
             sendfile,
+            access: Arc::default(),
         })
+    }
+
+    /// Decides who writes the access lines, when application and hooks have had their say; whether it
+    /// is this worker.
+    pub(crate) fn decide_access(&self, py: Python<'_>) -> PyResult<bool> {
+        self.access.decide(self.worker.bind(py))
     }
 
     /// Serves one claimed request. An error is a wish of the application to end the process
@@ -67,14 +78,16 @@ impl Application {
                 stream,
                 is_head_request,
                 self.hooks.want_response(),
+                Arc::clone(&self.access),
             ),
         )?;
-        let mut made = Made::default();
+        let mut made = Made::since(time::monotonic());
         let result = self.respond(py, lane, stream, &view, &exchange, &mut made);
         let ended = result.or_else(|error| self.handle_error(py, &exchange, &view, error));
+        let logged = self.log_access(py, &exchange, &view, &mut made);
         let hooked = self.hooks.after(py, &self.worker, &exchange, &made);
         let concluded = exchange.try_borrow_mut()?.conclude(py);
-        ended.and(hooked).and(concluded)
+        ended.and(logged).and(hooked).and(concluded)
     }
 
     fn respond<'py>(
@@ -94,15 +107,30 @@ impl Application {
             socket: socket.as_any(),
             early_hints: &early_hints,
         };
+        made.input = Some(input.clone());
         made.request = self.hooks.before(py, &self.worker, view, input.as_any())?;
         let Ok(environ) = self.environ.build(py, view, &request)? else {
             self.log_error(py, "Request path does not start with SCRIPT_NAME", None)?;
             return exchange.borrow_mut().fail(py, 500);
         };
         made.environ = Some(environ.clone());
+        exchange.try_borrow_mut()?.watch(&environ)?;
         let start_response = exchange.getattr(intern!(py, "start_response"))?;
         let iterable = self.callable.bind(py).call1((environ, start_response))?;
-        self.send_iterable(py, exchange, &iterable)
+        self.send_iterable(py, exchange, &iterable, view, made)
+    }
+
+    /// Writes the access line where this worker does that. Called as soon as the response is made, so
+    /// before `close()` and the hook `post_request`, as in Gunicorn.
+    fn log_access<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Bound<'py, Exchange>,
+        view: &RequestView<'_>,
+        made: &mut Made<'py>,
+    ) -> PyResult<()> {
+        let elapsed = time::monotonic().saturating_sub(made.since);
+        access::write(py, &self.worker, exchange, view, made, elapsed)
     }
 
     fn input<'py>(
@@ -131,6 +159,8 @@ impl Application {
         py: Python<'py>,
         exchange: &Bound<'py, Exchange>,
         iterable: &Bound<'py, PyAny>,
+        view: &RequestView<'_>,
+        made: &mut Made<'py>,
     ) -> PyResult<()> {
         // The common case: a list of one. It has no close().
         if let Some(body) = only_item(iterable) {
@@ -138,7 +168,9 @@ impl Application {
                 .try_borrow_mut()?
                 .send_whole(py, body_piece(&body)?.as_bytes());
         }
-        let sent = self.send_pieces(py, exchange, iterable);
+        let sent = self
+            .send_pieces(py, exchange, iterable)
+            .and_then(|()| self.log_access(py, exchange, view, made));
         let closed = close(iterable);
         sent.and(closed)
     }
@@ -196,7 +228,7 @@ impl Application {
     ) -> PyResult<()> {
         let mut exchange = exchange.try_borrow_mut()?;
         if error.is_instance_of::<ClientGone>(py) {
-            return exchange.abort(py, AbortReason::Interrupted);
+            return exchange.interrupt(py);
         }
         // Libraries that took the socket over end with StopIteration: nothing is left to answer.
         if error.is_instance_of::<PyStopIteration>(py) || exchange.phase() == Phase::Hijacked {
@@ -233,11 +265,24 @@ impl Application {
     }
 }
 
-/// Objects made on the way that hooks get afterwards.
-#[derive(Default)]
+/// Objects made on the way that hooks and the access log get afterwards.
 pub(crate) struct Made<'py> {
+    /// When the worker began with the request.
+    pub(crate) since: Duration,
+    pub(crate) input: Option<Bound<'py, Input>>,
     pub(crate) request: Option<Bound<'py, PyAny>>,
     pub(crate) environ: Option<Bound<'py, PyDict>>,
+}
+
+impl Made<'_> {
+    fn since(since: Duration) -> Self {
+        Self {
+            since,
+            input: None,
+            request: None,
+            environ: None,
+        }
+    }
 }
 
 /// The item of a list or tuple of one.

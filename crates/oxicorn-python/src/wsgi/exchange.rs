@@ -19,10 +19,11 @@ use oxicorn_link::StreamId;
 use oxicorn_link::wire::{AbortReason, FilePart, flags};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use crate::worker::lane::{Lane, Stream};
 
+use super::access::{AccessLogging, Watched};
 use super::head::{self, Head};
 
 /// What became of an exchange, for the log and the hooks.
@@ -55,6 +56,13 @@ pub(crate) struct Exchange {
     /// Kept for the hooks: what `start_response` was called with.
     called_with: Option<(Py<PyString>, Py<PyList>)>,
     keep_call: bool,
+    /// The server's own page was sent instead of the application's answer.
+    failed: Option<u16>,
+    access: Arc<AccessLogging>,
+    /// What of the environ the access line shows, as long as it is open who writes it.
+    watched: Option<Watched>,
+    /// The gateway was told that this worker writes the line.
+    logged: bool,
 }
 
 impl Exchange {
@@ -63,17 +71,68 @@ impl Exchange {
         stream: StreamId,
         is_head_request: bool,
         keep_call: bool,
+        access: Arc<AccessLogging>,
     ) -> Self {
+        let mut stream = Stream::new(stream);
+        if access.by_worker() {
+            // So that word of the request's expiry is not missed.
+            lane.listen(&mut stream);
+        }
         Self {
             lane,
-            stream: Stream::new(stream),
+            stream,
             phase: Phase::Fresh,
             head: Head::default(),
             is_head_request,
             sent: 0,
             called_with: None,
             keep_call,
+            failed: None,
+            access,
+            watched: None,
+            logged: false,
         }
+    }
+
+    /// The application gets `environ` now.
+    pub(crate) fn watch(&mut self, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+        self.watched = self.access.watch(environ)?;
+        Ok(())
+    }
+
+    /// Status of the server's own page, if that was sent.
+    pub(crate) fn failed(&self) -> Option<u16> {
+        self.failed
+    }
+
+    /// Whether the access line is to be written now: true once.
+    pub(crate) fn take_logged(&mut self) -> bool {
+        std::mem::take(&mut self.logged)
+    }
+
+    /// Decides with the head who writes the access line; the bits that tell the gateway.
+    fn head_bits(&mut self, py: Python<'_>) -> PyResult<u8> {
+        // What is watched holds the environ, which holds this exchange.
+        let watched = self.watched.take();
+        let changed = match &watched {
+            Some(watched) => watched.is_changed(py)?,
+            None => false,
+        };
+        if changed {
+            self.access.take_over();
+        }
+        // An expired request has been answered, and logged, by the gateway.
+        self.logged = (changed || (watched.is_none() && self.access.by_worker()))
+            && !self.lane.is_expired(py, &self.stream);
+        Ok(if self.logged { flags::LOGGED } else { 0 })
+    }
+
+    /// Nobody waits for the response any more.
+    pub(crate) fn interrupt(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.lane.is_expired(py, &self.stream) {
+            self.logged = false;
+        }
+        self.abort(py, AbortReason::Interrupted)
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -104,9 +163,10 @@ impl Exchange {
             Phase::Armed => {
                 self.phase = Phase::Streaming;
                 self.count(data);
+                let bits = self.head_bits(py)?;
                 let body = self.allowed_body(data);
                 self.lane
-                    .send_head(py, &mut self.stream, self.head.bytes(), body, 0)
+                    .send_head(py, &mut self.stream, self.head.bytes(), body, bits)
             }
             Phase::Streaming => {
                 self.count(data);
@@ -126,10 +186,11 @@ impl Exchange {
             self.head.announce_length(data.len() as u64);
         }
         self.count(data);
+        let bits = self.head_bits(py)? | flags::END;
         let body = self.allowed_body(data);
         self.phase = Phase::Streaming;
         self.lane
-            .send_head(py, &mut self.stream, self.head.bytes(), body, flags::END)?;
+            .send_head(py, &mut self.stream, self.head.bytes(), body, bits)?;
         self.phase = Phase::Done;
         Ok(())
     }
@@ -145,8 +206,9 @@ impl Exchange {
         if self.phase == Phase::Armed {
             self.head.announce_length(part.len);
             self.phase = Phase::Streaming;
+            let bits = self.head_bits(py)?;
             self.lane
-                .send_head(py, &mut self.stream, self.head.bytes(), &[], 0)?;
+                .send_head(py, &mut self.stream, self.head.bytes(), &[], bits)?;
         }
         self.sent += part.len;
         self.lane.send_file(py, &mut self.stream, file, part)?;
@@ -172,6 +234,7 @@ impl Exchange {
     /// hear of an end, because until then the request takes up capacity of this worker: of a response
     /// that was cut short, and of a connection that was taken over.
     pub(crate) fn conclude(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.watched = None;
         self.abort(py, AbortReason::Silent)
     }
 
@@ -183,6 +246,8 @@ impl Exchange {
                 let page = head::error_page(status);
                 self.head = Head::for_error(status, page.len());
                 self.phase = Phase::Armed;
+                self.failed = Some(status);
+                self.sent = 0;
                 self.send_whole(py, page.as_bytes())
             }
             Phase::Streaming => self.abort(py, AbortReason::ApplicationFailed),
@@ -258,9 +323,12 @@ impl Exchange {
             .map_err(|_| PyTypeError::new_err(format!("status is not a string: {status:?}")))?;
         this.head.set(status, headers)?;
         this.phase = Phase::Armed;
-        if this.keep_call {
-            let headers =
-                PyList::new(slf.py(), headers.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+        if this.keep_call || this.access.is_possible() {
+            let headers = match headers.cast_exact::<PyList>() {
+                // Only looked at if the worker comes to write the access line.
+                Ok(list) if !this.keep_call => list.clone(),
+                _ => PyList::new(slf.py(), headers.try_iter()?.collect::<PyResult<Vec<_>>>()?)?,
+            };
             this.called_with = Some((status.clone().unbind(), headers.unbind()));
         }
         drop(this);

@@ -110,7 +110,7 @@ impl Hooks {
     }
 }
 
-fn make_request<'py>(
+pub(crate) fn make_request<'py>(
     py: Python<'py>,
     view: &RequestView<'_>,
     input: &Bound<'py, PyAny>,
@@ -154,7 +154,7 @@ const fn version_of(version: Version) -> (u8, u8) {
 }
 
 /// `resp`; its status is `None` if the application never called `start_response`.
-fn response_of<'py>(
+pub(crate) fn response_of<'py>(
     py: Python<'py>,
     exchange: &Bound<'py, Exchange>,
 ) -> PyResult<Bound<'py, PyAny>> {

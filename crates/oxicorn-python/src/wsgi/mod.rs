@@ -4,6 +4,7 @@
 //! Everything here runs attached to the interpreter, on the thread that serves the request; waiting
 //! (for room in the ring, for a slow client's credit) is done detached, in `worker::lane`.
 
+mod access;
 mod call;
 mod client_socket;
 mod environ;

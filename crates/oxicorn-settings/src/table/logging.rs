@@ -13,6 +13,9 @@ const SYSLOG_ADDRESS: &str = if cfg!(target_os = "macos") {
     "udp://localhost:514"
 };
 
+/// How many of them Gunicorn does not have.
+pub(super) const OWN: usize = 1;
+
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
@@ -27,6 +30,19 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Same,
     },
     Definition {
+        name: "json_accesslog",
+        section: Section::Logging,
+        flags: Flags::text(&["--json-access-logfile"], "FILE"),
+        kind: Kind::Text,
+        default: Default::None,
+        doc: "The access log as JSON, one object a line: a file, or `-` for standard output. It is independent of \
+          `accesslog` and of how Python's logging is configured, and has every request, also those that were \
+          refused, timed out or lost.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
         name: "disable_redirect_access_to_syslog",
         section: Section::Logging,
         flags: Flags::switch_on(&["--disable-redirect-access-to-syslog"]),
@@ -35,7 +51,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Keep the access log out of syslog.",
         since: Since::Gunicorn("19.8"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("logging to syslog"),
+        parity: Parity::Same,
     },
     Definition {
         name: "access_log_format",
@@ -92,10 +108,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--logger-class"], "STRING"),
         kind: Kind::Class,
         default: Default::Str("oxicorn.glogging.Logger"),
-        doc: "The class that writes the logs: a dotted path, or in the config file the class itself.",
+        doc: "The class that writes the logs: a dotted path, or in the config file the class itself. It quacks like \
+          `oxicorn.glogging.Logger`, which is a base for one's own; `gunicorn.glogging.Logger` and `simple` are \
+          other names of the default.",
         since: Since::Always,
         applies: Applies::Start,
-        parity: Parity::NotYet("logger classes of your own"),
+        parity: Parity::Same,
     },
     Definition {
         name: "logconfig",
@@ -103,10 +121,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--log-config"], "FILE"),
         kind: Kind::Text,
         default: Default::None,
-        doc: "A file for `logging.config.fileConfig`.",
+        doc: "A file for `logging.config.fileConfig`. The loggers are `gunicorn.error` and `gunicorn.access`.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotYet("configuring Python's logging"),
+        parity: Parity::Better(
+            "one that is broken at a reload is refused, and nothing of it stays behind",
+        ),
     },
     Definition {
         name: "logconfig_dict",
@@ -117,7 +137,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "A dictionary for `logging.config.dictConfig`. It wins over `logconfig_json` and `logconfig`.",
         since: Since::Gunicorn("19.8"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("configuring Python's logging"),
+        parity: Parity::Same,
     },
     Definition {
         name: "logconfig_json",
@@ -128,7 +148,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "A JSON file for `logging.config.dictConfig`. It wins over `logconfig`.",
         since: Since::Gunicorn("20.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("configuring Python's logging"),
+        parity: Parity::Better("a file that does not exist is an error"),
     },
     Definition {
         name: "syslog_addr",
@@ -139,7 +159,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Where syslog listens: `unix://PATH#TYPE` (stream or dgram), `udp://HOST:PORT`, or `tcp://HOST:PORT`.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotYet("logging to syslog"),
+        parity: Parity::Same,
     },
     Definition {
         name: "syslog",
@@ -150,7 +170,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Send the logs to syslog too.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotYet("logging to syslog"),
+        parity: Parity::Same,
     },
     Definition {
         name: "syslog_prefix",
@@ -161,7 +181,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "The program's name in syslog; unset, the process name.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotYet("logging to syslog"),
+        parity: Parity::Same,
     },
     Definition {
         name: "syslog_facility",
@@ -172,7 +192,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "The facility in syslog.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotYet("logging to syslog"),
+        parity: Parity::Same,
     },
     Definition {
         name: "enable_stdio_inheritance",
@@ -194,7 +214,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Where StatsD listens: `HOST:PORT`, or `unix://PATH`. The port is 8125 where none is given.",
         since: Since::Gunicorn("19.1"),
         applies: Applies::Start,
-        parity: Parity::NotYet("StatsD"),
+        parity: Parity::Better(
+            "requests are measured whether they are logged or not, also those no worker served",
+        ),
     },
     Definition {
         name: "dogstatsd_tags",
@@ -205,7 +227,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Tags, separated by commas, that each metric gets.",
         since: Since::Gunicorn("20.0"),
         applies: Applies::Start,
-        parity: Parity::NotYet("StatsD"),
+        parity: Parity::Same,
     },
     Definition {
         name: "statsd_prefix",
@@ -216,7 +238,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "What each metric's name begins with; a dot is put after it.",
         since: Since::Gunicorn("19.2"),
         applies: Applies::Start,
-        parity: Parity::NotYet("StatsD"),
+        parity: Parity::Same,
     },
     Definition {
         name: "enable_backlog_metric",
@@ -224,10 +246,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::switch_on(&["--enable-backlog-metric"]),
         kind: Kind::Bool,
         default: Default::Bool(false),
-        doc: "Measure each second how many connections wait to be accepted: the metric `gunicorn.backlog`.",
+        doc: "Send once a second, as metric `gunicorn.backlog`, how many clients wait: for their connection to be \
+          accepted, or for a worker to take their request.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::Same,
+        parity: Parity::Better("requests in the queue count, not only connections in the kernel's"),
     },
 ];
 

@@ -1,0 +1,186 @@
+"""What the gateway may write without Python, and when Python has to.
+
+The gateway's own writers are used only where nobody can tell the difference. Whatever a user can
+change about how Gunicorn writes a line (the logger class, its methods, handlers, filters,
+formatters, levels, ``logconfig``) makes the record go through Python's logging instead: access
+lines in the worker that served the request, everything else in the arbiter, to which the gateway
+sends it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, NamedTuple
+
+from oxicorn import _native
+from oxicorn.glogging import Logger, SafeAtoms
+
+__all__ = [
+    "AccessLogging",
+    "GatewayLogging",
+    "access_logging",
+    "gateway_logging",
+    "gateway_measures",
+]
+
+#: What a line of the access log depends on. Looked at as they were when this module was loaded, so
+#: that a config file which replaces one of them is noticed.
+_ACCESS = {
+    name: Logger.__dict__[name]
+    for name in (
+        "access",
+        "access_fmt",
+        "access_log_enabled",
+        "atoms",
+        "atoms_wrapper_class",
+        "now",
+        "setup",
+        "_get_user",
+        "_set_handler",
+    )
+}
+#: The same for the error log.
+_ERRORS = {
+    name: Logger.__dict__[name]
+    for name in ("error", "warning", "debug", "error_fmt", "datefmt", "setup", "_set_handler")
+}
+_SAFE_ATOMS = {name: SafeAtoms.__dict__[name] for name in ("__init__", "__getitem__")}
+
+#: What a Statsd subclass may override to have its own say about a request's metrics.
+_MEASURES = ("access", "increment", "timer", "_sock_send")
+
+
+class AccessLogging(NamedTuple):
+    """Who writes the access lines of a worker's requests."""
+
+    #: The worker, through Python's logging; else the gateway, if anybody.
+    by_worker: bool
+    #: Keys of the environ that an application may change and the lines show: a request for which it
+    #: did is the first one that the worker writes.
+    watched: list[str]
+
+
+class GatewayLogging(NamedTuple):
+    """What the gateway does with its own lines and figures."""
+
+    #: Access lines go straight to ``accesslog``.
+    native_access: bool
+    #: Access lines of requests no worker wrote one for go to the arbiter.
+    relayed_access: bool
+    #: Lines for the error log go to the arbiter.
+    relayed_errors: bool
+    #: What is worth a line in the error log (a level of Python's logging).
+    error_level: int
+    #: Metrics of requests are sent: address, prefix, tags.
+    statsd: tuple[str | tuple[str, int], str, str] | None
+
+
+def access_logging(log: Any) -> AccessLogging:
+    """Decides for a worker that has loaded its application."""
+    if _is_switched_off(log):
+        return AccessLogging(by_worker=False, watched=[])
+    if not _writes_access_natively(log):
+        return AccessLogging(by_worker=True, watched=[])
+    shown = _native.access_log_shows(log.cfg.access_log_format) or []
+    return AccessLogging(by_worker=False, watched=shown)
+
+
+def gateway_logging(log: Any) -> GatewayLogging:
+    """Decides for the gateway, in the arbiter."""
+    off = _is_switched_off(log)
+    native = not off and _writes_access_natively(log)
+    statsd = None
+    if gateway_measures(log):
+        statsd = (log.cfg.statsd_host, log.prefix, log.dogstatsd_tags)
+    return GatewayLogging(
+        native_access=native,
+        relayed_access=not off and not native,
+        relayed_errors=not _writes_errors_natively(log),
+        error_level=_error_level(log),
+        statsd=statsd,
+    )
+
+
+def gateway_measures(log: Any) -> bool:
+    """Whether the gateway sends the metrics of requests: not for a subclass with its own ways."""
+    module = sys.modules.get("oxicorn.instrument.statsd")
+    statsd = getattr(module, "Statsd", None)
+    if statsd is None or not isinstance(log, statsd):
+        return False
+    return all(getattr(type(log), name) is getattr(statsd, name) for name in _MEASURES)
+
+
+def _error_level(log: Any) -> int:
+    """What of the error log is not written anyway need not be sent."""
+    error_log = getattr(log, "error_log", None)
+    return error_log.getEffectiveLevel() if isinstance(error_log, logging.Logger) else logging.DEBUG
+
+
+def _is_switched_off(log: Any) -> bool:
+    """Whether calling ``log.access`` has no effect."""
+    if not isinstance(log, Logger):
+        return False
+    cls = type(log)
+    plain = cls.access is Logger.access or (_is_own(log) and gateway_measures(log))
+    return plain and not log.access_log_enabled
+
+
+def _is_own(log: Any) -> bool:
+    """Whether it is one of the server's own classes, with nothing replaced in it."""
+    return type(log).__module__ in ("oxicorn.glogging", "oxicorn.instrument.statsd")
+
+
+def _is_as_it_was(log: Any, parts: dict[str, Any]) -> bool:
+    replaced = parts.keys() & vars(log).keys()
+    return not replaced and all(Logger.__dict__[name] is part for name, part in parts.items())
+
+
+def _writes_access_natively(log: Any) -> bool:
+    if not _is_own(log) or not _is_as_it_was(log, _ACCESS):
+        return False
+    if any(SafeAtoms.__dict__.get(name) is not part for name, part in _SAFE_ATOMS.items()):
+        return False
+    cfg = log.cfg
+    # A format Python may understand and the gateway does not, or one that shows what only the
+    # application's environ holds.
+    if _native.access_log_shows(cfg.access_log_format) is None:
+        return False
+    handler = _only_handler(log.access_log)
+    return (
+        cfg.accesslog is not None
+        and handler is not None
+        and log.access_log.isEnabledFor(logging.INFO)
+        and _format_of(handler) == (Logger.access_fmt, None)
+    )
+
+
+def _writes_errors_natively(log: Any) -> bool:
+    # Statsd counts what is logged, wherever that happens.
+    if type(log) is not Logger or not _is_as_it_was(log, _ERRORS):
+        return False
+    if log.cfg.errorlog is None:
+        return False
+    handler = _only_handler(log.error_log)
+    expected = (Logger.error_fmt, Logger.datefmt)
+    same_level = log.error_log.level == log.loglevel and not log.error_log.disabled
+    return same_level and handler is not None and _format_of(handler) == expected
+
+
+def _only_handler(log: logging.Logger) -> logging.Handler | None:
+    """The server's own handler, if it is the only one and nothing was added to it."""
+    if type(log) is not logging.Logger or log.filters or log.propagate:
+        return None
+    if "handle" in vars(log) or len(log.handlers) != 1:
+        return None
+    (handler,) = log.handlers
+    plain = type(handler) in (logging.FileHandler, logging.StreamHandler)
+    own = getattr(handler, "_gunicorn", False)
+    return handler if own and plain and not handler.filters and not handler.level else None
+
+
+def _format_of(handler: logging.Handler) -> tuple[str | None, str | None] | None:
+    formatter = handler.formatter
+    if type(formatter) is not logging.Formatter:
+        return None
+    return formatter._fmt, formatter.datefmt
