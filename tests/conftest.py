@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="server under test; gunicorn is what oxicorn is compared with, uvicorn (as a worker of it) what the tests "
         "marked `uvicorn` are",
     )
+    parser.addoption("--many", action="store_true", help="leak tests of the asgi worker with a million requests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,6 +41,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         reason = differences.reason(server, _name(item), item)
         if reason is not None:
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``loop``: each event loop of the asgi worker. uvicorn picks its own, there it is one."""
+    if "loop" in metafunc.fixturenames:
+        loops = ["auto"] if metafunc.config.getoption("--server") == "uvicorn" else ["asyncio", "uvloop"]
+        metafunc.parametrize("loop", loops, scope="module")
 
 
 def _name(item: pytest.Item) -> str:

@@ -13,13 +13,6 @@ from tests.support.server import Kind, Server, Servers
 KEEP_ALIVE = ["--keep-alive", "20"]
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """uvicorn picks its loop itself: there ``loop`` is one."""
-    if "loop" in metafunc.fixturenames:
-        loops = ["auto"] if metafunc.config.getoption("--server") == "uvicorn" else ["asyncio", "uvloop"]
-        metafunc.parametrize("loop", loops, scope="module")
-
-
 @pytest.fixture(scope="session")
 def worker(kind: Kind) -> list[str]:
     """Options of the kind of worker."""

@@ -214,7 +214,7 @@ def test_receive_and_send_after_the_end(server: Server) -> None:
 
 def test_trailers(server: Server) -> None:
     with server.connect() as peer:
-        peer.send(b"GET /trailers HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        peer.send(b"GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE, close\r\n\r\n")
         raw = peer.rest()
     assert raw.endswith(b"\r\nd\r\nwith trailers\r\n0\r\nx-first: 1\r\nx-second: 2\r\n\r\n")
 

@@ -14,12 +14,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from oxicorn.workers.base import Worker
+from oxicorn.workers.interface import single_callable
 from oxicorn.workers.lifespan import Lifespan, StartupFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import FrameType
 
     from oxicorn import _native
+
+    Application = Callable[..., Awaitable[None]]
 
 __all__ = ["AsgiWorker"]
 
@@ -77,10 +81,11 @@ class AsgiWorker(Worker):
     async def _serve(self, context: _native.WorkerContext) -> None:
         assert self.loop is not None
         assert self.wsgi is not None
-        lifespan = await self._start_lifespan()
+        application = single_callable(self.wsgi)
+        lifespan = await self._start_lifespan(application)
         try:
             self._news = asyncio.Event()
-            server = context.serve_asgi(self.wsgi, self.loop, self.state)
+            server = context.serve_asgi(application, self.loop, self.state)
             self.loop.add_reader(server.fileno(), server.wake)
             server.begin(self._news.set)
             self.booted = True
@@ -94,11 +99,10 @@ class AsgiWorker(Worker):
         self.loop.remove_reader(server.fileno())
         server.end()
 
-    async def _start_lifespan(self) -> Lifespan | None:
+    async def _start_lifespan(self, application: Application) -> Lifespan | None:
         if self.cfg.asgi_lifespan == "off":
             return None
-        assert self.wsgi is not None
-        lifespan = Lifespan(self.wsgi, self.state, required=self.cfg.asgi_lifespan == "on")
+        lifespan = Lifespan(application, self.state, required=self.cfg.asgi_lifespan == "on")
         try:
             supported = await lifespan.startup()
         except StartupFailed as failure:

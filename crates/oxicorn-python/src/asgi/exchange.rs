@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::event::{HttpEvent, typed};
+use super::raising::Raising;
 use super::request_body::{Piece, RequestBody};
 use super::response::{Response, Taken};
 use super::server::Shared;
@@ -54,17 +55,12 @@ pub(crate) enum Verdict {
 }
 
 impl HttpExchange {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        stream: StreamId,
-        to_head: bool,
-        body: RequestBody,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, response: Response, body: RequestBody) -> Self {
         Self {
             shared,
-            stream,
+            stream: response.stream(),
             body,
-            response: Response::new(stream, to_head),
+            response,
             gone: false,
             expired: false,
             listed: false,
@@ -256,18 +252,9 @@ impl HttpExchange {
         }
         Ok(())
     }
-}
 
-#[pymethods]
-impl HttpExchange {
-    /// ASGI's `receive`.
-    fn receive(slf: Py<Self>) -> Receive {
-        Receive { exchange: slf }
-    }
-
-    /// ASGI's `send`. What can be done at once is done when it is called.
-    #[pyo3(signature = (event, /))]
-    fn send<'py>(
+    /// Takes an event of the application's.
+    fn take<'py>(
         slf: &Bound<'py, Self>,
         event: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Sending>> {
@@ -300,6 +287,24 @@ impl HttpExchange {
             return Bound::new(py, Sending(Some(slf.clone().unbind())));
         }
         Ok(shared.done(py))
+    }
+}
+
+#[pymethods]
+impl HttpExchange {
+    /// ASGI's `receive`.
+    fn receive(slf: Py<Self>) -> Receive {
+        Receive { exchange: slf }
+    }
+
+    /// ASGI's `send`. What can be done at once is done when it is called; what is refused is told when it
+    /// is awaited.
+    #[pyo3(signature = (event, /))]
+    fn send<'py>(slf: &Bound<'py, Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        match Self::take(slf, event) {
+            Ok(sending) => Ok(sending.into_any()),
+            Err(error) => Raising::awaitable(slf.py(), error),
+        }
     }
 
     /// The time given after a disconnect is over.

@@ -33,6 +33,7 @@ mod event;
 mod exchange;
 mod head;
 mod link;
+mod raising;
 mod request_body;
 mod response;
 mod scope;

@@ -75,10 +75,12 @@ pub(crate) struct Response {
     over: bool,
     /// A response to HEAD has no body, whatever the application sends.
     to_head: bool,
+    /// The client said that it takes trailers; the application need not know.
+    wants_trailers: bool,
 }
 
 impl Response {
-    pub(crate) fn new(stream: StreamId, to_head: bool) -> Self {
+    pub(crate) fn new(stream: StreamId, to_head: bool, wants_trailers: bool) -> Self {
         Self {
             stream,
             said: Said::Nothing,
@@ -92,7 +94,12 @@ impl Response {
             trailers: Vec::new(),
             over: false,
             to_head,
+            wants_trailers,
         }
+    }
+
+    pub(crate) fn stream(&self) -> StreamId {
+        self.stream
     }
 
     /// 0 before `http.response.start`.
@@ -150,7 +157,9 @@ impl Response {
             }
             HttpEvent::Trailers { encoded, more } => {
                 self.expect(Said::Trailers, "http.response.trailers")?;
-                self.trailers.extend_from_slice(&encoded);
+                if self.wants_trailers {
+                    self.trailers.extend_from_slice(&encoded);
+                }
                 if more {
                     return Ok(Taken::Done);
                 }
@@ -158,8 +167,14 @@ impl Response {
                 self.flush(py, link)
             }
             HttpEvent::Informational(head) => {
-                self.expect(Said::Nothing, "an informational response")?;
-                link.send(py, ResponseKind::Informational, self.stream, 0, &head, &[])?;
+                // Before the start, or behind it while nothing of the response has left: later the client
+                // could not tell it from the body. ASGI lets it be ignored then.
+                if self.said != Said::Nothing {
+                    self.expect(Said::Body, "an informational response")?;
+                }
+                if !self.head_left {
+                    link.send(py, ResponseKind::Informational, self.stream, 0, &head, &[])?;
+                }
                 Ok(Taken::Done)
             }
         }

@@ -45,6 +45,7 @@ interned_strings! {
         http_version = "http_version", method = "method", scheme = "scheme", path = "path",
         raw_path = "raw_path", query_string = "query_string", headers = "headers",
         client = "client", server = "server", state = "state", extensions = "extensions",
+        asgi = "asgi",
     }
 }
 
@@ -63,6 +64,8 @@ pub(crate) struct ScopeFactory {
     http: Py<PyDict>,
     extensions_of_http10: Py<PyDict>,
     extensions: Py<PyDict>,
+    /// The versions; what an application does to its copy ends with the request.
+    versions: Py<PyDict>,
     /// Of the lifespan; each scope gets a shallow copy.
     state: Py<PyDict>,
     keys: Keys,
@@ -90,7 +93,6 @@ impl ScopeFactory {
         let keys = Keys::new(py);
         let http = PyDict::new(py);
         http.set_item("type", "http")?;
-        http.set_item("asgi", versions(py)?)?;
         http.set_item("root_path", root_path)?;
         // Places for what every request sets: a copy keeps the size of the table.
         for key in keys.all() {
@@ -108,6 +110,7 @@ impl ScopeFactory {
             http: http.unbind(),
             extensions_of_http10: extensions_of_http10.unbind(),
             extensions: extensions.unbind(),
+            versions: versions(py)?.unbind(),
             state: state.clone().unbind(),
             keys,
             values: Values::new(py),
@@ -145,6 +148,7 @@ impl ScopeFactory {
         let head = &view.head;
         let keys = &self.keys;
         let raw_path = raw_path(head.request_target);
+        scope.set_item(keys.asgi.bind(py), self.versions.bind(py).copy()?)?;
         scope.set_item(keys.http_version.bind(py), self.version(py, head.version))?;
         scope.set_item(keys.scheme.bind(py), self.scheme(py, head.scheme))?;
         if head.path == b"/" && raw_path == b"/" {
@@ -246,7 +250,7 @@ impl ScopeFactory {
 }
 
 impl Keys {
-    fn all(&self) -> [&Py<PyString>; 11] {
+    fn all(&self) -> [&Py<PyString>; 12] {
         [
             &self.http_version,
             &self.method,
@@ -259,6 +263,7 @@ impl Keys {
             &self.server,
             &self.state,
             &self.extensions,
+            &self.asgi,
         ]
     }
 }

@@ -19,7 +19,9 @@ use pyo3::types::{PyBytes, PyDict, PyType};
 use super::call::Call;
 use super::exchange::{HttpExchange, Receive, Sending, Verdict};
 use super::link::Link;
+use super::raising::Raising;
 use super::request_body::RequestBody;
+use super::response::Response;
 use super::scope::ScopeFactory;
 use crate::worker::WorkerContext;
 use crate::wsgi::{Hooks, make_response};
@@ -285,8 +287,8 @@ impl AsgiServer {
             BodyPlace::Streamed { .. } => RequestBody::streamed(),
         };
         this.context.get().begin_request();
-        let to_head = view.head.method == b"HEAD";
-        let exchange = HttpExchange::new(Arc::clone(&this.shared), stream, to_head, body);
+        let response = Response::new(stream, view.head.method == b"HEAD", wants_trailers(&view));
+        let exchange = HttpExchange::new(Arc::clone(&this.shared), response, body);
         let exchange = Bound::new(py, exchange)?;
         let scope = this.scopes.http(py, &view)?;
         lock(&this.book).insert(stream, Exchange::Http(exchange.clone().unbind()));
@@ -566,11 +568,22 @@ fn register_coroutines(py: Python<'_>) -> PyResult<()> {
     for class in [
         py.get_type::<Receive>(),
         py.get_type::<Sending>(),
+        py.get_type::<Raising>(),
         py.get_type::<Call>(),
     ] {
         coroutine.call_method1("register", (class,))?;
     }
     Ok(())
+}
+
+/// `TE: trailers` (RFC 9110, section 10.1.4): trailers go to those alone who asked for them.
+fn wants_trailers(view: &RequestView<'_>) -> bool {
+    let mut fields = view.headers.iter();
+    fields.any(|(name, value)| {
+        let mut members = value.split(|&byte| byte == b',');
+        name.eq_ignore_ascii_case(b"te")
+            && members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
 }
 
 fn cancelled_error(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
