@@ -1,6 +1,7 @@
 //! `fuzz-corpus unpack FOLDER`: writes the seeds and the kept inputs of every target below FOLDER,
 //! one file an input, as libFuzzer wants them. `fuzz-corpus pack FOLDER`: the reverse, from folders
-//! that libFuzzer has minimised (`cargo fuzz cmin`); inputs longer than a line's worth stay out.
+//! that libFuzzer has minimised (`cargo fuzz cmin`); long inputs stay out, and so does what is beyond
+//! a number that people and repositories bear.
 #![expect(clippy::print_stdout, reason = "a tool reports")]
 
 use std::collections::BTreeSet;
@@ -10,7 +11,9 @@ use std::{env, fs, io};
 use oxicorn_fuzz::{TARGETS, kept, seeds};
 
 /// Longer inputs are not kept: nobody would read them, and nothing here needs so many bytes.
-const KEPT_MAX: usize = 512;
+const LENGTH_MAX: usize = 256;
+/// Most inputs of one target: the first in the order of their bytes, which is as good as any.
+const INPUTS_MAX: usize = 120;
 
 fn main() -> io::Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -37,16 +40,21 @@ fn unpack(target: &str, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A target without a folder was not run: it keeps what it has.
 fn pack(target: &str, folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
     let mut lines = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
         let input = fs::read(entry?.path())?;
-        if input.len() <= KEPT_MAX {
+        if input.len() <= LENGTH_MAX {
             lines.insert(kept::line(&input));
         }
     }
-    let inputs = lines.len();
-    fs::write(kept::path(target), String::from_iter(lines))?;
+    let inputs = lines.len().min(INPUTS_MAX);
+    let text: String = lines.into_iter().take(INPUTS_MAX).collect();
+    fs::write(kept::path(target), text)?;
     println!("{target}: {inputs} inputs kept");
     Ok(())
 }
