@@ -2,8 +2,8 @@
 
 A thread in each worker, which knows the modules that were loaded, compares the files' stamps each
 second, or as soon as the kernel tells of a change in one of their directories (inotify). What it
-finds goes to the arbiter, which starts a new generation of workers; the old one serves until that is
-ready, and goes on if the new code does not load.
+finds goes to the arbiter, which starts a new generation of workers; the old one serves until that
+is ready, and goes on if the new code does not load.
 
 Files that only broken code has loaded are known to no living worker. Whoever cannot load the
 application leaves their names in a file that all workers share, so that mending them is noticed.

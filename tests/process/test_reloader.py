@@ -72,7 +72,9 @@ def test_one_change_is_one_reload_whoever_sees_it(serve):
     assert server.lines("stdout.log") == ["reload"]
 
 
-@pytest.mark.parametrize("broken", ["VERSION = (\n", "raise ValueError('half saved')\n", "import nothing_of_this_name\n"])
+@pytest.mark.parametrize(
+    "broken", ["VERSION = (\n", "raise ValueError('half saved')\n", "import nothing_of_this_name\n"]
+)
 def test_broken_code_leaves_the_old_serving_until_it_is_mended(serve, broken):
     server = start(serve)
     old = server.worker_pids()

@@ -33,6 +33,7 @@ ONE_LINE = "a refusal is one line: setting, value, where it came from (file and 
 SUCCESSOR_FIRST = "the successor is ready before the predecessor stops taking work"
 DETACHED = "--daemon ends when the server listens, or tells why it does not (Gunicorn: at once, with 0)"
 RELOADER = "--reload starts a new generation, once for each change; the old one serves until it is ready"
+CHECKED = "--check-config checks what would only show later"
 
 DIFFERENCES: dict[str, str] = {
     # PEP 3333
@@ -142,6 +143,12 @@ DIFFERENCES: dict[str, str] = {
     "process/test_reloader.py::test_spew_prints_the_lines_of_the_application[gthread]": (
         "threads are traced too"
     ),
+    # What is checked before a deploy, Paste Deploy
+    "cli/test_check_config.py::test_what_would_only_show_later_is_one_line": CHECKED,
+    "cli/test_check_config.py::test_every_problem_has_its_line_and_the_application_is_loaded_all_the_same": CHECKED,
+    "cli/test_check_config.py::test_certificates_and_worker_class_must_be_there": CHECKED,
+    "cli/test_check_config.py::test_pythonpath_counts": CHECKED,
+    "frameworks/test_paste.py::test_file_named_in_the_config_file": "paste counts wherever it is set",
     # Background, service manager
     "process/test_activation.py::test_manager_is_told_when_the_server_is_up_reloads_and_stops": (
         "READY=1 when workers are ready; RELOADING, STOPPING"

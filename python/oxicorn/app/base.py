@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from oxicorn import _native, compat, debug, util
-from oxicorn.app import config_file
+from oxicorn.app import check, config_file
 from oxicorn.arbiter import Arbiter
 from oxicorn.config import Config, as_raw, get_default_config_file
 from oxicorn.daemon import Launch, detach
@@ -36,7 +36,6 @@ NOT_WITHOUT = frozenset(
         "certfile",
         "http_protocols",
         "keyfile",
-        "paste",
         "protocol",
         "worker_class",
     )
@@ -237,15 +236,15 @@ class Application(BaseApplication):
         """Answers --print-config and --check-config, else serves."""
         if self.cfg.print_config:
             print(self.cfg)
+        if self.cfg.pythonpath:
+            for path in self.cfg.pythonpath.split(","):
+                self._enter(os.path.abspath(path))
         if self.cfg.print_config or self.cfg.check_config:
             self._check()
         if self.cfg.spew:
             debug.spew()
         if self.cfg.daemon:
             self._detach()
-        if self.cfg.pythonpath:
-            for path in self.cfg.pythonpath.split(","):
-                self._enter(os.path.abspath(path))
         super().run()
 
     def _detach(self) -> None:
@@ -259,6 +258,11 @@ class Application(BaseApplication):
         self._launch = detach(self.cfg.enable_stdio_inheritance)
 
     def _check(self) -> NoReturn:
+        for text in (*self.cfg.native.warnings(), *self.cfg.native.not_available_yet()):
+            print(f"Warning: {text}", file=sys.stderr)
+        found = list(check.problems(self.cfg))
+        for line in found:
+            print(f"Error: {line}", file=sys.stderr)
         try:
             self.load()
         except Exception:
@@ -266,7 +270,7 @@ class Application(BaseApplication):
             traceback.print_exc()
             sys.stderr.flush()
             sys.exit(1)
-        sys.exit(0)
+        sys.exit(1 if found else 0)
 
 
 class _LazyParser:

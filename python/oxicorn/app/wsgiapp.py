@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,21 +20,52 @@ class WSGIApplication(Application):
     """Runs the application named on the command line or by the setting ``wsgi_app``."""
 
     app_uri: str | None = None
+    #: Whether that is a Paste Deploy file.
+    _is_paste = False
 
     def init(
         self, parser: argparse.ArgumentParser, opts: argparse.Namespace, args: list[str]
     ) -> dict[str, Any] | None:
         """Process titles show the application's name unless ``proc_name`` is set."""
+        if opts.paste:
+            return self._use_paste(opts.paste)
+        self._is_paste = False
         self.app_uri = args[0] if args else None
         return {"default_proc_name": args[0]} if args else None
 
     def load_config(self) -> None:
         """Settings, then the application's name: a command line without one is refused."""
         super().load_config()
+        if self.cfg.paste and self.app_uri is None:
+            # The config file names it: it is too late to be weaker than that.
+            for name, value in self._use_paste(self.cfg.paste).items():
+                if not self.cfg.get(name) or name == "default_proc_name":
+                    self.cfg.set(name, value)
         if self.app_uri is None:
             self.app_uri = self.cfg.wsgi_app
         if self.app_uri is None:
             raise ConfigError("No application module specified.")
+
+    def _use_paste(self, uri: str) -> dict[str, Any]:
+        """``FILE[#NAME]`` is the application; what the file means for the settings."""
+        from oxicorn.app.pasterapp import has_logging_config  # few have such a file
+
+        self._is_paste = True
+        self.app_uri = os.path.abspath(uri)
+        file = self.app_uri.partition("#")[0]
+        if not os.path.exists(file):
+            raise ConfigError(f"{file!r} not found")
+        settings: dict[str, Any] = {"default_proc_name": file}
+        if has_logging_config(file):
+            settings["logconfig"] = file
+        return settings
+
+    def load_pasteapp(self) -> Callable[..., Any]:
+        """Loads the application of a Paste Deploy file."""
+        from oxicorn.app.pasterapp import get_wsgi_app
+
+        assert self.app_uri is not None
+        return get_wsgi_app(self.app_uri, defaults=self.cfg.paste_global_conf)
 
     def load_wsgiapp(self) -> Callable[..., Any]:
         """Imports the application."""
@@ -42,7 +74,7 @@ class WSGIApplication(Application):
 
     def load(self) -> Callable[..., Any]:
         """The application; what wraps ``load_wsgiapp`` wraps it here too."""
-        return self.load_wsgiapp()
+        return self.load_pasteapp() if self._is_paste else self.load_wsgiapp()
 
 
 def run(prog: str | None = None) -> NoReturn:

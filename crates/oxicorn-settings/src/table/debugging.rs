@@ -68,10 +68,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::switch_on(&["--check-config"]),
         kind: Kind::Bool,
         default: Default::Bool(false),
-        doc: "Check the configuration, load the application, and exit: 0 if all is well, else 1.",
+        doc: "Check the configuration, load the application, and exit: 0 if all is well, else 1. A line for each problem.",
         since: Since::Always,
         applies: Applies::Start,
-        parity: Parity::Better("it also checks the addresses and the worker class"),
+        parity: Parity::Better(
+            "it also checks the worker class, addresses, files and directories, and the configuration of logging",
+        ),
     },
     Definition {
         name: "print_config",

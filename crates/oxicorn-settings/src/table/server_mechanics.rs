@@ -249,10 +249,13 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--paste", "--paster"], "STRING"),
         kind: Kind::Text,
         default: Default::None,
-        doc: "Load the application from a Paste Deploy file, `FILE` or `FILE#SECTION`.",
+        doc: "Load the application from a Paste Deploy file, `FILE` or `FILE#SECTION`. If it has a section `loggers`, it \
+          is the `logconfig` too.",
         since: Since::Always,
-        applies: Applies::Start,
-        parity: Parity::NotYet("Paste Deploy"),
+        applies: Applies::Reload,
+        parity: Parity::Better(
+            "it counts wherever it is set; Gunicorn looks at the command line only",
+        ),
     },
     Definition {
         name: "proxy_protocol",
@@ -309,8 +312,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Variables for the Paste Deploy file, `NAME=VALUE`; `\\=` stands for an equals sign within. May be \
           given several times.",
         since: Since::Gunicorn("19.7"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("Paste Deploy"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
     Definition {
         name: "permit_obsolete_folding",

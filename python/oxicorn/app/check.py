@@ -1,0 +1,127 @@
+"""``--check-config``: what would only show when the server starts, or when it is asked for.
+
+Each check gives one line for each problem and changes nothing, but for logging, which is configured
+for real where it has a configuration of its own: there is no other way to know that it can be.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from oxicorn.config import Config
+
+__all__ = ["problems"]
+
+#: Settings whose value is a file that is read.
+READ = ("certfile", "keyfile", "ca_certs", "logconfig", "logconfig_json")
+#: Settings whose value is a file that is written.
+WRITTEN = ("errorlog", "accesslog", "pidfile")
+
+
+def problems(cfg: Config) -> Iterator[str]:
+    """A line for everything that would keep the server from doing what the settings say."""
+    yield from _worker_class(cfg)
+    for name in READ:
+        yield from _read_file(name, cfg.get(name))
+    for name in WRITTEN:
+        yield from _written_file(name, cfg.get(name))
+    for name in ("worker_tmp_dir", "tmp_upload_dir"):
+        directory = cfg.get(name)
+        if directory and not os.path.isdir(directory):
+            yield f"{name}: {directory!r} is not a directory"
+    for address in cfg.address:
+        yield from _address(address)
+    yield from _statsd(cfg.get("statsd_host"))
+    yield from _logging(cfg)
+
+
+def _worker_class(cfg: Config) -> Iterator[str]:
+    try:
+        assert cfg.worker_class is not None
+    except Exception as error:
+        yield f"worker_class: {_first_line(error)}"
+
+
+def _read_file(name: str, path: str | None) -> Iterator[str]:
+    if path:
+        try:
+            with open(path, "rb") as file:
+                file.read(1)
+        except OSError as error:
+            yield f"{name}: {path!r} cannot be read: {error.strerror}"
+
+
+def _written_file(name: str, path: str | None) -> Iterator[str]:
+    if not path or path == "-":
+        return
+    directory = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        yield f"{name}: {path!r} is a directory"
+    elif os.path.exists(path):
+        if not os.access(path, os.W_OK):
+            yield f"{name}: {path!r} cannot be written"
+    elif not os.path.isdir(directory):
+        yield f"{name}: there is no directory {directory!r}"
+    elif not os.access(directory, os.W_OK | os.X_OK):
+        yield f"{name}: nothing can be made in {directory!r}"
+
+
+def _address(address: Any) -> Iterator[str]:
+    if isinstance(address, int):
+        yield from _descriptor(address)
+    elif isinstance(address, tuple):
+        yield from _resolved("bind", *address)
+    elif not address.startswith("\0"):
+        yield from _socket_file(address)
+
+
+def _descriptor(number: int) -> Iterator[str]:
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError as error:
+        yield f"bind: fd://{number}: {error.strerror}"
+    else:
+        if not is_socket:
+            yield f"bind: fd://{number} is not a socket"
+
+
+def _resolved(name: str, host: str, port: int) -> Iterator[str]:
+    try:
+        socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        yield f"{name}: {host!r} is not known: {getattr(error, 'strerror', None) or error}"
+
+
+def _socket_file(path: str) -> Iterator[str]:
+    if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+        yield f"bind: {path!r} is there and not a socket"
+    elif not os.path.exists(path):
+        yield from _written_file("bind", path)
+
+
+def _statsd(host: Any) -> Iterator[str]:
+    if isinstance(host, str) and host and not host.startswith("unix:"):
+        name, _, port = host.rpartition(":")
+        host = (name or host, int(port) if name and port.isdecimal() else 8125)
+    if isinstance(host, tuple):
+        yield from _resolved("statsd_host", str(host[0]).strip("[]"), host[1])
+
+
+def _logging(cfg: Config) -> Iterator[str]:
+    if not any(cfg.get(name) for name in ("logconfig", "logconfig_dict", "logconfig_json")):
+        return
+    from oxicorn.glogging import Logger
+
+    try:
+        own = cfg.get("logger_class")
+        (own if isinstance(own, type) else Logger)(cfg)
+    except Exception as error:
+        yield f"logging: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,94 @@
+"""``--check-config``: a line for everything that would only show later."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+HELLO = """
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b""]
+"""
+
+
+def check(serve, *args: str, code: int, app: str = HELLO, **options: object):
+    server = serve(app, "--check-config", *args, ready=None, **options)
+    assert server.wait_for_exit() == code
+    assert "Starting" not in server.log
+    return server
+
+
+def errors(server) -> list[str]:
+    return [line for line in server.log.splitlines() if line.startswith("Error: ")]
+
+
+def test_nothing_is_said_where_all_is_well(serve):
+    server = check(
+        serve,
+        "--pid",
+        "pid",
+        "--error-logfile",
+        "error.log",
+        "--worker-tmp-dir",
+        "/tmp",
+        "--statsd-host",
+        "127.0.0.1:8125",
+        code=0,
+    )
+    assert errors(server) == []
+    assert sorted(path.name for path in server.directory.iterdir() if not path.name.startswith("__")) == [
+        "app.py",
+        "stderr.log",
+        "stdout.log",
+    ], "checking leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--pid", "no/such/pid"], "pidfile: there is no directory"),
+        (["--error-logfile", "no/such/log"], "errorlog: there is no directory"),
+        (["--access-logfile", "/"], "accesslog: '/' is a directory"),
+        (["--worker-tmp-dir", "no/such"], "worker_tmp_dir: 'no/such' is not a directory"),
+        (["--log-config", "no-such.ini"], "logconfig: 'no-such.ini' cannot be read"),
+        (["--statsd-host", "no-such-host.invalid:8125"], "statsd_host: 'no-such-host.invalid' is not known"),
+        (["--bind", "no-such-host.invalid:80"], "bind: 'no-such-host.invalid' is not known"),
+        (["--bind", "unix:no/such/socket"], "bind: there is no directory"),
+        (["--bind", "unix:app.py"], "bind: 'app.py' is there and not a socket"),
+        (["--bind", "fd://99"], "bind: fd://99: Bad file descriptor"),
+        (["--ca-certs", "no-such.pem"], "ca_certs: 'no-such.pem' cannot be read"),
+    ],
+)
+def test_what_would_only_show_later_is_one_line(serve, args, said):
+    server = check(serve, *args, code=1, bind="")
+    (line,) = errors(server)
+    assert said in line
+    assert "Traceback" not in server.log
+
+
+def test_every_problem_has_its_line_and_the_application_is_loaded_all_the_same(serve):
+    server = check(serve, "--pid", "no/such/pid", "--bind", "fd://99", code=1, app="raise ValueError('no')\n", bind="")
+    assert len(errors(server)) == 2
+    assert "Error while loading the application:" in server.log
+    assert "ValueError: no" in server.log
+
+
+@pytest.mark.parametrize("setting", ["certfile", "keyfile", "worker_class"])
+def test_certificates_and_worker_class_must_be_there(serve, setting):
+    server = check(serve, code=1, config=f"{setting} = 'no_such_thing'\n")
+    assert any(setting in line for line in errors(server)), server.log
+
+
+def test_an_address_in_use_is_no_problem_of_the_configuration(serve):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        check(serve, "--bind", f"127.0.0.1:{taken.getsockname()[1]}", code=0, bind="")
+
+
+def test_pythonpath_counts(serve):
+    server = serve.new()
+    (server.directory / "lib").mkdir()
+    server.write("lib/part.py", "")
+    server.start("--check-config", "--pythonpath", "lib", app="import part\n" + "application = print\n", ready=None)
+    assert server.wait_for_exit() == 0
