@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use oxicorn_os::tempfile;
 
+/// Small pieces are written together: a client that sends byte by byte must not cost a system call
+/// for each.
+const BLOCK: usize = 8 * 1024;
+
 /// When and where bodies become files.
 #[derive(Debug, Clone)]
 pub(crate) struct SpoolRules {
@@ -21,6 +25,7 @@ pub(crate) struct SpoolRules {
 /// A body.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
+    /// All of it; where there is a file, what is still to be written to it.
     memory: Vec<u8>,
     file: Option<File>,
     len: u64,
@@ -32,7 +37,7 @@ impl Body {
         self.len
     }
 
-    /// What is in memory: all of it, or nothing if there is a file.
+    /// What is in memory, once it is complete: all of it, or nothing if there is a file.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.memory
     }
@@ -42,7 +47,7 @@ impl Body {
         self.memory.capacity()
     }
 
-    /// The file with all of it.
+    /// The file with all of it, once it is complete.
     pub(crate) fn file(&self) -> Option<&File> {
         self.file.as_ref()
     }
@@ -61,7 +66,15 @@ impl Body {
         if self.file.is_none() && self.memory.len() + piece.len() > memory {
             self.spill(&rules.directory)?;
         }
-        if let Some(file) = &mut self.file {
+        let Some(file) = &mut self.file else {
+            self.memory.extend_from_slice(piece);
+            return Ok(());
+        };
+        if self.memory.len() + piece.len() > BLOCK {
+            file.write_all(&self.memory)?;
+            self.memory.clear();
+        }
+        if piece.len() > BLOCK {
             return file.write_all(piece);
         }
         self.memory.extend_from_slice(piece);
@@ -71,7 +84,12 @@ impl Body {
     /// Nothing more comes. Whoever is given the file finds it at its beginning: the position
     /// belongs to the open file, not to the descriptor.
     pub(crate) fn complete(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), io::Seek::rewind)
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        file.write_all(&self.memory)?;
+        self.memory = Vec::new();
+        io::Seek::rewind(file)
     }
 
     /// Moves what is in memory into a file.
@@ -117,6 +135,7 @@ mod tests {
         for piece in [&b"01234"[..], b"56789", b"x", b"yz"] {
             body.push(piece, &rules(), false).expect("a temp dir");
         }
+        body.complete().expect("a temp dir");
         assert_eq!((body.bytes(), body.len()), (&b""[..], 13));
         let mut file = body.file().expect("long").try_clone().expect("descriptors");
         file.rewind().expect("a file");
@@ -132,7 +151,27 @@ mod tests {
         let mut body = Body::default();
         body.push(b"01", &rules(), false).expect("memory");
         body.push(b"2", &rules(), true).expect("a temp dir");
+        body.complete().expect("a temp dir");
         assert!(body.file().is_some() && body.bytes().is_empty());
+    }
+
+    #[test]
+    fn pieces_of_every_size_keep_their_order() {
+        let mut body = Body::default();
+        let mut expected = Vec::new();
+        for (number, size) in [1, BLOCK, 5, BLOCK + 1, 3, 3, BLOCK - 6, 1]
+            .iter()
+            .enumerate()
+        {
+            let piece = vec![b'a' + u8::try_from(number).expect("few"); *size];
+            body.push(&piece, &rules(), false).expect("a temp dir");
+            expected.extend(piece);
+        }
+        body.complete().expect("a temp dir");
+        let mut found = Vec::new();
+        let mut file = body.file().expect("long").try_clone().expect("descriptors");
+        file.read_to_end(&mut found).expect("a file");
+        assert!(found == expected);
     }
 
     #[test]

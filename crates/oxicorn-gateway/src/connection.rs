@@ -84,6 +84,8 @@ pub(crate) struct Connection {
     pub(crate) has_task: bool,
     /// Of the task.
     pub(crate) waker: Waker,
+    /// What has come was not looked at to its end, because others had to have their turn.
+    pub(crate) interrupted: bool,
     /// The peer has finished sending.
     pub(crate) at_end: bool,
     /// Reading was stopped because enough is read ahead.
@@ -183,6 +185,7 @@ impl Connection {
             return None;
         }
         match self.phase {
+            _ if self.interrupted => None,
             Phase::Body if self.input.was_filled() => Some(BODY_READ_SIZE),
             Phase::Proxy | Phase::Idle | Phase::Head | Phase::Body | Phase::Lingering => {
                 Some(READ_SIZE)

@@ -124,6 +124,7 @@ impl Gateway {
         let now = self.clock.tick();
         self.check_connections(now);
         self.renew_plaints(now);
+        self.give_memory_back();
         self.check_exchanges(now);
         self.check_drain_deadline(now);
         self.dispatcher.handle_timeout(now);

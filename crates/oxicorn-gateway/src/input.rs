@@ -104,11 +104,9 @@ impl Input {
         self.bytes.capacity()
     }
 
-    /// Gives back what a fast time has left, while nothing comes.
-    pub(crate) fn shrink(&mut self) {
-        if self.bytes.capacity() > self.bytes.len() + 2 * READ_SIZE {
-            self.bytes.shrink_to(self.bytes.len() + READ_SIZE);
-        }
+    /// Gives back what is beyond `spare` bytes, while nothing comes.
+    pub(crate) fn shrink(&mut self, spare: usize) {
+        self.bytes.shrink_to(self.bytes.len() + spare);
     }
 
     /// Whether it holds no memory.

@@ -202,6 +202,7 @@ impl Gateway {
             trusted,
             has_task: false,
             waker: Waker::noop().clone(),
+            interrupted: false,
             at_end: false,
             reading_stopped: false,
             served: 0,

@@ -13,6 +13,8 @@
 
 use std::time::Duration;
 
+use oxicorn_os::heap;
+
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::input::READ_SIZE;
@@ -23,10 +25,19 @@ const RELIEF: usize = 8;
 /// Bytes of a head that are always taken.
 const ALWAYS_TAKEN: usize = 2 * READ_SIZE;
 
+/// Memory is given back to the kernel when fewer than one in so many connections are left of the
+/// most there were,
+const SUBSIDED: usize = 4;
+
+/// if there were at least so many.
+const FLOOD: usize = 256;
+
 /// The sum.
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     held: usize,
+    /// The most connections since memory was last given back.
+    most: usize,
 }
 
 impl Pressure {
@@ -51,6 +62,18 @@ impl Gateway {
         self.pressure.note(before, now);
         if now > before && self.is_under_pressure() {
             self.relieve();
+        }
+    }
+
+    /// After a flood: what it took is given back.
+    pub(crate) fn give_memory_back(&mut self) {
+        let count = self.connections.len();
+        self.pressure.most = self.pressure.most.max(count);
+        if self.pressure.most >= FLOOD && count < self.pressure.most / SUBSIDED {
+            self.pressure.most = count;
+            self.connections.shrink_to_fit();
+            self.scratch.buffers.clear();
+            heap::trim();
         }
     }
 

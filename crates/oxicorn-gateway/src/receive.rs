@@ -12,6 +12,7 @@ use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
 use crate::connection::{Connection, Phase};
 use crate::gateway::Gateway;
+use crate::input::READ_SIZE;
 use crate::pace::Pace;
 use crate::peer::Proxied;
 use crate::refusal::Refusal;
@@ -22,8 +23,12 @@ use crate::websocket;
 /// A client that means to read its answer finishes sending this soon after its request.
 const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(100);
 
+/// Events of one connection before others have their turn: what little a client sends for each (a
+/// chunk of one byte) must not become everybody's wait.
+const EVENTS_PER_TURN: u32 = 1024;
+
 /// Reads of one connection before others have their turn.
-const READS_PER_TURN: u32 = 16;
+const READS_PER_TURN: u32 = 4;
 
 impl Gateway {
     /// Reads from a connection just accepted: nearly always the request is there already. Only if
@@ -50,6 +55,10 @@ impl Gateway {
             }
             if connection.phase == Phase::WebSocket {
                 return self.read_websocket(key, cx);
+            }
+            if std::mem::take(&mut connection.interrupted) {
+                self.advance(key);
+                continue;
             }
             let Some(room) = connection.read_room() else {
                 return;
@@ -80,7 +89,11 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.input.shrink();
+        match connection.phase {
+            // Nobody knows when the rest comes.
+            Phase::Proxy | Phase::Head => connection.input.shrink(0),
+            _ => connection.input.shrink(2 * READ_SIZE),
+        }
         if let Some(buffer) = connection.input.release() {
             self.scratch.keep_buffer(buffer);
         }
@@ -103,9 +116,15 @@ impl Gateway {
     /// Lets the protocol machine see what came, up to a complete request.
     pub(crate) fn advance(&mut self, key: usize) {
         let pressed = self.is_under_pressure();
+        let mut events = 0;
         while let Some(connection) = self.connections.get_mut(key) {
             if !connection.awaits_request() {
                 return;
+            }
+            events += 1;
+            if events > EVENTS_PER_TURN {
+                connection.interrupted = true;
+                return self.wake(key);
             }
             match connection.http.poll_event(connection.input.unread()) {
                 Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),

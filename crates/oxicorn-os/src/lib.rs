@@ -14,6 +14,7 @@ pub mod channel;
 pub mod eventfd;
 pub mod file;
 pub mod futex;
+pub mod heap;
 pub mod inotify;
 pub mod mapping;
 pub mod memfd;
