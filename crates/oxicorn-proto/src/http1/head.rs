@@ -192,7 +192,8 @@ fn slow_request_line<'a>(
     }))
 }
 
-#[inline]
+#[expect(clippy::inline_always, reason = "the hot path of heads")]
+#[inline(always)]
 fn find_marks(line: &[u8]) -> Option<Marks> {
     let method = find::<NotGraphic>(line, 0)?;
     let path = find::<PathEnd>(line, method + 1)?;
