@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
-import importlib.util
 import sys
 import types
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from typing import Any
 
 import oxicorn
 from oxicorn.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 __all__ = ["GUNICORN_VERSION", "adopt_server_names", "install"]
 
@@ -69,7 +70,7 @@ class _Facade(types.ModuleType):
         oxicorn.SERVER_SOFTWARE = value
 
 
-class _Loader(Loader):
+class _Loader:
     """Gives out a module that has been loaded under its own name."""
 
     def __init__(self, name: str) -> None:
@@ -89,7 +90,12 @@ class _Loader(Loader):
             module.__spec__ = self._spec
 
 
-class _Finder(MetaPathFinder):
+def _loader(name: str) -> Any:
+    """A loader by what it does: deriving from importlib's class would import half the library."""
+    return _Loader(name)
+
+
+class _Finder:
     def find_spec(
         self,
         fullname: str,
@@ -100,7 +106,7 @@ class _Finder(MetaPathFinder):
         if package != PACKAGE:
             return None
         if not inner:
-            return importlib.machinery.ModuleSpec(fullname, _Loader(""), is_package=True)
+            return importlib.machinery.ModuleSpec(fullname, _loader(""), is_package=True)
         if not isinstance(sys.modules.get(PACKAGE), _Facade):
             return None
         name = f"oxicorn.{inner}"
@@ -110,10 +116,12 @@ class _Finder(MetaPathFinder):
                 f"module that stands for it",
                 name=fullname,
             )
-        return importlib.machinery.ModuleSpec(fullname, _Loader(name))
+        return importlib.machinery.ModuleSpec(fullname, _loader(name))
 
 
 def _exists(name: str) -> bool:
+    import importlib.util  # large, and hardly ever needed
+
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:

@@ -12,14 +12,15 @@ import functools
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from oxicorn import _native, util
 from oxicorn.errors import SettingRefused
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     import ipaddress
+    from typing import Any
 
 __all__ = ["Config", "Setting", "get_default_config_file", "make_settings"]
 

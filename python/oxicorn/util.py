@@ -11,15 +11,15 @@ import importlib
 import os
 import stat
 import sys
-import traceback
 import types
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from oxicorn.errors import AppImportError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
+    from collections.abc import Callable
+    from typing import Any
 
 __all__ = [
     "get_arity",
@@ -259,4 +259,6 @@ def _call_factory(factory: Any, name: str, call: ast.Call) -> Any:
 
 
 def _raised_by_the_call_itself() -> bool:
+    import traceback
+
     return len(traceback.extract_tb(sys.exc_info()[2])) == 1

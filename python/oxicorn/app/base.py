@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import sys
-import traceback
 import types
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from oxicorn import _native, compat, debug, util
-from oxicorn.app import check, config_file
-from oxicorn.arbiter import Arbiter
+from oxicorn.app import config_file
 from oxicorn.config import Config, as_raw, get_default_config_file
 from oxicorn.daemon import Launch, detach
 from oxicorn.errors import ConfigError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
     from oxicorn.glogging import Logger
 
@@ -124,6 +122,10 @@ class BaseApplication:
         handlers = _signal_handlers()
         started_in = os.getpid()
         try:
+            from oxicorn.arbiter import (
+                Arbiter,
+            )  # most of what a server imports; --version needs none of it
+
             code = Arbiter(self).run()
         except (ConfigError, RuntimeError) as error:
             text = f"\nError: {error}\n"
@@ -132,6 +134,8 @@ class BaseApplication:
             self._launch.failed(text, 1)
             code = 1
         except Exception:
+            import traceback
+
             self._launch.failed(traceback.format_exc(), 1)
             raise
         finally:
@@ -195,6 +199,8 @@ class Application(BaseApplication):
         except _native.CommandLineStop as stop:
             text, code = stop.args
         if self.prog is not None:
+            import re
+
             text = re.sub(r"(?m)^(usage: )?oxicorn\b", rf"\1{self.prog}", text)
         # `oxicorn --help | head` closes the pipe before everything is written.
         with contextlib.suppress(BrokenPipeError):
@@ -260,6 +266,8 @@ class Application(BaseApplication):
     def _check(self) -> NoReturn:
         for text in (*self.cfg.native.warnings(), *self.cfg.native.not_available_yet()):
             print(f"Warning: {text}", file=sys.stderr)
+        from oxicorn.app import check  # needs most of what a server needs
+
         found = list(check.problems(self.cfg))
         for line in found:
             print(f"Error: {line}", file=sys.stderr)
@@ -267,6 +275,8 @@ class Application(BaseApplication):
             self.load()
         except Exception:
             print("\nError while loading the application:\n", file=sys.stderr)
+            import traceback
+
             traceback.print_exc()
             sys.stderr.flush()
             sys.exit(1)

@@ -11,16 +11,16 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-import traceback
-from typing import TYPE_CHECKING, Any
 
 from oxicorn import _native
 from oxicorn.config import as_raw
 from oxicorn.errors import ConfigError, SettingRefused
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
     from importlib.abc import InspectLoader
+    from typing import Any
 
     from oxicorn.config import Config
 
@@ -88,6 +88,8 @@ def _code(loader: InspectLoader, filename: str) -> Any:
 
 
 def _failed(location: str) -> ConfigFileFailed:
+    import traceback
+
     text = traceback.format_exc().rstrip("\n")
     return ConfigFileFailed(f"Failed to read config file: {location}\n{text}")
 

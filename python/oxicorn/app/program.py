@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
-
 from oxicorn import _native, util
 from oxicorn.app import config_file
 from oxicorn.app.base import BaseApplication
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
     from oxicorn.settings import SettingsDict
 
 __all__ = ["Program", "run"]

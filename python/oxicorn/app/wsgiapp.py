@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from oxicorn import util
 from oxicorn.app.base import Application
 from oxicorn.errors import ConfigError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 __all__ = ["WSGIApplication", "run"]
 
