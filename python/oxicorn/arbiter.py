@@ -74,6 +74,13 @@ class Arbiter:
         #: Bind addresses as Gunicorn prints them.
         self.LISTENERS: list[str] = []
         self.worker_age = 0
+        #: Process of the pool for heavy applications, which this release has not.
+        self.dirty_arbiter_pid = 0
+        #: Counters as Gunicorn keeps them.
+        self._stats: dict[str, Any] = dict.fromkeys(
+            ("workers_spawned", "workers_killed", "reloads"), 0
+        )
+        self._stats["start_time"] = time.time()
         self._num_workers: int | None = None
         self._raw_env: dict[str, str | None] = {}
         #: The application's own modules, if it is preloaded.
@@ -130,6 +137,13 @@ class Arbiter:
     def num_workers(self) -> int:
         """How many workers there should be."""
         return self._num_workers or 0
+
+    @num_workers.setter
+    def num_workers(self, value: int) -> None:
+        """Asks for more or fewer workers, as TTIN and TTOU do; the hook runs when it is done."""
+        number = signal.SIGTTIN if value > self.num_workers else signal.SIGTTOU
+        for _ in range(abs(value - self.num_workers)):
+            os.kill(self.master_pid, number)
 
     def set_num_workers(self, value: int, old: int | None) -> None:
         """Called with every change of the number; runs the hook ``nworkers_changed``."""
@@ -288,6 +302,7 @@ class Arbiter:
 
     def reloaded(self) -> None:
         """The new settings are in force. Hook ``on_reload``; the pid file may have moved."""
+        self._stats["reloads"] += 1
         self.cfg.on_reload(self)
         old = self.pidfile
         # First the new one: where it cannot be written the reload is refused and the old one stays.
@@ -295,7 +310,7 @@ class Arbiter:
         if old is not None and (self.pidfile is None or self.pidfile.fname != old.fname):
             old.unlink()
 
-    def halt(self) -> None:
+    def ended(self) -> None:
         """Everything else has ended. Hook ``on_exit``."""
         self._remove_pidfile()
         self.cfg.on_exit(self)
@@ -380,11 +395,13 @@ class Arbiter:
 
     def worker_started(self, worker: Worker, pid: int) -> None:
         """The process of ``worker`` exists."""
+        self._stats["workers_spawned"] += 1
         worker.pid = pid
         self.WORKERS[pid] = worker
 
     def worker_reaped(self, worker: Worker) -> None:
         """The process of ``worker`` has ended. Hook ``child_exit``."""
+        self._stats["workers_killed"] += 1
         self.WORKERS.pop(worker.pid, None)
         self.cfg.child_exit(self, worker)
 
@@ -459,6 +476,18 @@ class Arbiter:
     def stop(self, graceful: bool = True) -> None:
         """Asks for the end, as SIGTERM (graceful) or SIGQUIT do."""
         os.kill(self.master_pid, signal.SIGTERM if graceful else signal.SIGQUIT)
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """Asks for the end; with an exit code of one's own it can only be called from a hook."""
+        if exit_status:
+            raise HaltServer(reason or "halt() was called", exit_status)
+        self.stop()
+
+    def manage_workers(self) -> None:
+        """Not needed: the loop makes and ends workers as soon as there is a reason."""
+
+    def wakeup(self) -> None:
+        """Not needed: the loop waits for whatever happens."""
 
     @property
     def stack_dump_signal(self) -> int:

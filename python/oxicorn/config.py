@@ -39,6 +39,11 @@ def _no_hook(*_args: object) -> None:
     """Stands in for every hook that is not set."""
 
 
+def log_request(worker: Any, req: Any) -> None:
+    """``pre_request`` where nobody sets another, at log level debug."""
+    worker.log.debug("%s %s", req.method, req.path)
+
+
 class Setting:
     """One setting of a ``Config``: Gunicorn's ``cfg.settings[name]``.
 

@@ -14,9 +14,9 @@ APPLICATION = """
 #: Parts of the standard library that take milliseconds each.
 LARGE = frozenset(
     """
-    argparse ast asyncio concurrent.futures dataclasses email.utils http.client importlib.abc importlib.resources inspect
-    ipaddress json linecache logging multiprocessing pathlib random selectors shutil socket ssl subprocess tempfile
-    threading tokenize traceback typing unittest urllib.parse uuid
+    argparse asyncio concurrent.futures dataclasses email.utils http.client importlib.abc importlib.resources
+    inspect ipaddress json linecache logging multiprocessing pathlib random selectors shutil socket ssl subprocess
+    ast tempfile threading tokenize traceback typing unittest urllib.parse uuid
     """.split()
 )
 

@@ -153,6 +153,46 @@ pub enum Command {
 }
 
 impl Command {
+    /// Every order, as the reference page lists them.
+    pub const ALL: [Self; 9] = [
+        Self::Terminate,
+        Self::Interrupt,
+        Self::Quit,
+        Self::Reload,
+        Self::MoreWorkers,
+        Self::FewerWorkers,
+        Self::Reopen,
+        Self::Upgrade,
+        Self::StopWorkers,
+    ];
+
+    /// What it does, for the reference page.
+    pub const fn effect(self) -> &'static str {
+        match self {
+            Self::Terminate => {
+                "graceful stop: connections waiting in the backlog are served, listeners closed, requests in flight \
+                 finished within `graceful_timeout`; exit code 0. A second one makes it quick"
+            }
+            Self::Interrupt | Self::Quit => "quick stop; exit code 0",
+            Self::Reload => {
+                "reload: settings are read again, a new generation of workers is started beside the old one. When all \
+                 of it is ready it takes over and the old one finishes what it has. If it does not boot, or the \
+                 settings are refused, the old one goes on and the error log says why"
+            }
+            Self::MoreWorkers => "one worker more",
+            Self::FewerWorkers => "one worker less, never below one",
+            Self::Reopen => "reopen all log files",
+            Self::Upgrade => {
+                "upgrade: starts the server as it is installed now beside this one, on the same listeners (see \
+                 [Exchanging the server itself](../deployment.md#exchanging-the-server-itself))"
+            }
+            Self::StopWorkers => {
+                "in the background (`daemon`): stop the workers gracefully and go on without; HUP starts them again, \
+                 TTIN one of them. In the foreground, where terminals send it, ignored"
+            }
+        }
+    }
+
     /// The signal's name as Gunicorn logs it.
     pub const fn signal_name(self) -> &'static str {
         match self {

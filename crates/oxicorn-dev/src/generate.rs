@@ -6,19 +6,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{refusals_page, settings_page, settings_types};
+use crate::{differences, hooks_page, refusals_page, settings_page, settings_types, signals_page};
 
 /// What brings stale files up to date.
 const REPAIR: &str = "cargo dev generate-all";
 
-/// A path below the root and what makes the file's content.
-type Generated = (&'static str, fn() -> String);
+/// A path below the root and what makes the file's content out of what it is.
+type Generated = (&'static str, fn(&str) -> String);
 
 /// Every generated file.
-const FILES: [Generated; 3] = [
-    ("docs/reference/settings.md", settings_page::render),
-    ("python/oxicorn/settings.py", settings_types::render),
-    ("docs/reference/refusals.md", refusals_page::render),
+const FILES: [Generated; 6] = [
+    ("docs/reference/settings.md", |_| settings_page::render()),
+    ("docs/reference/hooks.md", |_| hooks_page::render()),
+    ("docs/reference/signals.md", |_| signals_page::render()),
+    ("docs/compatibility.md", differences::render),
+    ("python/oxicorn/settings.py", |_| settings_types::render()),
+    ("docs/reference/refusals.md", |_| refusals_page::render()),
 ];
 
 pub(crate) fn write_all(root: &Path) -> Result<()> {
@@ -29,7 +32,8 @@ pub(crate) fn write_all(root: &Path) -> Result<()> {
             .context("generated files are below the root")?;
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
-        fs::write(&file, render()).with_context(|| format!("cannot write {path}"))?;
+        let before = fs::read_to_string(&file).unwrap_or_default();
+        fs::write(&file, render(&before)).with_context(|| format!("cannot write {path}"))?;
     }
     Ok(())
 }
@@ -37,7 +41,7 @@ pub(crate) fn write_all(root: &Path) -> Result<()> {
 pub(crate) fn check_all(root: &Path) -> Result<()> {
     let is_stale = |(path, render): &Generated| {
         // A file that cannot be read is as good as a missing one.
-        fs::read_to_string(root.join(path)).map_or(true, |content| content != render())
+        fs::read_to_string(root.join(path)).map_or(true, |content| content != render(&content))
     };
     let stale: Vec<&str> = FILES
         .iter()
@@ -60,7 +64,8 @@ mod tests {
         let error = check_all(&root).expect_err("nothing there").to_string();
         assert_eq!(
             error,
-            "out of date: docs/reference/settings.md, python/oxicorn/settings.py, docs/reference/refusals.md; run `cargo dev generate-all`"
+            "out of date: docs/reference/settings.md, docs/reference/hooks.md, docs/reference/signals.md, \
+             docs/compatibility.md, python/oxicorn/settings.py, docs/reference/refusals.md; run `cargo dev generate-all`"
         );
         write_all(&root).expect("a writable directory");
         check_all(&root).expect("fresh");

@@ -5,10 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod differences;
 mod generate;
+mod hooks_page;
 mod refusals_page;
 mod settings_page;
 mod settings_types;
+mod signals_page;
 mod source;
 mod tidy;
 

@@ -233,6 +233,8 @@ pub enum Kind {
         parameters: &'static str,
         /// How many it may take.
         arities: &'static [usize],
+        /// Where it is called.
+        process: Process,
     },
     /// A user's name or number.
     User,
@@ -274,6 +276,31 @@ impl Kind {
             Self::Hook { parameters, .. } => return format!("callable `({parameters})`"),
         };
         fixed.to_owned()
+    }
+}
+
+/// The process that calls a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// The arbiter.
+    Arbiter,
+    /// A worker.
+    Worker,
+    /// A child of the arbiter that is about to become the new server.
+    Successor,
+    /// The arbiter of the pool for heavy applications, or a worker of it.
+    Pool,
+}
+
+impl Process {
+    /// How the reference page calls it; users know the arbiter as the master.
+    pub const fn described(self) -> &'static str {
+        match self {
+            Self::Arbiter => "master",
+            Self::Worker => "worker",
+            Self::Successor => "child of the master",
+            Self::Pool => "pool",
+        }
     }
 }
 

@@ -40,7 +40,9 @@ mod worker_class;
 pub use availability::{not_available_yet, replacements, warnings};
 pub use bind_address::{BindAddress, BindAddressError};
 pub use command_line::{CommandLine, Stop};
-pub use definition::{Action, Applies, Default, Definition, Flags, Kind, Parity, Section, Since};
+pub use definition::{
+    Action, Applies, Default, Definition, Flags, Kind, Parity, Process, Section, Since,
+};
 pub use environment::{Environment, Host};
 pub use misspelling::did_you_mean;
 pub use resolver::{Resolver, SettingError};

@@ -63,6 +63,7 @@ fn check(
         Kind::Hook {
             parameters,
             arities,
+            ..
         } => hook(&raw, parameters, arities),
         Kind::User => account(&raw, environment.effective_user, "user", |name| {
             host.user_id(name)

@@ -501,7 +501,7 @@ impl<'py> Supervisor<'py> {
 
     fn exit(&mut self, code: i32) -> PyResult<Outcome> {
         self.remove_socket_files();
-        self.run_hook("on_exit", "halt", ())?;
+        self.run_hook("on_exit", "ended", ())?;
         Ok(Outcome::Exit(code))
     }
 }

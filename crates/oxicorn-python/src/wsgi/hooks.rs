@@ -34,8 +34,12 @@ impl Hooks {
                 .call_method1("get_arity", (&function,))?;
             Ok(Some((function.unbind(), arity.extract().unwrap_or(4))))
         };
+        let pre_request = match hook("pre_request")? {
+            Some((function, _)) => Some(function),
+            None => log_requests(worker)?,
+        };
         Ok(Self {
-            pre_request: hook("pre_request")?.map(|(function, _)| function),
+            pre_request,
             post_request: hook("post_request")?,
         })
     }
@@ -108,6 +112,19 @@ impl Hooks {
             }
         }
     }
+}
+
+/// Gunicorn's own hook, where nobody sets another: at level debug each request is logged.
+fn log_requests(worker: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    let cfg = worker.getattr("cfg")?;
+    if cfg.getattr("loglevel")?.extract::<String>()?.to_lowercase() != "debug" {
+        return Ok(None);
+    }
+    let function = worker
+        .py()
+        .import("oxicorn.config")?
+        .getattr("log_request")?;
+    Ok(Some(function.unbind()))
 }
 
 pub(crate) fn make_request<'py>(

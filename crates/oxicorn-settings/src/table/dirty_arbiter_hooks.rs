@@ -1,6 +1,8 @@
 //! Python callables of the config file, called as the pool for heavy applications goes through its life.
 
-use crate::definition::{Applies, Default, Definition, Flags, Kind, Parity, Section, Since};
+use crate::definition::{
+    Applies, Default, Definition, Flags, Kind, Parity, Process, Section, Since,
+};
 
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
@@ -11,6 +13,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "arbiter",
             arities: &[1],
+            process: Process::Pool,
         },
         default: Default::None,
         doc: "Called in the arbiter of the pool when it starts.",
@@ -25,6 +28,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "arbiter, worker",
             arities: &[2],
+            process: Process::Pool,
         },
         default: Default::None,
         doc: "Called when a worker of the pool was forked.",
@@ -39,6 +43,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "worker",
             arities: &[1],
+            process: Process::Pool,
         },
         default: Default::None,
         doc: "Called in a worker of the pool when its applications are loaded.",
@@ -53,6 +58,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "arbiter, worker",
             arities: &[2],
+            process: Process::Pool,
         },
         default: Default::None,
         doc: "Called when a worker of the pool has exited.",

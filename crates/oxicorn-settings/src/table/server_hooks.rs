@@ -1,6 +1,8 @@
 //! Python callables of the config file, called as the server goes through its life.
 
-use crate::definition::{Applies, Default, Definition, Flags, Kind, Parity, Section, Since};
+use crate::definition::{
+    Applies, Default, Definition, Flags, Kind, Parity, Process, Section, Since,
+};
 
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
@@ -11,6 +13,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server",
             arities: &[1],
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called in the arbiter when the server starts, before it listens.",
@@ -25,6 +28,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server",
             arities: &[1],
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called in the arbiter when it reloads (HUP), after the new settings were read and before new workers \
@@ -40,6 +44,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server",
             arities: &[1],
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called in the arbiter when it listens, before the first worker is made.",
@@ -54,6 +59,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server, worker",
             arities: &[2],
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called in the arbiter before each worker is forked.",
@@ -68,6 +74,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server, worker",
             arities: &[2],
+            process: Process::Worker,
         },
         default: Default::None,
         doc: "Called in each worker right after it was forked, before the application is loaded.",
@@ -82,6 +89,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "worker",
             arities: &[1],
+            process: Process::Worker,
         },
         default: Default::None,
         doc: "Called in each worker when the application is loaded, before it takes requests.",
@@ -96,6 +104,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "worker",
             arities: &[1],
+            process: Process::Worker,
         },
         default: Default::None,
         doc: "Called in a worker that got INT or QUIT.",
@@ -110,6 +119,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "worker",
             arities: &[1],
+            process: Process::Worker,
         },
         default: Default::None,
         doc: "Called in a worker that got ABRT, which is what the arbiter sends when a request has taken longer \
@@ -125,6 +135,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server",
             arities: &[1],
+            process: Process::Successor,
         },
         default: Default::None,
         doc: "Called in the process that is about to become the new arbiter, before it runs the new program.",
@@ -139,6 +150,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "worker, req",
             arities: &[2],
+            process: Process::Worker,
         },
         default: Default::None,
         doc: "Called in a worker before each request.",
@@ -153,6 +165,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "worker, req, environ, resp",
             arities: &[4, 3, 2],
+            process: Process::Worker,
         },
         default: Default::None,
         doc: "Called in a worker after each request. Callables of two or three arguments get as many.",
@@ -167,6 +180,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server, worker",
             arities: &[2],
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called in the arbiter when a worker has exited.",
@@ -181,6 +195,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server, worker",
             arities: &[2],
+            process: Process::Worker,
         },
         default: Default::None,
         doc: "Called in a worker right before it exits.",
@@ -195,6 +210,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server, new_value, old_value",
             arities: &[3],
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called in the arbiter when the number of workers changes; the old one is None the first time.",
@@ -209,6 +225,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "server",
             arities: &[1],
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called in the arbiter right before the server exits.",
@@ -223,6 +240,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "config, default_ssl_context_factory",
             arities: &[2],
+            process: Process::Worker,
         },
         default: Default::None,
         doc: "Called to make the TLS context; it returns an `ssl.SSLContext`, and may ask the factory for the \
@@ -246,6 +264,7 @@ mod tests {
             let Kind::Hook {
                 parameters,
                 arities,
+                ..
             } = definition.kind
             else {
                 continue;
