@@ -12,7 +12,7 @@ import signal
 import sys
 import types
 
-from oxicorn import _native, compat, debug, util
+from oxicorn import _native, compat, util
 from oxicorn.app import config_file
 from oxicorn.config import Config, as_raw, get_default_config_file
 from oxicorn.daemon import Launch, detach
@@ -95,6 +95,8 @@ class BaseApplication:
         """Loads the settings again, as ``do_load_config``."""
         self.do_load_config()
         if self.cfg.spew:
+            from oxicorn import debug
+
             debug.spew()
 
     def reload_config(self) -> Config:
@@ -248,6 +250,8 @@ class Application(BaseApplication):
         if self.cfg.print_config or self.cfg.check_config:
             self._check()
         if self.cfg.spew:
+            from oxicorn import debug
+
             debug.spew()
         if self.cfg.daemon:
             self._detach()
