@@ -20,6 +20,7 @@ __all__ = [
     "Resolver",
     "Sending",
     "Settings",
+    "WebSocketExchange",
     "WorkerContext",
     "__version__",
     "access_log_shows",
@@ -99,6 +100,12 @@ class AsgiServer:
 
 @final
 class HttpExchange:
+    def receive(self) -> Receive: ...
+    def send(self, event: Any, /) -> Sending: ...
+    def _cancel(self) -> None: ...
+
+@final
+class WebSocketExchange:
     def receive(self) -> Receive: ...
     def send(self, event: Any, /) -> Sending: ...
     def _cancel(self) -> None: ...

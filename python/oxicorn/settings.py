@@ -35,6 +35,9 @@ class SettingsDict(TypedDict, total=False):
     prefetch: int
     body_memory: int
     response_buffer: int
+    websocket_ping_interval: int
+    websocket_ping_timeout: int
+    websocket_compression: Literal["shared", "dedicated", "off"] | bool
     limit_request_line: int
     limit_request_fields: int
     limit_request_field_size: int

@@ -119,9 +119,7 @@ def test_pid_file_stays_the_arbiters(open_server):
 
 @needs_root
 def test_rotated_logs_are_written_on_in_a_directory_of_roots(open_server):
-    server = open_server.start(
-        "--user", "nobody", "--error-logfile", "error.log", app=WHOAMI, access_log=True
-    )
+    server = open_server.start("--user", "nobody", "--error-logfile", "error.log", app=WHOAMI, access_log=True)
     logs = [server.directory / name for name in ("error.log", "access.log")]
     assert {owner(path)[0] for path in logs} == {NOBODY.pw_uid}
     for path in logs:

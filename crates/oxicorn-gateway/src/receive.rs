@@ -247,6 +247,8 @@ impl Gateway {
         };
         connection.at_end = true;
         match connection.phase {
+            // A conversation needs both directions.
+            Phase::Serving if connection.websocket.is_some() => self.handle_client_gone(key),
             Phase::Serving => self.handle_end_while_serving(key),
             Phase::WebSocket | Phase::Flushing(_) => {}
             Phase::Idle | Phase::Lingering => self.close(key),

@@ -30,7 +30,7 @@ mod _native {
     #[pymodule_export]
     use crate::arbiter::serve;
     #[pymodule_export]
-    use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending};
+    use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending, WebSocketExchange};
     #[pymodule_export]
     use crate::directory_watch::DirectoryWatch;
     #[pymodule_export]

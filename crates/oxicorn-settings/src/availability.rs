@@ -71,7 +71,6 @@ fn asks_for_more(settings: &Settings, name: &str) -> bool {
         | "ssl_context" => is_set("certfile") || is_set("keyfile"),
         "http_protocols" => speaks_http2(settings),
         _ if name.starts_with("http2_") => speaks_http2(settings),
-        _ if name.starts_with("websocket_") => settings.worker_class() == WorkerClass::Asgi,
         _ if name.contains("dirty_") => {
             settings.count("dirty_workers") > 0 && !settings.list("dirty_apps").is_empty()
         }

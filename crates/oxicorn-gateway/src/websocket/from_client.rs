@@ -93,16 +93,23 @@ impl Gateway {
         let now = self.clock.now();
         let most = self.largest_piece(key);
         let mut taken = 0;
-        while taken < bytes.len() && self.has_room(key) {
+        // To the end: the decoder may have more to say when all bytes are taken.
+        while self.has_room(key) {
             let Some(websocket) = speaking(&mut self.connections, key) else {
                 return;
             };
-            websocket.seen = now;
+            if !bytes.is_empty() {
+                websocket.seen = now;
+            }
             let room = websocket.room().unwrap_or(most).min(most);
             let Shared { codecs, piece, .. } = &mut self.websockets;
             piece.clear();
             let polled = websocket.decoder.poll(&bytes[taken..], room, codecs, piece);
             match polled {
+                Ok(Polled {
+                    event: Event::NeedMore,
+                    ..
+                }) => return,
                 Ok(Polled { consumed, event }) => {
                     taken += consumed;
                     self.handle_frame(key, event);

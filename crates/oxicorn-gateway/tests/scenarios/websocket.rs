@@ -438,6 +438,17 @@ fn a_client_that_does_not_answer_a_close_in_order_is_dropped_with_its_socket() {
 }
 
 #[test]
+fn a_client_that_leaves_during_the_handshake_is_gone() {
+    let (scenario, mut worker) = start();
+    let mut client = scenario.connect();
+    client.send(&format!("{HANDSHAKE}\r\n"));
+    let claimed = worker.claim();
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    expect_cancelled(&mut worker, claimed.stream, CancelReason::ClientGone);
+    scenario.wait_for_connections(0);
+}
+
+#[test]
 fn silent_clients_are_asked_and_given_up_and_conversations_have_no_time_limit() {
     let mut settings = settings();
     settings.timeouts.request = Duration::from_millis(200);
@@ -617,6 +628,37 @@ fn messages_are_compressed_where_that_was_agreed_on() {
             assert_eq!((first, payload.len()), (TEXT, 5000));
         }
     }
+}
+
+#[test]
+fn what_a_few_bytes_inflate_to_comes_whole_as_there_is_room() {
+    let (scenario, mut worker) = start();
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let (mut client, stream) = open(&scenario, &mut worker, offer);
+    // 200,000 zeros as zlib compresses them.
+    let deflated = [
+        &b"\xec\xc1\x31\x01\0\0\0\xc2\xa0\xf5\x4f\x6d\x06\x7f\xa0"[..],
+        &[0; 193],
+        b"\x80\xd7\0",
+    ]
+    .concat();
+    client.say(BINARY | 0x40, &deflated);
+    let mut came = Vec::new();
+    loop {
+        let (event, piece) = worker.event_with_flags();
+        assert_eq!(event.kind, EventKind::WebSocketMessage);
+        worker.send(
+            ResponseKind::Credit,
+            stream,
+            0,
+            &encode_credit(u32::try_from(piece.len()).unwrap() + 64),
+        );
+        came.extend(piece);
+        if event.flags & flags::END != 0 {
+            break;
+        }
+    }
+    assert!(came == vec![0; 200_000]);
 }
 
 #[test]

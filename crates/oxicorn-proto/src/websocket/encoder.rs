@@ -28,6 +28,8 @@ pub struct Encoder {
 #[derive(Clone, Copy, Debug)]
 struct Message {
     compressed: bool,
+    /// There was a piece before.
+    continued: bool,
     /// A frame of it was sent.
     begun: bool,
 }
@@ -56,6 +58,7 @@ impl Encoder {
             .filter(|_| !last || piece.len() >= COMPRESS_FROM);
         let mut message = self.message.take().unwrap_or(Message {
             compressed: worth.is_some(),
+            continued: false,
             begun: false,
         });
         match self.deflate.filter(|_| message.compressed) {
@@ -63,6 +66,7 @@ impl Encoder {
             None => message.frame(kind, piece, last, out),
         }
         if !last {
+            message.continued = true;
             self.message = Some(message);
         }
     }
@@ -72,6 +76,7 @@ impl Encoder {
     pub fn begin_frame(&mut self, kind: Kind, len: usize, last: bool, out: &mut Vec<u8>) -> bool {
         let message = self.message.unwrap_or(Message {
             compressed: self.deflate.is_some() && (!last || len >= COMPRESS_FROM),
+            continued: false,
             begun: false,
         });
         if message.compressed {
@@ -79,6 +84,7 @@ impl Encoder {
         }
         write_head(out, message.opcode(kind), last, false, len);
         self.message = (!last).then_some(Message {
+            continued: true,
             begun: true,
             ..message
         });
@@ -108,7 +114,8 @@ impl Encoder {
         made.clear();
         deflate(&mut deflater, piece, last, &mut made);
         // A message that does not get smaller goes as it is, unless later ones refer to it.
-        if last && !message.begun && !agreed.server_context && made.len() >= piece.len() {
+        let whole = last && !message.continued;
+        if whole && !agreed.server_context && made.len() >= piece.len() {
             message.compressed = false;
             message.frame(kind, piece, last, out);
         } else if last || !made.is_empty() {

@@ -326,3 +326,27 @@ fn closes_and_pings_are_written() {
     encode_control(Control::Pong, &[b'x'; 200], &mut out);
     assert_eq!(out.len(), 2 + CONTROL_MAX);
 }
+
+#[test]
+fn long_messages_in_many_pieces_come_back() {
+    let text = "word ".repeat(600_000);
+    // Compresses to so little that nothing leaves before its last piece.
+    let before = "é".repeat(32_770);
+    for deflate in [agreed(false, 15), agreed(true, 12)] {
+        let (mut encoder, mut codecs, mut out) =
+            (Encoder::new(deflate), Codecs::default(), Vec::new());
+        for text in [&before, &text, &before, &text] {
+            let mut pieces = text.as_bytes().chunks(65_536).peekable();
+            while let Some(piece) = pieces.next() {
+                let last = pieces.peek().is_none();
+                encoder.message(Kind::Text, piece, last, &mut codecs, &mut out);
+            }
+        }
+        let seen = decode(Decoder::new(None, deflate), &masked(&out), 32_000);
+        let expected = [&before, &text, &before, &text].map(|text| {
+            let bytes = text.as_bytes();
+            format!("Text {}", bytes.escape_ascii())
+        });
+        assert!(seen == expected);
+    }
+}

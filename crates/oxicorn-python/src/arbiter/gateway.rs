@@ -7,12 +7,12 @@ use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
 use oxicorn_gateway::{
     AccessLog, ErrorLog, Level, ProxyProtocol, Relay, Settings as GatewaySettings, Statsd,
-    StatsdAddress,
+    StatsdAddress, WebSocket, WebSocketCompression,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
 use oxicorn_proto::http1::{HeaderMap, Limits};
-use oxicorn_settings::{Settings, Value};
+use oxicorn_settings::{Settings, Value, WorkerClass};
 use pyo3::prelude::*;
 
 use super::generation::with_settings;
@@ -189,7 +189,23 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.body_memory = size(settings, "body_memory");
     result.temporary_directory = text(settings, "tmp_upload_dir").map(Into::into);
     result.response_buffer = size(settings, "response_buffer");
+    result.websocket = websocket(settings);
     result
+}
+
+/// WebSockets, where the workers speak them.
+fn websocket(settings: &Settings) -> Option<WebSocket> {
+    (settings.worker_class() == WorkerClass::Asgi).then(|| WebSocket {
+        max_message_size: Some(settings.number("websocket_max_message_size"))
+            .filter(|limit| *limit > 0),
+        ping_interval: settings.seconds("websocket_ping_interval"),
+        ping_timeout: settings.seconds("websocket_ping_timeout"),
+        compression: match text(settings, "websocket_compression") {
+            Some("off") => WebSocketCompression::Off,
+            Some("dedicated") => WebSocketCompression::Dedicated,
+            _ => WebSocketCompression::Shared,
+        },
+    })
 }
 
 fn set_limits(settings: &Settings, result: &mut GatewaySettings) {
@@ -253,7 +269,11 @@ fn set_trust(settings: &Settings, result: &mut GatewaySettings) {
 fn set_queue(settings: &Settings, result: &mut GatewaySettings) {
     result.queue.limit = size(settings, "queue_limit");
     result.queue.timeout = Duration::from_secs(size(settings, "queue_timeout") as u64);
-    result.queue.prefetch_limit = u32::try_from(size(settings, "prefetch")).unwrap_or(u32::MAX);
+    // An event loop takes what is placed at once, so a request ahead would be one too many.
+    result.queue.prefetch_limit = match settings.worker_class() {
+        WorkerClass::Asgi => 0,
+        _ => u32::try_from(size(settings, "prefetch")).unwrap_or(u32::MAX),
+    };
 }
 
 fn text<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {

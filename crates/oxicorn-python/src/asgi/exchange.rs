@@ -16,7 +16,7 @@ use super::event::{HttpEvent, typed};
 use super::raising::Raising;
 use super::request_body::{Piece, RequestBody};
 use super::response::{Response, Taken};
-use super::server::Shared;
+use super::server::{Exchange, Shared};
 use super::waiting::{Waiters, thrown};
 use crate::worker::lane::ClientGone;
 
@@ -241,6 +241,30 @@ impl HttpExchange {
         }
     }
 
+    /// A message, or a future that is done when it is worth looking again.
+    pub(crate) fn poll_receive<'py>(
+        &mut self,
+        py: Python<'py>,
+    ) -> PyResult<Result<Bound<'py, PyDict>, Py<PyAny>>> {
+        if let Some(message) = self.next_message(py)? {
+            return Ok(Ok(message));
+        }
+        let shared = Arc::clone(&self.shared);
+        self.receivers.enter(py, &shared.create_future).map(Err)
+    }
+
+    /// `None`, or a future that is done when it is worth looking again whether everything has left.
+    pub(crate) fn poll_sent(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if self.gone {
+            return Err(client_gone());
+        }
+        if !self.response.is_blocked() {
+            return Ok(None);
+        }
+        let shared = Arc::clone(&self.shared);
+        self.senders.enter(py, &shared.create_future).map(Some)
+    }
+
     /// Whether the gateway that placed the request has died: nobody will ever answer.
     pub(crate) fn check_gateway(slf: &Bound<'_, Self>) -> PyResult<()> {
         let lost = {
@@ -284,7 +308,8 @@ impl HttpExchange {
             receivers.wake(py)?;
         }
         if taken == Taken::Blocked {
-            return Bound::new(py, Sending(Some(slf.clone().unbind())));
+            let exchange = Exchange::Http(slf.clone().unbind());
+            return Bound::new(py, Sending(Some(exchange)));
         }
         Ok(shared.done(py))
     }
@@ -294,7 +319,9 @@ impl HttpExchange {
 impl HttpExchange {
     /// ASGI's `receive`.
     fn receive(slf: Py<Self>) -> Receive {
-        Receive { exchange: slf }
+        Receive {
+            exchange: Exchange::Http(slf),
+        }
     }
 
     /// ASGI's `send`. What can be done at once is done when it is called; what is refused is told when it
@@ -313,7 +340,7 @@ impl HttpExchange {
     }
 }
 
-fn client_gone() -> PyErr {
+pub(crate) fn client_gone() -> PyErr {
     ClientGone::new_err("the client has disconnected")
 }
 
@@ -321,7 +348,7 @@ fn client_gone() -> PyErr {
 /// first step must not have taken a message with it.
 #[pyclass(frozen, module = "oxicorn._native")]
 pub(crate) struct Receive {
-    exchange: Py<HttpExchange>,
+    pub(crate) exchange: Exchange,
 }
 
 #[pymethods]
@@ -335,12 +362,10 @@ impl Receive {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let mut exchange = self.exchange.bind(py).try_borrow_mut()?;
-        if let Some(message) = exchange.next_message(py)? {
-            return Err(PyStopIteration::new_err(message.unbind()));
+        match self.exchange.poll_receive(py)? {
+            Ok(message) => Err(PyStopIteration::new_err(message.unbind())),
+            Err(future) => Ok(future),
         }
-        let shared = Arc::clone(&exchange.shared);
-        exchange.receivers.enter(py, &shared.create_future)
     }
 
     fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -364,7 +389,7 @@ impl Receive {
 
 /// What `send()` returns: done already, or as soon as nothing waits for the client any more.
 #[pyclass(frozen, module = "oxicorn._native")]
-pub(crate) struct Sending(pub(crate) Option<Py<HttpExchange>>);
+pub(crate) struct Sending(pub(crate) Option<Exchange>);
 
 #[pymethods]
 impl Sending {
@@ -377,18 +402,10 @@ impl Sending {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let Some(exchange) = &self.0 else {
-            return Ok(None);
-        };
-        let mut exchange = exchange.bind(py).try_borrow_mut()?;
-        if exchange.gone {
-            return Err(client_gone());
+        match &self.0 {
+            Some(exchange) => exchange.poll_sent(py),
+            None => Ok(None),
         }
-        if !exchange.response.is_blocked() {
-            return Ok(None);
-        }
-        let shared = Arc::clone(&exchange.shared);
-        exchange.senders.enter(py, &shared.create_future).map(Some)
     }
 
     fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {

@@ -1,6 +1,6 @@
 //! Heads and trailers as ASGI gives them (byte strings), checked and encoded for the gateway.
 
-use oxicorn_link::wire::{HeaderList, ResponseEncoder, ResponseHead};
+use oxicorn_link::wire::{HeaderList, ResponseEncoder, ResponseHead, ResponseView, append_header};
 use oxicorn_proto::http1::{check_field_name, check_field_value};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -37,6 +37,20 @@ impl Head {
             status,
             length,
         })
+    }
+
+    /// Whether there is a header of this name.
+    pub(crate) fn names(&self, name: &[u8]) -> bool {
+        let view = ResponseView::decode(&self.bytes);
+        view.is_ok_and(|view| {
+            let mut headers = view.headers.iter();
+            headers.any(|(found, _)| found.eq_ignore_ascii_case(name))
+        })
+    }
+
+    /// Adds a header, which must be sound.
+    pub(crate) fn append(&mut self, name: &[u8], value: &[u8]) {
+        append_header(&mut self.bytes, name, value);
     }
 
     /// RFC 9110 section 6.4.1: responses with these codes have no content.
@@ -147,6 +161,7 @@ fn parse_length(value: &[u8]) -> PyResult<u64> {
 pub(crate) const fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
+        101 => "Switching Protocols",
         102 => "Processing",
         103 => "Early Hints",
         200 => "OK",

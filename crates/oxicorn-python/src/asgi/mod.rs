@@ -22,11 +22,8 @@
 //!   pieces that wait together leave together, in one message, and a short response whose pieces come
 //!   in one turn is a message with a known length.
 //!
-//! A second kind of exchange (WebSocket) gets a file beside `exchange`, with the same three seams: it is
-//! made in `AsgiServer::start` by the scheme of the request (`ws`, `wss`), it is entered in the book of
-//! exchanges as a variant of [`server::Exchange`] whose `handle` gets the events of its stream, and its
-//! `conclude` is what `Call` runs at the end of the application. Waiting is done with
-//! [`waiting::Waiters`]; sending with [`Shared::send`]; the scope begins with `ScopeFactory::fill`.
+//! There are two kinds of exchange, variants of [`server::Exchange`]: a request and its response, and a
+//! WebSocket ([`WebSocketExchange`]). Which it is says the scheme of the request (`ws`, `wss`).
 
 mod call;
 mod event;
@@ -39,8 +36,12 @@ mod response;
 mod scope;
 mod server;
 mod waiting;
+mod websocket;
+mod websocket_event;
+mod websocket_queues;
 
 pub(crate) use call::Call;
 pub(crate) use exchange::{HttpExchange, Receive, Sending};
 pub(crate) use link::Link;
 pub(crate) use server::AsgiServer;
+pub(crate) use websocket::WebSocketExchange;

@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 
 use oxicorn_link::wire::{Address, RequestView, Scheme, Version};
+use oxicorn_proto::websocket::subprotocols;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
@@ -19,6 +20,9 @@ const ASGI_VERSION: (&str, &str) = ("3.0", "2.5");
 
 /// What `extensions` says of HTTP/1.0, where the response can have neither 1xx nor trailers.
 const EXTENSIONS: [&str; 2] = ["http.response.pathsend", "http.response.zerocopysend"];
+
+/// What `extensions` says of a WebSocket.
+const DENIAL_EXTENSION: &str = "websocket.http.response";
 
 /// What is added from HTTP/1.1 on.
 const LATER_EXTENSIONS: [&str; 3] = [
@@ -45,7 +49,7 @@ interned_strings! {
         http_version = "http_version", method = "method", scheme = "scheme", path = "path",
         raw_path = "raw_path", query_string = "query_string", headers = "headers",
         client = "client", server = "server", state = "state", extensions = "extensions",
-        asgi = "asgi",
+        asgi = "asgi", subprotocols = "subprotocols",
     }
 }
 
@@ -62,6 +66,7 @@ interned_strings! {
 /// Makes scopes.
 pub(crate) struct ScopeFactory {
     http: Py<PyDict>,
+    websocket: Py<PyDict>,
     extensions_of_http10: Py<PyDict>,
     extensions: Py<PyDict>,
     /// The versions; what an application does to its copy ends with the request.
@@ -91,13 +96,8 @@ impl ScopeFactory {
         state: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
         let keys = Keys::new(py);
-        let http = PyDict::new(py);
-        http.set_item("type", "http")?;
-        http.set_item("root_path", root_path)?;
-        // Places for what every request sets: a copy keeps the size of the table.
-        for key in keys.all() {
-            http.set_item(key.bind(py), py.None())?;
-        }
+        let http = template(py, "http", root_path, &keys.of_http())?;
+        let websocket = template(py, "websocket", root_path, &keys.of_websocket())?;
         let extensions_of_http10 = PyDict::new(py);
         for name in EXTENSIONS {
             extensions_of_http10.set_item(name, PyDict::new(py))?;
@@ -108,6 +108,7 @@ impl ScopeFactory {
         }
         Ok(Self {
             http: http.unbind(),
+            websocket: websocket.unbind(),
             extensions_of_http10: extensions_of_http10.unbind(),
             extensions: extensions.unbind(),
             versions: versions(py)?.unbind(),
@@ -138,8 +139,29 @@ impl ScopeFactory {
         Ok(scope)
     }
 
+    /// The scope of a WebSocket.
+    pub(crate) fn websocket<'py>(
+        &self,
+        py: Python<'py>,
+        view: &RequestView<'_>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let scope = self.websocket.bind(py).copy()?;
+        self.fill(py, &scope, view)?;
+        let extensions = PyDict::new(py);
+        extensions.set_item(DENIAL_EXTENSION, PyDict::new(py))?;
+        scope.set_item(self.keys.extensions.bind(py), extensions)?;
+        let offered = view.headers.iter().filter_map(|(name, value)| {
+            name.eq_ignore_ascii_case(b"sec-websocket-protocol")
+                .then_some(value)
+        });
+        let names = subprotocols(offered).map(|name| latin1::to_string(py, name));
+        let names = PyList::new(py, names.collect::<Vec<_>>())?;
+        scope.set_item(self.keys.subprotocols.bind(py), names)?;
+        Ok(scope)
+    }
+
     /// Sets what scopes of every type have.
-    pub(crate) fn fill<'py>(
+    fn fill<'py>(
         &self,
         py: Python<'py>,
         scope: &Bound<'py, PyDict>,
@@ -250,10 +272,21 @@ impl ScopeFactory {
 }
 
 impl Keys {
-    fn all(&self) -> [&Py<PyString>; 12] {
-        [
+    fn of_http(&self) -> Vec<&Py<PyString>> {
+        let mut keys = self.of_all();
+        keys.push(&self.method);
+        keys
+    }
+
+    fn of_websocket(&self) -> Vec<&Py<PyString>> {
+        let mut keys = self.of_all();
+        keys.push(&self.subprotocols);
+        keys
+    }
+
+    fn of_all(&self) -> Vec<&Py<PyString>> {
+        vec![
             &self.http_version,
-            &self.method,
             &self.scheme,
             &self.path,
             &self.raw_path,
@@ -266,6 +299,23 @@ impl Keys {
             &self.asgi,
         ]
     }
+}
+
+/// What is the same in every scope of a type. Places for what every request sets are there already: a
+/// copy keeps the size of the table.
+fn template<'py>(
+    py: Python<'py>,
+    kind: &str,
+    root_path: &Bound<'py, PyAny>,
+    keys: &[&Py<PyString>],
+) -> PyResult<Bound<'py, PyDict>> {
+    let scope = PyDict::new(py);
+    scope.set_item("type", kind)?;
+    scope.set_item("root_path", root_path)?;
+    for key in keys {
+        scope.set_item(key.bind(py), py.None())?;
+    }
+    Ok(scope)
 }
 
 /// The value of `asgi` in every scope.

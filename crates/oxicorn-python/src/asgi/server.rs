@@ -9,7 +9,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use oxicorn_link::wire::{AbortReason, BodyPlace, EventKind, RequestView, ResponseKind, flags};
+use oxicorn_link::wire::{
+    AbortReason, BodyPlace, EventKind, RequestView, ResponseKind, Scheme, flags,
+};
 use oxicorn_link::{ClaimedRequest, EventHeader, StreamId, wire};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -23,6 +25,8 @@ use super::raising::Raising;
 use super::request_body::RequestBody;
 use super::response::Response;
 use super::scope::ScopeFactory;
+use super::waiting::Waiters;
+use super::websocket::WebSocketExchange;
 use crate::worker::WorkerContext;
 use crate::wsgi::{Hooks, make_response};
 
@@ -92,36 +96,44 @@ impl Shared {
 /// One exchange of any kind.
 pub(crate) enum Exchange {
     Http(Py<HttpExchange>),
+    WebSocket(Py<WebSocketExchange>),
 }
 
 impl Exchange {
     fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Http(exchange) => Self::Http(exchange.clone_ref(py)),
+            Self::WebSocket(exchange) => Self::WebSocket(exchange.clone_ref(py)),
         }
     }
 
     fn handle(&self, py: Python<'_>, kind: EventKind, bits: u8, payload: &[u8]) -> PyResult<()> {
         match self {
             Self::Http(exchange) => HttpExchange::handle(exchange.bind(py), kind, bits, payload),
+            Self::WebSocket(exchange) => {
+                WebSocketExchange::handle(exchange.bind(py), kind, bits, payload)
+            }
         }
     }
 
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         match self {
             Self::Http(exchange) => HttpExchange::cancel(exchange.bind(py)),
+            Self::WebSocket(exchange) => WebSocketExchange::cancel(exchange.bind(py)),
         }
     }
 
     fn check_gateway(&self, py: Python<'_>) -> PyResult<()> {
         match self {
             Self::Http(exchange) => HttpExchange::check_gateway(exchange.bind(py)),
+            Self::WebSocket(exchange) => WebSocketExchange::check_gateway(exchange.bind(py)),
         }
     }
 
     fn stream(&self, py: Python<'_>) -> PyResult<StreamId> {
         match self {
             Self::Http(exchange) => Ok(exchange.bind(py).try_borrow()?.stream()),
+            Self::WebSocket(exchange) => Ok(exchange.bind(py).try_borrow()?.stream()),
         }
     }
 
@@ -129,6 +141,64 @@ impl Exchange {
     fn is_over(&self, py: Python<'_>) -> PyResult<bool> {
         match self {
             Self::Http(exchange) => Ok(exchange.bind(py).try_borrow()?.is_over()),
+            Self::WebSocket(exchange) => Ok(exchange.bind(py).try_borrow()?.is_over()),
+        }
+    }
+
+    /// Whether it was not the application that ended the exchange.
+    fn is_gone(&self, py: Python<'_>) -> PyResult<bool> {
+        match self {
+            Self::Http(exchange) => Ok(exchange.bind(py).try_borrow()?.is_gone()),
+            Self::WebSocket(exchange) => Ok(exchange.bind(py).try_borrow()?.is_gone()),
+        }
+    }
+
+    fn set_task(&self, py: Python<'_>, task: Py<PyAny>) -> PyResult<()> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).try_borrow_mut()?.set_task(task),
+            Self::WebSocket(exchange) => exchange.bind(py).try_borrow_mut()?.set_task(task),
+        }
+        Ok(())
+    }
+
+    fn handle_returned(&self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).try_borrow_mut()?.handle_returned(py),
+            Self::WebSocket(exchange) => exchange.bind(py).try_borrow_mut()?.handle_returned(py),
+        }
+    }
+
+    fn handle_raised(&self, py: Python<'_>) -> PyResult<Waiters> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).try_borrow_mut()?.handle_raised(py),
+            Self::WebSocket(exchange) => exchange.bind(py).try_borrow_mut()?.handle_raised(py),
+        }
+    }
+
+    /// A message of `receive()`, or a future that is done when it is worth looking again.
+    pub(crate) fn poll_receive<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Result<Bound<'py, PyDict>, Py<PyAny>>> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).try_borrow_mut()?.poll_receive(py),
+            Self::WebSocket(exchange) => exchange.bind(py).try_borrow_mut()?.poll_receive(py),
+        }
+    }
+
+    /// `None` if all of a `send()` has left, or a future that is done when it is worth looking again.
+    pub(crate) fn poll_sent(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).try_borrow_mut()?.poll_sent(py),
+            Self::WebSocket(exchange) => exchange.bind(py).try_borrow_mut()?.poll_sent(py),
+        }
+    }
+
+    /// The object whose methods are `receive` and `send`.
+    fn face<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).clone().into_any(),
+            Self::WebSocket(exchange) => exchange.bind(py).clone().into_any(),
         }
     }
 }
@@ -287,19 +357,31 @@ impl AsgiServer {
             BodyPlace::Streamed { .. } => RequestBody::streamed(),
         };
         this.context.get().begin_request();
-        let response = Response::new(stream, view.head.method == b"HEAD", wants_trailers(&view));
-        let exchange = HttpExchange::new(Arc::clone(&this.shared), response, body);
-        let exchange = Bound::new(py, exchange)?;
-        let scope = this.scopes.http(py, &view)?;
-        lock(&this.book).insert(stream, Exchange::Http(exchange.clone().unbind()));
+        let shared = Arc::clone(&this.shared);
+        let worker = this.context.get().worker()?;
+        let (entry, scope, request) = match view.head.scheme {
+            Scheme::Http | Scheme::Https => {
+                let to_head = view.head.method == b"HEAD";
+                let response = Response::new(stream, to_head, wants_trailers(&view));
+                let exchange = HttpExchange::new(shared, response, body);
+                let request = this.hooks.before(py, worker, &view, py.None().bind(py));
+                let entry = Exchange::Http(Py::new(py, exchange)?);
+                (entry, this.scopes.http(py, &view)?, request)
+            }
+            // The hooks are about requests and responses; Gunicorn calls none here.
+            Scheme::Ws | Scheme::Wss => {
+                let exchange = WebSocketExchange::new(shared, stream);
+                let entry = Exchange::WebSocket(Py::new(py, exchange)?);
+                (entry, this.scopes.websocket(py, &view)?, Ok(None))
+            }
+        };
+        let face = entry.face(py);
+        lock(&this.book).insert(stream, entry.clone_ref(py));
         let arguments = (
             &scope,
-            exchange.getattr(intern!(py, "receive"))?,
-            exchange.getattr(intern!(py, "send"))?,
+            face.getattr(intern!(py, "receive"))?,
+            face.getattr(intern!(py, "send"))?,
         );
-        let entry = Exchange::Http(exchange.clone().unbind());
-        let worker = this.context.get().worker()?;
-        let request = this.hooks.before(py, worker, &view, py.None().bind(py));
         let called = request.and_then(|request| {
             let awaitable = this.application.bind(py).call1(arguments)?;
             let scope = scope.clone().unbind();
@@ -310,8 +392,7 @@ impl AsgiServer {
         match called {
             Ok(call) => {
                 let task = this.task(py, call)?;
-                exchange.try_borrow_mut()?.set_task(task);
-                Ok(())
+                entry.set_task(py, task)
             }
             Err(error) => this.finish(py, &entry, &scope, None, Err(error)),
         }
@@ -339,11 +420,9 @@ impl AsgiServer {
         request: Option<&Bound<'_, PyAny>>,
         result: PyResult<()>,
     ) -> PyResult<()> {
-        let Exchange::Http(http) = exchange;
-        let http = http.bind(py);
         let (told, waiters) = match &result {
             Ok(()) => {
-                let (verdict, waiters) = http.try_borrow_mut()?.handle_returned(py)?;
+                let (verdict, waiters) = exchange.handle_returned(py)?;
                 let told = match verdict {
                     Verdict::Fine => Ok(()),
                     Verdict::Broke(rule) => self.log_error(py, scope, rule, None),
@@ -351,13 +430,16 @@ impl AsgiServer {
                 (told, waiters)
             }
             Err(error) => {
-                let gone = http.try_borrow()?.is_gone();
-                let waiters = http.try_borrow_mut()?.handle_raised(py)?;
+                let gone = exchange.is_gone(py)?;
+                let waiters = exchange.handle_raised(py)?;
                 (self.tell_failure(py, scope, error, gone), waiters)
             }
         };
         waiters.wake(py)?;
-        let hooked = self.run_post_request(py, http, scope, request);
+        let hooked = match exchange {
+            Exchange::Http(http) => self.run_post_request(py, http.bind(py), scope, request),
+            Exchange::WebSocket(_) => Ok(()),
+        };
         self.context.get().end_request();
         self.strike_out_if_over(py, exchange)?;
         told.and(hooked)?;
@@ -408,7 +490,7 @@ impl AsgiServer {
                 Err(_) => value.to_string(),
             })
         };
-        let method = text("method").unwrap_or_default();
+        let method = text("method").unwrap_or_else(|| "WebSocket".into());
         let path = text("raw_path").unwrap_or_default();
         let query = text("query_string").filter(|query| !query.is_empty());
         let query = query.map_or(String::new(), |query| format!("?{query}"));

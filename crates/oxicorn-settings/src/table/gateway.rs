@@ -1,6 +1,16 @@
 //! What the gateway holds for clients and workers. Gunicorn has no gateway, so these are oxicorn's own.
 
-use crate::definition::{Applies, Default, Definition, Flags, Kind, Parity, Section, Since};
+use crate::definition::{
+    Applies, Choice, Default, Definition, Flags, Kind, NoneMeans, Parity, Section, Since,
+};
+
+const WEBSOCKET_COMPRESSION: Choice = Choice {
+    words: &["shared", "dedicated", "off"],
+    synonyms: &[],
+    switches: Some(("shared", "off")),
+    none: NoneMeans::Word("off"),
+    exact: false,
+};
 
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
@@ -80,12 +90,79 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         applies: Applies::Reload,
         parity: Parity::Own,
     },
+    Definition {
+        name: "websocket_ping_interval",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--websocket-ping-interval"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(20),
+        doc: "After how many seconds of silence the client of a WebSocket is asked by a ping whether it is still \
+          there; 0: it is never asked.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "websocket_ping_timeout",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--websocket-ping-timeout"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(20),
+        doc: "How many seconds the client of a WebSocket has to answer a ping. Then the connection is closed with \
+          code 1011, and the application is told; 0: clients are asked and may be silent.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "websocket_compression",
+        section: Section::Gateway,
+        flags: Flags::text(&["--websocket-compression"], "STRING"),
+        kind: Kind::Choice(&WEBSOCKET_COMPRESSION),
+        default: Default::Str("shared"),
+        doc: "How WebSocket messages are compressed where the client offers permessage-deflate (RFC 7692): \
+          `shared`, `dedicated` or `off`. `shared` compresses each message by itself, with compressors that all \
+          connections share. `dedicated` keeps what a connection has sent and received as context: messages that \
+          resemble each other become smaller, and each connection costs up to 300 KiB.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
 ];
 
 #[cfg(test)]
 mod tests {
     use crate::testing::{accepted, refused};
     use crate::value::{Raw, Value};
+
+    #[test]
+    fn takes_words_and_switches_for_compression() {
+        for (raw, expected) in [
+            (Raw::Str("Dedicated".into()), "dedicated"),
+            (Raw::Bool(true), "shared"),
+            (Raw::Bool(false), "off"),
+            (Raw::None, "off"),
+        ] {
+            assert_eq!(
+                accepted("websocket_compression", raw),
+                Value::Str(expected.into())
+            );
+        }
+        assert_eq!(
+            accepted("websocket_ping_interval", Raw::Int(0)),
+            Value::Int(0)
+        );
+        assert_eq!(
+            refused("websocket_ping_timeout", Raw::Int(-1)),
+            "must be an integer, 0 or more"
+        );
+    }
 
     #[test]
     fn bounds_what_waits_and_what_is_held() {

@@ -214,11 +214,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(16_777_216),
-        doc: "How many bytes one WebSocket message may have; 0: any number. A longer one closes the connection \
-          with code 1009.",
+        doc: "How many bytes one WebSocket message of a client may have; 0: any number. A longer one closes the \
+          connection with code 1009.",
         since: Since::Gunicorn("27.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("the asgi worker class"),
+        parity: Parity::Better("compressed messages count as long as they are"),
     },
     Definition {
         name: "http_parser",

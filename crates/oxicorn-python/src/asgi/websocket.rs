@@ -1,0 +1,493 @@
+//! One WebSocket, between the link and the application: `receive` and `send`.
+//!
+//! Decides the order of events. Frames, pings and limits are the gateway's.
+//!
+//! ```text
+//!              receive: connect     send: accept           send: close, or the application returns
+//!   Connecting ------------> Asked ------------> Open ------------------------------> Closed
+//!                              |                   |  receive: disconnect
+//!                              |                   +--------------------> (`ended`)
+//!                              +-- send: websocket.http.response.* --> Denying
+//!                              +-- send: close, or it returns: 403 --> Closed
+//! ```
+//!
+//! Nothing of Python that may run foreign code is called while an exchange is borrowed, but for the
+//! loop's own `create_future` and `call_soon`.
+
+use std::sync::Arc;
+
+use oxicorn_link::StreamId;
+use oxicorn_link::wire::{
+    self, AbortReason, CancelReason, EventKind, ResponseKind, WebSocketClose, flags,
+};
+use oxicorn_proto::websocket::CloseCode;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::event::typed;
+use super::exchange::{Receive, Sending, Verdict, client_gone};
+use super::head::Head;
+use super::raising::Raising;
+use super::response::{Response, Taken};
+use super::server::{Exchange, Shared};
+use super::waiting::Waiters;
+use super::websocket_event::WebSocketEvent;
+use super::websocket_queues::{Incoming, Outgoing};
+
+/// See the head of this file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Asked,
+    Denying,
+    Open,
+    Closed,
+}
+
+/// See the head of this file.
+#[pyclass(module = "oxicorn._native")]
+pub(crate) struct WebSocketExchange {
+    shared: Arc<Shared>,
+    stream: StreamId,
+    state: State,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// The answer of an application that does not accept.
+    denial: Option<Box<Response>>,
+    /// With which code and reason it ended, from either side.
+    ended: Option<(u16, String)>,
+    /// It was not the application that ended it.
+    gone: bool,
+    receivers: Waiters,
+    senders: Waiters,
+    task: Option<Py<PyAny>>,
+    /// The call of the application has ended.
+    returned: bool,
+    /// The gateway knows that nothing more comes.
+    over: bool,
+}
+
+impl WebSocketExchange {
+    pub(crate) fn new(shared: Arc<Shared>, stream: StreamId) -> Self {
+        Self {
+            shared,
+            stream,
+            state: State::Connecting,
+            incoming: Incoming::new(),
+            outgoing: Outgoing::new(),
+            denial: None,
+            ended: None,
+            gone: false,
+            receivers: Waiters::default(),
+            senders: Waiters::default(),
+            task: None,
+            returned: false,
+            over: false,
+        }
+    }
+
+    pub(crate) fn set_task(&mut self, task: Py<PyAny>) {
+        self.task = Some(task);
+    }
+
+    pub(crate) fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Whether the client, and not the application, ended it.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Whether the call has returned and nothing waits here any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.returned && (self.over || self.denial.as_ref().is_some_and(|denial| denial.is_over()))
+    }
+
+    /// An event of the link for this exchange.
+    pub(crate) fn handle(
+        slf: &Bound<'_, Self>,
+        kind: EventKind,
+        bits: u8,
+        payload: &[u8],
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.try_borrow_mut()?;
+        let waiters = match kind {
+            EventKind::WebSocketMessage => {
+                let credit = this.incoming.push(py, bits, payload)?;
+                this.give_credit(py, credit)?;
+                if bits & flags::END == 0 {
+                    return Ok(());
+                }
+                this.receivers.take()
+            }
+            EventKind::Credit => {
+                this.credit(py, wire::decode_credit(payload).unwrap_or(0))?;
+                if this.is_blocked() {
+                    return Ok(());
+                }
+                this.senders.take()
+            }
+            EventKind::WebSocketClose => {
+                let close = WebSocketClose::decode(payload).unwrap_or(WebSocketClose {
+                    code: CloseCode::ABNORMAL.0,
+                    reason: b"",
+                });
+                let reason = String::from_utf8_lossy(close.reason).into_owned();
+                let code = close.code;
+                drop(this);
+                return Self::disconnect(slf, (code, reason), false);
+            }
+            EventKind::Cancel => {
+                drop(this);
+                let reason = wire::decode_cancel(payload).ok();
+                let code = match reason {
+                    Some(CancelReason::Stopping) => CloseCode::SERVICE_RESTART,
+                    Some(CancelReason::WorkerFault) => CloseCode::INTERNAL_ERROR,
+                    _ => CloseCode::ABNORMAL,
+                };
+                let at_once = reason == Some(CancelReason::Expired);
+                return Self::disconnect(slf, (code.0, String::new()), at_once);
+            }
+            // None of a WebSocket.
+            EventKind::BodyChunk | EventKind::BodyEnd | EventKind::Hijacked => return Ok(()),
+        };
+        drop(this);
+        waiters.wake(py)
+    }
+
+    /// It is over, and the application did not end it: it learns that from `receive` and `send`, and is
+    /// cancelled if it does not end by itself.
+    fn disconnect(slf: &Bound<'_, Self>, ending: (u16, String), at_once: bool) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.try_borrow_mut()?;
+        let first = !std::mem::replace(&mut this.gone, true);
+        this.ended.get_or_insert(ending);
+        this.outgoing.clear();
+        if let Some(denial) = &mut this.denial {
+            denial.drop_held();
+        }
+        if this.returned {
+            return this.say_last(py);
+        }
+        let shared = Arc::clone(&this.shared);
+        let (receivers, senders) = (this.receivers.take(), this.senders.take());
+        drop(this);
+        receivers.wake(py)?;
+        senders.wake(py)?;
+        if at_once || shared.grace <= 0.0 {
+            return Self::cancel(slf);
+        }
+        if first {
+            let cancel = slf.getattr(intern!(py, "_cancel"))?;
+            let event_loop = shared.event_loop.bind(py);
+            event_loop.call_method1(intern!(py, "call_later"), (shared.grace, cancel))?;
+        }
+        Ok(())
+    }
+
+    /// Cancels the task, if it runs.
+    pub(crate) fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.try_borrow()?;
+        let task = this.task.as_ref().map(|task| task.clone_ref(py));
+        drop(this);
+        if let Some(task) = task {
+            task.bind(py).call_method0(intern!(py, "cancel"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the gateway that placed the request has died: nobody will ever say anything.
+    pub(crate) fn check_gateway(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let lost = {
+            let this = slf.try_borrow()?;
+            !this.gone && !this.shared.link.is_current(this.stream)
+        };
+        if lost {
+            Self::disconnect(slf, (CloseCode::ABNORMAL.0, String::new()), false)?;
+        }
+        Ok(())
+    }
+
+    /// The application's call has returned: where it said nothing of an end, that is one.
+    pub(crate) fn handle_returned(&mut self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
+        let shared = Arc::clone(&self.shared);
+        self.task = None;
+        self.returned = true;
+        self.incoming.clear();
+        let mut verdict = Verdict::Fine;
+        if let Some(denial) = &mut self.denial {
+            if !denial.is_complete() && !self.gone {
+                denial.fail(py, &shared.link)?;
+                verdict = Verdict::Broke("ASGI application returned without completing its denial");
+            } else if self.gone {
+                denial.abort(py, &shared.link, AbortReason::Silent)?;
+            }
+        } else if matches!(self.state, State::Connecting | State::Asked) && !self.gone {
+            self.deny(py)?;
+            let rule = "ASGI application returned without accepting or closing";
+            verdict = Verdict::Broke(rule);
+        } else {
+            self.say_last(py)?;
+        }
+        Ok((verdict, self.receivers.take()))
+    }
+
+    /// The application's call has raised.
+    pub(crate) fn handle_raised(&mut self, py: Python<'_>) -> PyResult<Waiters> {
+        let shared = Arc::clone(&self.shared);
+        self.task = None;
+        self.returned = true;
+        self.incoming.clear();
+        match &mut self.denial {
+            Some(denial) if self.gone => denial.abort(py, &shared.link, AbortReason::Silent)?,
+            Some(denial) if !denial.is_complete() => denial.fail(py, &shared.link)?,
+            Some(_) => {}
+            None if self.gone || self.state == State::Closed => self.say_last(py)?,
+            None => self.abort(py, AbortReason::ApplicationFailed)?,
+        }
+        Ok(self.receivers.take())
+    }
+
+    /// The last message of the exchange, behind everything that waits for the client.
+    fn say_last(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.over {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        if let Some(denial) = &mut self.denial {
+            return denial.abort(py, &shared.link, AbortReason::Silent);
+        }
+        if matches!(self.state, State::Connecting | State::Asked) {
+            return self.abort(py, AbortReason::Silent);
+        }
+        let ending = (CloseCode::NORMAL.0, String::new());
+        self.over = self
+            .outgoing
+            .close(py, &shared.link, self.stream, ending, true)?;
+        Ok(())
+    }
+
+    fn abort(&mut self, py: Python<'_>, reason: AbortReason) -> PyResult<()> {
+        self.over = true;
+        let reason = wire::encode_abort(reason);
+        let link = &self.shared.link;
+        link.send(py, ResponseKind::Abort, self.stream, 0, &reason, &[])
+    }
+
+    /// The answer to a handshake that is not wanted.
+    fn deny(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.over = true;
+        let head = Head::new(403, None)?;
+        let link = &self.shared.link;
+        let kind = ResponseKind::Head;
+        link.send(py, kind, self.stream, flags::END, &head.bytes, &[])
+    }
+
+    fn give_credit(&self, py: Python<'_>, credit: Option<u32>) -> PyResult<()> {
+        let Some(credit) = credit else {
+            return Ok(());
+        };
+        let credit = wire::encode_credit(credit);
+        let link = &self.shared.link;
+        link.send(py, ResponseKind::Credit, self.stream, 0, &credit, &[])
+    }
+
+    /// The client has read.
+    fn credit(&mut self, py: Python<'_>, bytes: u32) -> PyResult<()> {
+        let shared = Arc::clone(&self.shared);
+        if let Some(denial) = &mut self.denial {
+            denial.credit(bytes);
+            return denial.flush(py, &shared.link).map(drop);
+        }
+        self.outgoing.credit(bytes);
+        self.over |= self.outgoing.flush(py, &shared.link, self.stream)?;
+        Ok(())
+    }
+
+    fn is_blocked(&self) -> bool {
+        let denial = self.denial.as_ref();
+        self.outgoing.is_blocked() || denial.is_some_and(|denial| denial.is_blocked())
+    }
+
+    /// What `receive()` gives now; `None`: nothing yet.
+    fn next_message<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if self.state == State::Connecting {
+            self.state = State::Asked;
+            return event(py, "websocket.connect").map(Some);
+        }
+        if self.state == State::Open
+            && let Some(next) = self.incoming.pop(py)
+        {
+            self.give_credit(py, next.credit.filter(|_| !self.gone))?;
+            let message = PyDict::new(py);
+            message.set_item(intern!(py, "type"), intern!(py, "websocket.receive"))?;
+            let key = if next.binary {
+                intern!(py, "bytes")
+            } else {
+                intern!(py, "text")
+            };
+            message.set_item(key, next.data)?;
+            return Ok(Some(message));
+        }
+        let Some((code, reason)) = &self.ended else {
+            return Ok(None);
+        };
+        let message = event(py, "websocket.disconnect")?;
+        message.set_item(intern!(py, "code"), *code)?;
+        message.set_item(intern!(py, "reason"), reason)?;
+        Ok(Some(message))
+    }
+
+    /// A message, or a future that is done when it is worth looking again.
+    pub(crate) fn poll_receive<'py>(
+        &mut self,
+        py: Python<'py>,
+    ) -> PyResult<Result<Bound<'py, PyDict>, Py<PyAny>>> {
+        if let Some(message) = self.next_message(py)? {
+            return Ok(Ok(message));
+        }
+        let shared = Arc::clone(&self.shared);
+        self.receivers.enter(py, &shared.create_future).map(Err)
+    }
+
+    /// `None`, or a future that is done when it is worth looking again whether everything has left.
+    pub(crate) fn poll_sent(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if self.gone {
+            return Err(client_gone());
+        }
+        if !self.is_blocked() {
+            return Ok(None);
+        }
+        let shared = Arc::clone(&self.shared);
+        self.senders.enter(py, &shared.create_future).map(Some)
+    }
+
+    /// Does what the application wants.
+    fn take(&mut self, py: Python<'_>, event: WebSocketEvent<'_>) -> PyResult<()> {
+        let shared = Arc::clone(&self.shared);
+        let link = &shared.link;
+        match (event, self.state) {
+            (WebSocketEvent::Send(data), State::Open) => {
+                self.outgoing.message(py, link, self.stream, data)
+            }
+            (WebSocketEvent::Accept(head), State::Connecting | State::Asked) => {
+                self.state = State::Open;
+                let kind = ResponseKind::WebSocketAccept;
+                link.send(py, kind, self.stream, 0, &head, &[])
+            }
+            (WebSocketEvent::Close { code, reason }, State::Open) => {
+                self.state = State::Closed;
+                self.incoming.clear();
+                self.ended = Some((code, reason.clone()));
+                self.outgoing
+                    .close(py, link, self.stream, (code, reason), false)
+                    .map(drop)
+            }
+            (WebSocketEvent::Close { .. }, State::Connecting | State::Asked) => {
+                self.state = State::Closed;
+                self.ended = Some((CloseCode::ABNORMAL.0, String::new()));
+                self.deny(py)
+            }
+            (WebSocketEvent::Denial(event), State::Connecting | State::Asked | State::Denying) => {
+                let stream = self.stream;
+                let fresh = || Box::new(Response::new(stream, false, false));
+                let denial = self.denial.get_or_insert_with(fresh);
+                // What is wrong with the first event leaves everything as it was.
+                let taken = denial.take(py, link, event)?;
+                self.state = State::Denying;
+                if taken == Taken::Held {
+                    denial.flush(py, link)?;
+                }
+                if denial.is_complete() {
+                    self.ended = Some((CloseCode::ABNORMAL.0, String::new()));
+                }
+                Ok(())
+            }
+            (event, state) => Err(out_of_order(&event, state)),
+        }
+    }
+}
+
+#[pymethods]
+impl WebSocketExchange {
+    /// ASGI's `receive`.
+    fn receive(slf: Py<Self>) -> Receive {
+        Receive {
+            exchange: Exchange::WebSocket(slf),
+        }
+    }
+
+    /// ASGI's `send`. What can be done at once is done when it is called; what is refused is told when it
+    /// is awaited.
+    #[pyo3(signature = (event, /))]
+    fn send<'py>(slf: &Bound<'py, Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        match Self::dispatch(slf, event) {
+            Ok(sending) => Ok(sending.into_any()),
+            Err(error) => Raising::awaitable(slf.py(), error),
+        }
+    }
+
+    /// The time given after a disconnect is over.
+    fn _cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::cancel(slf)
+    }
+}
+
+impl WebSocketExchange {
+    fn dispatch<'py>(
+        slf: &Bound<'py, Self>,
+        event: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Sending>> {
+        let py = slf.py();
+        let (dict, kind) = typed(event)?;
+        let Some(event) = WebSocketEvent::parse(&dict, &kind)? else {
+            let text = format!("unexpected ASGI event {kind:?} for a WebSocket");
+            return Err(PyRuntimeError::new_err(text));
+        };
+        let mut this = slf.try_borrow_mut()?;
+        if this.gone {
+            return Err(client_gone());
+        }
+        let shared = Arc::clone(&this.shared);
+        this.take(py, event)?;
+        let blocked = this.is_blocked();
+        // Somebody may wait for a disconnect, which the application's own close is.
+        let waiters = this.ended.is_some().then(|| this.receivers.take());
+        drop(this);
+        if let Some(waiters) = waiters {
+            waiters.wake(py)?;
+        }
+        if blocked {
+            let exchange = Exchange::WebSocket(slf.clone().unbind());
+            return Bound::new(py, Sending(Some(exchange)));
+        }
+        Ok(shared.done(py))
+    }
+}
+
+fn event<'py>(py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyDict>> {
+    let event = PyDict::new(py);
+    event.set_item(intern!(py, "type"), kind)?;
+    Ok(event)
+}
+
+fn out_of_order(event: &WebSocketEvent<'_>, state: State) -> PyErr {
+    let what = match event {
+        WebSocketEvent::Accept(_) => "websocket.accept",
+        WebSocketEvent::Send(_) => "websocket.send",
+        WebSocketEvent::Close { .. } => "websocket.close",
+        WebSocketEvent::Denial(_) => "websocket.http.response",
+    };
+    let when = match state {
+        State::Connecting | State::Asked => "before the WebSocket was accepted",
+        State::Denying => "while the WebSocket is being denied",
+        State::Open => "after the WebSocket was accepted",
+        State::Closed => "after the WebSocket was closed",
+    };
+    PyRuntimeError::new_err(format!("unexpected ASGI event {what} {when}"))
+}
