@@ -59,6 +59,7 @@ def test_nothing_is_said_where_all_is_well(serve):
         (["--bind", "unix:app.py"], "bind: 'app.py' is there and not a socket"),
         (["--bind", "fd://99"], "bind: fd://99: Bad file descriptor"),
         (["--ca-certs", "no-such.pem"], "ca_certs: 'no-such.pem' cannot be read"),
+        (["--logger-class", "no.such.Logger"], "logger_class: "),
     ],
 )
 def test_what_would_only_show_later_is_one_line(serve, args, said):
@@ -79,6 +80,15 @@ def test_every_problem_has_its_line_and_the_application_is_loaded_all_the_same(s
 def test_certificates_and_worker_class_must_be_there(serve, setting):
     server = check(serve, code=1, config=f"{setting} = 'no_such_thing'\n")
     assert any(setting in line for line in errors(server)), server.log
+
+
+def test_configuration_of_logging_is_tried(serve):
+    server = serve.new()
+    server.write("log.ini", "[loggers]\nkeys = root\n\n[handlers]\nkeys = none_of_these\n")
+    server.start("--check-config", "--log-config", "log.ini", app=HELLO, ready=None)
+    assert server.wait_for_exit() == 1
+    (line,) = errors(server)
+    assert line.startswith("Error: logging: ")
 
 
 def test_an_address_in_use_is_no_problem_of_the_configuration(serve):

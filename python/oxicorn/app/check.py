@@ -112,15 +112,18 @@ def _statsd(host: Any) -> Iterator[str]:
 
 
 def _logging(cfg: Config) -> Iterator[str]:
-    if not any(cfg.get(name) for name in ("logconfig", "logconfig_dict", "logconfig_json")):
-        return
-    from oxicorn.glogging import Logger
-
+    files = [cfg.get(name) for name in ("logconfig", "logconfig_json") if cfg.get(name)]
     try:
-        own = cfg.get("logger_class")
-        (own if isinstance(own, type) else Logger)(cfg)
+        logger_class = cfg.logger_class
     except Exception as error:
-        yield f"logging: {_first_line(error)}"
+        yield f"logger_class: {_first_line(error)}"
+        return
+    # What cannot be read has its line already.
+    if (files or cfg.get("logconfig_dict")) and all(os.access(path, os.R_OK) for path in files):
+        try:
+            logger_class(cfg)
+        except Exception as error:
+            yield f"logging: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:
