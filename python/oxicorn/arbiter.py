@@ -183,7 +183,8 @@ class Arbiter:
         if not text:
             return [], False
         try:
-            return [int(number) for number in text.split(",")], False
+            # Each once: whoever takes a descriptor over closes it, too.
+            return list(dict.fromkeys(int(number) for number in text.split(","))), False
         except ValueError:
             raise RuntimeError(
                 f"{LISTENERS_VARIABLE}={text!r} in the environment: numbers were expected"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import pytest
 
@@ -33,9 +34,13 @@ def end_both(server, successor: int) -> None:
             wait_for(lambda pid=pid: server.popen.poll() is not None or not processes.is_alive(pid))
 
 
-@pytest.mark.parametrize("bind", [None, "unix:socket"], ids=["tcp", "unix"])
-def test_successor_takes_over_and_nobody_notices(serve, source, bind):
-    server = start(serve, source, bind=bind)
+@pytest.mark.parametrize(
+    ("args", "bind"),
+    [((), None), ((), "unix:socket"), (("--reuse-port",), None)],
+    ids=["tcp", "unix", "reuse-port"],
+)
+def test_successor_takes_over_and_nobody_notices(serve, source, args, bind):
+    server = start(serve, source, *args, bind=bind)
     old = server.pid
     with Load(server.address, clients=4, keep_alive=False, pause=0.004) as load:
         load.wait_for_answers(20)
@@ -54,6 +59,22 @@ def test_successor_takes_over_and_nobody_notices(serve, source, bind):
     end_both(server, successor)
     if bind is not None:
         wait_for(lambda: not (server.directory / "socket").exists(), what="the promoted one removes the socket file")
+
+
+def test_descriptors_are_handed_on(serve, source):
+    """Whatever number the socket has in the successor, it stands for the same address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        number = listener.fileno()
+        server = serve.new()
+        server.start("--pid", "pid", app=source, bind=f"fd://{number}", pass_fds=[number], ready=None)
+        server.bind = f"{host}:{port}"
+        server.wait_until_ready()
+    successor = upgrade(server)
+    server.stop(signal.SIGTERM)
+    for _ in range(5):
+        assert server.get().status == 200
+    end_both(server, successor)
 
 
 def test_successor_runs_what_is_installed_now(serve, source):

@@ -143,6 +143,13 @@ DIFFERENCES: dict[str, str] = {
     "process/test_reloader.py::test_spew_prints_the_lines_of_the_application[gthread]": (
         "threads are traced too"
     ),
+    # Upgrades
+    "process/test_upgrade.py::test_successor_takes_over_and_nobody_notices[('--reuse-port',)]": (
+        "USR2 works with reuse_port (Gunicorn: the new master crashes)"
+    ),
+    "process/test_upgrade.py::test_descriptors_are_handed_on": (
+        "a successor knows fd:// binds by their order (Gunicorn: the old number is tried and not there)"
+    ),
     # What is checked before a deploy, Paste Deploy
     "cli/test_check_config.py::test_what_would_only_show_later_is_one_line": CHECKED,
     "cli/test_check_config.py::test_every_problem_has_its_line_and_the_application_is_loaded_all_the_same": CHECKED,

@@ -93,10 +93,15 @@ pub(crate) fn inherit(
     options: Options,
 ) -> io::Result<Vec<Listener>> {
     let mut found = Vec::with_capacity(descriptors.len());
+    // Their numbers were others in the predecessor; their order is the same.
+    let mut by_number = binds
+        .iter()
+        .filter(|bind| matches!(bind, BindAddress::Descriptor(_)));
     for &descriptor in descriptors {
         let mut listener = try_open(&BindAddress::Descriptor(descriptor), options)?;
         if origin == Origin::Predecessor {
-            let Some(bind) = named_by(&listener.socket, binds)? else {
+            let named = named_by(&listener.socket, binds)?;
+            let Some(bind) = named.or_else(|| by_number.next()) else {
                 continue;
             };
             if let BindAddress::Unix { path } = bind {
