@@ -12,8 +12,11 @@ from .verdicts import SEED, Request, Verdict, corpus, generated, ours
 MORE_LENIENT = {"NoMoreData": "an empty line and then the end of the connection is nothing of a request"}
 
 
+DEFAULTS = Config()
+
+
 def theirs(text: bytes) -> Verdict:
-    parser = RequestParser(Config(), iter([text]), ("192.0.2.1", 1))
+    parser = RequestParser(DEFAULTS, iter([text]), ("192.0.2.1", 1))
     requests: list[Request] = []
     try:
         for request in parser:

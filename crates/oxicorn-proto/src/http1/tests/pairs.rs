@@ -179,6 +179,34 @@ closing, finished    paused   paused       ok        -        -        -        
 switched, sending  switched switched       ok        -        -        -       ok       ok        -       ok        -       ok
 ";
 
+/// The table has every state of either direction: a new one has to be walked too.
+#[test]
+fn every_state_is_in_the_table() {
+    let seen = |field: &str| {
+        let mut names: Vec<String> = STATES
+            .iter()
+            .map(|(_, make)| {
+                let text = format!("{:?}", make());
+                let (_, after) = text.split_once(field).expect("a field of the connection");
+                after
+                    .chars()
+                    .take_while(char::is_ascii_alphabetic)
+                    .collect()
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
+    assert_eq!(
+        seen("receive: "),
+        [
+            "Chunked", "Done", "Ending", "Failed", "Head", "Length", "Switched"
+        ]
+    );
+    assert_eq!(seen("send: "), ["Body", "Finished", "Idle", "Raw"]);
+}
+
 #[test]
 fn misuse_changes_nothing() {
     for (state, make) in STATES {
