@@ -167,6 +167,11 @@ class Arbiter:
 
     def start(self) -> None:
         """First words, pid file, hook ``on_starting``."""
+        # What the config file printed: kept in the buffer, every process forked from here would
+        # write it again when it ends.
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         self.log.info("Starting oxicorn %s", oxicorn.__version__)
         _refuse_missing_directory(self.cfg)
         self._write_pidfile()
