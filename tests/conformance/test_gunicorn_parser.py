@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import ParseException
 from gunicorn.http.parser import RequestParser
 
 from .verdicts import SEED, Request, Verdict, corpus, generated, ours
+
+# The first test of a run may have to build the parser's example.
+pytestmark = pytest.mark.timeout(300)
 
 # Gunicorn refuses what we take, by its exception.
 MORE_LENIENT = {"NoMoreData": "an empty line and then the end of the connection is nothing of a request"}

@@ -13,6 +13,9 @@ import pytest
 
 from .verdicts import SEED, Request, Verdict, corpus, generated, ours
 
+# The first test of a run may have to build the parser's example.
+pytestmark = pytest.mark.timeout(300)
+
 # We refuse what h11 takes, by the name of the fault.
 STRICTER = {
     "BareLineFeed": "h11 takes a bare LF for a line end, as RFC 9112 section 2.2 allows",
