@@ -156,6 +156,8 @@ pub(crate) struct Request {
     pub(crate) pid: u32,
     /// How often a worker declined it.
     pub(crate) declines: u8,
+    /// The trailers of its body, for the link.
+    pub(crate) trailers: Vec<u8>,
     /// The response's head, if the access log wants it.
     pub(crate) response_head: Vec<u8>,
     /// The worker writes the line in the access log.
@@ -214,6 +216,7 @@ impl Connection {
         self.input.capacity()
             + self.output.capacity()
             + self.request.body.memory()
+            + self.request.trailers.capacity()
             + self.request.response_head.capacity()
     }
 

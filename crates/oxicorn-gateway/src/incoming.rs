@@ -238,8 +238,11 @@ impl Incoming<'_> {
     fn take_trailers(mut self) -> Result<(), Trouble> {
         let mut payload = std::mem::take(self.aside);
         self.link.payload_into(0..self.header.len, &mut payload);
+        let Connection { http, input, .. } = &*self.connection;
+        let wanted = http.head(input.head()).accepts_trailers();
         let taken = match HeaderList::decode(&payload) {
-            Ok(trailers) => self.finish(trailers.iter()),
+            // Who has not said that it takes them (TE) may never see them: RFC 9110 section 6.5.1.
+            Ok(trailers) => self.finish(trailers.iter().filter(|_| wanted)),
             Err(malformed) => Err(malformed.into()),
         };
         *self.aside = payload;

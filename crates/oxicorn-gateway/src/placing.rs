@@ -138,6 +138,9 @@ pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch:
     for header in head.headers() {
         encoder.header(header.name, header.value);
     }
+    if !connection.request.trailers.is_empty() {
+        encoder.variable(wire::TRAILERS, &connection.request.trailers);
+    }
     encoder.finish_without_body(body.bytes().len());
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use oxicorn_link::scoreboard::Counter;
+use oxicorn_link::wire::HeaderList;
 use oxicorn_proto::http1::{BodyFraming, Event, Polled};
 use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
@@ -161,6 +162,11 @@ impl Gateway {
                     consumed,
                     event: Event::BodyEnd,
                 }) => {
+                    let end = &connection.input.unread()[..consumed];
+                    for trailer in connection.http.trailers(end) {
+                        let kept = &mut connection.request.trailers;
+                        HeaderList::encode_entry(kept, trailer.name, trailer.value);
+                    }
                     connection.input.consume(consumed);
                     self.submit(key);
                 }

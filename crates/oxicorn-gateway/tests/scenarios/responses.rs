@@ -34,15 +34,20 @@ fn streams_a_response_in_chunks() {
 fn sends_trailers_after_chunks() {
     let (scenario, mut worker) = Scenario::with_worker(patient());
     let mut client = scenario.connect();
-    client.get("/");
-    let claimed = worker.claim();
-    worker.head(claimed.stream, 0, 200, &[], b"x");
-    let mut trailers = Vec::new();
-    HeaderList::encode_entry(&mut trailers, b"X-Sum", b"7");
-    worker.send(ResponseKind::Trailers, claimed.stream, 0, &trailers);
-    client.read_head();
-    let rest = "1\r\nx\r\n0\r\nX-Sum: 7\r\n\r\n";
-    assert_eq!(client.take(rest.len()), rest.as_bytes());
+    // Who has not asked for them gets the end without them.
+    for (asks, rest) in [
+        ("TE: trailers\r\n", "1\r\nx\r\n0\r\nX-Sum: 7\r\n\r\n"),
+        ("", "1\r\nx\r\n0\r\n\r\n"),
+    ] {
+        client.send(&format!("GET / HTTP/1.1\r\nHost: t\r\n{asks}\r\n"));
+        let claimed = worker.claim();
+        worker.head(claimed.stream, 0, 200, &[], b"x");
+        let mut trailers = Vec::new();
+        HeaderList::encode_entry(&mut trailers, b"X-Sum", b"7");
+        worker.send(ResponseKind::Trailers, claimed.stream, 0, &trailers);
+        client.read_head();
+        assert_eq!(client.take(rest.len()), rest.as_bytes());
+    }
 }
 
 #[test]

@@ -37,7 +37,8 @@ mod small;
 pub use headers::{HeaderList, Headers};
 pub use kinds::{AbortReason, CancelReason, EventKind, ResponseKind, flags};
 pub use request::{
-    Address, BodyPlace, ProxyInfo, RequestEncoder, RequestHead, RequestView, Scheme, Version,
+    Address, BodyPlace, ProxyInfo, RequestEncoder, RequestHead, RequestView, Scheme, TRAILERS,
+    Version,
 };
 pub use response::{ResponseEncoder, ResponseHead, ResponseView, append_header};
 pub use small::{

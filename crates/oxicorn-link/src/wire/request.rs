@@ -16,6 +16,10 @@
 
 use super::{HeaderList, Input, Malformed, len32};
 
+/// Name of the variable that holds the trailers of a body that came whole: an encoded [`HeaderList`].
+/// (Those of a streamed body come with its end.)
+pub const TRAILERS: &[u8] = b"trailers";
+
 /// HTTP version of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -366,6 +370,15 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
+    /// The trailers of a body that came whole.
+    pub fn trailers(&self) -> Result<HeaderList<'a>, Malformed> {
+        let mut variables = self.variables.iter();
+        let found = variables.find(|(name, _)| *name == TRAILERS);
+        found.map_or(Ok(HeaderList::default()), |(_, list)| {
+            HeaderList::decode(list)
+        })
+    }
+
     /// Checks and takes a payload apart.
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut input = Input(payload);

@@ -91,7 +91,9 @@ mod tests;
 pub use connection::{Connection, Event, Polled};
 pub use grammar::{check_field_name, check_field_value, first_line, percent_decode};
 pub use request::{BodyFraming, Fields, Header, RequestHead, Version};
-pub use response::{BodyOutcome, CloseReason, Next, ResponseFraming, ResponseHead};
+pub use response::{
+    BodyOutcome, CloseReason, Next, ResponseFraming, ResponseHead, check_trailer_name,
+};
 pub use rules::{
     FIELD_SIZE_DEFAULT, FIELDS_MAX, HeaderMap, Limits, REQUEST_LINE_MAX, REQUEST_LINE_UNLIMITED,
     Rules, Strictness,

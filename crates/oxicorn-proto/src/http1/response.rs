@@ -334,6 +334,16 @@ pub(super) fn write_chunk_size(out: &mut Vec<u8>, len: u64) {
     let _ = write!(out, "{len:x}\r\n");
 }
 
+/// Whether a response may have such a trailer (RFC 9110 section 6.5.1): a token, and nothing that
+/// frames, routes, authorises or describes the body, nor what the server writes.
+pub fn check_trailer_name(name: &[u8]) -> Result<(), LocalMisuse> {
+    check_field_name(name)?;
+    if is_forbidden_trailer(name) || fate(name) != Fate::Keep {
+        return Err(LocalMisuse::ForbiddenTrailer);
+    }
+    Ok(())
+}
+
 /// The last chunk and the trailer section.
 pub(super) fn write_last_chunk<'h>(
     out: &mut Vec<u8>,
@@ -341,10 +351,7 @@ pub(super) fn write_last_chunk<'h>(
 ) -> Result<(), LocalMisuse> {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers {
-        check_field_name(name)?;
-        if is_forbidden_trailer(name) || fate(name) != Fate::Keep {
-            return Err(LocalMisuse::ForbiddenTrailer);
-        }
+        check_trailer_name(name)?;
         write_line(out, name, trim(value))?;
     }
     out.extend_from_slice(b"\r\n");

@@ -204,6 +204,21 @@ impl Lane {
         self.send(py, ResponseKind::Informational, stream.id, 0, head, &[])
     }
 
+    /// Ends a response with trailers.
+    pub(crate) fn send_trailers(
+        &self,
+        py: Python<'_>,
+        stream: &mut Stream,
+        trailers: &[u8],
+    ) -> PyResult<()> {
+        if trailers.len() > self.max_payload {
+            self.send_abort(py, stream, AbortReason::TooLarge)?;
+            return Err(PyOSError::new_err("the trailers are too large"));
+        }
+        self.forget(stream);
+        self.send(py, ResponseKind::Trailers, stream.id, 0, &[], trailers)
+    }
+
     /// Says that there will be no (more) response.
     pub(crate) fn send_abort(
         &self,

@@ -106,6 +106,7 @@ impl Application {
             input: input.as_any(),
             socket: socket.as_any(),
             early_hints: &early_hints,
+            exchange: exchange.as_any(),
         };
         made.input = Some(input.clone());
         made.request = self.hooks.before(py, &self.worker, view, input.as_any())?;

@@ -7,8 +7,9 @@
 use std::sync::Mutex;
 
 use oxicorn_link::wire::{Address, RequestView, Scheme, Version};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::latin1;
 
@@ -80,7 +81,8 @@ interned_strings! {
         request_method = "REQUEST_METHOD", raw_uri = "RAW_URI", path_info = "PATH_INFO",
         script_name = "SCRIPT_NAME", query_string = "QUERY_STRING",
         server_protocol = "SERVER_PROTOCOL", url_scheme = "wsgi.url_scheme", input = "wsgi.input",
-        early_hints = "wsgi.early_hints", socket = "gunicorn.socket",
+        early_hints = "wsgi.early_hints", trailers = "oxicorn.trailers",
+        send_trailers = "oxicorn.send_trailers", socket = "gunicorn.socket",
         remote_addr = "REMOTE_ADDR", remote_port = "REMOTE_PORT",
         server_name = "SERVER_NAME", server_port = "SERVER_PORT",
         proxy_protocol = "PROXY_PROTOCOL", proxy_addr = "PROXY_ADDR", proxy_port = "PROXY_PORT",
@@ -148,6 +150,18 @@ impl EnvironFactory {
         set(&keys.url_scheme, self.scheme(py, view))?;
         self.set_addresses(py, &environ, view)?;
         let header_script_name = self.set_headers(py, &environ, view)?;
+        if let Ok(trailers) = view.trailers()
+            && !trailers.is_empty()
+        {
+            let pairs = trailers
+                .iter()
+                .map(|(name, value)| (latin1::to_string(py, name), latin1::to_string(py, value)));
+            set(&keys.trailers, PyList::new(py, pairs)?.as_any())?;
+        }
+        if takes_trailers(view) {
+            let send = request.exchange.getattr(intern!(py, "send_trailers"))?;
+            set(&keys.send_trailers, &send)?;
+        }
         let script_name = header_script_name.unwrap_or(&self.script_name);
         let Some(path) = head.path.strip_prefix(script_name) else {
             return Ok(Err(ScriptNameMismatch));
@@ -271,6 +285,7 @@ pub(crate) struct PerRequest<'a, 'py> {
     pub(crate) input: &'a Bound<'py, PyAny>,
     pub(crate) socket: &'a Bound<'py, PyAny>,
     pub(crate) early_hints: &'a Bound<'py, PyAny>,
+    pub(crate) exchange: &'a Bound<'py, PyAny>,
 }
 
 impl Keys {
@@ -311,6 +326,19 @@ fn join_repeated(
         }
     }
     environ.set_item(key, latin1::to_string(py, &joined))
+}
+
+/// Whether the client said `TE: trailers` (RFC 9110 section 10.1.4), in a version that has them.
+fn takes_trailers(view: &RequestView<'_>) -> bool {
+    let names_trailers = |value: &[u8]| {
+        let mut codings = value.split(|&byte| byte == b',');
+        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    };
+    view.head.version != Version::Http10
+        && view
+            .headers
+            .iter()
+            .any(|(name, value)| name.eq_ignore_ascii_case(b"te") && names_trailers(value))
 }
 
 pub(crate) fn is_https(view: &RequestView<'_>) -> bool {

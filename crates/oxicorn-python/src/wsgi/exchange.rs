@@ -53,6 +53,8 @@ pub(crate) struct Exchange {
     is_head_request: bool,
     /// Body bytes the application produced, for the hooks.
     sent: u64,
+    /// What ends the response instead of its last piece.
+    trailers: Option<Vec<u8>>,
     /// Kept for the hooks: what `start_response` was called with.
     called_with: Option<(Py<PyString>, Py<PyList>)>,
     keep_call: bool,
@@ -85,6 +87,7 @@ impl Exchange {
             head: Head::default(),
             is_head_request,
             sent: 0,
+            trailers: None,
             called_with: None,
             keep_call,
             failed: None,
@@ -182,6 +185,9 @@ impl Exchange {
             self.send(py, data)?;
             return self.finish(py);
         }
+        if let Some(trailers) = self.trailers.take() {
+            return self.send_whole_with(py, data, &trailers);
+        }
         if self.head.allows_body() && !self.is_head_request {
             self.head.announce_length(data.len() as u64);
         }
@@ -193,6 +199,17 @@ impl Exchange {
             .send_head(py, &mut self.stream, self.head.bytes(), body, bits)?;
         self.phase = Phase::Done;
         Ok(())
+    }
+
+    /// The same with trailers, which need a body in chunks: no length is announced.
+    fn send_whole_with(&mut self, py: Python<'_>, data: &[u8], trailers: &[u8]) -> PyResult<()> {
+        self.count(data);
+        let body = self.allowed_body(data);
+        self.phase = Phase::Streaming;
+        self.lane
+            .send_head(py, &mut self.stream, self.head.bytes(), body, 0)?;
+        self.phase = Phase::Done;
+        self.lane.send_trailers(py, &mut self.stream, trailers)
     }
 
     /// Hands a file to the gateway, which sends it without the worker; ends the response.
@@ -222,7 +239,10 @@ impl Exchange {
             Phase::Fresh => Err(not_started()),
             Phase::Armed => self.send_whole(py, &[]),
             Phase::Streaming => {
-                self.lane.send_body(py, &mut self.stream, &[], flags::END)?;
+                match self.trailers.take() {
+                    Some(trailers) => self.lane.send_trailers(py, &mut self.stream, &trailers)?,
+                    None => self.lane.send_body(py, &mut self.stream, &[], flags::END)?,
+                }
                 self.phase = Phase::Done;
                 Ok(())
             }
@@ -243,6 +263,7 @@ impl Exchange {
     pub(crate) fn fail(&mut self, py: Python<'_>, status: u16) -> PyResult<()> {
         match self.phase {
             Phase::Fresh | Phase::Armed => {
+                self.trailers = None;
                 let page = head::error_page(status);
                 self.head = Head::for_error(status, page.len());
                 self.phase = Phase::Armed;
@@ -339,6 +360,15 @@ impl Exchange {
     fn __call__(&mut self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = body_piece(data)?;
         self.send(py, data.as_bytes())
+    }
+
+    /// `oxicorn.send_trailers(trailers)`: sent when the body has ended; the last call counts.
+    fn send_trailers(&mut self, trailers: &Bound<'_, PyAny>) -> PyResult<()> {
+        if matches!(self.phase, Phase::Done | Phase::Hijacked) {
+            return Err(PyRuntimeError::new_err("the response has already ended"));
+        }
+        self.trailers = Some(head::encode_trailers(trailers)?);
+        Ok(())
     }
 
     /// `wsgi.early_hints(headers)`: a 103 response with `Link` headers, before the final one.

@@ -1,10 +1,10 @@
 //! The head of a response: what `start_response` was given, checked and encoded for the gateway.
 
-use oxicorn_link::wire::{ResponseEncoder, ResponseHead, append_header};
-use oxicorn_proto::http1::{check_field_name, check_field_value};
+use oxicorn_link::wire::{HeaderList, ResponseEncoder, ResponseHead, append_header};
+use oxicorn_proto::http1::{check_field_name, check_field_value, check_trailer_name};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::latin1;
 
@@ -104,11 +104,41 @@ pub(crate) fn encode_informational(status: u16, headers: &Bound<'_, PyAny>) -> P
     let mut bytes = Vec::new();
     let reason = reason_phrase(status).as_bytes();
     let mut encoder = ResponseEncoder::begin(&mut bytes, &ResponseHead { status, reason });
-    each_header(headers, |name, value| {
-        encoder.header(name, value);
+    // Unlike those of a response these may be bytes, as with Gunicorn.
+    for pair in headers.try_iter()? {
+        let pair = pair?;
+        let parts = pair.try_iter()?.map(|part| Ok(text_of(&part?)));
+        let pair = PyTuple::new(pair.py(), parts.collect::<PyResult<Vec<_>>>()?)?;
+        take_header(pair.as_any(), |name, value| {
+            encoder.header(name, value);
+            Ok(())
+        })?;
+    }
+    encoder.finish();
+    Ok(bytes)
+}
+
+/// Bytes as text; everything else as it is.
+fn text_of<'py>(part: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
+    match part.cast::<PyBytes>() {
+        Ok(bytes) => latin1::to_string(part.py(), bytes.as_bytes()).into_any(),
+        Err(_) => part.clone(),
+    }
+}
+
+/// Trailers, for `oxicorn.send_trailers`.
+pub(crate) fn encode_trailers(trailers: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    each_header(trailers, |name, value| {
+        if check_trailer_name(name).is_err() {
+            let name = String::from_utf8_lossy(name);
+            return Err(PyValueError::new_err(format!(
+                "{name} cannot be a trailer: its meaning is needed before the body"
+            )));
+        }
+        HeaderList::encode_entry(&mut bytes, name, value);
         Ok(())
     })?;
-    encoder.finish();
     Ok(bytes)
 }
 
