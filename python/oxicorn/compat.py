@@ -29,21 +29,13 @@ __all__ = ["GUNICORN_VERSION", "adopt_server_names", "install"]
 #: The release whose settings, hooks and objects are kept.
 GUNICORN_VERSION = "27.0.1"
 PACKAGE = "gunicorn"
-#: Modules of ours that Gunicorn has not.
-OWN = frozenset(
-    (
-        "__main__",
-        "_native",
-        "app.config_file",
-        "client_socket",
-        "compat",
-        "daemon",
-        "http.unserved",
-        "logconfig",
-        "native_logs",
-        "oddments",
-        "syslog",
-    )
+#: The modules that both have.
+SHARED = frozenset(
+    """
+    app app.base app.pasterapp app.wsgiapp arbiter config debug errors glogging http
+    http.errors http.message http.wsgi instrument instrument.statsd pidfile reloader
+    systemd util workers workers.base workers.gasgi workers.gthread workers.sync
+    """.split()
 )
 
 
@@ -110,22 +102,13 @@ class _Finder:
         if not isinstance(sys.modules.get(PACKAGE), _Facade):
             return None
         name = f"oxicorn.{inner}"
-        if inner in OWN or not _exists(name):
+        if inner not in SHARED:
             raise ModuleNotFoundError(
                 f"No module named {fullname!r}: Gunicorn is not installed, and oxicorn has no "
                 f"module that stands for it",
                 name=fullname,
             )
         return importlib.machinery.ModuleSpec(fullname, _loader(name))
-
-
-def _exists(name: str) -> bool:
-    import importlib.util  # large, and hardly ever needed
-
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def install() -> None:

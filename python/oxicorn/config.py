@@ -65,6 +65,12 @@ class Setting:
     #: What a row leaves out.
     _ABSENT = ("cli", "meta", "type", "action", "nargs", "const")
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError(
+            "settings of one's own cannot be added to the table; read them from the environment, "
+            "or from a command line of your own with cfg.parser()"
+        )
+
     def __init__(self, cfg: Config, name: str) -> None:
         self._cfg = cfg
         self.name = name

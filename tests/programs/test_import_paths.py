@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 
 import pytest
+from gunicorn import __version__ as GUNICORN_VERSION
 
+from oxicorn import compat
 from tests.programs.conftest import WITHOUT_GUNICORN
 
 HELLO = """
@@ -14,12 +18,7 @@ def application(environ, start_response):
     return [environ["SERVER_SOFTWARE"].encode()]
 """
 
-MODULES = """
-gunicorn gunicorn.glogging gunicorn.app gunicorn.app.base gunicorn.app.wsgiapp gunicorn.arbiter gunicorn.config
-gunicorn.errors gunicorn.http gunicorn.http.errors gunicorn.http.message gunicorn.http.wsgi gunicorn.pidfile
-gunicorn.util gunicorn.workers gunicorn.workers.base gunicorn.workers.gasgi gunicorn.workers.gthread
-gunicorn.workers.sync
-""".split()
+MODULES = ["gunicorn", *(f"gunicorn.{name}" for name in sorted(compat.SHARED))]
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +26,17 @@ def only_ours(kind):
     """What is tested is our finder."""
     if kind.is_gunicorn:
         pytest.skip("Gunicorn's own paths are its own")
+
+
+def modules_of(package: str) -> set[str]:
+    """Every module below a package, by its name there."""
+    path = importlib.import_module(package).__path__
+    return {name.partition(".")[2] for _, name, _ in pkgutil.walk_packages(path, f"{package}.", lambda name: None)}
+
+
+def test_every_module_that_both_have_is_given_out():
+    assert (modules_of("gunicorn") & modules_of("oxicorn")) - {"__main__"} == compat.SHARED
+    assert GUNICORN_VERSION == compat.GUNICORN_VERSION
 
 
 @pytest.mark.parametrize("module", MODULES)

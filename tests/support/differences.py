@@ -196,6 +196,9 @@ DIFFERENCES: dict[str, str] = {
     "settings/test_sources.py::test_misspelled_names_get_a_warning_with_the_nearest_name": (
         "a name that looks like a setting's gets a warning"
     ),
+    "settings/test_config_styles.py::test_workers_per_core_and_a_report_on_standard_output": (
+        "what a config file prints is written once (Gunicorn: again by every process)"
+    ),
     # Programs
     "programs/test_programs.py::test_refused_setting_of_a_program": ONE_LINE,
     # Logs
