@@ -217,8 +217,11 @@ class Arbiter:
             self._notify("READY=1\nSTATUS=serving")
 
     def stopping(self) -> None:
-        """The end has begun."""
-        self._notify("STOPPING=1\nSTATUS=stopping")
+        """The end has begun, of the service, or only of this server where another takes over."""
+        if self.reexec_pid:
+            self._notify(f"MAINPID={self.reexec_pid}\nREADY=1\nSTATUS=serving")
+        else:
+            self._notify("STOPPING=1\nSTATUS=stopping")
 
     def _notify(self, state: str) -> None:
         if state != self._manager_state:
@@ -358,7 +361,6 @@ class Arbiter:
         else:
             if old is not None:
                 old.unlink()
-        self._notify(f"MAINPID={self.pid}\nREADY=1\nSTATUS=serving")
 
     def execute(self, listeners: list[int]) -> NoReturn:
         """In a child: turns it into the server as it is installed now. Hook ``pre_exec``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -142,6 +143,20 @@ def test_manager_is_told_when_the_server_is_up_reloads_and_stops(serve, source, 
     server.kill(signal.SIGTERM)
     assert manager.recv(4096).startswith(b"STOPPING=1")
     assert server.wait_for_exit() == 0
+
+
+def test_manager_is_told_who_is_the_service_after_an_upgrade(serve, source, manager):
+    """It would take the end of the old main process for the end of the service."""
+    server = serve(source, "--pid", "pid", env={"NOTIFY_SOCKET": manager.getsockname()})
+    assert manager.recv(4096).startswith(b"READY=1\n")
+    server.kill(signal.SIGUSR2)
+    assert manager.recv(4096).startswith(b"READY=1\n"), "the successor is up"
+    successor = server.read("pid.2").strip()
+    server.kill(signal.SIGTERM)
+    assert manager.recv(4096).startswith(f"MAINPID={successor}\n".encode())
+    assert server.wait_for_exit() == 0
+    os.kill(int(successor), signal.SIGTERM)
+    assert manager.recv(4096).startswith(b"STOPPING=1")
 
 
 def test_manager_is_told_once_that_a_refused_reload_is_over(serve, source, manager):

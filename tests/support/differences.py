@@ -160,6 +160,9 @@ DIFFERENCES: dict[str, str] = {
     "process/test_activation.py::test_manager_is_told_when_the_server_is_up_reloads_and_stops": (
         "READY=1 when workers are ready; RELOADING, STOPPING"
     ),
+    "process/test_activation.py::test_manager_is_told_who_is_the_service_after_an_upgrade": (
+        "the end of an upgraded server is not the end of the service"
+    ),
     "process/test_activation.py::test_manager_is_told_once_that_a_refused_reload_is_over": (
         "READY=1 when workers are ready; RELOADING, STOPPING"
     ),

@@ -51,7 +51,8 @@ class BaseApplication:
         self.prog = prog
         self.callable: Callable[..., Any] | None = None
         self.logger: Logger | None = None
-        #: Where the server was started; ``chdir`` may lead away from it.
+        #: The working directory before the first ``chdir``, by the name it had then: where that is
+        #: a symbolic link, a reload (and a successor) follows it to where it leads now.
         self.start_directory = util.getcwd()
         self._launch = Launch(None)
         self.do_load_config()
@@ -153,18 +154,11 @@ class BaseApplication:
 class Application(BaseApplication):
     """Settings from command line, environment and config file, as the command takes them."""
 
-    #: The working directory before the first ``chdir``, by the name it had then: where that is a
-    #: symbolic link, a reload follows it to where it leads now.
-    _started_in: str | None = None
-
     def load_default_config(self) -> None:
         """The defaults; relative paths mean the same in a reload as they did at the start."""
-        if self._started_in is None:
-            self._started_in = util.getcwd()
-        else:
-            # The directory of a release that was removed is no reason to refuse a reload.
-            with contextlib.suppress(OSError):
-                os.chdir(self._started_in)
+        # The directory of a release that was removed is no reason to refuse a reload.
+        with contextlib.suppress(OSError):
+            os.chdir(self.start_directory)
         super().load_default_config()
 
     def init(

@@ -269,6 +269,7 @@ impl<'py> Supervisor<'py> {
                 .take_if(|successor| *successor == pid)
                 .is_some()
             {
+                self.server.setattr("reexec_pid", 0)?;
                 self.tell(Event::SuccessorExited);
                 self.tell_settings()?;
             } else if let Some(worker) = self.workers.by_pid(pid) {
