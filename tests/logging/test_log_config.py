@@ -174,10 +174,16 @@ def test_defaults_complete_a_dictionary(serve):
     server.wait_for_log(r"^\[\d{4}-.*\] \[\d+\] \[INFO\] Booting worker")
 
 
+def test_missing_file_is_one_clear_error(serve):
+    server = serve(APP, "--log-config", "missing.ini", ready=None)
+    assert server.wait_for_exit() == 1
+    assert "Error: log config 'missing.ini' not found" in server.log
+    assert "Traceback" not in server.log
+
+
 @pytest.mark.parametrize(
     ("flags", "config", "text"),
     [
-        (["--log-config", "missing.ini"], None, r"Error: .*log config 'missing\.ini' not found"),
         (["--log-config-json", "missing.json"], None, r"Error: .*log config 'missing\.json' not found"),
         (["--log-config-json", "app.py"], None, r"Error: logconfig_json 'app\.py' cannot be read"),
         (["--log-config", "app.py"], None, r"Error: logconfig 'app\.py' cannot be read"),
@@ -193,6 +199,22 @@ def test_unusable_configuration_is_one_clear_error(serve, flags, config, text):
     server = serve(APP, *flags, config=config, ready=None)
     assert server.wait_for_exit() == 1
     assert re.search(text, server.log), server.log
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--log-config", "missing.ini"], "logconfig: 'missing.ini' cannot be read"),
+        (["--log-config-json", "app.py"], "logconfig_json 'app.py' cannot be read"),
+        (["--logger-class", "nowhere.Logger"], "logger_class 'nowhere.Logger' invalid or not found"),
+        (["--log-syslog", "--log-syslog-to", "nowhere"], "invalid syslog address 'nowhere'"),
+    ],
+)
+def test_check_config_looks_at_the_logs(serve, flags, text):
+    server = serve(APP, "--check-config", *flags, ready=None)
+    assert server.wait_for_exit() == 1
+    assert text in server.log
     assert "Traceback" not in server.log
 
 

@@ -5,8 +5,8 @@ must FAIL (strict xfail): a test that passes there is no difference and has to l
 adds a line adds the reason, in terms of what a user gets. ``UVICORN`` is the same for ``--server uvicorn``,
 which runs the tests marked ``uvicorn``: what ASGI applications are promised wherever they run.
 
-Keys are test names relative to ``tests/``. A name covers all parameters of the test; ``name[a,b]`` only
-those cases that have a parameter ``a`` and a parameter ``b``.
+Keys are test names relative to ``tests/``, or files in which every test differs. A name covers all
+parameters of the test; ``name[a,b]`` only those cases that have a parameter ``a`` and a parameter ``b``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ QUEUE = "the request queue is bounded, in number and in time: 503 with Retry-Aft
 DRAIN = "TERM: what was accepted is answered, what comes later is refused at once; nobody is reset"
 NO_FORGERY = "control characters are escaped in every field of the access log"
 ONE_LINE = "a refusal is one line: setting, value, where it came from (file and line, variable, flag), what is allowed"
+ONE_LINE = "what cannot be used is one line that says what is wrong (Gunicorn: a traceback, or nothing)"
 SUCCESSOR_FIRST = "the successor is ready before the predecessor stops taking work"
 DETACHED = "--daemon ends when the server listens, or tells why it does not (Gunicorn: at once, with 0)"
 RELOADER = "--reload starts a new generation, once for each change; the old one serves until it is ready"
@@ -215,6 +216,33 @@ DIFFERENCES: dict[str, str] = {
     ),
     "logging/test_access_log.py::test_user_name_cannot_forge_a_line": NO_FORGERY,
     "logging/test_access_log.py::test_decoded_path_cannot_forge_a_line": NO_FORGERY,
+    "logging/test_logger_class.py::test_logger_class_that_is_none_is_one_clear_error": ONE_LINE,
+    "logging/test_logger_class.py::test_logger_that_raises_costs_no_request": (
+        "what a logger class raises is logged and costs no request"
+    ),
+    "logging/test_logger_class.py::test_failed_request_has_one_line[/raises]": (
+        "a request that failed is logged like any other (Gunicorn: its path is None)"
+    ),
+    "logging/test_logger_class.py::test_request_beyond_timeout_has_one_line": EXPIRED,
+    "logging/test_logger_class.py::test_request_whose_worker_died_has_one_line": WORKER_DEATH,
+    "logging/test_logger_class.py::test_refused_request_goes_through_the_logger": (
+        "requests the server refuses have a line too"
+    ),
+    "logging/test_asgi_access_log.py::test_request_beyond_timeout_has_one_line": EXPIRED,
+    "logging/test_asgi_access_log.py::test_client_that_left_has_one_line": "499, not 500, if the client left",
+    "logging/test_log_config.py::test_unusable_configuration_is_one_clear_error": ONE_LINE,
+    "logging/test_log_config.py::test_check_config_looks_at_the_logs": "--check-config looks at the logs' settings too",
+    "logging/test_log_config.py::test_broken_one_at_reload_leaves_the_old_one": (
+        "the old configuration stays as it was read, although its file is broken now, and its log says so"
+    ),
+    "logging/test_log_config.py::test_reload_may_begin_and_end_it": "handlers of a logconfig that is gone go with it",
+    "logging/test_syslog.py::test_syslog_that_cannot_be_reached_is_one_clear_error": ONE_LINE,
+    "logging/test_statsd.py::test_requests_in_the_queue_are_backlog": QUEUE,
+    "logging/test_statsd.py::test_requests_no_worker_answered_are_measured": "every request is measured",
+    "logging/test_statsd.py::test_server_that_does_not_read_holds_nobody_up": (
+        "metrics are dropped where the StatsD server does not keep up (Gunicorn: workers wait)"
+    ),
+    "logging/test_json_log.py": "the JSON access log is oxicorn's own",
     # WebSockets
     "frameworks/test_websocket.py::test_frames_sent_with_the_handshake_are_not_lost": (
         "what was read with the head is handed over with the socket"
@@ -267,8 +295,9 @@ def reason(server: str, name: str, item: pytest.Item) -> str | None:
     """Why the test behaves differently under ``server``; None if it should pass there."""
     differences = LISTS[server]
     test = name.partition("[")[0]
-    if test in differences:
-        return differences[test]
+    for listed in (test, test.partition("::")[0]):
+        if listed in differences:
+            return differences[listed]
     callspec = getattr(item, "callspec", None)
     values = {str(value) for value in callspec.params.values()} if callspec else set()
     for key, text in differences.items():

@@ -119,7 +119,8 @@ def _logging(cfg: Config) -> Iterator[str]:
         yield f"logger_class: {_first_line(error)}"
         return
     # What cannot be read has its line already.
-    if (files or cfg.get("logconfig_dict")) and all(os.access(path, os.R_OK) for path in files):
+    own = files or cfg.get("logconfig_dict") or cfg.get("syslog")
+    if own and all(os.access(path, os.R_OK) for path in files):
         try:
             logger_class(cfg)
         except Exception as error:

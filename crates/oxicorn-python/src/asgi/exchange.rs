@@ -4,9 +4,11 @@
 //! loop's own `create_future` and `call_soon`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use oxicorn_link::StreamId;
 use oxicorn_link::wire::{self, AbortReason, CancelReason, EventKind, ResponseKind, flags};
+use oxicorn_os::time;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -44,6 +46,10 @@ pub(crate) struct HttpExchange {
     returned: bool,
     /// `http.response.start` as the application gave it, for the hooks.
     start: Option<Py<PyDict>>,
+    /// When the worker began with it.
+    since: Duration,
+    /// The worker writes the access line, and has not yet.
+    logs: bool,
 }
 
 /// How the call of the application ended, for its log.
@@ -55,7 +61,12 @@ pub(crate) enum Verdict {
 }
 
 impl HttpExchange {
-    pub(crate) fn new(shared: Arc<Shared>, response: Response, body: RequestBody) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        response: Response,
+        logs: bool,
+        body: RequestBody,
+    ) -> Self {
         Self {
             shared,
             stream: response.stream(),
@@ -69,7 +80,17 @@ impl HttpExchange {
             task: None,
             returned: false,
             start: None,
+            since: time::monotonic(),
+            logs,
         }
+    }
+
+    /// Since when the worker has it, if its access line is to be written here. A request that the
+    /// gateway gave up was logged there; one whose client left was not.
+    pub(crate) fn take_log(&mut self) -> Option<Duration> {
+        let logs = std::mem::take(&mut self.logs);
+        let wanted = logs && !self.expired && (self.gone || self.response.is_logged());
+        wanted.then_some(self.since)
     }
 
     pub(crate) fn set_task(&mut self, task: Py<PyAny>) {
@@ -293,7 +314,7 @@ impl HttpExchange {
             return Err(client_gone());
         }
         let shared = Arc::clone(&this.shared);
-        if shared.keeps_start && matches!(event, HttpEvent::Start { .. }) {
+        if (shared.keeps_start || this.logs) && matches!(event, HttpEvent::Start { .. }) {
             this.start = Some(dict.unbind());
         }
         let taken = this.response.take(py, &shared.link, event)?;

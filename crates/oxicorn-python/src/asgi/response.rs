@@ -77,10 +77,14 @@ pub(crate) struct Response {
     to_head: bool,
     /// The client said that it takes trailers; the application need not know.
     wants_trailers: bool,
+    /// The worker writes the access line.
+    logs: bool,
+    /// The server's own page was sent.
+    failed: bool,
 }
 
 impl Response {
-    pub(crate) fn new(stream: StreamId, to_head: bool, wants_trailers: bool) -> Self {
+    pub(crate) fn new(stream: StreamId, to_head: bool, wants_trailers: bool, logs: bool) -> Self {
         Self {
             stream,
             said: Said::Nothing,
@@ -95,11 +99,27 @@ impl Response {
             over: false,
             to_head,
             wants_trailers,
+            logs,
+            failed: false,
         }
     }
 
     pub(crate) fn stream(&self) -> StreamId {
         self.stream
+    }
+
+    /// Whether the gateway was told that the worker writes the access line.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.logs && (self.head_left || self.failed)
+    }
+
+    /// Whether the server's own page was sent.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    const fn logged_bit(&self) -> u8 {
+        if self.logs { flags::LOGGED } else { 0 }
     }
 
     /// 0 before `http.response.start`.
@@ -331,7 +351,8 @@ impl Response {
         }
         self.head_left = true;
         let head = &self.head.bytes;
-        link.send(py, ResponseKind::Head, self.stream, flags, head, piece)
+        let bits = flags | self.logged_bit();
+        link.send(py, ResponseKind::Head, self.stream, bits, head, piece)
     }
 
     /// The gateway sends it without us, and without credit: the descriptor is all that it holds.
@@ -375,8 +396,9 @@ impl Response {
         let (head, page) = error_response(500);
         self.said = Said::Complete;
         self.head.status = 500;
+        self.failed = true;
         self.over = true;
-        let (kind, end) = (ResponseKind::Head, flags::END);
+        let (kind, end) = (ResponseKind::Head, flags::END | self.logged_bit());
         link.send(py, kind, self.stream, end, &head, page.as_bytes())
     }
 

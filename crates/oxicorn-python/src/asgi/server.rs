@@ -16,7 +16,7 @@ use oxicorn_link::{ClaimedRequest, EventHeader, StreamId, wire};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyType};
 
 use super::call::Call;
 use super::exchange::{HttpExchange, Receive, Sending, Verdict};
@@ -27,11 +27,15 @@ use super::response::Response;
 use super::scope::ScopeFactory;
 use super::waiting::Waiters;
 use super::websocket::WebSocketExchange;
+use crate::latin1;
 use crate::worker::WorkerContext;
-use crate::wsgi::{Hooks, make_response};
+use crate::wsgi::{Hooks, make_request, make_response};
 
 /// Requests started in one turn before other callbacks of the loop have theirs.
 const CLAIMS_PER_TURN: usize = 64;
+
+/// Status in the access log of a request whose client left before there was one.
+const CLIENT_LEFT: u16 = 499;
 
 /// What exchanges need of the worker.
 pub(crate) struct Shared {
@@ -359,11 +363,14 @@ impl AsgiServer {
         this.context.get().begin_request();
         let shared = Arc::clone(&this.shared);
         let worker = this.context.get().worker()?;
+        // Of a WebSocket the gateway tells.
+        let is_request = matches!(view.head.scheme, Scheme::Http | Scheme::Https);
+        let logs = is_request && this.context.get().logs_access();
         let (entry, scope, request) = match view.head.scheme {
             Scheme::Http | Scheme::Https => {
                 let to_head = view.head.method == b"HEAD";
-                let response = Response::new(stream, to_head, wants_trailers(&view));
-                let exchange = HttpExchange::new(shared, response, body);
+                let response = Response::new(stream, to_head, wants_trailers(&view), logs);
+                let exchange = HttpExchange::new(shared, response, logs, body);
                 let request = this.hooks.before(py, worker, &view, py.None().bind(py));
                 let entry = Exchange::Http(Py::new(py, exchange)?);
                 (entry, this.scopes.http(py, &view)?, request)
@@ -383,6 +390,11 @@ impl AsgiServer {
             face.getattr(intern!(py, "send"))?,
         );
         let called = request.and_then(|request| {
+            // The access line needs one even where no hook does.
+            let request = match request {
+                None if logs => Some(make_request(py, &view, py.None().bind(py))?),
+                other => other,
+            };
             let awaitable = this.application.bind(py).call1(arguments)?;
             let scope = scope.clone().unbind();
             let request = request.map(Bound::unbind);
@@ -436,13 +448,16 @@ impl AsgiServer {
             }
         };
         waiters.wake(py)?;
-        let hooked = match exchange {
-            Exchange::Http(http) => self.run_post_request(py, http.bind(py), scope, request),
-            Exchange::WebSocket(_) => Ok(()),
+        let (logged, hooked) = match exchange {
+            Exchange::Http(http) => (
+                self.log_access(py, http.bind(py), request),
+                self.run_post_request(py, http.bind(py), scope, request),
+            ),
+            Exchange::WebSocket(_) => (Ok(()), Ok(())),
         };
         self.context.get().end_request();
         self.strike_out_if_over(py, exchange)?;
-        told.and(hooked)?;
+        told.and(logged).and(hooked)?;
         match result {
             Err(error) if self.is_for_the_task(py, &error)? => Err(error),
             _ => Ok(()),
@@ -511,25 +526,38 @@ impl AsgiServer {
         let Some(request) = request.filter(|_| self.hooks.want_response()) else {
             return Ok(());
         };
-        let (status, sent, start) = {
-            let exchange = exchange.try_borrow()?;
-            let response = exchange.response();
-            (response.status(), response.given(), exchange.start(py))
-        };
-        let headers = match start.as_ref().map(|start| start.get_item("headers")) {
-            Some(headers) => headers?,
-            None => None,
-        };
-        let headers = headers.unwrap_or_else(|| pyo3::types::PyList::empty(py).into_any());
-        let reason = super::head::reason_phrase(status);
-        let status = (status != 0).then(|| {
-            let line = format!("{status} {reason}");
-            pyo3::types::PyString::new(py, line.trim_end()).into_any()
-        });
-        let has_head = status.is_some();
-        let response = make_response(py, status, &headers, has_head, sent)?;
+        let response = response_of(py, exchange)?;
         let worker = self.context.get().worker()?;
         self.hooks.run_after(py, worker, request, scope, &response)
+    }
+
+    /// Has the access line written, where this worker does that.
+    fn log_access(
+        &self,
+        py: Python<'_>,
+        exchange: &Bound<'_, HttpExchange>,
+        request: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let since = exchange.try_borrow_mut()?.take_log();
+        let (Some(since), Some(request)) = (since, request) else {
+            return Ok(());
+        };
+        let response = response_of(py, exchange)?;
+        let failed = {
+            let exchange = exchange.try_borrow()?;
+            match exchange.response() {
+                response if response.has_failed() => Some(500),
+                response if response.status() == 0 => Some(CLIENT_LEFT),
+                _ => None,
+            }
+        };
+        let elapsed = oxicorn_os::time::monotonic().saturating_sub(since);
+        let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        let arguments = (response, request, py.None(), failed, microseconds);
+        let worker = self.context.get().worker()?.bind(py);
+        worker
+            .call_method1(intern!(py, "log_access"), arguments)
+            .map(drop)
     }
 
     /// An exchange leaves the book when its call has returned and its response has left.
@@ -677,4 +705,47 @@ fn cancelled_error(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// Held for moments, by the loop's thread alone; nothing panics meanwhile.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `resp`, as hooks and the access log get it.
+fn response_of<'py>(
+    py: Python<'py>,
+    exchange: &Bound<'py, HttpExchange>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (status, sent, start) = {
+        let exchange = exchange.try_borrow()?;
+        let response = exchange.response();
+        (response.status(), response.given(), exchange.start(py))
+    };
+    let headers = match start.as_ref().map(|start| start.get_item("headers")) {
+        Some(headers) => headers?,
+        None => None,
+    };
+    let headers = texts_of(py, headers.as_ref())?;
+    let reason = super::head::reason_phrase(status);
+    let status = (status != 0).then(|| {
+        let line = format!("{status} {reason}");
+        pyo3::types::PyString::new(py, line.trim_end()).into_any()
+    });
+    let has_head = status.is_some();
+    make_response(py, status, headers.as_any(), has_head, sent)
+}
+
+/// ASGI's headers, which are bytes, as hooks and the access log have them. What is no pair of bytes was
+/// refused when it was sent.
+fn texts_of<'py>(
+    py: Python<'py>,
+    headers: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let texts = PyList::empty(py);
+    let Some(headers) = headers else {
+        return Ok(texts);
+    };
+    for header in headers.try_iter()? {
+        let pair: PyResult<(Vec<u8>, Vec<u8>)> = header?.extract();
+        if let Ok((name, value)) = pair {
+            texts.append((latin1::to_string(py, &name), latin1::to_string(py, &value)))?;
+        }
+    }
+    Ok(texts)
 }

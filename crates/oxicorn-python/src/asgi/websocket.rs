@@ -395,7 +395,7 @@ impl WebSocketExchange {
             }
             (WebSocketEvent::Denial(event), State::Connecting | State::Asked | State::Denying) => {
                 let stream = self.stream;
-                let fresh = || Box::new(Response::new(stream, false, false));
+                let fresh = || Box::new(Response::new(stream, false, false, false));
                 let denial = self.denial.get_or_insert_with(fresh);
                 // What is wrong with the first event leaves everything as it was.
                 let taken = denial.take(py, link, event)?;

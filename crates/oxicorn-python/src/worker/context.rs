@@ -27,7 +27,7 @@ use super::notice::Notice;
 use super::pool::{Claim, Pool};
 use super::sentinel::Sentinel;
 use crate::asgi::{AsgiServer, Link};
-use crate::wsgi::{Application, Constants};
+use crate::wsgi::{AccessLogging, Application, Constants};
 
 /// How a worker takes its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub(crate) struct WorkerContext {
     max_requests: AtomicU64,
     sentinel: Mutex<Option<Sentinel>>,
     slot: Option<Slot>,
+    /// Who writes the access lines.
+    access: Arc<AccessLogging>,
     /// Python's C-level signal handler writes here; the sentinel reads the other end.
     wakeup: UnixStream,
 }
@@ -133,8 +135,14 @@ impl WorkerContext {
             max_requests: AtomicU64::new(u64::MAX),
             sentinel: Mutex::new(Some(sentinel)),
             slot,
+            access: Arc::default(),
             wakeup,
         })
+    }
+
+    /// Whether this worker writes the access lines.
+    pub(crate) fn logs_access(&self) -> bool {
+        self.access.by_worker()
     }
 
     fn send_notice(&self, notice: Notice) {
@@ -272,7 +280,8 @@ impl WorkerContext {
         let worker = self.worker()?.bind(py);
         let threads = self.threads()?;
         let constants = Constants::of(worker, threads.count > 1)?;
-        let application = Application::new(callable, worker, constants)?;
+        let access = Arc::clone(&self.access);
+        let application = Application::new(callable, worker, constants, access)?;
         let _ = threads.application.set(application);
         Ok(())
     }
@@ -295,14 +304,7 @@ impl WorkerContext {
 
     /// Hooks have run: requests may come.
     fn ready(&self, py: Python<'_>) -> PyResult<()> {
-        let logs = match &self.engine {
-            Engine::Threads(threads) => {
-                let application = threads.application.get().ok_or_else(not_initialised)?;
-                application.decide_access(py)?
-            }
-            // Its lines are the gateway's, or the arbiter's.
-            Engine::Loop(_) => false,
-        };
+        let logs = self.access.decide(self.worker()?.bind(py))?;
         if let Some(slot) = &self.slot {
             slot.set_state(WorkerState::Ready);
         }

@@ -36,6 +36,7 @@ impl Application {
         callable: &Bound<'_, PyAny>,
         worker: &Bound<'_, PyAny>,
         constants: Constants<'_>,
+        access: Arc<AccessLogging>,
     ) -> PyResult<Self> {
         let py = callable.py();
         let sendfile = constants.sendfile;
@@ -48,14 +49,8 @@ impl Application {
             file_wrapper,
             empty_input: Py::new(py, Input::from_memory(Vec::new()))?,
             sendfile,
-            access: Arc::default(),
+            access,
         })
-    }
-
-    /// Decides who writes the access lines, when application and hooks have had their say; whether it
-    /// is this worker.
-    pub(crate) fn decide_access(&self, py: Python<'_>) -> PyResult<bool> {
-        self.access.decide(self.worker.bind(py))
     }
 
     /// Serves one claimed request. An error is a wish of the application to end the process

@@ -13,10 +13,11 @@ mod head;
 mod hooks;
 mod input;
 
+pub(crate) use access::AccessLogging;
 pub(crate) use call::Application;
 pub(crate) use client_socket::LazySocket;
 pub(crate) use environ::Constants;
 pub(crate) use exchange::Exchange;
 pub(crate) use head::error_response;
-pub(crate) use hooks::{Hooks, make_response};
+pub(crate) use hooks::{Hooks, make_request, make_response};
 pub(crate) use input::Input;
