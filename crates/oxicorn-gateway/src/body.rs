@@ -81,6 +81,21 @@ impl Body {
         Ok(())
     }
 
+    /// Appends a piece that stays in memory, whatever the rules say: its reader bounds it.
+    pub(crate) fn keep(&mut self, piece: &[u8]) {
+        self.len += piece.len() as u64;
+        self.memory.extend_from_slice(piece);
+    }
+
+    /// The first `count` bytes in memory are not needed any more.
+    pub(crate) fn discard(&mut self, count: usize) {
+        if count == self.memory.len() {
+            self.memory.clear();
+        } else {
+            self.memory.drain(..count);
+        }
+    }
+
     /// Nothing more comes. Whoever is given the file finds it at its beginning: the position
     /// belongs to the open file, not to the descriptor.
     pub(crate) fn complete(&mut self) -> io::Result<()> {

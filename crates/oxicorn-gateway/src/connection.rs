@@ -35,6 +35,7 @@ use crate::pace::{Demand, Pace};
 use crate::peer::{End, Proxied};
 use crate::resolved::Resolved;
 use crate::socket::Socket;
+use crate::upload::Upload;
 use crate::websocket::WebSocket;
 
 /// Bytes of further requests read while one is being served; beyond it the client waits.
@@ -117,6 +118,8 @@ pub(crate) enum Phase {
     WebSocket,
     /// The client, to take the rest of the response.
     Flushing(After),
+    /// The rest of a body that nobody wants.
+    Discarding,
     /// The client, to stop sending before the socket is closed.
     Lingering,
 }
@@ -126,6 +129,8 @@ pub(crate) enum Phase {
 pub(crate) enum After {
     /// The next request.
     KeepAlive,
+    /// The next request, once the rest of this one's body is read.
+    Discard,
     /// An orderly end.
     Close,
     /// An end the client must notice: the response is not complete.
@@ -146,6 +151,8 @@ pub(crate) struct Request {
     pub(crate) started: Duration,
     pub(crate) https: bool,
     pub(crate) body: Body,
+    /// The request was handed over before its body was complete.
+    pub(crate) upload: Option<Upload>,
     /// Status of the response; 0 before there is one.
     pub(crate) status: u16,
     /// Bytes of the response's body.
@@ -183,14 +190,25 @@ impl Connection {
     /// How much may be read now; `None`: nothing.
     pub(crate) fn read_room(&mut self) -> Option<usize> {
         let serving = matches!(self.phase, Phase::Serving | Phase::Flushing(_));
+        let serving = serving && !self.is_uploading();
         if self.at_end || (serving && !self.socket.is_watched()) {
             return None;
         }
         match self.phase {
             _ if self.interrupted => None,
-            Phase::Body if self.input.was_filled() => Some(BODY_READ_SIZE),
-            Phase::Proxy | Phase::Idle | Phase::Head | Phase::Body | Phase::Lingering => {
-                Some(READ_SIZE)
+            Phase::Body | Phase::Discarding if self.input.was_filled() => Some(BODY_READ_SIZE),
+            Phase::Proxy
+            | Phase::Idle
+            | Phase::Head
+            | Phase::Body
+            | Phase::Discarding
+            | Phase::Lingering => Some(READ_SIZE),
+            Phase::Serving if self.is_uploading() && self.has_room_for_body() => {
+                Some(if self.input.was_filled() {
+                    BODY_READ_SIZE
+                } else {
+                    READ_SIZE
+                })
             }
             Phase::Serving | Phase::Flushing(_) if self.input.unread().len() < READ_AHEAD => {
                 Some(READ_SIZE)
@@ -227,7 +245,11 @@ impl Connection {
 
     /// Whether `poll_event` is to be asked.
     pub(crate) fn awaits_request(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Head | Phase::Body)
+        match self.phase {
+            Phase::Idle | Phase::Head | Phase::Body | Phase::Discarding => true,
+            Phase::Serving => self.is_uploading() && self.has_room_for_body(),
+            _ => false,
+        }
     }
 
     /// Whether the peer may begin with a PROXY header.

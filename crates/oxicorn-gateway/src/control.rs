@@ -198,6 +198,8 @@ pub struct RequestExpired {
     pub age_ms: u64,
     /// How many other requests the worker still works on.
     pub others_in_flight: u32,
+    /// It need not be replaced: it was told to give this request up, and can do so.
+    pub worker_goes_on: bool,
 }
 
 /// Why a packet is not a message.

@@ -21,6 +21,7 @@ use crate::exchange::{ExchangeId, Place};
 use crate::gateway::{Gateway, with};
 use crate::json_log::JsonLog;
 use crate::refusal::Refusal;
+use crate::upload::Upload;
 
 /// How often deadlines are looked at. The shortest that anybody sets is a second.
 const TICK: Duration = Duration::from_millis(100);
@@ -161,7 +162,7 @@ impl Gateway {
         let now = self.clock.now();
         let timeouts = connection.resolved.settings.timeouts;
         match connection.phase {
-            Phase::Idle | Phase::Lingering => self.close(key),
+            Phase::Idle | Phase::Lingering | Phase::Discarding => self.close(key),
             Phase::Proxy if connection.input.unread().is_empty() => self.close(key),
             Phase::Proxy | Phase::Head => self.refuse(key, Refusal::TOO_SLOW),
             Phase::Body => {
@@ -170,9 +171,17 @@ impl Gateway {
                     self.refuse(key, Refusal::BODY_TOO_SLOW);
                 }
             }
+            // It has left, or does not mean to read: the time for quick answers is over.
+            Phase::Serving if connection.has_left() => self.break_off(key),
+            Phase::Serving if connection.is_uploading() && connection.output.is_empty() => {
+                let moved = connection.moved();
+                if !connection.next_span(timeouts.demand_on_body(), moved, now) {
+                    self.fail_upload(key, Refusal::BODY_TOO_SLOW);
+                }
+            }
             Phase::Serving | Phase::Flushing(_) => {
-                let taken = connection.taken();
-                if !connection.next_span(timeouts.demand_on_reader(), taken, now) {
+                let moved = connection.moved();
+                if !connection.next_span(timeouts.demand_on_reader(), moved, now) {
                     self.log_slow_reader(key);
                     self.break_off(key);
                 }
@@ -217,7 +226,17 @@ impl Gateway {
                 .connection
                 .and_then(|key| self.connections.get(key));
             let talks = connection.is_some_and(|one| one.phase == Phase::WebSocket);
-            let waits = exchange.uncredited > 0 || talks;
+            let uploads = connection
+                .and_then(|one| one.request.upload.as_ref())
+                .is_some_and(Upload::is_awaited);
+            // A worker that goes on with others while one request waits may take its time once it
+            // has begun to answer: streams of events have pauses.
+            let streams = exchange.answered
+                && self
+                    .pool
+                    .of_id(*worker)
+                    .is_some_and(|worker| worker.streams);
+            let waits = exchange.uncredited > 0 || talks || uploads || streams;
             if waits {
                 *taken = Some(now);
             } else if !limit.is_zero() && now > since + limit && exchange.connection.is_some() {
@@ -248,6 +267,7 @@ impl Gateway {
             client: String::from_utf8_lossy(connection.client().text()).into_owned(),
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             others_in_flight: self.dispatcher.in_flight(worker).saturating_sub(1),
+            worker_goes_on: self.pool.of_id(worker).is_some_and(|record| record.streams),
         };
         self.control.send(&FromGateway::RequestExpired(expired));
         self.figures.count(Counter::Expired);

@@ -81,12 +81,22 @@ impl Gateway {
         let Some(record) = self.pool.of_id(worker) else {
             return self.dispatcher.handle_placement_refused(request, now);
         };
+        if let Some(upload) = &connection.request.upload {
+            if upload.complete {
+                connection.request.upload = None;
+            } else if !record.streams {
+                return self.wait_for_body(key.unwrap_or_default(), id);
+            }
+        }
         let stream = id.stream(record.link.epoch());
         let queued = now.saturating_sub(exchange.submitted);
         encode_request(connection, queued, &mut self.scratch);
         match place_message(record, stream, &self.scratch.message, connection) {
             Ok(placement) => {
                 connection.request.pid = record.pid;
+                if let Some(upload) = &mut connection.request.upload {
+                    upload.streamed = true;
+                }
                 self.figures.record(HistogramKind::QueueWait, queued);
                 exchange.place = Place::Worker {
                     worker,
@@ -185,9 +195,18 @@ impl Gateway {
             return;
         };
         exchange.connection = None;
+        // Asked of the ring, not only of what was noticed: where the dispatcher has concluded that it was
+        // taken, no revocation follows that could fail.
         let taken = match exchange.place {
             Place::Queued => false,
-            Place::Worker { taken, .. } => taken.is_some(),
+            Place::Worker {
+                worker,
+                placement,
+                taken,
+            } => {
+                let record = self.pool.of_id(worker);
+                taken.is_some() || record.is_some_and(|one| one.link.is_claimed(placement))
+            }
         };
         match self.dispatcher.cancel(id.request(), now) {
             Cancelled::Forgotten => drop(self.exchanges.remove(id)),

@@ -120,8 +120,6 @@ impl Incoming<'_> {
             ResponseKind::BodyChunk => self.take_body(0)?,
             ResponseKind::File => self.take_file()?,
             ResponseKind::Trailers => return self.take_trailers(),
-            // The worker may read more of a body that it has in whole already.
-            ResponseKind::Credit => {}
             kind => return Err(Trouble::Mistake(Mistake::NotSpoken(kind))),
         }
         if is_last(self.header) {
@@ -261,7 +259,8 @@ impl Incoming<'_> {
         } = &mut *self.connection;
         let after = match http.finish_response(trailers, output.bytes())? {
             Next::KeepAlive => After::KeepAlive,
-            Next::Drain | Next::Close(_) => After::Close,
+            Next::Drain => After::Discard,
+            Next::Close(_) => After::Close,
         };
         *phase = Phase::Flushing(after);
         Ok(())

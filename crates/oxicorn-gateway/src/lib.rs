@@ -10,7 +10,7 @@
 //! | concern | modules |
 //! |---|---|
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
-//! | clients | `listener`, `connection`, `socket`, `input`, `output`, `receive`, `send`, `ending` |
+//! | clients | `listener`, `connection`, `socket`, `input`, `output`, `receive`, `upload`, `send`, `ending` |
 //! | requests and workers | `exchange`, `driver`, `placing`, `pool`, `respond`, `incoming`, `hijack`, `loss` |
 //! | conversations | `websocket` |
 //! | answers of our own | `refusal` |
@@ -61,6 +61,7 @@ mod send;
 mod settings;
 mod socket;
 mod statsd;
+mod upload;
 mod watched;
 mod websocket;
 

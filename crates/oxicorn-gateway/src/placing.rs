@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oxicorn_link::wire::{self, BodyPlace, RequestEncoder, flags};
 use oxicorn_link::{DescriptorError, Placement, RingFull, StreamId};
-use oxicorn_proto::http1::{Version, percent_decode};
+use oxicorn_proto::http1::{BodyFraming, Version, percent_decode};
 
 use crate::body::{Body, SpoolRules};
 use crate::connection::Connection;
@@ -43,7 +43,7 @@ pub(crate) fn place_message(
     let placed = match body.file() {
         None => record
             .link
-            .place_request_parts(stream, 0, message, body.bytes()),
+            .place_request_parts(stream, 0, message, inline_body(connection)),
         Some(file) => {
             if message.len() > record.link.max_request_payload() {
                 return place_spilled(record, stream, message, connection);
@@ -76,7 +76,7 @@ fn place_spilled(
         directory: resolved.spool.directory.clone(),
     };
     let mut spilled = Body::default();
-    for part in [message, request.body.bytes()] {
+    for part in [message, inline_body(connection)] {
         spilled
             .push(part, &rules, false)
             .map_err(PlaceError::Disk)?;
@@ -97,6 +97,14 @@ fn place_spilled(
         .map_err(|_| PlaceError::NoRoomYet)
 }
 
+/// The body that goes with the request: of one that is still coming, nothing.
+fn inline_body(connection: &Connection) -> &[u8] {
+    match connection.request.upload {
+        Some(_) => &[],
+        None => connection.request.body.bytes(),
+    }
+}
+
 /// Writes the message for the link, but for an inline body, into `scratch.message`.
 pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch: &mut Scratch) {
     let Scratch { path, message, .. } = scratch;
@@ -107,6 +115,12 @@ pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch:
     message.clear();
     percent_decode(head.path(), path);
     let place = match body.file() {
+        _ if connection.request.upload.is_some() => BodyPlace::Streamed {
+            len: match head.framing() {
+                BodyFraming::Length(len) => Some(len),
+                _ => None,
+            },
+        },
         Some(_) => BodyPlace::Descriptor { len: body.len() },
         None if body.len() > 0 => BodyPlace::Inline,
         None => BodyPlace::None,
@@ -141,7 +155,7 @@ pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch:
     if !connection.request.trailers.is_empty() {
         encoder.variable(wire::TRAILERS, &connection.request.trailers);
     }
-    encoder.finish_without_body(body.bytes().len());
+    encoder.finish_without_body(inline_body(connection).len());
 }
 
 fn clamp(value: u128) -> u32 {

@@ -29,6 +29,8 @@ pub(crate) struct WorkerRecord {
     pub(crate) pid: u32,
     /// It writes the access log's lines of all its requests.
     pub(crate) logs: bool,
+    /// It takes requests before their bodies are complete.
+    pub(crate) streams: bool,
     pub(crate) link: GatewayEnd,
     /// Never polled: that it is registered is enough to end the runtime's sleep, after which all
     /// rings are read.
@@ -85,6 +87,7 @@ impl Pool {
             number: about.worker,
             pid: about.pid,
             logs: false,
+            streams: about.streams,
             link: link.map_err(AttachFault::Link)?,
             _doorbell: doorbell,
             backlog: VecDeque::new(),

@@ -28,6 +28,9 @@ const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(100);
 /// chunk of one byte) must not become everybody's wait.
 const EVENTS_PER_TURN: u32 = 1024;
 
+/// How long an application that can be told of it is left to answer a client that was done so soon.
+const HALF_CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: u32 = 4;
 
@@ -40,7 +43,7 @@ impl Gateway {
         let Some(connection) = self.connection(key, serial) else {
             return;
         };
-        if connection.phase != Phase::Serving {
+        if connection.phase != Phase::Serving || connection.is_uploading() {
             self.wake(key);
         }
     }
@@ -107,7 +110,8 @@ impl Gateway {
         };
         match connection.phase {
             Phase::Proxy => self.read_proxy_header(key),
-            Phase::Idle | Phase::Head | Phase::Body => self.advance(key),
+            Phase::Idle | Phase::Head | Phase::Body | Phase::Discarding => self.advance(key),
+            Phase::Serving if connection.is_uploading() => self.advance(key),
             // The next request waits in the buffer.
             Phase::Serving | Phase::WebSocket | Phase::Flushing(_) => {}
             Phase::Lingering => self.discard_input(key),
@@ -128,7 +132,8 @@ impl Gateway {
                 return self.wake(key);
             }
             match connection.http.poll_event(connection.input.unread()) {
-                Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),
+                Err(_) if connection.phase == Phase::Discarding => return self.end(key),
+                Err(fault) => return self.fail_upload(key, Refusal::of_fault(fault)),
                 Ok(Polled {
                     consumed,
                     event: Event::NeedMore,
@@ -137,6 +142,7 @@ impl Gateway {
                     if self.head_is_too_much(key) {
                         return self.refuse(key, Refusal::NO_MEMORY);
                     }
+                    self.submit_if_streamed(key);
                     return self.await_more(key);
                 }
                 Ok(Polled {
@@ -145,6 +151,19 @@ impl Gateway {
                 }) => {
                     connection.input.consume_head(consumed);
                     self.begin_request(key);
+                }
+                Ok(Polled {
+                    consumed,
+                    event: Event::Body(range),
+                }) if connection.phase == Phase::Discarding => {
+                    let count = consumed.max(range.end);
+                    self.discard_body(key, count);
+                }
+                Ok(Polled {
+                    consumed,
+                    event: Event::Body(range),
+                }) if connection.is_uploading() => {
+                    self.take_upload(key, range, consumed);
                 }
                 Ok(Polled {
                     consumed,
@@ -168,7 +187,11 @@ impl Gateway {
                         HeaderList::encode_entry(kept, trailer.name, trailer.value);
                     }
                     connection.input.consume(consumed);
-                    self.submit(key);
+                    match connection.phase {
+                        Phase::Serving => self.end_upload(key),
+                        Phase::Discarding => return self.await_next_request(key),
+                        _ => self.submit(key),
+                    }
                 }
                 Ok(Polled {
                     event: Event::Paused | Event::Switched,
@@ -191,9 +214,13 @@ impl Gateway {
                 connection.since = now;
                 connection.deadline = Resolved::deadline(now, timeouts.head);
             }
-            Phase::Body if connection.deadline.is_none() => {
+            Phase::Body | Phase::Discarding if connection.deadline.is_none() => {
                 connection.deadline = timeouts.demand_on_body().deadline(now);
                 connection.pace = Pace::begin(connection.received);
+            }
+            Phase::Serving if connection.is_uploading() && connection.deadline.is_none() => {
+                connection.deadline = timeouts.demand_on_body().deadline(now);
+                connection.pace = Pace::begin(connection.moved());
             }
             _ => {}
         }
@@ -230,7 +257,16 @@ impl Gateway {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        if wants_continue(connection) {
+        // A worker that streams asks for the body when it wants it.
+        if !connection.resolved.settings.stream_requests {
+            self.continue_if_awaited(key);
+        }
+    }
+
+    /// Sends `100 Continue` to a client that waits for it.
+    pub(crate) fn continue_if_awaited(&mut self, key: usize) {
+        let connection = self.connections.get(key);
+        if connection.is_some_and(wants_continue) {
             self.send_continue(key);
         }
     }
@@ -255,9 +291,15 @@ impl Gateway {
         match connection.phase {
             // A conversation needs both directions.
             Phase::Serving if connection.websocket.is_some() => self.handle_client_gone(key),
+            // What was read before the end is looked at first.
+            Phase::Serving if connection.is_uploading() && !connection.has_room_for_body() => {}
+            Phase::Serving if connection.is_uploading() => match connection.http.handle_eof() {
+                Ok(()) => self.handle_end_while_serving(key),
+                Err(fault) => self.fail_upload(key, Refusal::of_fault(fault)),
+            },
             Phase::Serving => self.handle_end_while_serving(key),
             Phase::WebSocket | Phase::Flushing(_) => {}
-            Phase::Idle | Phase::Lingering => self.close(key),
+            Phase::Idle | Phase::Lingering | Phase::Discarding => self.close(key),
             Phase::Proxy | Phase::Head | Phase::Body => match connection.http.handle_eof() {
                 Ok(()) => self.close(key),
                 Err(fault) => self.refuse(key, Refusal::of_fault(fault)),
@@ -267,7 +309,8 @@ impl Gateway {
 
     /// A client that is done sending right after its request waits for the answer (half-close). One
     /// that ends later, while its request still waits for a worker, has given up: nobody would read
-    /// the answer, so no worker's time is spent on it.
+    /// the answer, so no worker's time is spent on it. An application that can be told is told even if
+    /// it has begun; and it is not left waiting for long for somebody who may have gone at once.
     fn handle_end_while_serving(&mut self, key: usize) {
         let now = self.clock.now();
         let id = self
@@ -277,11 +320,22 @@ impl Gateway {
         let waited = id
             .and_then(|id| self.exchanges.get(id))
             .map(|exchange| now.saturating_sub(exchange.submitted));
-        if let Some(id) = id
-            && waited.is_some_and(|waited| waited > HALF_CLOSE_WITHIN)
-            && self.is_untaken(id)
-        {
+        let (Some(id), Some(waited)) = (id, waited) else {
+            return;
+        };
+        let tells = self
+            .connections
+            .get(key)
+            .is_some_and(|connection| connection.resolved.settings.stream_requests);
+        let gone = if tells {
+            waited > HALF_CLOSE_PATIENCE
+        } else {
+            waited > HALF_CLOSE_WITHIN && self.is_untaken(id)
+        };
+        if gone {
             self.handle_client_gone(key);
+        } else if tells && let Some(connection) = self.connections.get_mut(key) {
+            connection.deadline = Some(now + HALF_CLOSE_PATIENCE.saturating_sub(waited));
         }
     }
 

@@ -92,6 +92,12 @@ impl Gateway {
                 self.handle_abort(id, client, decode_abort(&reason)?);
                 return Ok(());
             }
+            ResponseKind::Credit if connection.phase == Phase::Serving => {
+                let mut credit = Vec::new();
+                record.link.payload_into(0..header.len, &mut credit);
+                self.handle_body_credit(client, decode_credit(&credit)?);
+                return Ok(());
+            }
             ResponseKind::Hijack => {
                 self.handle_hijack(id, client);
                 return Ok(());

@@ -140,6 +140,10 @@ impl Gateway {
                 self.conclude(key);
                 self.await_next_request(key);
             }
+            Phase::Flushing(After::Discard) => {
+                self.conclude(key);
+                self.begin_discarding(key);
+            }
             Phase::Flushing(After::Close) => {
                 self.conclude(key);
                 self.end(key);
@@ -149,6 +153,8 @@ impl Gateway {
                 self.reset(key);
             }
             Phase::Flushing(After::HandOver(id)) => self.hand_over(key, id),
+            // What a client that sends, or has left, has time for stays as it is.
+            Phase::Serving if connection.is_uploading() || connection.at_end => {}
             Phase::Serving => connection.deadline = None,
             Phase::WebSocket => {
                 connection.clear_websocket_write_deadline();
@@ -168,7 +174,7 @@ fn set_write_deadline(connection: &mut Connection, progress: bool, now: Duration
     if sending && connection.deadline.is_none() {
         let demand = connection.resolved.settings.timeouts.demand_on_reader();
         connection.deadline = demand.deadline(now);
-        connection.pace = Pace::begin(connection.taken());
+        connection.pace = Pace::begin(connection.moved());
     }
 }
 

@@ -63,6 +63,9 @@ pub struct Settings {
     pub tcp_nodelay: bool,
     /// `sendfile(2)` for file responses; off: read and write.
     pub sendfile: bool,
+    /// Requests go to a worker before their bodies are complete, and the worker is told when a client
+    /// leaves.
+    pub stream_requests: bool,
     /// WebSockets; none: the workers do not speak it, and a request for one is an ordinary request.
     pub websocket: Option<WebSocket>,
 }
@@ -91,6 +94,7 @@ impl Default for Settings {
             buffer_limit: 512 << 20,
             tcp_nodelay: true,
             sendfile: true,
+            stream_requests: false,
             websocket: None,
         }
     }

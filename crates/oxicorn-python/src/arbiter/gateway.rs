@@ -190,6 +190,7 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.temporary_directory = text(settings, "tmp_upload_dir").map(Into::into);
     result.response_buffer = size(settings, "response_buffer");
     result.websocket = websocket(settings);
+    result.stream_requests = settings.worker_class() == WorkerClass::Asgi;
     result
 }
 

@@ -232,6 +232,9 @@ impl<'py> Supervisor<'py> {
                     expired.request_line, expired.client
                 );
                 self.log(Level::Error, &text);
+                if expired.worker_goes_on {
+                    return self.dump_stacks(worker);
+                }
                 let in_flight_others = expired.others_in_flight;
                 self.tell(Event::RequestExpired {
                     worker,

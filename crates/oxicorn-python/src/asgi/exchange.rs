@@ -158,7 +158,9 @@ impl HttpExchange {
     pub(crate) fn disconnect(slf: &Bound<'_, Self>, reason: Option<CancelReason>) -> PyResult<()> {
         let py = slf.py();
         let mut this = slf.try_borrow_mut()?;
-        this.gone = true;
+        if std::mem::replace(&mut this.gone, true) {
+            return Ok(());
+        }
         this.response.drop_held();
         if this.returned {
             // It was the client's turn to read what the application had left.

@@ -1,0 +1,177 @@
+"""Clients that leave: what the application hears, how long it may go on, what it costs nobody else."""
+
+# ruff: noqa: F821 - the applications of the tests see the names of asgi_cases
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.server import Servers
+from tests.support.wait import stays, wait_for
+
+pytestmark = pytest.mark.usefixtures("only_oxicorn")
+
+ASGI = ("--worker-class", "asgi")
+
+
+def leave(server, case, target=""):
+    """A request whose client leaves once the application has it."""
+    with server.connect() as peer:
+        peer.send(f"GET {case.target}{target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert case.note("called")
+
+
+def test_receive_tells_it_and_send_raises(define, server):
+    async def application(scope, receive, send):
+        note(called=True)
+        await receive()
+        note(event=await receive())
+        note(again=await receive())
+        note(start=await raised(start(send)))
+
+    case = define(application)
+    leave(server, case)
+    assert case.note("event") == case.note("again") == {"type": "http.disconnect"}
+    assert "OSError" in case.note("start")
+
+
+def test_send_that_waits_for_the_client_raises(define, server):
+    async def application(scope, receive, send):
+        await start(send)
+        note(called=True)
+        async def endless():
+            while True:
+                await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+        note(sending=await raised(endless()))
+
+    case = define(application)
+    leave(server, case)
+    assert "OSError" in case.note("sending")
+
+
+def test_task_is_cancelled_after_the_grace_period(serve: Servers):
+    source = """
+        import asyncio, time
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            if scope["path"] != "/stays":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                return await send({"type": "http.response.body"})
+            note("called")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                note("cancelled")
+                raise
+        def note(text):
+            with open("notes", "a") as file:
+                file.write(f"{text} {time.monotonic()}\\n")
+    """
+    server = serve(source, *ASGI, "--asgi-disconnect-grace-period", "1")
+    with server.connect() as peer:
+        peer.send(b"GET /stays HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: server.lines("notes"))
+        # Long enough that leaving is no half-close.
+        stays(lambda: len(server.lines("notes")) == 1, 0.2)
+    wait_for(lambda: len(server.lines("notes")) == 2)
+    (_, began), (what, ended) = (line.split() for line in server.lines("notes"))
+    assert what == "cancelled"
+    assert float(ended) - float(began) >= 1.0
+    assert server.get("/").status == 200
+    assert "Error handling request" not in server.log
+
+
+def test_no_grace_cancels_at_once(serve: Servers):
+    source = """
+        import asyncio
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            if scope["path"] != "/stays":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                return await send({"type": "http.response.body"})
+            open("called", "w").close()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                open("cancelled", "w").close()
+    """
+    server = serve(source, *ASGI, "--asgi-disconnect-grace-period", "0")
+    with server.connect() as peer:
+        peer.send(b"GET /stays HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for((server.directory / "called").exists)
+    wait_for((server.directory / "cancelled").exists)
+
+
+def test_work_behind_the_response_is_neither_cancelled_nor_in_the_way(define, server):
+    async def application(scope, receive, send):
+        note(called=True)
+        await answer(send, b"early")
+        await asyncio.sleep(0.3)
+        note(done=True)
+
+    case = define(application)
+    with server.connect() as peer:
+        answer = peer.get(case.target)
+        assert answer.body == b"early"
+        assert peer.get("/").status == 200
+    assert case.note("done")
+
+
+def test_half_closed_client_gets_its_answer(define, server):
+    async def application(scope, receive, send):
+        await asyncio.sleep(0.2)
+        await answer(send, b"for who listens")
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"GET {case.target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        peer.half_close()
+        assert peer.answer().body == b"for who listens"
+
+
+def test_capacity_comes_back_from_clients_that_left(serve: Servers):
+    source = """
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            if scope["path"] == "/waits":
+                await receive()
+                with open("waiting", "a") as file:
+                    file.write("x\\n")
+                return await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body"})
+    """
+    server = serve(source, *ASGI, "--worker-connections", "4")
+    for round in range(1, 6):
+        peers = [server.connect() for _ in range(4)]
+        for peer in peers:
+            peer.send(b"GET /waits HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: len(server.lines("waiting")) == 4 * round)  # noqa: B023
+        for peer in peers:
+            peer.close()
+    assert server.get("/").status == 200
+
+
+def test_leaving_at_every_moment(define, server):
+    async def application(scope, receive, send):
+        body = await drain(receive)
+        if body is None:
+            return
+        await start(send)
+        for _ in range(5):
+            await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+            await asyncio.sleep(0.001)
+        await send({"type": "http.response.body", "body": body})
+
+    case = define(application)
+    request = f"POST {case.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n".encode() + b"b" * 20
+    for cut in range(0, len(request) + 1, 3):
+        with server.connect() as peer:
+            peer.send(request[:cut])
+            if cut % 2:
+                peer.half_close()
+            if cut == len(request):
+                peer.receive(10 + cut)
+    assert server.get("/").status == 200
+    assert "Traceback" not in server.log
+    assert "Panic" not in server.log

@@ -1,0 +1,307 @@
+"""Bodies that come and go in pieces: what is asked for, what waits, what slows whom down."""
+
+# ruff: noqa: F821 - the applications of the tests see the names of asgi_cases
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+
+from tests.support.http import chunk
+from tests.support.wait import stays, wait_for
+
+pytestmark = pytest.mark.usefixtures("only_oxicorn")
+
+MEGABYTE = 1024 * 1024
+
+
+def test_application_is_called_before_the_body_has_come(define, server):
+    async def application(scope, receive, send):
+        note(called=True)
+        first = await receive()
+        note(first=first)
+        await answer(send, first["body"] + await drain(receive))
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n".encode())
+        assert case.note("called")
+        peer.send(b"01234")
+        assert case.note("first") == {"type": "http.request", "body": b"01234", "more_body": True}
+        peer.send(b"56789")
+        assert peer.answer("POST").body == b"0123456789"
+        assert peer.get("/").status == 200
+
+
+def test_chunked_body_comes_piece_by_piece(define, server):
+    async def application(scope, receive, send):
+        while True:
+            event = await receive()
+            note(piece=event["body"])
+            if not event["more_body"]:
+                return await answer(send)
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        for number, piece in enumerate([b"one", b"two", b"three"], 1):
+            peer.send(chunk(piece))
+            case.wait_for_notes(number)
+        peer.send(b"0\r\nx-trailer: 1\r\n\r\n")
+        assert peer.answer("POST").status == 200
+        assert b"".join(note["piece"] for note in case.notes) == b"onetwothree"
+        assert peer.get("/").status == 200
+
+
+def test_continue_is_sent_when_the_application_asks(define, server):
+    async def application(scope, receive, send):
+        note(called=True)
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+        await answer(send, await drain(receive))
+
+    source = "\nimport os\n"
+    case = define(application)
+    path = server.directory / f"{case.name}.py"
+    path.write_text(path.read_text() + source)
+    with server.connect() as peer:
+        head = f"POST {case.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        peer.send(head.encode())
+        assert case.note("called")
+        assert not peer.is_closed(0.2)
+        server.write("go", "")
+        assert peer.head().status == 100
+        peer.send(b"body")
+        assert peer.answer("POST").body == b"body"
+    (server.directory / "go").unlink()
+
+
+def test_no_continue_for_an_application_that_does_not_ask(define, server):
+    async def application(scope, receive, send):
+        await answer(send, b"no thanks", 413)
+
+    case = define(application)
+    with server.connect() as peer:
+        head = f"POST {case.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        peer.send(head.encode())
+        answer = peer.answer("POST")
+        assert (answer.status, answer.informational, answer.keeps_connection) == (413, [], False)
+
+
+def test_upload_waits_for_an_application_that_does_not_read(define, server):
+    async def application(scope, receive, send):
+        import os
+
+        first = await receive()
+        while not os.path.exists("read"):
+            await asyncio.sleep(0.01)
+        count, event = len(first["body"]), first
+        while event["more_body"]:
+            event = await receive()
+            count += len(event["body"])
+        await answer(send, str(count).encode())
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nContent-Length: {32 * MEGABYTE}\r\n\r\n".encode())
+        peer.socket.settimeout(0.3)
+        sent, block = 0, bytes(64 * 1024)
+        with contextlib.suppress(TimeoutError):
+            while sent < 32 * MEGABYTE:
+                sent += peer.socket.send(block)
+        # What the kernel holds, and little more.
+        assert sent < 24 * MEGABYTE
+        server.write("read", "")
+        peer.socket.settimeout(10)
+        while sent < 32 * MEGABYTE:
+            sent += peer.socket.send(block[: 32 * MEGABYTE - sent])
+        assert int(peer.answer("POST").text) == 32 * MEGABYTE
+    (server.directory / "read").unlink()
+
+
+def test_body_that_nobody_reads_does_not_cost_the_connection(define, server):
+    async def application(scope, receive, send):
+        await answer(send, b"early")
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n".encode())
+        assert peer.answer("POST").body == b"early"
+        peer.send(bytes(100_000))
+        assert peer.get("/").status == 200
+
+
+def test_endless_body_that_nobody_reads_ends_the_connection(define, server):
+    async def application(scope, receive, send):
+        await answer(send, b"early")
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nContent-Length: {64 * MEGABYTE}\r\n\r\n".encode())
+        assert peer.answer("POST").body == b"early"
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            peer.send(bytes(64 * MEGABYTE - 1))
+
+
+def test_malformed_chunk_reaches_the_application_as_a_disconnect(define, server):
+    async def application(scope, receive, send):
+        note(first=(await receive())["type"])
+        note(second=(await receive())["type"])
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        peer.send(chunk(b"good"))
+        assert case.note("first") == "http.request"
+        peer.send(b"bad\r\r\n")
+        assert peer.answer("POST").status == 400
+        assert case.note("second") == "http.disconnect"
+
+
+def test_pieces_that_wait_together_leave_together(define):
+    async def application(scope, receive, send):
+        await start(send)
+        for _ in range(10):
+            await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
+        await asyncio.sleep(0.05)
+        for _ in range(10):
+            await send({"type": "http.response.body", "body": b"y" * 100, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    answer = define(application).get()
+    assert answer.chunks == [1000, 1000]
+    assert answer.body == b"x" * 1000 + b"y" * 1000
+
+
+def test_pieces_that_are_all_there_at_once_have_a_length(define):
+    async def application(scope, receive, send):
+        await start(send)
+        for _ in range(10):
+            await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    answer = define(application).get()
+    assert (answer.framing, len(answer.body)) == ("length", 1000)
+
+
+def test_first_piece_does_not_wait_for_the_second(define, server):
+    async def application(scope, receive, send):
+        await start(send)
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        assert (await receive())["type"] == "http.request"
+        assert (await receive())["type"] == "http.disconnect"
+        note(disconnected=True)
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"GET {case.target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert peer.head().status == 200
+        assert peer.receive(100) == b"5\r\nfirst\r\n"
+    assert case.note("disconnected")
+
+
+@pytest.mark.parametrize("piece", [1000, 100_000, 3_000_000])
+def test_slow_reader_slows_the_application_down(define, server, piece):
+    async def application(scope, receive, send):
+        size = int(scope["path"].split("/")[2])
+        await start(send)
+        sent = told = 0
+        while sent < 30_000_000:
+            await send({"type": "http.response.body", "body": bytes(size), "more_body": True})
+            sent += size
+            if sent - told >= 100_000:
+                told = sent
+                with open("sent", "w") as file:
+                    file.write(str(sent))
+        await send({"type": "http.response.body"})
+
+    case = define(application)
+    server.write("sent", "")
+    with server.connect(receive_buffer=4096) as peer:
+        peer.send(f"GET {case.target}/{piece} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert peer.head().status == 200
+        wait_for(lambda: int(server.read("sent") or 0) > 0)
+
+        looks = [0]
+
+        def settled():
+            looks.append(int(server.read("sent") or 0))
+            return looks[-1] == looks[-2] > 0
+
+        wait_for(settled)
+        stays(lambda: int(server.read("sent") or 0) < 15_000_000, 0.3)
+        # Others are served meanwhile.
+        assert server.get("/").status == 200
+        total = 0
+        while True:
+            size = int(peer._line("a chunk"), 16)
+            peer._exactly(size, b"", "a chunk")
+            peer._exactly(2, b"", "its end")
+            total += size
+            if size == 0:
+                break
+        assert total >= 30_000_000
+
+
+def test_many_pieces_arrive_whole(define):
+    async def application(scope, receive, send):
+        await start(send)
+        for number in range(5000):
+            await send({"type": "http.response.body", "body": str(number).encode() + b",", "more_body": True})
+            if number % 7 == 0:
+                await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"end"})
+
+    expected = "".join(f"{number}," for number in range(5000)) + "end"
+    assert define(application).get().text == expected
+
+
+def test_echo_while_the_upload_goes_on(define, server):
+    async def application(scope, receive, send):
+        await start(send)
+        while True:
+            event = await receive()
+            await send({"type": "http.response.body", "body": event["body"], "more_body": event["more_body"]})
+            if not event["more_body"]:
+                return
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        peer.send(chunk(b"ping"))
+        assert peer.head().status == 200
+        for word in [b"ping", b"pong"]:
+            size = int(peer._line("a chunk"), 16)
+            assert peer._exactly(size, b"", "a chunk") == word
+            peer._exactly(2, b"", "its end")
+            peer.send(chunk(b"pong") if word == b"ping" else b"0\r\n\r\n")
+        assert peer._line("the end") == b"0\r\n"
+
+
+def test_truncated_upload_is_a_disconnect(define, server):
+    async def application(scope, receive, send):
+        note(first=await receive())
+        note(second=(await receive())["type"])
+
+    case = define(application)
+    with server.connect() as peer:
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n".encode() + b"part")
+        assert case.note("first") == {"type": "http.request", "body": b"part", "more_body": True}
+        peer.half_close()
+        assert peer.answer("POST").status == 400
+    assert case.note("second") == "http.disconnect"
+
+
+def test_sizes_around_every_bound(define, server):
+    async def application(scope, receive, send):
+        body = await drain(receive)
+        await answer(send, f'{{"length": {len(body)}, "sum": {sum(body)}}}'.encode())
+
+    case = define(application)
+    with server.connect() as peer:
+        for size in (8191, 8192, 8193, 16_384, 65_535, 65_536, 65_537, 131_072, 200_001):
+            data = bytes(number % 256 for number in range(size))
+            answer = json.loads(peer.request("POST", case.target, body=data).text)
+            assert answer == {"length": size, "sum": sum(data)}
