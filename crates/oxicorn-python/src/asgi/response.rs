@@ -5,8 +5,8 @@
 //!                                                    +--> Trailers --last--^
 //! ```
 //!
-//! The head leaves with the first piece of the body that leaves. Pieces are held back until the loop
-//! turns (`AsgiServer::flush`), there are enough of them, or the response ends. What exceeds the window
+//! The head leaves with the first piece of the body that leaves, or alone. Head and pieces are held back
+//! until the loop turns (`AsgiServer::flush`), there is enough of them, or the response ends. What exceeds the window
 //! stays here, and `send` waits for it. Framing is the gateway's business.
 
 use std::os::fd::OwnedFd;
@@ -164,7 +164,9 @@ impl Response {
                 self.head = head;
                 self.announced = trailers;
                 self.said = Said::Body;
-                Ok(Taken::Done)
+                // Where no body follows in this turn the head leaves alone: a client that waits for
+                // events is to know that it is connected.
+                Ok(Taken::Held)
             }
             HttpEvent::Body { body, more } => {
                 self.expect(Said::Body, "http.response.body")?;
