@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+from websockets.sync.client import connect
+
+from tests.support.http import encode
+from tests.support.wait import wait_for
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 FORM = [("Content-Type", "application/x-www-form-urlencoded")]
@@ -88,3 +93,36 @@ def test_django(serve, worker):
     assert (answer.status, answer.header("location")) == (302, "/")
     assert json.loads(server.get("/api/entries/", [host]).body) == {"entries": [{"name": "Ann", "text": "Hello there"}]}
     assert server.get("/", [("Host", "evil.example")]).status == 400
+
+
+def test_fastapi(serve):
+    new = serve.new()
+    env = {"BOARD_DATABASE": str(new.directory / "board.db")}
+    options = ["--chdir", str(EXAMPLES / "fastapi"), "--config", str(EXAMPLES / "fastapi" / "gunicorn.conf.py")]
+    server = new.start(*options, spec="board:application", env=env)
+    note = {"author": "Ann", "text": "Hello"}
+    with (
+        httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as client,
+        server.connect() as listener,
+        connect(f"ws://127.0.0.1:{server.port}/live") as one,
+        connect(f"ws://127.0.0.1:{server.port}/live") as two,
+    ):
+        listener.send(encode(target="/events"))
+        assert listener.head().header("content-type") == "text/event-stream; charset=utf-8"
+        wait_for(lambda: client.get("/readers").json() == 3)
+        assert client.post("/", json={"author": "", "text": "x"}).status_code == 422
+        assert client.post("/", json=note).json() == note
+        assert [json.loads(reader.recv(timeout=10)) for reader in (one, two)] == [note, note]
+        one.send(json.dumps({"author": "Bob", "text": "Hi"}))
+        assert [json.loads(reader.recv(timeout=10))["author"] for reader in (one, two)] == ["Bob", "Bob"]
+        heard = b""
+        while heard.count(b"data: ") < 2:
+            heard += listener.receive(1000)
+        assert [found["author"] for found in client.get("/").json()] == ["Ann", "Bob"]
+        assert client.get("/notes/2").json()["text"] == "Hi"
+        assert client.get("/notes/3").status_code == 404
+        assert client.get("/docs").status_code == 200
+        listener.close()
+        wait_for(lambda: client.get("/readers").json() == 2)
+    wait_for(lambda: json.loads(server.get("/readers").body) == 0)
+    assert server.stop() == 0
