@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/startup.py [RUNS]
 
-What is started reads the whole table, the environment, an empty config file and the application, and serves nothing:
-`--version` and `--check-config`. The least of the runs is what the work costs; everything above is somebody else's.
+`--version` needs the table's flags; "settings" reads environment, command line and an empty config file into the whole
+table, as every start does; `--check-config` looks at everything else as well. The least of the runs is what the work costs; everything above is somebody else's.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from pathlib import Path
 RUNS = 40
 BIN = Path(sys.executable).parent
 APPLICATION = "def application(environ, start_response):\n    return []\n"
+SETTINGS = "import sys; sys.argv[1:] = ['app']; from {}.app.wsgiapp import WSGIApplication; WSGIApplication()"
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "oxicorn --version": [str(BIN / "oxicorn"), "--version"],
+    "oxicorn: settings": [sys.executable, "-c", SETTINGS.format("oxicorn")],
+    "gunicorn: settings": [sys.executable, "-c", SETTINGS.format("gunicorn")],
     "oxicorn --check-config app": [str(BIN / "oxicorn"), "--check-config", "app"],
     "gunicorn --check-config app": [str(BIN / "gunicorn"), "--check-config", "app"],
 }

@@ -30,6 +30,7 @@ CHECKED = frozenset("logging socket selectors threading traceback linecache toke
     [
         (["--version"], "", frozenset()),
         (["--help"], "", frozenset()),
+        (["settings"], "workers = 2\ndef pre_fork(server, worker): pass\n", frozenset()),
         (["--check-config", "app"], "", CHECKED),
         (["--check-config", "app"], "workers = 2\ndef pre_fork(server, worker): pass\n", CHECKED),
     ],
@@ -38,6 +39,11 @@ def test_nothing_large_is_imported(serve, kind, args, config, allowed):
     if kind.is_gunicorn:
         pytest.skip("Gunicorn imports most of it")
     command = [sys.executable, "-X", "importtime", kind.executable]
+    if args == ["settings"]:
+        command[-1:], args = (
+            ["-c", "import sys; from oxicorn.app.wsgiapp import WSGIApplication; WSGIApplication()"],
+            ["app"],
+        )
     server = serve(APPLICATION, *args, command=command, config=config, bind="", spec=None, ready=None)
     assert server.wait_for_exit() == 0, server.log
     imported = {line.rpartition("|")[2].strip() for line in server.log.splitlines() if line.startswith("import time:")}
