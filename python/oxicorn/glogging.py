@@ -329,6 +329,10 @@ class Logger:
             return None
 
 
+#: The classes as they were made, by which it is noticed that somebody has replaced a part of them.
+AS_MADE: dict[type[Any], dict[str, Any]] = {cls: dict(vars(cls)) for cls in (Logger, SafeAtoms)}
+
+
 def _pairs(headers: Any) -> Iterable[tuple[str, Any]]:
     """Headers as pairs, whether they are a mapping or pairs already."""
     return headers.items() if hasattr(headers, "items") else headers  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ import sys
 from typing import Any, NamedTuple
 
 from oxicorn import _native
-from oxicorn.glogging import Logger, SafeAtoms
+from oxicorn.glogging import AS_MADE, Logger, SafeAtoms
 
 __all__ = [
     "AccessLogging",
@@ -24,11 +24,9 @@ __all__ = [
     "gateway_measures",
 ]
 
-#: What a line of the access log depends on. Looked at as they were when this module was loaded, so
-#: that a config file which replaces one of them is noticed.
-_ACCESS = {
-    name: Logger.__dict__[name]
-    for name in (
+#: What a line of the access log depends on.
+_ACCESS = frozenset(
+    (
         "access",
         "access_fmt",
         "access_log_enabled",
@@ -39,13 +37,10 @@ _ACCESS = {
         "_get_user",
         "_set_handler",
     )
-}
+)
 #: The same for the error log.
-_ERRORS = {
-    name: Logger.__dict__[name]
-    for name in ("error", "warning", "debug", "error_fmt", "datefmt", "setup", "_set_handler")
-}
-_SAFE_ATOMS = {name: SafeAtoms.__dict__[name] for name in ("__init__", "__getitem__")}
+_ERRORS = frozenset(("error", "warning", "debug", "error_fmt", "datefmt", "setup", "_set_handler"))
+_SAFE_ATOMS = frozenset(("__init__", "__getitem__"))
 
 #: What a Statsd subclass may override to have its own say about a request's metrics.
 _MEASURES = ("access", "increment", "timer", "_sock_send")
@@ -108,7 +103,8 @@ def gateway_measures(log: Any) -> bool:
     statsd = getattr(module, "Statsd", None)
     if statsd is None or not isinstance(log, statsd):
         return False
-    return all(getattr(type(log), name) is getattr(statsd, name) for name in _MEASURES)
+    made = sys.modules["oxicorn.instrument.statsd"].AS_MADE
+    return all(getattr(type(log), name) is made[name] for name in _MEASURES)
 
 
 def _error_level(log: Any) -> int:
@@ -131,15 +127,19 @@ def _is_own(log: Any) -> bool:
     return type(log).__module__ in ("oxicorn.glogging", "oxicorn.instrument.statsd")
 
 
-def _is_as_it_was(log: Any, parts: dict[str, Any]) -> bool:
-    replaced = parts.keys() & vars(log).keys()
-    return not replaced and all(Logger.__dict__[name] is part for name, part in parts.items())
+def _is_as_it_was(log: Any, parts: frozenset[str]) -> bool:
+    """Whether a config file, a hook or an application has replaced none of ``parts``."""
+    return not parts & vars(log).keys() and _is_as_made(Logger, parts)
+
+
+def _is_as_made(cls: type, parts: frozenset[str]) -> bool:
+    return all(vars(cls).get(name) is AS_MADE[cls][name] for name in parts)
 
 
 def _writes_access_natively(log: Any) -> bool:
     if not _is_own(log) or not _is_as_it_was(log, _ACCESS):
         return False
-    if any(SafeAtoms.__dict__.get(name) is not part for name, part in _SAFE_ATOMS.items()):
+    if not _is_as_made(SafeAtoms, _SAFE_ATOMS):
         return False
     cfg = log.cfg
     # A format Python may understand and the gateway does not, or one that shows what only the

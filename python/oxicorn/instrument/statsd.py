@@ -162,6 +162,10 @@ class Statsd(Logger):
             return
 
 
+#: The class as it was made, see ``oxicorn.native_logs``.
+AS_MADE = dict(vars(Statsd))
+
+
 def prefix_of(setting: str) -> str:
     """``statsd_prefix`` with the one dot that stands between it and a metric's name."""
     return re.sub(r"^(.+[^.]+)\.*$", r"\g<1>.", setting)
