@@ -109,7 +109,7 @@ def test_with_aiohttp(server: Server) -> None:
     told(server, "4001 'enough'")
 
 
-@pytest.mark.parametrize("bits", [9, 12])
+@pytest.mark.parametrize("bits", [9, 12, 15])
 def test_a_client_may_limit_the_window(server: Server, bits: int) -> None:
     async def talk() -> None:
         factory = ClientPerMessageDeflateFactory(server_max_window_bits=bits, client_max_window_bits=bits)

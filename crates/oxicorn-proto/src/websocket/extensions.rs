@@ -33,6 +33,9 @@ pub struct Deflate {
     pub(super) client_context: bool,
     /// The window our messages are compressed with.
     pub(super) server_bits: u8,
+    /// The client asked for that window, and must be told that it is granted (RFC 7692 section
+    /// 7.1.2.1).
+    pub(super) bits_asked: bool,
 }
 
 impl Deflate {
@@ -45,7 +48,7 @@ impl Deflate {
         if !self.client_context {
             value.push_str("; client_no_context_takeover");
         }
-        if self.server_bits < WINDOW_BITS_MAX {
+        if self.bits_asked {
             value.push_str("; server_max_window_bits=");
             value.push_str(&self.server_bits.to_string());
         }
@@ -143,6 +146,7 @@ impl Offer {
             server_context: keeps && !self.seen[SERVER_NO_CONTEXT],
             client_context: keeps && !self.seen[CLIENT_NO_CONTEXT],
             server_bits: self.server_bits,
+            bits_asked: self.seen[SERVER_BITS],
         }
     }
 }
@@ -179,7 +183,11 @@ mod tests {
             ),
             ("permessage-deflate; server_no_context_takeover", "s", "sc"),
             ("permessage-deflate;client_no_context_takeover", "c", "sc"),
-            ("permessage-deflate; server_max_window_bits=15", "", "sc"),
+            (
+                "permessage-deflate; server_max_window_bits=15",
+                "15",
+                "sc15",
+            ),
             ("permessage-deflate; server_max_window_bits=9", "9", "sc9"),
             (
                 "permessage-deflate; server_max_window_bits=10; server_no_context_takeover; client_no_context_takeover",

@@ -178,6 +178,7 @@ fn agreed(keep: bool, bits: u8) -> Option<Deflate> {
         server_context: keep,
         client_context: keep,
         server_bits: bits,
+        bits_asked: bits < 15,
     })
 }
 
