@@ -145,7 +145,9 @@ fn find_request_line<'a>(
     let bound = start
         .saturating_add(rules.limits.request_line)
         .saturating_add(2);
-    if let Some(line) = fast_request_line(input, start)
+    // Tried once: of a line that comes byte by byte only what is new is looked at.
+    if *searched == 0
+        && let Some(line) = fast_request_line(input, start)
         && start + line.bytes.len() + 2 <= bound
     {
         return Ok(Some(line));
