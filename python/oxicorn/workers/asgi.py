@@ -46,7 +46,11 @@ class AsgiWorker(Worker):
 
     def init_process(self, context: _native.WorkerContext) -> None:
         """The loop is there before the application is loaded, which may ask for it."""
-        self.loop = new_event_loop(self.cfg.asgi_loop)
+        try:
+            self.loop = new_event_loop(self.cfg.asgi_loop)
+        except ImportError:
+            self.log.error("asgi_loop: uvloop is not installed; install it, or use asyncio or auto")
+            sys.exit(BOOT_ERROR)
         asyncio.set_event_loop(self.loop)
         super().init_process(context)
 
@@ -164,10 +168,15 @@ class AsgiWorker(Worker):
         self._hurry = True
         self.alive = False
         self.cfg.worker_int(self)
-        if self.loop is None or not self.loop.is_running():
+        # While it boots there is nothing to finish.
+        if self.loop is None or self._news is None or not self.loop.is_running():
             sys.exit(0)
-        if self._news is not None:
-            self.loop.call_soon_threadsafe(self._news.set)
+        self.loop.call_soon_threadsafe(self._news.set)
+
+    def request_expired(self, task: asyncio.Task[Any]) -> None:
+        """A request is older than ``timeout`` and about to be cancelled: logs where it waits."""
+        stack = "\n".join(task_stack(task))
+        self.log.error("Stack of the request that timed out:\n%s", stack)
 
 
 #: Exit code of a worker that cannot boot (``Arbiter.WORKER_BOOT_ERROR``).
@@ -185,3 +194,21 @@ def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
         else:
             return uvloop.new_event_loop()
     return asyncio.new_event_loop()
+
+
+def task_stack(task: asyncio.Task[Any]) -> list[str]:
+    """Where a task waits, the outermost call first, as a traceback shows it."""
+    lines = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = _first_of(awaited, "cr_frame", "gi_frame", "ag_frame")
+        if frame is not None:
+            code = frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
+        awaited = _first_of(awaited, "cr_await", "gi_yieldfrom", "ag_await")
+    return lines
+
+
+def _first_of(what: object, *names: str) -> Any:
+    found = (getattr(what, name, None) for name in names)
+    return next((value for value in found if value is not None), None)

@@ -337,7 +337,7 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    pub(crate) fn dump_stacks(&mut self, id: WorkerId) {
+    fn dump_stacks(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(id) else {
             return;
         };

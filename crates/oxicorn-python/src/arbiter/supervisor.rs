@@ -232,8 +232,10 @@ impl<'py> Supervisor<'py> {
                     expired.request_line, expired.client
                 );
                 self.log(Level::Error, &text);
+                // It logs the stack of the request's task by itself; a loop that stands still is found by
+                // its heartbeat.
                 if expired.worker_goes_on {
-                    return self.dump_stacks(worker);
+                    return;
                 }
                 let in_flight_others = expired.others_in_flight;
                 self.tell(Event::RequestExpired {

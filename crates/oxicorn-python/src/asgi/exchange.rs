@@ -172,6 +172,9 @@ impl HttpExchange {
         let shared = Arc::clone(&this.shared);
         let (receivers, senders) = (this.receivers.take(), this.senders.take());
         drop(this);
+        if reason == Some(CancelReason::Expired) {
+            Self::tell_of_expiry(slf, &shared)?;
+        }
         receivers.wake(py)?;
         senders.wake(py)?;
         if at_once {
@@ -180,6 +183,21 @@ impl HttpExchange {
         let cancel = slf.getattr(intern!(py, "_cancel"))?;
         let call_later = shared.event_loop.bind(py);
         call_later.call_method1(intern!(py, "call_later"), (shared.grace, cancel))?;
+        Ok(())
+    }
+
+    /// Where the call waits goes into the log, before it is cancelled.
+    fn tell_of_expiry(slf: &Bound<'_, Self>, shared: &Shared) -> PyResult<()> {
+        let py = slf.py();
+        let task = slf
+            .try_borrow()?
+            .task
+            .as_ref()
+            .map(|task| task.clone_ref(py));
+        if let Some(task) = task {
+            let worker = shared.worker.bind(py);
+            worker.call_method1(intern!(py, "request_expired"), (task,))?;
+        }
         Ok(())
     }
 

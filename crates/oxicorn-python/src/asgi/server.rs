@@ -40,6 +40,7 @@ const CLIENT_LEFT: u16 = 499;
 /// What exchanges need of the worker.
 pub(crate) struct Shared {
     pub(crate) link: Arc<Link>,
+    pub(crate) worker: Py<PyAny>,
     pub(crate) event_loop: Py<PyAny>,
     pub(crate) create_future: Py<PyAny>,
     /// Seconds between a disconnect and the cancellation.
@@ -268,6 +269,7 @@ impl AsgiServer {
         request_message.set_item("more_body", false)?;
         let shared = Shared {
             link,
+            worker: worker.clone().unbind(),
             event_loop: event_loop.clone().unbind(),
             create_future: event_loop.getattr("create_future")?.unbind(),
             grace: cfg.getattr("asgi_disconnect_grace_period")?.extract()?,
