@@ -376,6 +376,9 @@ def test_handshakes_that_are_none_are_answered(server: Server) -> None:
 
 # For a long time.
 
+#: Of the leak test; for a longer look: ``OXICORN_WEBSOCKET_MESSAGES=100000 pytest -o timeout=600 -k leave_nothing``.
+MESSAGES = int(os.environ.get("OXICORN_WEBSOCKET_MESSAGES", "20000"))
+
 
 def test_messages_leave_nothing_behind(start: Start) -> None:
     server = start("--workers", "1")
@@ -395,6 +398,6 @@ def test_messages_leave_nothing_behind(start: Start) -> None:
     run(talk(2000))
     run(visit(20))
     before = processes.proportional_memory(server.pid)
-    run(talk(20_000))
+    asyncio.run(talk(MESSAGES))
     run(visit(100))
     assert processes.proportional_memory(server.pid) - before < 3_000_000

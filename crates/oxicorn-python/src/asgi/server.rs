@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use oxicorn_link::wire::{
@@ -248,6 +248,10 @@ pub(crate) struct AsgiServer {
     /// `self.turn`
     turn: OnceLock<Py<PyAny>>,
     told: AtomicBool,
+    /// The stream claimed last: of the gateway that is there, as far as is known.
+    newest: AtomicU64,
+    /// Another gateway has placed requests since the book was looked through.
+    succeeded: AtomicBool,
 }
 
 impl AsgiServer {
@@ -295,6 +299,8 @@ impl AsgiServer {
             notify: OnceLock::new(),
             turn: OnceLock::new(),
             told: AtomicBool::new(false),
+            newest: AtomicU64::new(0),
+            succeeded: AtomicBool::new(false),
         })
     }
 
@@ -347,6 +353,7 @@ impl AsgiServer {
         let this = slf.get();
         let link = &this.shared.link;
         let stream = claimed.stream;
+        this.note_gateway(stream);
         if claimed.flags & flags::SPILLED != 0 {
             *payload = link.read_spilled(stream)?;
         }
@@ -586,6 +593,22 @@ impl AsgiServer {
         }
     }
 
+    /// A request was claimed: from the gateway that is there now.
+    fn note_gateway(&self, stream: StreamId) {
+        let before = StreamId(self.newest.swap(stream.0, Ordering::Relaxed));
+        if before.epoch() != stream.epoch() {
+            self.succeeded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether exchanges of a gateway that is gone may be in the book. One look tells, so that many that
+    /// rest cost nothing when the loop turns.
+    fn has_lost_gateway(&self) -> bool {
+        let newest = StreamId(self.newest.load(Ordering::Relaxed));
+        let succeeded = self.succeeded.swap(false, Ordering::Relaxed);
+        succeeded || !self.shared.link.is_current(newest)
+    }
+
     fn all_exchanges(&self, py: Python<'_>) -> Vec<Exchange> {
         lock(&self.book)
             .values()
@@ -636,7 +659,7 @@ impl AsgiServer {
         if !link.is_alive() && !this.told.swap(true, Ordering::Relaxed) {
             this.notify(py)?;
         }
-        if events + requests == 0 {
+        if events + requests == 0 && this.has_lost_gateway() {
             // Once a second at least, by the sentinel.
             for exchange in this.all_exchanges(py) {
                 exchange.check_gateway(py)?;
