@@ -20,6 +20,8 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::client::Client;
 
+/// So many newcomers, then the pings of those who came before are answered: a server gives them its patience.
+const NEWCOMERS: usize = 100;
 const EVENTS_PER_WAIT: usize = 256;
 /// epoll data of standard input; clients carry their index, which is never this.
 const STANDARD_INPUT: u64 = u64::MAX;
@@ -76,18 +78,33 @@ impl Crowd {
     fn connect(port: usize, path: &str, connections: usize, size: usize) -> io::Result<Self> {
         let port = u16::try_from(port).map_err(|_| io::Error::other("no port"))?;
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        let mut clients = Vec::with_capacity(connections);
+        let mut crowd = Self {
+            poll,
+            clients: Vec::with_capacity(connections),
+        };
+        let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         for index in 0..connections {
             let client = Client::connect(port, path, size)?;
             epoll::add(
-                &poll,
+                &crowd.poll,
                 client.socket(),
                 EventData::new_u64(index as u64),
                 EventFlags::IN,
             )?;
-            clients.push(client);
+            crowd.clients.push(client);
+            if index % NEWCOMERS == 0 {
+                crowd.answer_pings(&mut events)?;
+            }
         }
-        Ok(Self { poll, clients })
+        Ok(crowd)
+    }
+
+    fn answer_pings(&mut self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        self.wait(events, Some(Instant::now()))?;
+        for event in events {
+            self.clients[event.data.u64() as usize].receive()?;
+        }
+        Ok(())
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>, until: Option<Instant>) -> io::Result<()> {
