@@ -138,7 +138,8 @@ def test_loop_that_stands_still_is_replaced_with_its_stack_in_the_log(serve: Ser
     (worker,) = server.worker_pids()
     with server.connect(timeout=30) as peer:
         peer.send(b"GET /block/60 HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert peer.answer().status in (502, 504)
+        # Whoever is first: the request's deadline, the call that the abort breaks off, the worker's end.
+        assert peer.answer().status in (500, 502, 504)
     server.wait_for_log(r"WORKER TIMEOUT")
     server.wait_for_log(r'File ".*app\.py", line \d+ in application')
     server.wait_for_workers(1, without=[worker])
