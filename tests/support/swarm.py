@@ -126,9 +126,9 @@ def response_time(server: Server) -> float:
 
 
 def gateway_memory(server: Server) -> int:
-    """PSS of the gateway, in bytes."""
+    """What the gateway holds for itself, in bytes; its share of files would change with who else has them mapped."""
     text = Path(f"/proc/{server.gateway_pid()}/smaps_rollup").read_text()
-    return 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    return 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Anonymous:"))
 
 
 def gateway_descriptors(server: Server) -> int:

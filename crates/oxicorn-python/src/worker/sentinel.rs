@@ -19,8 +19,8 @@ use oxicorn_os::{signals, time};
 
 use super::Serving;
 
-/// Between two heartbeats.
-const BEAT: Duration = Duration::from_secs(1);
+/// Between two heartbeats: several in the shortest `timeout` there is, so that one late beat is no lost worker.
+const BEAT: Duration = Duration::from_millis(250);
 
 /// How often an orphan looks whether its gateway lives.
 const ORPHAN_LOOK: Duration = Duration::from_millis(100);
