@@ -5,12 +5,14 @@
 //! * `worker`: a worker process with its threads and its end of the link
 //! * `directory_watch`: what the reloader waits for
 //! * `wsgi`: a request becomes an environ, what the application returns a response
+//! * `request_headers`: what environ and scope read alike
 //! * `asgi`: a request becomes a scope and a task of the event loop, what it sends a response
 
 mod arbiter;
 mod asgi;
 mod directory_watch;
 mod latin1;
+mod request_headers;
 mod settings;
 mod worker;
 mod wsgi;

@@ -15,7 +15,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::event::{HttpEvent, typed};
-use super::raising::Raising;
 use super::request_body::{Piece, RequestBody};
 use super::response::{Response, Taken};
 use super::server::{Exchange, Shared};
@@ -350,7 +349,7 @@ impl HttpExchange {
         }
         if taken == Taken::Blocked {
             let exchange = Exchange::Http(slf.clone().unbind());
-            return Bound::new(py, Sending(Some(exchange)));
+            return Bound::new(py, Sending(Sent::Waiting(exchange)));
         }
         Ok(shared.done(py))
     }
@@ -368,11 +367,11 @@ impl HttpExchange {
     /// ASGI's `send`. What can be done at once is done when it is called; what is refused is told when it
     /// is awaited.
     #[pyo3(signature = (event, /))]
-    fn send<'py>(slf: &Bound<'py, Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        match Self::take(slf, event) {
-            Ok(sending) => Ok(sending.into_any()),
-            Err(error) => Raising::awaitable(slf.py(), error),
-        }
+    fn send<'py>(
+        slf: &Bound<'py, Self>,
+        event: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Sending>> {
+        Self::take(slf, event).or_else(|error| Bound::new(slf.py(), Sending(Sent::Refused(error))))
     }
 
     /// The time given after a disconnect is over.
@@ -428,9 +427,18 @@ impl Receive {
     fn close(&self) {}
 }
 
-/// What `send()` returns: done already, or as soon as nothing waits for the client any more.
+/// What `send()` returns. A refusal comes out when it is awaited, as it does out of a coroutine, so that
+/// `create_task(send(...))` and `gather` see it where they look for it.
 #[pyclass(frozen, module = "oxicorn._native")]
-pub(crate) struct Sending(pub(crate) Option<Exchange>);
+pub(crate) struct Sending(pub(crate) Sent);
+
+/// How far a `send()` has come when it is called.
+pub(crate) enum Sent {
+    Done,
+    /// Done as soon as nothing waits for the client any more.
+    Waiting(Exchange),
+    Refused(PyErr),
+}
 
 #[pymethods]
 impl Sending {
@@ -444,8 +452,9 @@ impl Sending {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         match &self.0 {
-            Some(exchange) => exchange.poll_sent(py),
-            None => Ok(None),
+            Sent::Done => Ok(None),
+            Sent::Waiting(exchange) => exchange.poll_sent(py),
+            Sent::Refused(error) => Err(error.clone_ref(py)),
         }
     }
 

@@ -30,7 +30,6 @@ mod event;
 mod exchange;
 mod head;
 mod link;
-mod raising;
 mod request_body;
 mod response;
 mod scope;

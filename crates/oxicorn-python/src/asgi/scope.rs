@@ -11,9 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::latin1;
-
-/// Header names remembered; a bound, since clients choose the names. A power of two.
-const REMEMBERED_NAMES: usize = 256;
+use crate::request_headers::HeaderNames;
 
 /// The version of the interface, and of the HTTP and WebSocket part of it.
 const ASGI_VERSION: (&str, &str) = ("3.0", "2.5");
@@ -77,7 +75,7 @@ pub(crate) struct ScopeFactory {
     values: Values,
     root: Py<PyBytes>,
     empty: Py<PyBytes>,
-    names: Mutex<HeaderNames>,
+    names: Mutex<HeaderNames<PyBytes>>,
     /// The listener asked last, and the tuple made of it: there are few of them.
     server: Mutex<Option<KnownServer>>,
 }
@@ -199,7 +197,8 @@ impl ScopeFactory {
     ) -> PyResult<Bound<'py, PyList>> {
         let mut names = self.names.lock().expect("nothing panics while it is held");
         let pairs = view.headers.iter().map(|(name, value)| {
-            let name = names.name(py, name).clone();
+            let lower = || PyBytes::new(py, &name.to_ascii_lowercase());
+            let name = names.get(py, name, lower).clone();
             PyTuple::new(py, [name, PyBytes::new(py, value)]).expect("two of them")
         });
         PyList::new(py, pairs)
@@ -349,41 +348,4 @@ fn raw_path(target: &[u8]) -> &[u8] {
     };
     let start = authority.iter().position(|&byte| byte == b'/');
     start.map_or(b"/", |start| &authority[start..])
-}
-
-/// A header's name as the client wrote it, and in lower case as a bytes object.
-type Remembered = (Box<[u8]>, Py<PyBytes>);
-
-/// Names remembered in a table where each has one place. A name that finds its place taken takes it
-/// over, so no choice of names makes it grow or slow.
-struct HeaderNames {
-    places: Vec<Option<Remembered>>,
-}
-
-impl Default for HeaderNames {
-    fn default() -> Self {
-        Self {
-            places: (0..REMEMBERED_NAMES).map(|_| None).collect(),
-        }
-    }
-}
-
-impl HeaderNames {
-    fn name<'a, 'py>(&'a mut self, py: Python<'py>, name: &[u8]) -> &'a Bound<'py, PyBytes> {
-        let place = &mut self.places[place_of(name)];
-        if place.as_ref().is_none_or(|(known, _)| **known != *name) {
-            let lower = PyBytes::new(py, &name.to_ascii_lowercase()).unbind();
-            *place = Some((name.into(), lower));
-        }
-        let (_, lower) = place.as_ref().expect("just filled");
-        lower.bind(py)
-    }
-}
-
-/// Mixes length and three bytes: enough to keep the usual header names apart.
-fn place_of(name: &[u8]) -> usize {
-    let at = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
-    let last = at(name.len().wrapping_sub(1));
-    let middle = at(name.len() / 2);
-    (name.len() * 7 + at(0) * 31 + middle * 131 + last * 17) % REMEMBERED_NAMES
 }

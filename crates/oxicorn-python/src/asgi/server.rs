@@ -19,15 +19,15 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyType};
 
 use super::call::Call;
-use super::exchange::{HttpExchange, Receive, Sending, Verdict};
+use super::exchange::{HttpExchange, Receive, Sending, Sent, Verdict};
 use super::link::Link;
-use super::raising::Raising;
 use super::request_body::RequestBody;
 use super::response::Response;
 use super::scope::ScopeFactory;
 use super::waiting::Waiters;
 use super::websocket::WebSocketExchange;
 use crate::latin1;
+use crate::request_headers::takes_trailers;
 use crate::worker::WorkerContext;
 use crate::wsgi::{Hooks, make_request, make_response};
 
@@ -281,7 +281,7 @@ impl AsgiServer {
             call_soon: event_loop.getattr("call_soon")?.unbind(),
             flush: OnceLock::new(),
             listed: Mutex::default(),
-            done: Py::new(py, Sending(None))?,
+            done: Py::new(py, Sending(Sent::Done))?,
             request_message: request_message.unbind(),
         };
         let task_options = PyDict::new(py);
@@ -378,7 +378,7 @@ impl AsgiServer {
         let (entry, scope, request) = match view.head.scheme {
             Scheme::Http | Scheme::Https => {
                 let to_head = view.head.method == b"HEAD";
-                let response = Response::new(stream, to_head, wants_trailers(&view), logs);
+                let response = Response::new(stream, to_head, takes_trailers(&view), logs);
                 let exchange = HttpExchange::new(shared, response, logs, body);
                 let request = this.hooks.before(py, worker, &view, py.None().bind(py));
                 let entry = Exchange::Http(Py::new(py, exchange)?);
@@ -660,7 +660,7 @@ impl AsgiServer {
             this.notify(py)?;
         }
         if events + requests == 0 && this.has_lost_gateway() {
-            // Once a second at least, by the sentinel.
+            // With each beat of the sentinel at least.
             for exchange in this.all_exchanges(py) {
                 exchange.check_gateway(py)?;
             }
@@ -703,22 +703,11 @@ fn register_coroutines(py: Python<'_>) -> PyResult<()> {
     for class in [
         py.get_type::<Receive>(),
         py.get_type::<Sending>(),
-        py.get_type::<Raising>(),
         py.get_type::<Call>(),
     ] {
         coroutine.call_method1("register", (class,))?;
     }
     Ok(())
-}
-
-/// `TE: trailers` (RFC 9110, section 10.1.4): trailers go to those alone who asked for them.
-fn wants_trailers(view: &RequestView<'_>) -> bool {
-    let mut fields = view.headers.iter();
-    fields.any(|(name, value)| {
-        let mut members = value.split(|&byte| byte == b',');
-        name.eq_ignore_ascii_case(b"te")
-            && members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    })
 }
 
 fn cancelled_error(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -27,9 +27,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::event::typed;
-use super::exchange::{Receive, Sending, Verdict, client_gone};
+use super::exchange::{Receive, Sending, Sent, Verdict, client_gone};
 use super::head::Head;
-use super::raising::Raising;
 use super::response::{Response, Taken};
 use super::server::{Exchange, Shared};
 use super::waiting::Waiters;
@@ -425,11 +424,12 @@ impl WebSocketExchange {
     /// ASGI's `send`. What can be done at once is done when it is called; what is refused is told when it
     /// is awaited.
     #[pyo3(signature = (event, /))]
-    fn send<'py>(slf: &Bound<'py, Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        match Self::dispatch(slf, event) {
-            Ok(sending) => Ok(sending.into_any()),
-            Err(error) => Raising::awaitable(slf.py(), error),
-        }
+    fn send<'py>(
+        slf: &Bound<'py, Self>,
+        event: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Sending>> {
+        Self::dispatch(slf, event)
+            .or_else(|error| Bound::new(slf.py(), Sending(Sent::Refused(error))))
     }
 
     /// The time given after a disconnect is over.
@@ -464,7 +464,7 @@ impl WebSocketExchange {
         }
         if blocked {
             let exchange = Exchange::WebSocket(slf.clone().unbind());
-            return Bound::new(py, Sending(Some(exchange)));
+            return Bound::new(py, Sending(Sent::Waiting(exchange)));
         }
         Ok(shared.done(py))
     }

@@ -12,16 +12,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::latin1;
-
-/// Header names remembered with their keys; a bound, since clients choose the names. A power of two.
-const REMEMBERED_NAMES: usize = 256;
+use crate::request_headers::{HeaderNames, takes_trailers};
 
 /// What every environ of this worker has in common.
 pub(crate) struct EnvironFactory {
     template: Py<PyDict>,
     keys: Keys,
     values: Values,
-    names: Mutex<HeaderKeys>,
+    names: Mutex<HeaderNames<PyString>>,
     /// From the variable `SCRIPT_NAME`; a trusted forwarder's header overrides it.
     script_name: Vec<u8>,
 }
@@ -120,7 +118,7 @@ impl EnvironFactory {
             template: template.unbind(),
             keys,
             values: Values::new(py),
-            names: Mutex::new(HeaderKeys::default()),
+            names: Mutex::new(HeaderNames::default()),
             script_name: constants.script_name,
         })
     }
@@ -263,7 +261,7 @@ impl EnvironFactory {
         let before = environ.len();
         let mut set = 0;
         for (name, value) in view.headers {
-            let key = names.key(py, name);
+            let key = names.get(py, name, || PyString::intern(py, &key_text(name)));
             let value_string = latin1::to_string(py, value);
             if name.len() == 11 && name.eq_ignore_ascii_case(b"SCRIPT_NAME") {
                 script_name = Some(value);
@@ -328,19 +326,6 @@ fn join_repeated(
     environ.set_item(key, latin1::to_string(py, &joined))
 }
 
-/// Whether the client said `TE: trailers` (RFC 9110 section 10.1.4), in a version that has them.
-fn takes_trailers(view: &RequestView<'_>) -> bool {
-    let names_trailers = |value: &[u8]| {
-        let mut codings = value.split(|&byte| byte == b',');
-        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    };
-    view.head.version != Version::Http10
-        && view
-            .headers
-            .iter()
-            .any(|(name, value)| name.eq_ignore_ascii_case(b"te") && names_trailers(value))
-}
-
 pub(crate) fn is_https(view: &RequestView<'_>) -> bool {
     matches!(view.head.scheme, Scheme::Https | Scheme::Wss)
 }
@@ -393,41 +378,4 @@ fn key_text(name: &[u8]) -> String {
     } else {
         "HTTP_".chars().chain(upper).collect()
     }
-}
-
-/// A header's name and its environ key.
-type Remembered = (Box<[u8]>, Py<PyString>);
-
-/// Header name -> environ key, remembered in a table where each name has one place. A name that finds
-/// its place taken takes it over, so no choice of names makes it grow or slow.
-struct HeaderKeys {
-    places: Vec<Option<Remembered>>,
-}
-
-impl Default for HeaderKeys {
-    fn default() -> Self {
-        Self {
-            places: (0..REMEMBERED_NAMES).map(|_| None).collect(),
-        }
-    }
-}
-
-impl HeaderKeys {
-    fn key<'a, 'py>(&'a mut self, py: Python<'py>, name: &[u8]) -> &'a Bound<'py, PyString> {
-        let place = &mut self.places[place_of(name)];
-        if place.as_ref().is_none_or(|(known, _)| **known != *name) {
-            let key = PyString::intern(py, &key_text(name)).unbind();
-            *place = Some((name.into(), key));
-        }
-        let (_, key) = place.as_ref().expect("just filled");
-        key.bind(py)
-    }
-}
-
-/// Mixes length and three bytes: enough to keep the usual header names apart.
-fn place_of(name: &[u8]) -> usize {
-    let at = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
-    let last = at(name.len().wrapping_sub(1));
-    let middle = at(name.len() / 2);
-    (name.len() * 7 + at(0) * 31 + middle * 131 + last * 17) % REMEMBERED_NAMES
 }
