@@ -153,6 +153,8 @@ pub(crate) struct Request {
     pub(crate) body: Body,
     /// The request was handed over before its body was complete.
     pub(crate) upload: Option<Upload>,
+    /// A worker that does not stream was chosen: it is handed over with all of its body.
+    pub(crate) whole: bool,
     /// Status of the response; 0 before there is one.
     pub(crate) status: u16,
     /// Bytes of the response's body.
@@ -187,8 +189,8 @@ impl Request {
 }
 
 impl Connection {
-    /// How much may be read now; `None`: nothing.
-    pub(crate) fn read_room(&mut self) -> Option<usize> {
+    /// How much may be read now, `is_short` of memory or not; `None`: nothing.
+    pub(crate) fn read_room(&mut self, is_short: bool) -> Option<usize> {
         let serving = matches!(self.phase, Phase::Serving | Phase::Flushing(_));
         let serving = serving && !self.is_uploading();
         if self.at_end || (serving && !self.socket.is_watched()) {
@@ -203,12 +205,10 @@ impl Connection {
             | Phase::Body
             | Phase::Discarding
             | Phase::Lingering => Some(READ_SIZE),
-            Phase::Serving if self.is_uploading() && self.has_room_for_body() => {
-                Some(if self.input.was_filled() {
-                    BODY_READ_SIZE
-                } else {
-                    READ_SIZE
-                })
+            Phase::Serving if self.is_uploading() => {
+                let in_bulk = self.input.was_filled() && !is_short;
+                let room = if in_bulk { BODY_READ_SIZE } else { READ_SIZE };
+                self.may_read_body(is_short).then_some(room)
             }
             Phase::Serving | Phase::Flushing(_) if self.input.unread().len() < READ_AHEAD => {
                 Some(READ_SIZE)

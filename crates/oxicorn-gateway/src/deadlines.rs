@@ -26,6 +26,9 @@ use crate::upload::Upload;
 /// How often deadlines are looked at. The shortest that anybody sets is a second.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often is looked for what need not be known at once.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How often an idle gateway shows that it lives.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
@@ -125,7 +128,11 @@ impl Gateway {
         let now = self.clock.tick();
         self.check_connections(now);
         self.renew_plaints(now);
-        self.give_memory_back();
+        if now >= self.next_look {
+            self.next_look = now + LOOK;
+            self.check_unread();
+            self.give_memory_back();
+        }
         self.check_exchanges(now);
         self.check_drain_deadline(now);
         self.dispatcher.handle_timeout(now);
@@ -173,7 +180,11 @@ impl Gateway {
             }
             // It has left, or does not mean to read: the time for quick answers is over.
             Phase::Serving if connection.has_left() => self.break_off(key),
-            Phase::Serving if connection.is_uploading() && connection.output.is_empty() => {
+            // It is not the client who makes the others wait, in either direction.
+            Phase::Serving if connection.output.is_empty() && !connection.owes_body() => {
+                connection.deadline = None;
+            }
+            Phase::Serving if connection.output.is_empty() => {
                 let moved = connection.moved();
                 if !connection.next_span(timeouts.demand_on_body(), moved, now) {
                     self.fail_upload(key, Refusal::BODY_TOO_SLOW);

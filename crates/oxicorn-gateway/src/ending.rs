@@ -103,13 +103,16 @@ impl Gateway {
         }
     }
 
-    /// Closes so that the client notices: where the end of the body is told by closing, an ordinary
+    /// Ends so that the client notices: where the end of the body is told by closing, an ordinary
     /// close would pass for it.
     pub(crate) fn reset(&mut self, key: usize) {
-        if let Some(connection) = self.connections.get(key)
-            && connection.request.until_close
-        {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        if connection.request.until_close {
             connection.socket.reset_on_close();
+        } else if connection.linger {
+            return self.end(key);
         }
         self.close(key);
     }

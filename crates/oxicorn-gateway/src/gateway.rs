@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use oxicorn_dispatch::Dispatcher;
 use slab::Slab;
@@ -86,6 +87,8 @@ pub(crate) struct Gateway {
     /// A connection with something to send that the next message may still add to.
     pub(crate) unsent: Option<usize>,
     pub(crate) next_serial: u64,
+    /// When what need not be known at once is looked for next.
+    pub(crate) next_look: Duration,
     turns: u32,
     /// The worker whose ring is being read.
     pub(crate) reading: Option<usize>,
@@ -161,6 +164,7 @@ impl Gateway {
             websockets: websocket::Shared::default(),
             unsent: None,
             next_serial: 0,
+            next_look: Duration::ZERO,
             turns: 0,
             reading: None,
         }

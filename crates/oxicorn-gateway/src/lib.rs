@@ -30,6 +30,7 @@ pub mod control;
 mod control_end;
 mod crowd;
 mod deadlines;
+mod departed;
 mod drain;
 mod driver;
 mod ending;

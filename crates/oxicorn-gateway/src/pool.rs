@@ -13,6 +13,7 @@ use oxicorn_link::{AttachError, GatewayEnd, RingFull, StreamId};
 use slab::Slab;
 
 use crate::control::AttachWorker;
+use crate::exchange::ExchangeId;
 use crate::watched::{Watched, watch};
 
 /// All workers; the key is what dispatch knows a worker by.
@@ -37,6 +38,8 @@ pub(crate) struct WorkerRecord {
     _doorbell: Watched,
     /// Events that await room in the ring.
     backlog: VecDeque<Event>,
+    /// Exchanges with pieces of a body that await room in the ring. They stay with their connections.
+    waiting: Vec<ExchangeId>,
     /// It takes no more requests.
     pub(crate) retired: bool,
     /// Tells the task that watches its socket that it is not needed any more.
@@ -91,6 +94,7 @@ impl Pool {
             link: link.map_err(AttachFault::Link)?,
             _doorbell: doorbell,
             backlog: VecDeque::new(),
+            waiting: Vec::new(),
             retired: false,
             watcher: None,
         }))
@@ -169,6 +173,33 @@ impl WorkerRecord {
             flags,
             payload: payload.into(),
         });
+    }
+
+    /// Tells it, if there is room in the ring.
+    pub(crate) fn offer(
+        &mut self,
+        kind: EventKind,
+        stream: StreamId,
+        flags: u8,
+        payload: &[u8],
+    ) -> bool {
+        self.backlog.is_empty() && self.link.send_event(kind, stream, flags, payload).is_ok()
+    }
+
+    /// What was offered for this exchange will be offered again.
+    pub(crate) fn wait_for_room(&mut self, id: ExchangeId) {
+        if !self.waiting.contains(&id) {
+            self.waiting.push(id);
+        }
+    }
+
+    /// Whose pieces may be offered again, if there is room.
+    pub(crate) fn take_waiting(&mut self) -> Vec<ExchangeId> {
+        if self.backlog.is_empty() {
+            std::mem::take(&mut self.waiting)
+        } else {
+            Vec::new()
+        }
     }
 
     pub(crate) fn give_credit(&mut self, stream: StreamId, bytes: u32) {

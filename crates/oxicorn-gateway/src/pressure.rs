@@ -3,7 +3,9 @@
 //! Decides who pays. What a connection holds is counted when it changes; the sum is one number.
 //! Beyond `buffer_limit`, in this order of how little it hurts:
 //!
-//! 1. request bodies go to files from their first byte on,
+//! 0. (from half of it) of a body that goes to its worker as it comes only what the worker waits for
+//!    is read, so that those alone never reach the bound,
+//! 1. other request bodies go to files from their first byte on,
 //! 2. a head that needs more room than one read is refused with 503,
 //! 3. the connections that have taken nothing of their response for longest are cut, until an
 //!    eighth of the bound is free again (so that the search is rare).
@@ -22,21 +24,29 @@ use crate::input::READ_SIZE;
 /// The part of the bound that is made free when it is reached.
 const RELIEF: usize = 8;
 
+/// The part of the bound up to which bodies are read ahead of their workers.
+const READ_AHEAD_PART: usize = 2;
+
 /// Bytes of a head that are always taken.
 const ALWAYS_TAKEN: usize = 2 * READ_SIZE;
 
-/// Memory is given back to the kernel when fewer than one in so many connections are left of the
-/// most there were,
+/// Memory is given back to the kernel when fewer than one in so many connections, or bytes held, are
+/// left of the most there were,
 const SUBSIDED: usize = 4;
 
-/// if there were at least so many.
+/// if there were at least so many connections,
 const FLOOD: usize = 256;
+
+/// or bytes.
+const FLOOD_BYTES: usize = 4 * 1024 * 1024;
 
 /// The sum.
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     held: usize,
-    /// The most connections since memory was last given back.
+    /// The most that was held since memory was last given back.
+    most_held: usize,
+    /// The most connections since then.
     most: usize,
 }
 
@@ -48,6 +58,18 @@ impl Pressure {
     /// A connection that held `before` holds `now`.
     pub(crate) fn note(&mut self, before: usize, now: usize) {
         self.held = self.held.saturating_sub(before) + now;
+        self.most_held = self.most_held.max(self.held);
+    }
+
+    /// Whether a flood of connections, of which `count` are left, or of bytes has subsided.
+    fn has_subsided(&mut self, count: usize) -> bool {
+        self.most = self.most.max(count);
+        let by_count = self.most >= FLOOD && count < self.most / SUBSIDED;
+        let by_bytes = self.most_held >= FLOOD_BYTES && self.held < self.most_held / SUBSIDED;
+        if by_count || by_bytes {
+            (self.most, self.most_held) = (count, self.held);
+        }
+        by_count || by_bytes
     }
 }
 
@@ -67,10 +89,7 @@ impl Gateway {
 
     /// After a flood: what it took is given back.
     pub(crate) fn give_memory_back(&mut self) {
-        let count = self.connections.len();
-        self.pressure.most = self.pressure.most.max(count);
-        if self.pressure.most >= FLOOD && count < self.pressure.most / SUBSIDED {
-            self.pressure.most = count;
+        if self.pressure.has_subsided(self.connections.len()) {
             self.connections.shrink_to_fit();
             self.scratch.buffers.clear();
             heap::trim();
@@ -80,6 +99,11 @@ impl Gateway {
     /// Whether more is held than may be.
     pub(crate) fn is_under_pressure(&self) -> bool {
         self.pressure.held() > self.resolved.settings.buffer_limit
+    }
+
+    /// Whether nothing should be read that nobody waits for.
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.pressure.held() > self.resolved.settings.buffer_limit / READ_AHEAD_PART
     }
 
     /// Whether this connection's head must not grow now.
@@ -122,6 +146,21 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_has_subsided_once() {
+        let mut pressure = Pressure::default();
+        pressure.note(0, FLOOD_BYTES);
+        assert!(!pressure.has_subsided(FLOOD));
+        pressure.note(FLOOD_BYTES, FLOOD_BYTES / SUBSIDED - 1);
+        assert!(pressure.has_subsided(FLOOD), "of bytes");
+        assert!(!pressure.has_subsided(FLOOD));
+        assert!(
+            pressure.has_subsided(FLOOD / SUBSIDED - 1),
+            "of connections"
+        );
+        assert!(!pressure.has_subsided(0));
+    }
 
     #[test]
     fn the_sum_follows_what_each_holds() {

@@ -50,6 +50,7 @@ impl Gateway {
 
     /// Reads what has come, as far as the connection wants any.
     pub(crate) fn read(&mut self, key: usize, serial: u64, cx: &mut Context<'_>) {
+        let is_short = self.is_short_of_memory();
         for _ in 0..READS_PER_TURN {
             let Some(connection) = self.connections.get_mut(key) else {
                 return;
@@ -64,8 +65,8 @@ impl Gateway {
                 self.advance(key);
                 continue;
             }
-            let Some(room) = connection.read_room() else {
-                return;
+            let Some(room) = connection.read_room(is_short) else {
+                return self.stop_reading(key);
             };
             if connection.input.is_released()
                 && let Some(buffer) = self.scratch.buffers.pop()
@@ -120,7 +121,6 @@ impl Gateway {
 
     /// Lets the protocol machine see what came, up to a complete request.
     pub(crate) fn advance(&mut self, key: usize) {
-        let pressed = self.is_under_pressure();
         let mut events = 0;
         while let Some(connection) = self.connections.get_mut(key) {
             if !connection.awaits_request() {
@@ -129,6 +129,7 @@ impl Gateway {
             events += 1;
             if events > EVENTS_PER_TURN {
                 connection.interrupted = true;
+                self.forward_body(key);
                 return self.wake(key);
             }
             match connection.http.poll_event(connection.input.unread()) {
@@ -143,6 +144,7 @@ impl Gateway {
                         return self.refuse(key, Refusal::NO_MEMORY);
                     }
                     self.submit_if_streamed(key);
+                    self.forward_body(key);
                     return self.await_more(key);
                 }
                 Ok(Polled {
@@ -169,11 +171,7 @@ impl Gateway {
                     consumed,
                     event: Event::Body(range),
                 }) => {
-                    let piece = &connection.input.unread()[range];
-                    let spool = &connection.resolved.spool;
-                    let kept = connection.request.body.push(piece, spool, pressed);
-                    connection.input.consume(consumed);
-                    if let Err(error) = kept {
+                    if let Err(error) = self.put_aside(key, range, consumed) {
                         return self.refuse_for_disk(key, &error);
                     }
                 }
@@ -218,7 +216,7 @@ impl Gateway {
                 connection.deadline = timeouts.demand_on_body().deadline(now);
                 connection.pace = Pace::begin(connection.received);
             }
-            Phase::Serving if connection.is_uploading() && connection.deadline.is_none() => {
+            Phase::Serving if connection.owes_body() && connection.deadline.is_none() => {
                 connection.deadline = timeouts.demand_on_body().deadline(now);
                 connection.pace = Pace::begin(connection.moved());
             }
@@ -389,7 +387,7 @@ fn scheme(connection: &Connection) -> Option<bool> {
 
 /// Whether a 100 is due: asked for, and the client really waits (RFC 9110 section 10.1.1 lets it be
 /// left out when the body has begun to come).
-fn wants_continue(connection: &Connection) -> bool {
+pub(crate) fn wants_continue(connection: &Connection) -> bool {
     let head = connection.http.head(connection.input.head());
     head.expect_continue()
         && head.framing() != BodyFraming::None

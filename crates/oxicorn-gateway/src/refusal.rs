@@ -175,18 +175,30 @@ impl Gateway {
         connection.deadline = None;
         connection.request.logged = false;
         connection.request.reason = Some(refusal.message);
+        if refusal.whose != Whose::Ours {
+            connection.http.deny_keep_alive();
+        }
         connection.phase = match encode(connection, &refusal, self.clock.http_date()) {
             Some(Next::KeepAlive) => Phase::Flushing(After::KeepAlive),
-            Some(Next::Drain | Next::Close(_)) => Phase::Flushing(After::Close),
+            Some(Next::Drain) => Phase::Flushing(After::Discard),
+            Some(Next::Close(_)) => Phase::Flushing(After::Close),
             None => Phase::Flushing(After::Cut),
+        };
+        self.tell_of_refusal(key, &refusal);
+        self.flush(key);
+    }
+
+    /// What else follows from it, whether the client can be told or not.
+    pub(crate) fn tell_of_refusal(&mut self, key: usize, refusal: &Refusal) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
         };
         if refusal.whose != Whose::Ours {
             self.figures.count(Counter::PeerFaults);
             // What the peer is still sending must not turn the answer into a reset.
             connection.linger = true;
-            self.log_refusal(key, &refusal);
+            self.log_refusal(key, refusal);
         }
-        self.flush(key);
     }
 
     /// The body could not be put aside.

@@ -37,6 +37,7 @@ impl Gateway {
         if let Some(record) = self.pool.get_mut(key) {
             record.tell_backlog();
         }
+        self.forward_waiting(key);
     }
 
     fn read_messages(&mut self, key: usize) {

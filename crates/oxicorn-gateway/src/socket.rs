@@ -95,7 +95,7 @@ impl Socket {
         matches!(self.io, Io::Watched(_))
     }
 
-    fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+    pub(crate) fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.io {
             Io::Bare(descriptor) => Ok(descriptor.as_fd()),
             Io::Watched(watched) => Ok(watched.as_fd()),

@@ -9,8 +9,13 @@
 //!   socket -> input -> proto -> request.body (at most about HELD) -> events, as credit allows
 //! ```
 //!
-//! With enough held back the client's socket is not read, so a slow application slows its client down.
+//! With enough held back the client's socket is not read, so a slow application slows its client down;
+//! where memory is short nothing is read that no worker waits for. Nor is it the client who is slow then.
 //! The first credit is also when a client that awaits `100 Continue` gets it.
+//!
+//! What came in one turn goes on together: a chunk of one byte must not cost a message.
+
+use std::io;
 
 use oxicorn_link::window::{REQUEST_WINDOW, SendWindow};
 use oxicorn_link::wire::{CancelReason, EventKind, flags};
@@ -19,6 +24,7 @@ use crate::connection::{Connection, Phase};
 use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
 use crate::pace::Pace;
+use crate::receive::wants_continue;
 use crate::refusal::Refusal;
 
 /// Bytes of a body held for a worker that has not asked for them; the client waits then.
@@ -39,14 +45,17 @@ pub(crate) struct Upload {
     pub(crate) complete: bool,
     /// The request was placed without its body.
     pub(crate) streamed: bool,
+    /// The client sends nothing before it is told that the body is wanted.
+    awaits_continue: bool,
 }
 
 impl Upload {
-    pub(crate) fn new() -> Self {
+    fn new(awaits_continue: bool) -> Self {
         Self {
             window: SendWindow::new(0),
             complete: false,
             streamed: false,
+            awaits_continue,
         }
     }
 
@@ -91,6 +100,30 @@ impl Connection {
     pub(crate) fn has_room_for_body(&self) -> bool {
         self.request.body.bytes().len() < HELD
     }
+
+    /// Whether more of it may be read: where memory is short, only what a worker takes at once.
+    pub(crate) fn may_read_body(&self, is_short: bool) -> bool {
+        let awaited = self.request.upload.as_ref().is_some_and(Upload::is_awaited);
+        if is_short {
+            awaited && self.request.body.bytes().is_empty()
+        } else {
+            self.has_room_for_body()
+        }
+    }
+
+    /// Whether the request goes ahead of its body.
+    fn streams_body(&self) -> bool {
+        self.resolved.settings.stream_requests && !self.request.whole
+    }
+
+    /// Whether the client is the one who makes everybody wait.
+    pub(crate) fn owes_body(&self) -> bool {
+        let invited = |upload: &Upload| !upload.awaits_continue || self.request.body.len() > 0;
+        self.is_uploading()
+            && !self.reading_stopped
+            && self.has_room_for_body()
+            && self.request.upload.as_ref().is_some_and(invited)
+    }
 }
 
 impl Gateway {
@@ -99,7 +132,7 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.request.upload = Some(Upload::new());
+        connection.request.upload = Some(Upload::new(wants_continue(connection)));
         self.submit(key);
     }
 
@@ -107,11 +140,35 @@ impl Gateway {
     /// goes ahead.
     pub(crate) fn submit_if_streamed(&mut self, key: usize) {
         let connection = self.connections.get(key);
-        if connection
-            .is_some_and(|one| one.phase == Phase::Body && one.resolved.settings.stream_requests)
-        {
+        if connection.is_some_and(|one| one.phase == Phase::Body && one.streams_body()) {
             self.submit_early(key);
         }
+    }
+
+    /// A piece of the body of a request that nobody has yet.
+    pub(crate) fn put_aside(
+        &mut self,
+        key: usize,
+        piece: std::ops::Range<usize>,
+        consumed: usize,
+    ) -> io::Result<()> {
+        let pressed = self.is_under_pressure();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(());
+        };
+        let streams = connection.streams_body();
+        let piece = &connection.input.unread()[piece];
+        let kept = if streams {
+            // A file could not be followed by events. What comes before the request goes ahead was
+            // read at once.
+            connection.request.body.keep(piece);
+            Ok(())
+        } else {
+            let spool = &connection.resolved.spool;
+            connection.request.body.push(piece, spool, pressed)
+        };
+        connection.input.consume(consumed);
+        kept
     }
 
     /// All of the body is here.
@@ -146,37 +203,51 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let awaits_continue = connection.request.body.len() == 0;
+        let has_none = connection.request.body.len() == 0;
         let Some(upload) = &mut connection.request.upload else {
             return;
         };
         upload.credit(bytes);
-        if awaits_continue && !upload.complete {
+        upload.awaits_continue = false;
+        if has_none && !upload.complete {
             self.continue_if_awaited(key);
         }
-        if self.forward_body(key) {
-            self.read_on(key);
+        self.forward_body(key);
+        self.read_on(key);
+    }
+
+    /// A worker has room in its ring again: those who wait for it go on.
+    pub(crate) fn forward_waiting(&mut self, worker: usize) {
+        let Some(record) = self.pool.get_mut(worker) else {
+            return;
+        };
+        for id in record.take_waiting() {
+            let key = self.exchanges.get(id).and_then(|one| one.connection);
+            if let Some(key) = key {
+                self.forward_body(key);
+                self.read_on(key);
+            }
         }
     }
 
-    /// Sends what the worker wants of what is here; whether there is room for more.
-    pub(crate) fn forward_body(&mut self, key: usize) -> bool {
+    /// Sends what the worker wants of what is here, as far as its ring has room.
+    pub(crate) fn forward_body(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else {
-            return false;
+            return;
         };
         let Some(id) = connection.exchange else {
-            return false;
+            return;
         };
         let place = self.exchanges.get(id).map(|exchange| exchange.place);
         let Some(Place::Worker { worker, .. }) = place else {
-            return false;
+            return;
         };
         let request = &mut connection.request;
         let (Some(upload), Some(record)) = (&mut request.upload, self.pool.of_id(worker)) else {
-            return false;
+            return;
         };
         if !upload.streamed {
-            return false;
+            return;
         }
         let stream = id.stream(record.link.epoch());
         let held = request.body.bytes();
@@ -188,19 +259,26 @@ impl Gateway {
             let whole = at + count == held.len();
             ended = whole && upload.complete && request.trailers.is_empty();
             let bits = if ended { flags::END } else { 0 };
-            record.tell(EventKind::BodyChunk, stream, bits, &held[at..at + count]);
+            let piece = &held[at..at + count];
+            if !record.offer(EventKind::BodyChunk, stream, bits, piece) {
+                // The rest stays here, where it makes the client wait.
+                record.wait_for_room(id);
+                break;
+            }
             upload.window.spend(count);
             at += count;
         }
         let over = at == held.len() && upload.complete;
         if over && !ended {
-            record.tell(EventKind::BodyEnd, stream, 0, &request.trailers);
+            // Trailers longer than one event are nobody's: ASGI has no place for them.
+            let fits = request.trailers.len() <= record.link.max_event_payload();
+            let trailers = if fits { &request.trailers[..] } else { &[] };
+            record.tell(EventKind::BodyEnd, stream, 0, trailers);
         }
         request.body.discard(at);
         if over {
             request.upload = None;
         }
-        !over && at > 0
     }
 
     /// A piece of the body came.
@@ -218,19 +296,37 @@ impl Gateway {
             .body
             .keep(&connection.input.unread()[piece]);
         connection.input.consume(consumed);
+        if connection.has_room_for_body() {
+            return;
+        }
         self.forward_body(key);
         let full = |one: &Connection| !one.has_room_for_body();
         if self.connections.get(key).is_some_and(full) {
-            // It is the worker who makes the client wait.
+            self.stop_reading(key);
+        }
+    }
+
+    /// It is not the client who makes the others wait.
+    pub(crate) fn stop_reading(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.is_uploading()
+            && !connection.reading_stopped
+            && !connection.interrupted
+        {
+            connection.reading_stopped = true;
             self.watch_reader(key);
         }
     }
 
-    /// There is room again: looks at what was read, and has the socket read.
+    /// There may be room again: looks at what was read, and has the socket read.
     fn read_on(&mut self, key: usize) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.reading_stopped = false;
-            self.wake(key);
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.is_uploading()
+            && connection.has_room_for_body()
+        {
+            if std::mem::take(&mut connection.reading_stopped) {
+                self.wake(key);
+            }
             self.advance(key);
         }
     }
@@ -247,7 +343,8 @@ impl Gateway {
             connection.request.upload = None;
         }
         if answered {
-            self.cut(key, "the body of the request did not come whole");
+            self.tell_of_refusal(key, &refusal);
+            self.cut_unlogged(key, refusal.message());
         } else {
             self.refuse(key, refusal);
         }
@@ -261,6 +358,7 @@ impl Gateway {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.exchange = None;
             connection.request.upload = None;
+            connection.request.whole = true;
             connection.phase = Phase::Body;
             self.continue_if_awaited(key);
             self.wake(key);

@@ -59,6 +59,28 @@ pub fn has_hung_up(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
         .intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
+/// Calls `report` with the place of each of the descriptors, however many, whose other end is gone for
+/// good. Does not block, and does not care whether something is left to be read.
+pub fn each_hung_up<'fd>(
+    descriptors: impl Iterator<Item = BorrowedFd<'fd>>,
+    mut report: impl FnMut(usize),
+) -> io::Result<()> {
+    let mut polled: Vec<PollFd<'_>> = descriptors
+        .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::empty()))
+        .collect();
+    if polled.is_empty() {
+        return Ok(());
+    }
+    rustix::event::poll(&mut polled, Some(&timespec(Duration::ZERO)))?;
+    let gone = PollFlags::HUP | PollFlags::ERR;
+    for (place, one) in polled.iter().enumerate() {
+        if one.revents().intersects(gone) {
+            report(place);
+        }
+    }
+    Ok(())
+}
+
 fn wait(
     descriptors: &[BorrowedFd<'_>],
     what: PollFlags,

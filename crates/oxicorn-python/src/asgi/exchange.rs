@@ -34,8 +34,8 @@ pub(crate) struct HttpExchange {
     response: Response,
     /// Nobody waits for the response any more.
     gone: bool,
-    /// It was the server that gave the request up: the application is not asked first.
-    expired: bool,
+    /// It was the gateway that gave the request up, and wrote its access line.
+    given_up: bool,
     /// It is in the list of those with something held back.
     listed: bool,
     receivers: Waiters,
@@ -72,7 +72,7 @@ impl HttpExchange {
             body,
             response,
             gone: false,
-            expired: false,
+            given_up: false,
             listed: false,
             receivers: Waiters::default(),
             senders: Waiters::default(),
@@ -88,7 +88,7 @@ impl HttpExchange {
     /// gateway gave up was logged there; one whose client left was not.
     pub(crate) fn take_log(&mut self) -> Option<Duration> {
         let logs = std::mem::take(&mut self.logs);
-        let wanted = logs && !self.expired && (self.gone || self.response.is_logged());
+        let wanted = logs && !self.given_up && (self.gone || self.response.is_logged());
         wanted.then_some(self.since)
     }
 
@@ -167,7 +167,10 @@ impl HttpExchange {
             return this.response.abort(py, &shared.link, AbortReason::Silent);
         }
         let at_once = reason == Some(CancelReason::Expired) || this.shared.grace <= 0.0;
-        this.expired |= reason == Some(CancelReason::Expired);
+        this.given_up |= matches!(
+            reason,
+            Some(CancelReason::Expired | CancelReason::BodyFault)
+        );
         let shared = Arc::clone(&this.shared);
         let (receivers, senders) = (this.receivers.take(), this.senders.take());
         drop(this);
