@@ -36,8 +36,6 @@ mod scope;
 mod server;
 mod waiting;
 mod websocket;
-mod websocket_event;
-mod websocket_queues;
 
 pub(crate) use call::Call;
 pub(crate) use exchange::{HttpExchange, Receive, Sending};

@@ -7,8 +7,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
-use super::event::HttpEvent;
-use super::head::Head;
+use crate::asgi::event::HttpEvent;
+use crate::asgi::head::Head;
 
 /// What precedes the type of an event of the HTTP part in a denial.
 const DENIAL: &str = "websocket.";

@@ -15,8 +15,8 @@ use oxicorn_link::wire::{ResponseKind, WebSocketClose, flags};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::link::Link;
-use super::websocket_event::Data;
+use super::event::Data;
+use crate::asgi::link::Link;
 
 /// The largest piece of a message on the link: small beside the ring.
 const PIECE: usize = 64 * 1024;
