@@ -201,7 +201,7 @@ impl Gateway {
         }
     }
 
-    fn log_slow_reader(&mut self, key: usize) {
+    pub(crate) fn log_slow_reader(&mut self, key: usize) {
         let Some(connection) = self.connections.get(key) else {
             return;
         };

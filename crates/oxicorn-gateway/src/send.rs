@@ -88,7 +88,7 @@ impl Gateway {
                 self.handle_flushed(key);
             }
             Flushed::Blocked => {
-                set_write_deadline(connection, left > 0, now);
+                set_write_deadline(connection, now);
                 if !connection.has_task {
                     self.wake(key);
                 }
@@ -166,9 +166,9 @@ impl Gateway {
 }
 
 /// The client has to take what waits for it: a span begins, if none is under way.
-fn set_write_deadline(connection: &mut Connection, progress: bool, now: Duration) {
+fn set_write_deadline(connection: &mut Connection, now: Duration) {
     if connection.phase == Phase::WebSocket {
-        return connection.set_websocket_write_deadline(progress, now);
+        return connection.set_websocket_write_deadline(now);
     }
     let sending = matches!(connection.phase, Phase::Serving | Phase::Flushing(_));
     if sending && connection.deadline.is_none() {

@@ -115,10 +115,16 @@ impl Gateway {
         let Some(websocket) = speaking(&mut self.connections, key) else {
             return;
         };
-        if is_due(websocket.write_due) || is_due(websocket.close_due) {
+        let (write, close, ping) = (websocket.write_due, websocket.close_due, websocket.ping_due);
+        let connection = self.connections.get_mut(key);
+        if is_due(write) && connection.is_some_and(|one| !one.next_span_of_writing(now)) {
+            self.log_slow_reader(key);
             return self.break_off(key);
         }
-        if is_due(websocket.ping_due) {
+        if is_due(close) {
+            return self.break_off(key);
+        }
+        if is_due(ping) {
             self.look_after(key, now);
             self.flush_unsent();
         }

@@ -35,7 +35,7 @@ use oxicorn_proto::websocket::{Codecs, Decoder, Encoder, Handshake};
 use slab::Slab;
 
 use crate::connection::{Connection, Phase};
-use crate::resolved::Resolved;
+use crate::pace::Pace;
 use crate::settings;
 
 /// How long a client may take to answer our close.
@@ -79,7 +79,7 @@ pub(crate) struct WebSocket {
     ping_due: Option<Duration>,
     /// When our close must have been answered.
     close_due: Option<Duration>,
-    /// When the client must have taken some of what waits for it.
+    /// When the client must have taken enough of what waits for it (`Connection::pace`).
     write_due: Option<Duration>,
 }
 
@@ -135,15 +135,27 @@ fn speaking(connections: &mut Slab<Connection>, key: usize) -> Option<&mut WebSo
 }
 
 impl Connection {
-    /// Output waits for the client; `progress`: it has taken some.
-    pub(crate) fn set_websocket_write_deadline(&mut self, progress: bool, now: Duration) {
-        let limit = self.resolved.settings.timeouts.write;
+    /// Output waits for the client: a span begins, if none is under way.
+    pub(crate) fn set_websocket_write_deadline(&mut self, now: Duration) {
+        let demand = self.resolved.settings.timeouts.demand_on_reader();
         if let Some(websocket) = &mut self.websocket
-            && (progress || websocket.write_due.is_none())
+            && websocket.write_due.is_none()
         {
-            websocket.write_due = Resolved::deadline(now, limit);
+            websocket.write_due = demand.deadline(now);
+            self.deadline = websocket.deadline();
+            self.pace = Pace::begin(self.taken());
+        }
+    }
+
+    /// The span is over: `false` if the client took too little in it, else the next begins.
+    fn next_span_of_writing(&mut self, now: Duration) -> bool {
+        let demand = self.resolved.settings.timeouts.demand_on_reader();
+        let meets = self.next_span(demand, self.taken(), now);
+        if let Some(websocket) = &mut self.websocket {
+            websocket.write_due = demand.deadline(now);
             self.deadline = websocket.deadline();
         }
+        meets
     }
 
     /// No output waits.

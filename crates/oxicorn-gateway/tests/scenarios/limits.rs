@@ -12,7 +12,7 @@ use oxicorn_link::wire::{BodyPlace, ResponseKind, flags};
 use crate::scenario::{Client, Scenario, StubWorker, eventually, patient};
 
 /// A listener whose connections send what is in the gateway's buffers, not in the kernel's.
-fn listener_with_small_buffers() -> TcpListener {
+pub(crate) fn listener_with_small_buffers() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::sockopt::set_socket_send_buffer_size(&listener, 8192).unwrap();
     rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 8192).unwrap();

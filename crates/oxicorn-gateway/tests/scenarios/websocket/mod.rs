@@ -1,5 +1,7 @@
 //! Conversations: the handshake, messages both ways, what bounds them, and how they end.
 
+mod limits;
+
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -91,7 +93,10 @@ impl WebSocketClient for Client {
 
 /// A conversation that has begun.
 fn open(scenario: &Scenario, worker: &mut StubWorker, more: &str) -> (Client, StreamId) {
-    let mut client = scenario.connect();
+    open_by(scenario.connect(), worker, more)
+}
+
+fn open_by(mut client: Client, worker: &mut StubWorker, more: &str) -> (Client, StreamId) {
     client.send(&format!("{HANDSHAKE}{more}\r\n"));
     let claimed = worker.claim();
     assert_eq!(claimed.view().head.scheme, Scheme::Ws);
