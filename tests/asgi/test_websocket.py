@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import struct
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -259,6 +260,53 @@ def test_nobody_is_asked_where_that_is_off(start: Start) -> None:
 
 
 # Ends.
+
+
+def test_messages_before_a_close_are_answered_before_it(server: Server) -> None:
+    with opened(server, "think") as client:
+        client.peer.send(frame(TEXT, b"one") + frame(TEXT, b"two") + frame(CLOSE, b"\x0f\xa0bye") + frame(PING))
+        assert [client.receive(), client.receive()] == ["one", "two"]
+        found = client.frame()
+        assert (found.opcode, found.payload) == (CLOSE, b"\x0f\xa0")
+        assert client.peer.rest() == b""
+    told(server, "4000 'bye'")
+    told(server, "stopped by Client")
+
+
+def test_messages_before_a_broken_rule_are_answered_before_it(server: Server) -> None:
+    with opened(server, "think") as client:
+        client.peer.send(frame(TEXT, b"one") + frame(TEXT, b"two", rsv=1) + frame(TEXT, b"three"))
+        assert client.receive() == "one"
+        assert client.closed()[0] == 1002
+        assert client.peer.rest() == b""
+
+
+def test_an_application_that_does_not_listen_learns_of_a_close_when_it_sends(server: Server) -> None:
+    with opened(server, "talk") as client:
+        assert client.receive() == "news"
+        before = server.log.count("told: stopped by Client")
+        start = time.monotonic()
+        client.send_close(3000)
+        while (found := client.frame()).opcode == TEXT:
+            pass
+        assert (found.opcode, found.payload) == (CLOSE, struct.pack("!H", 3000))
+        assert time.monotonic() - start < 3, "at once"
+        wait_for(lambda: server.log.count("told: stopped by Client") > before)
+
+
+def test_an_application_that_goes_on_talking_does_not_keep_a_close_waiting_for_ever(server: Server) -> None:
+    """What it says may be the answer to the message before; the bound is five seconds."""
+    with opened(server, "subscribe") as client:
+        client.send("me too")
+        assert client.receive() == "news"
+        before = server.log.count("told: stopped by Client")
+        start = time.monotonic()
+        client.send_close(3000)
+        while (found := client.frame()).opcode == TEXT:
+            pass
+        assert (found.opcode, found.payload) == (CLOSE, struct.pack("!H", 3000))
+        assert 3 < time.monotonic() - start < 15
+        wait_for(lambda: server.log.count("told: stopped by Client") > before)
 
 
 def test_an_application_that_fails(server: Server) -> None:

@@ -15,10 +15,6 @@ calls OK is expected, never its "NON-STRICT". Each row is called as the case is 
 | 9 limits | 9.1 to 9.6 with messages to 4 MiB instead of 16, 9.7 and 9.8 with 200 messages of each size instead of 1000 |
 | 10 auto-fragmentation | 10.1.1 |
 | 12, 13 compression | the messages of 12.1 to 12.5 (sizes from 16 bytes to 128 KiB, 2 to 6 instead of 1000 each) with each of the offers of 13.1 to 13.7 |
-
-One thing differs: a close, or a frame that breaks a rule, is answered when it is read, and an application's answer to
-a message right before it may then come too late. Where Autobahn waits for such an answer (3.2 to 3.4, 4.1.3 to 4.1.5,
-4.2.3 to 4.2.5, 5.15, 7.1.1, 7.1.6), it is awaited here before the close, or the frame, is sent.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -58,8 +54,6 @@ class Case:
     code: int | None = None
     #: Bytes sent at a time; 0: all at once.
     chop: int = 0
-    #: Frames whose answers are awaited before the others are sent; see the head of the file.
-    first: int = 0
 
 
 @pytest.fixture(scope="module")
@@ -126,25 +120,9 @@ def reserved() -> list[Case]:
     hello = text("Hello, world!")
     cases = [
         Case("3.1", [text("Hello, world!", rsv=1)], code=PROTOCOL_ERROR),
-        Case(
-            "3.2", [hello, text("Hello, world!", rsv=2), frame(PING)], [echo("Hello, world!")], PROTOCOL_ERROR, first=1
-        ),
-        Case(
-            "3.3",
-            [hello, text("Hello, world!", rsv=3), frame(PING)],
-            [echo("Hello, world!")],
-            PROTOCOL_ERROR,
-            8,
-            first=1,
-        ),
-        Case(
-            "3.4",
-            [hello, text("Hello, world!", rsv=4), frame(PING)],
-            [echo("Hello, world!")],
-            PROTOCOL_ERROR,
-            1,
-            first=1,
-        ),
+        Case("3.2", [hello, text("Hello, world!", rsv=2), frame(PING)], [echo("Hello, world!")], PROTOCOL_ERROR),
+        Case("3.3", [hello, text("Hello, world!", rsv=3), frame(PING)], [echo("Hello, world!")], PROTOCOL_ERROR, 8),
+        Case("3.4", [hello, text("Hello, world!", rsv=4), frame(PING)], [echo("Hello, world!")], PROTOCOL_ERROR, 1),
         Case("3.5", [frame(BINARY, b"\x00\xff", rsv=5)], code=PROTOCOL_ERROR),
         Case("3.6", [frame(PING, b"Hello, world!", rsv=6)], code=PROTOCOL_ERROR),
         Case("3.7", [frame(CLOSE, NORMAL, rsv=7)], code=PROTOCOL_ERROR),
@@ -155,8 +133,7 @@ def reserved() -> list[Case]:
             before = [] if number < 3 else [hello]
             answers = [echo("Hello, world!")] * len(before)
             frames = [*before, frame(opcode, payload), frame(PING)]
-            first = len(before)
-            cases.append(Case(f"4.{section}.{number}", frames, answers, PROTOCOL_ERROR, number == 4, first))
+            cases.append(Case(f"4.{section}.{number}", frames, answers, PROTOCOL_ERROR, number == 4))
     return cases
 
 
@@ -203,7 +180,7 @@ def fragmentation() -> list[Case]:
         Case("5.12", [open_stray, hello], code=PROTOCOL_ERROR),
         Case("5.13", [open_stray, hello], code=PROTOCOL_ERROR, chop=20),
         Case("5.14", [open_stray, hello], code=PROTOCOL_ERROR, chop=1),
-        Case("5.15", [*halves, rest("fragment3", fin=False), text("fragment4")], [both], PROTOCOL_ERROR, first=2),
+        Case("5.15", [*halves, rest("fragment3", fin=False), text("fragment4")], [both], PROTOCOL_ERROR),
         Case("5.16", repeated, code=PROTOCOL_ERROR),
         Case("5.17", repeated_open, code=PROTOCOL_ERROR),
         Case("5.18", [text(first, fin=False), text(second)], code=PROTOCOL_ERROR),
@@ -299,12 +276,12 @@ def closes() -> list[Case]:
     large = "BAsd7&jh23" * 26_000
     answer = (CLOSE, NORMAL)
     cases = [
-        Case("7.1.1", [hello, close], [echo("Hello World!"), answer], first=1),
+        Case("7.1.1", [hello, close], [echo("Hello World!"), answer]),
         Case("7.1.2", [close, close], [answer]),
         Case("7.1.3", [close, frame(PING)], [answer]),
         Case("7.1.4", [close, hello], [answer]),
         Case("7.1.5", [text("fragment1", fin=False), close, rest("fragment2")], [answer]),
-        Case("7.1.6", [text(large), hello, close, frame(PING)], [echo(large), echo("Hello World!"), answer], first=2),
+        Case("7.1.6", [text(large), hello, close, frame(PING)], [echo(large), echo("Hello World!"), answer]),
         Case("7.3.1", [frame(CLOSE)], [(CLOSE, b"")]),
         Case("7.3.2", [frame(CLOSE, b"a")], code=PROTOCOL_ERROR),
         Case("7.3.3", [close], [answer]),
@@ -375,18 +352,12 @@ def whole(client: WebSocket) -> tuple[int, bytes]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(server: Server, case: Case) -> None:
     with WebSocket(server.address, "/echo") as client:
-        answers = [answer for answer in case.expected if answer[0] != CLOSE]
-        awaited = answers if case.first else []
-        for frames, expected in (
-            (case.frames[: case.first], awaited),
-            (case.frames[case.first :], case.expected[len(awaited) :]),
-        ):
-            data = b"".join(frames)
-            step = case.chop or len(data) or 1
-            for at in range(0, len(data), step):
-                client.peer.send(data[at : at + step])
-            for one in expected:
-                assert whole(client) == one
+        data = b"".join(case.frames)
+        step = case.chop or len(data) or 1
+        for at in range(0, len(data), step):
+            client.peer.send(data[at : at + step])
+        for one in case.expected:
+            assert whole(client) == one
         if case.code is not None:
             code, _ = client.closed()
             assert code == case.code

@@ -150,6 +150,10 @@ pub struct WebSocket {
     pub ping_timeout: Duration,
     /// permessage-deflate.
     pub compression: WebSocketCompression,
+    /// How long a client may take to answer our close, once it has read it.
+    pub close_timeout: Duration,
+    /// How long a client's close waits for what the application has to say to the messages before it.
+    pub answer_timeout: Duration,
 }
 
 impl Default for WebSocket {
@@ -159,6 +163,8 @@ impl Default for WebSocket {
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(20),
             compression: WebSocketCompression::Shared,
+            close_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -43,6 +43,34 @@ async def echo(receive, send):
         await send({**event, "type": "websocket.send"})
 
 
+async def think(receive, send):
+    """As ``echo``, but takes its time for each; and tries to say something when it is over."""
+    while (event := await receive())["type"] == "websocket.receive":
+        await asyncio.sleep(0.1)
+        await send({"type": "websocket.send", "text": event["text"]})
+    tell(f"{event['code']} {event['reason']!r}")
+    try:
+        await send({"type": "websocket.send", "text": "too late"})
+    except OSError as error:
+        tell(f"stopped by {type(error).__name__}")
+
+
+async def talk(receive, send):
+    """Sends for ever and listens to nobody,."""
+    try:
+        while True:
+            await send({"type": "websocket.send", "text": "news"})
+            await asyncio.sleep(0.01)
+    except OSError as error:
+        tell(f"stopped by {type(error).__name__}")
+
+
+async def subscribe(receive, send):
+    """As ``talk``, after a first message."""
+    await receive()
+    await talk(receive, send)
+
+
 async def fail(receive, send):
     """Raises on the first message."""
     await receive()
@@ -88,4 +116,4 @@ async def stubborn(receive, send):
         raise
 
 
-PATHS = {function.__name__: function for function in (echo, fail, leave, flood, deaf, stubborn)}
+PATHS = {function.__name__: function for function in (echo, think, talk, subscribe, fail, leave, flood, deaf, stubborn)}

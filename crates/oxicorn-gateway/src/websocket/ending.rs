@@ -2,30 +2,88 @@
 
 use std::time::Duration;
 
-use oxicorn_link::wire::{CancelReason, EventKind, WebSocketClose};
+use oxicorn_link::wire::{CancelReason, EventKind, WebSocketClose, flags};
 use oxicorn_proto::websocket::{CloseCode, Control, encode_close, encode_control};
 
-use super::{CLOSE_TIMEOUT, State, speaking};
+use super::{FAULT_TIMEOUT, State, speaking};
 use crate::connection::{After, Phase};
 use crate::gateway::Gateway;
 use crate::resolved::Resolved;
 
 impl Gateway {
-    /// The client's last frame: answered where ours was not sent before, then the connection ends
-    /// (RFC 6455 section 7.1.1: the server closes first).
+    /// The client's last frame. Where ours was sent before, that is the end (RFC 6455 section
+    /// 7.1.1: the server closes first); else it is answered with its code.
     pub(super) fn handle_client_close(&mut self, key: usize, code: CloseCode) {
         let Some(websocket) = speaking(&mut self.connections, key) else {
             return;
         };
-        if websocket.state == State::Open {
-            let reason = websocket.decoder.control().to_vec();
-            self.tell_closed(key, code, &reason);
-            self.send_close(key, code, b"");
+        if websocket.state == State::Closing {
+            return self.hang_up(key);
+        }
+        let reason = websocket.decoder.control().to_vec();
+        let limit = websocket.answer_timeout;
+        self.tell_closed(key, code, &reason, flags::AWAITED);
+        self.await_worker(key, code, b"", limit);
+    }
+
+    /// The client broke a rule: nothing more is taken from it.
+    pub(super) fn handle_broken_rule(&mut self, key: usize, code: CloseCode, reason: &[u8]) {
+        let open = speaking(&mut self.connections, key).is_some_and(|one| one.state == State::Open);
+        if !open {
+            return self.hang_up(key);
+        }
+        self.tell_closed(key, code, reason, flags::AWAITED);
+        self.await_worker(key, code, reason, FAULT_TIMEOUT);
+    }
+
+    /// Our close, which goes as soon as the worker is through with what came before, or after `limit`.
+    fn await_worker(&mut self, key: usize, code: CloseCode, reason: &[u8], limit: Duration) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(websocket) = &mut connection.websocket else {
+            return;
+        };
+        encode_close(code, reason, &mut websocket.answer);
+        websocket.state = State::Answering;
+        websocket.ping_due = None;
+        websocket.close_due = Some(now + limit);
+        connection.deadline = websocket.deadline();
+    }
+
+    /// The worker is through, or its time is over: the client gets its answer.
+    fn answer_close(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Some(websocket) = &mut connection.websocket
+        {
+            connection.output.bytes().append(&mut websocket.answer);
+            websocket.state = State::Closing;
         }
         self.hang_up(key);
     }
 
-    /// The client broke a rule, or does not answer: it is told why and listened to no more.
+    /// The worker's close: the application's own, or the word that the client may have its answer.
+    pub(super) fn handle_worker_close(
+        &mut self,
+        key: usize,
+        close: WebSocketClose<'_>,
+        last: bool,
+    ) {
+        let Some(websocket) = speaking(&mut self.connections, key) else {
+            return;
+        };
+        if websocket.state != State::Answering {
+            return self.send_close(key, CloseCode(close.code), close.reason);
+        }
+        if last && let Some(connection) = self.connections.get_mut(key) {
+            // The call has ended: nobody is left to be told.
+            connection.exchange = None;
+        }
+        self.answer_close(key);
+    }
+
+    /// The client does not answer: it is told so and listened to no more.
     pub(super) fn fail_websocket(&mut self, key: usize, code: CloseCode, reason: &[u8]) {
         self.close_websocket(key, code, reason);
         if let Some(connection) = self.connections.get_mut(key) {
@@ -39,7 +97,7 @@ impl Gateway {
     pub(crate) fn close_websocket(&mut self, key: usize, code: CloseCode, reason: &[u8]) {
         let open = speaking(&mut self.connections, key).is_some_and(|one| one.state == State::Open);
         if open {
-            self.tell_closed(key, code, reason);
+            self.tell_closed(key, code, reason, 0);
             self.send_close(key, code, reason);
         }
     }
@@ -47,11 +105,17 @@ impl Gateway {
     /// Whether the connection speaks WebSocket and the server's end of it could be closed: the
     /// worker has failed.
     pub(crate) fn cut_websocket(&mut self, key: usize) -> bool {
-        if speaking(&mut self.connections, key).is_none() {
+        let Some(websocket) = speaking(&mut self.connections, key) else {
             return false;
+        };
+        if websocket.state == State::Answering {
+            websocket.answer.clear();
+            encode_close(CloseCode::INTERNAL_ERROR, b"", &mut websocket.answer);
+            self.answer_close(key);
+        } else {
+            self.send_close(key, CloseCode::INTERNAL_ERROR, b"");
+            self.flush_unsent();
         }
-        self.send_close(key, CloseCode::INTERNAL_ERROR, b"");
-        self.flush_unsent();
         true
     }
 
@@ -70,7 +134,7 @@ impl Gateway {
         encode_close(code, reason, connection.output.bytes());
         websocket.state = State::Closing;
         websocket.ping_due = None;
-        websocket.close_due = Some(now + CLOSE_TIMEOUT);
+        websocket.close_due = Some(now + websocket.close_timeout);
         connection.deadline = websocket.deadline();
         self.send_soon(key);
         // What was not read for want of room is dropped from now on.
@@ -78,7 +142,7 @@ impl Gateway {
     }
 
     /// The application hears that it is over.
-    fn tell_closed(&mut self, key: usize, code: CloseCode, reason: &[u8]) {
+    fn tell_closed(&mut self, key: usize, code: CloseCode, reason: &[u8], bits: u8) {
         let Some(id) = self.connections.get(key).and_then(|one| one.exchange) else {
             return;
         };
@@ -91,7 +155,7 @@ impl Gateway {
                 reason,
             };
             close.encode(&mut payload);
-            record.tell(EventKind::WebSocketClose, stream, 0, &payload);
+            record.tell(EventKind::WebSocketClose, stream, bits, &payload);
         }
     }
 
@@ -122,7 +186,7 @@ impl Gateway {
             return self.break_off(key);
         }
         if is_due(close) {
-            return self.break_off(key);
+            return self.handle_close_due(key, now);
         }
         if is_due(ping) {
             self.look_after(key, now);
@@ -133,6 +197,22 @@ impl Gateway {
         {
             let websocket = connection.websocket.as_ref();
             connection.deadline = websocket.and_then(|websocket| websocket.deadline());
+        }
+    }
+
+    /// The worker is not through in time, or our close was not answered.
+    fn handle_close_due(&mut self, key: usize, now: Duration) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match &mut connection.websocket {
+            Some(websocket) if websocket.state == State::Answering => self.answer_close(key),
+            // Who has not come to read it cannot answer it; that is the other deadline's.
+            Some(websocket) if websocket.write_due.is_some() => {
+                websocket.close_due = Some(now + websocket.close_timeout);
+                connection.deadline = websocket.deadline();
+            }
+            _ => self.break_off(key),
         }
     }
 

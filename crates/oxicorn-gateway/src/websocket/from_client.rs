@@ -38,6 +38,9 @@ impl Gateway {
             if connection.phase != Phase::WebSocket || !connection.socket.is_watched() {
                 return;
             }
+            if connection.at_end {
+                return;
+            }
             buffer.clear();
             match connection.socket.poll_receive(cx, buffer) {
                 Poll::Pending => return,
@@ -45,11 +48,20 @@ impl Gateway {
                     self.figures.add(Counter::BytesIn, count as u64);
                     self.take_frames(key, buffer);
                 }
-                // An end without a close.
-                Poll::Ready(Ok(Received::End) | Err(_)) => return self.handle_client_gone(key),
+                Poll::Ready(Ok(Received::End)) => return self.handle_end_of_frames(key),
+                Poll::Ready(Err(_)) => return self.handle_client_gone(key),
             }
         }
         self.wake(key);
+    }
+
+    /// The client sends nothing more: without a close it is gone, else it may wait for the answer.
+    fn handle_end_of_frames(&mut self, key: usize) {
+        let state = speaking(&mut self.connections, key).map(|websocket| websocket.state);
+        match self.connections.get_mut(key) {
+            Some(connection) if state == Some(State::Answering) => connection.at_end = true,
+            _ => self.handle_client_gone(key),
+        }
     }
 
     /// Takes what had to wait for room. `false`: there is none, or nothing is listened to any more.
@@ -98,6 +110,9 @@ impl Gateway {
             let Some(websocket) = speaking(&mut self.connections, key) else {
                 return;
             };
+            if websocket.state == State::Answering {
+                return self.drop_late(key, &bytes[taken..]);
+            }
             if !bytes.is_empty() {
                 websocket.seen = now;
             }
@@ -121,6 +136,14 @@ impl Gateway {
             && taken < bytes.len()
         {
             websocket.waiting = bytes[taken..].to_vec();
+        }
+    }
+
+    /// What comes after the client's last frame is not looked at; but a socket that is closed with
+    /// more to read would be reset, and the client might lose the answer.
+    fn drop_late(&mut self, key: usize, late: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.linger |= !late.is_empty();
         }
     }
 
@@ -153,7 +176,12 @@ impl Gateway {
             ));
         }
         self.figures.count(Counter::PeerFaults);
-        self.fail_websocket(key, fault.code(), fault.to_string().as_bytes());
+        if let Some(connection) = self.connections.get_mut(key) {
+            // What it is still sending must not turn the close into a reset.
+            connection.linger = true;
+        }
+        let reason = fault.to_string();
+        self.handle_broken_rule(key, fault.code(), reason.as_bytes());
     }
 
     /// A piece of a message, for the worker.

@@ -6,13 +6,13 @@
 use oxicorn_link::ResponseHeader;
 use oxicorn_link::window::websocket_cost;
 use oxicorn_link::wire::{self, ResponseKind, flags};
-use oxicorn_proto::websocket::{CloseCode, Kind};
+use oxicorn_proto::websocket::Kind;
 
 use super::{Shared, State};
 use crate::connection::{Connection, Phase};
 use crate::exchange::ExchangeId;
 use crate::gateway::Gateway;
-use crate::incoming::{Mistake, Trouble};
+use crate::incoming::{Mistake, Trouble, is_last};
 
 impl Gateway {
     /// A message of the WebSocket part.
@@ -67,7 +67,7 @@ impl Gateway {
             return Ok(());
         };
         // After our close nothing may be sent; the credit is given with the next bytes that leave.
-        if websocket.state == State::Open {
+        if matches!(websocket.state, State::Open | State::Answering) {
             let last = header.flags & flags::END != 0;
             let kind = if header.flags & flags::BINARY == 0 {
                 Kind::Text
@@ -100,9 +100,10 @@ impl Gateway {
         if let Some(record) = self.pool.get_mut(worker) {
             record.link.payload_into(0..header.len, payload);
         }
-        let close = wire::WebSocketClose::decode(payload)?;
-        let (code, reason) = (CloseCode(close.code), close.reason.to_vec());
-        self.send_close(client, code, &reason);
+        let payload = std::mem::take(payload);
+        let close = wire::WebSocketClose::decode(&payload)?;
+        self.handle_worker_close(client, close, is_last(header));
+        self.scratch.message = payload;
         Ok(())
     }
 

@@ -9,12 +9,16 @@
 //!                                  v
 //!                                 Open <--> WebSocketMessage both ways
 //!        the client closes  |      |  the application, a restart, a lost worker: our close is sent
-//!        or breaks a rule   |      v
-//!                           |   Closing: what comes is dropped until the client's close
+//!        or breaks a rule   v      v
+//!                   Answering    Closing: what comes is dropped until the client's close
+//!                           |      |
 //!                           v      v
 //!                     Flushing(After::Close)      the exchange is abandoned, the line logged
 //! ```
 //!
+//! * **Order.** A client's close goes to the worker behind its messages, and is answered behind what
+//!   the application has to say to them: `Answering` ends when the worker says so, or when its time
+//!   is over. So does a broken rule, with less time. What comes after either is not looked at.
 //! * **Back-pressure.** Pieces of messages go to the worker as long as its window allows, then the
 //!   socket is not read. What the worker sends counts against its window until it has left.
 //! * **Memory.** A connection that says nothing holds this state and the head of its request. Bytes
@@ -38,8 +42,9 @@ use crate::connection::{Connection, Phase};
 use crate::pace::Pace;
 use crate::settings;
 
-/// How long a client may take to answer our close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a broken rule waits for what the application has to say to the messages before it: the
+/// client is to be told at once, but for applications that are just answering.
+const FAULT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Output that no credit counts for (pongs, closes) beyond which a client is not listened to.
 const UNCOUNTED: usize = 16 * 1024;
@@ -77,7 +82,11 @@ pub(crate) struct WebSocket {
     pinged: Option<Duration>,
     /// When to look after the client.
     ping_due: Option<Duration>,
-    /// When our close must have been answered.
+    close_timeout: Duration,
+    answer_timeout: Duration,
+    /// The close frame that is sent when the worker is through with what came before it.
+    answer: Vec<u8>,
+    /// When it is sent, whatever the worker does, or when our close must have been answered.
     close_due: Option<Duration>,
     /// When the client must have taken enough of what waits for it (`Connection::pace`).
     write_due: Option<Duration>,
@@ -88,6 +97,7 @@ pub(crate) struct WebSocket {
 enum State {
     Asked,
     Open,
+    Answering,
     Closing,
 }
 
@@ -103,6 +113,9 @@ impl WebSocket {
             seen: Duration::ZERO,
             pinged: None,
             ping_due: None,
+            close_timeout: settings.close_timeout,
+            answer_timeout: settings.answer_timeout,
+            answer: Vec::new(),
             close_due: None,
             write_due: None,
         }
@@ -110,7 +123,7 @@ impl WebSocket {
 
     /// Bytes of a message that the worker has room for now.
     fn room(&self) -> Option<usize> {
-        if self.state == State::Closing {
+        if matches!(self.state, State::Answering | State::Closing) {
             // Dropped, so there is room for everything.
             return Some(PIECE);
         }

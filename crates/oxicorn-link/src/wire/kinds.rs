@@ -18,6 +18,9 @@ pub mod flags {
     pub const BINARY: u8 = 1 << 4;
     /// The worker writes the access log's line of this request.
     pub const LOGGED: u8 = 1 << 5;
+    /// The client waits for the answer to its close: the worker says when it may go, by a close of
+    /// its own.
+    pub const AWAITED: u8 = 1 << 6;
 }
 
 // Kind 0 is nobody's: cleared memory is not a message. 255 is the ring's own (padding).

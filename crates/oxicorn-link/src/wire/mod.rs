@@ -15,7 +15,7 @@
 //! | | `Cancel` | [`CancelReason`] | |
 //! | | `Hijacked` | bytes read ahead; descriptor sent before | `HAS_DESCRIPTOR` |
 //! | | `WebSocketMessage` | bytes | `BINARY`, `END` (last piece of its message) |
-//! | | `WebSocketClose` | [`WebSocketClose`]; no more messages come | |
+//! | | `WebSocketClose` | [`WebSocketClose`]; no more messages come | `AWAITED` |
 //! | responses | `Informational` | [`ResponseHead`] | |
 //! | | `Head` | [`ResponseHead`] + first piece of the body | `END`, `CLOSE`, `LOGGED` |
 //! | | `BodyChunk` | bytes | `END` |

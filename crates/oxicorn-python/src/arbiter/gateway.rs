@@ -206,6 +206,7 @@ fn websocket(settings: &Settings) -> Option<WebSocket> {
             Some("dedicated") => WebSocketCompression::Dedicated,
             _ => WebSocketCompression::Shared,
         },
+        ..WebSocket::default()
     })
 }
 

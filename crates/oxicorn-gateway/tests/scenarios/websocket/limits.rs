@@ -32,7 +32,12 @@ fn told_much(scenario: &Scenario, worker: &mut StubWorker) -> (Client, StreamId)
     let (client, stream) = open_by(Client::new(socket.into()), worker, "");
     for _ in 0..MESSAGES {
         let bits = flags::END | flags::BINARY;
-        worker.send(ResponseKind::WebSocketMessage, stream, bits, &[7; MESSAGE]);
+        worker.send(
+            ResponseKind::WebSocketMessage,
+            stream,
+            bits,
+            &vec![7; MESSAGE],
+        );
     }
     (client, stream)
 }

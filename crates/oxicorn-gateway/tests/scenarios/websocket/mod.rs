@@ -1,5 +1,6 @@
 //! Conversations: the handshake, messages both ways, what bounds them, and how they end.
 
+mod closing;
 mod limits;
 
 use std::io::Write as _;
@@ -208,6 +209,7 @@ fn a_conversation_from_the_handshake_to_the_log() {
     client.expect(TEXT, b"hello back");
     client.say(CLOSE, b"\x03\xe8bye");
     expect_closed(&mut worker, stream, 1000, Some("bye"));
+    close(&mut worker, stream, 1000, b"", 0);
     expect_cancelled(&mut worker, stream, CancelReason::ClientGone);
     client.expect(CLOSE, b"\x03\xe8");
     client.expect_end();
@@ -384,9 +386,10 @@ fn a_client_that_breaks_a_rule_is_told_and_so_is_the_application() {
     ] {
         let (mut client, stream) = open(&scenario, &mut worker, "");
         client.stream.write_all(&bytes).unwrap();
+        expect_closed(&mut worker, stream, code, None);
+        close(&mut worker, stream, 1000, b"", 0);
         client.expect_close(code);
         client.expect_end();
-        expect_closed(&mut worker, stream, code, None);
         expect_cancelled(&mut worker, stream, CancelReason::ClientGone);
         close(&mut worker, stream, 1000, b"", flags::END);
     }

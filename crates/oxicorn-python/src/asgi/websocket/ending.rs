@@ -13,6 +13,41 @@ use crate::asgi::head::Head;
 use crate::asgi::waiting::Waiters;
 
 impl WebSocketExchange {
+    /// The client has closed, or broken a rule. The application is told behind the messages that came
+    /// before; what it still has to say to them goes before the answer.
+    pub(super) fn handle_client_close(
+        &mut self,
+        py: Python<'_>,
+        ending: (u16, String),
+    ) -> PyResult<()> {
+        self.ended.get_or_insert(ending);
+        self.incoming.drop_partial();
+        // After a close of the application's own, that is the answer.
+        self.unanswered = self.state == State::Open && !self.gone && !self.returned;
+        if self.incoming.is_empty() && !self.busy {
+            // Nothing is being answered, and who only sends would not learn of it otherwise.
+            return self.answer_close(py);
+        }
+        Ok(())
+    }
+
+    /// The client may have the answer to its close, behind everything that was sent.
+    pub(super) fn answer_close(&mut self, py: Python<'_>) -> PyResult<()> {
+        if !std::mem::take(&mut self.unanswered) {
+            return Ok(());
+        }
+        self.gone = true;
+        let shared = Arc::clone(&self.shared);
+        let code = self
+            .ended
+            .as_ref()
+            .map_or(CloseCode::NORMAL.0, |(code, _)| *code);
+        let ending = (code, String::new());
+        self.outgoing
+            .close(py, &shared.link, self.stream, ending, false)
+            .map(drop)
+    }
+
     /// It is over, and the application did not end it: it learns that from `receive` and `send`, and is
     /// cancelled if it does not end by itself.
     pub(super) fn disconnect(
@@ -22,8 +57,11 @@ impl WebSocketExchange {
     ) -> PyResult<()> {
         let py = slf.py();
         let mut this = slf.try_borrow_mut()?;
-        let first = !std::mem::replace(&mut this.gone, true);
+        let first = !std::mem::replace(&mut this.leaving, true);
+        this.gone = true;
+        this.unanswered = false;
         this.ended.get_or_insert(ending);
+        this.incoming.drop_partial();
         this.outgoing.clear();
         if let Some(denial) = &mut this.denial {
             denial.drop_held();
@@ -63,7 +101,7 @@ impl WebSocketExchange {
     pub(crate) fn check_gateway(slf: &Bound<'_, Self>) -> PyResult<()> {
         let lost = {
             let this = slf.try_borrow()?;
-            !this.gone && !this.shared.link.is_current(this.stream)
+            !this.leaving && !this.shared.link.is_current(this.stream)
         };
         if lost {
             Self::disconnect(slf, (CloseCode::ABNORMAL.0, String::new()), false)?;
@@ -76,6 +114,7 @@ impl WebSocketExchange {
         let shared = Arc::clone(&self.shared);
         self.task = None;
         self.returned = true;
+        self.unanswered = false;
         self.incoming.clear();
         let mut verdict = Verdict::Fine;
         if let Some(denial) = &mut self.denial {
@@ -100,6 +139,7 @@ impl WebSocketExchange {
         let shared = Arc::clone(&self.shared);
         self.task = None;
         self.returned = true;
+        self.unanswered = false;
         self.incoming.clear();
         match &mut self.denial {
             Some(denial) if self.gone => denial.abort(py, &shared.link, AbortReason::Silent)?,

@@ -48,6 +48,10 @@ enum State {
 
 /// See the head of this file.
 #[pyclass(module = "oxicorn._native")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each learned at another time; no combination is a state"
+)]
 pub(crate) struct WebSocketExchange {
     shared: Arc<Shared>,
     stream: StreamId,
@@ -58,8 +62,14 @@ pub(crate) struct WebSocketExchange {
     denial: Option<Box<Response>>,
     /// With which code and reason it ended, from either side.
     ended: Option<(u16, String)>,
-    /// It was not the application that ended it.
+    /// It was not the application that ended it, and nothing more can be sent.
     gone: bool,
+    /// The client's close waits behind its messages: the gateway is told when it may answer.
+    unanswered: bool,
+    /// A message was received, and the application has not asked for the next one.
+    busy: bool,
+    /// The gateway has said the last word.
+    leaving: bool,
     receivers: Waiters,
     senders: Waiters,
     task: Option<Py<PyAny>>,
@@ -80,6 +90,9 @@ impl WebSocketExchange {
             denial: None,
             ended: None,
             gone: false,
+            unanswered: false,
+            busy: false,
+            leaving: false,
             receivers: Waiters::default(),
             senders: Waiters::default(),
             task: None,
@@ -137,9 +150,13 @@ impl WebSocketExchange {
                     reason: b"",
                 });
                 let reason = String::from_utf8_lossy(close.reason).into_owned();
-                let code = close.code;
-                drop(this);
-                return Self::disconnect(slf, (code, reason), false);
+                let ending = (close.code, reason);
+                if bits & flags::AWAITED == 0 {
+                    drop(this);
+                    return Self::disconnect(slf, ending, false);
+                }
+                this.handle_client_close(py, ending)?;
+                this.receivers.take()
             }
             EventKind::Cancel => {
                 drop(this);
@@ -191,9 +208,11 @@ impl WebSocketExchange {
             self.state = State::Asked;
             return event(py, "websocket.connect").map(Some);
         }
+        self.busy = false;
         if self.state == State::Open
             && let Some(next) = self.incoming.pop(py)
         {
+            self.busy = true;
             self.give_credit(py, next.credit.filter(|_| !self.gone))?;
             let message = PyDict::new(py);
             message.set_item(intern!(py, "type"), intern!(py, "websocket.receive"))?;
@@ -205,6 +224,7 @@ impl WebSocketExchange {
             message.set_item(key, next.data)?;
             return Ok(Some(message));
         }
+        self.answer_close(py)?;
         let Some((code, reason)) = &self.ended else {
             return Ok(None);
         };
@@ -254,7 +274,9 @@ impl WebSocketExchange {
             (WebSocketEvent::Close { code, reason }, State::Open) => {
                 self.state = State::Closed;
                 self.incoming.clear();
-                self.ended = Some((code, reason.clone()));
+                // The client's close may be on its way to the application; this is its answer then.
+                self.unanswered = false;
+                self.ended.get_or_insert((code, reason.clone()));
                 self.outgoing
                     .close(py, link, self.stream, (code, reason), false)
                     .map(drop)

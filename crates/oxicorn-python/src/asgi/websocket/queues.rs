@@ -102,6 +102,16 @@ impl Incoming {
         })
     }
 
+    /// Whether no message waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The rest of what is not complete will not come.
+    pub(crate) fn drop_partial(&mut self) {
+        self.partial = Vec::new();
+    }
+
     /// Nobody wants what waits any more.
     pub(crate) fn clear(&mut self) {
         self.messages = VecDeque::new();
