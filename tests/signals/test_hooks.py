@@ -123,6 +123,52 @@ def test_post_request_may_take_fewer_arguments(serve, parameters):
     wait_for(lambda: "post_request /mine" in hooks(server))
 
 
+TRAILERS_SEEN = """
+    def post_request(worker, req):
+        open("hooks.log", "a").write(f"{req.path} {req.trailers}\\n")
+"""
+CHUNKED = "POST {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"
+TRAILERS = b"0\r\nX-Sum: 42\r\nx-sum: 43\r\n\r\n"
+
+
+def test_post_request_sees_trailers(serve):
+    app = APP.replace("start_response(", 'environ["wsgi.input"].read()\n        start_response(', 1)
+    server = serve(app, config=TRAILERS_SEEN)
+    with server.connect() as peer:
+        peer.send(CHUNKED.format("/with").encode() + TRAILERS)
+        assert peer.answer("POST").status == 200
+    with server.connect() as peer:
+        peer.send(CHUNKED.format("/without").encode() + b"0\r\n\r\n")
+        assert peer.answer("POST").status == 200
+    wait_for(lambda: "/without []" in hooks(server))
+    wait_for(lambda: "/with [('X-SUM', '42'), ('X-SUM', '43')]" in hooks(server))
+
+
+def test_post_request_of_an_asgi_application_sees_trailers(serve, kind):
+    if kind.is_gunicorn:
+        pytest.skip("there the asgi worker skips them")
+    app = """
+        async def application(scope, receive, send):
+            while scope["type"] == "http" and (await receive())["more_body"]:
+                open("called", "w").close()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"hello"})
+    """
+    server = serve(app, "--worker-class", "asgi", config=TRAILERS_SEEN)
+    with server.connect() as peer:
+        peer.send(CHUNKED.format("/whole").encode() + TRAILERS)
+        assert peer.answer("POST").status == 200
+        peer.send(CHUNKED.format("/streamed").encode())
+        wait_for((server.directory / "called").exists)
+        peer.send(TRAILERS)
+        assert peer.answer("POST").status == 200
+        peer.send(CHUNKED.format("/without").encode() + b"0\r\n\r\n")
+        assert peer.answer("POST").status == 200
+    for path in "/whole", "/streamed":
+        wait_for(lambda path=path: f"{path} [('X-SUM', '42'), ('X-SUM', '43')]" in hooks(server))
+    wait_for(lambda: "/without []" in hooks(server))
+
+
 def test_failing_post_request_costs_no_answer(serve):
     server = serve(
         APP,

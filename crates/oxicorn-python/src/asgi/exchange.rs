@@ -45,6 +45,8 @@ pub(crate) struct HttpExchange {
     returned: bool,
     /// `http.response.start` as the application gave it, for the hooks.
     start: Option<Py<PyDict>>,
+    /// The request's trailers, for the same, where they came after it.
+    trailers: Vec<u8>,
     /// When the worker began with it.
     since: Duration,
     /// The worker writes the access line, and has not yet.
@@ -79,6 +81,7 @@ impl HttpExchange {
             task: None,
             returned: false,
             start: None,
+            trailers: Vec::new(),
             since: time::monotonic(),
             logs,
         }
@@ -105,6 +108,11 @@ impl HttpExchange {
         self.start.as_ref().map(|start| start.bind(py).clone())
     }
 
+    /// Trailers that came after the request.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
+
     /// Whether the client, and not the application, ended the exchange.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone
@@ -125,8 +133,11 @@ impl HttpExchange {
                 this.body.push(payload, bits & flags::END != 0);
                 this.receivers.take()
             }
-            // ASGI has no place for a request's trailers.
+            // ASGI has no place for a request's trailers; `post_request` has.
             EventKind::BodyEnd => {
+                if shared.keeps_start {
+                    this.trailers = payload.to_vec();
+                }
                 this.body.push(&[], true);
                 this.receivers.take()
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use oxicorn_link::wire::{
-    AbortReason, BodyPlace, EventKind, RequestView, ResponseKind, Scheme, flags,
+    AbortReason, BodyPlace, EventKind, HeaderList, RequestView, ResponseKind, Scheme, flags,
 };
 use oxicorn_link::{ClaimedRequest, EventHeader, StreamId, wire};
 use pyo3::intern;
@@ -29,7 +29,7 @@ use super::websocket::WebSocketExchange;
 use crate::latin1;
 use crate::request_headers::takes_trailers;
 use crate::worker::WorkerContext;
-use crate::wsgi::{Hooks, make_request, make_response};
+use crate::wsgi::{Hooks, make_request, make_response, set_trailers};
 
 /// Requests started in one turn before other callbacks of the loop have theirs.
 const CLAIMS_PER_TURN: usize = 64;
@@ -535,6 +535,10 @@ impl AsgiServer {
         let Some(request) = request.filter(|_| self.hooks.want_response()) else {
             return Ok(());
         };
+        let trailers = exchange.try_borrow()?.trailers().to_vec();
+        if let Ok(trailers) = HeaderList::decode(&trailers) {
+            set_trailers(request, &trailers)?;
+        }
         let response = response_of(py, exchange)?;
         let worker = self.context.get().worker()?;
         self.hooks.run_after(py, worker, request, scope, &response)

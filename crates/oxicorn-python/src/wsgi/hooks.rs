@@ -2,7 +2,7 @@
 //!
 //! `req` and `resp` are only made where a hook is set: most servers have none, and pay nothing.
 
-use oxicorn_link::wire::{Address, RequestView, Version};
+use oxicorn_link::wire::{Address, HeaderList, RequestView, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -136,10 +136,7 @@ pub(crate) fn make_request<'py>(
     let head = &view.head;
     let class = CLASS.import(py, "oxicorn.http.message", "Request")?;
     let text = |bytes: &[u8]| latin1::to_string(py, bytes);
-    let headers = PyList::empty(py);
-    for (name, value) in view.headers {
-        headers.append((text(&name.to_ascii_uppercase()), text(value)))?;
-    }
+    let headers = pairs_of(py, &view.headers)?;
     let peer = match head.client {
         Address::Unix { .. } => text(b"").into_any(),
         Address::Ip { host, port } => (text(host), port).into_pyobject(py)?.into_any(),
@@ -147,7 +144,7 @@ pub(crate) fn make_request<'py>(
     let target = head.request_target;
     let path = target.split(|&byte| byte == b'?').next().unwrap_or(target);
     let scheme = if is_https(view) { "https" } else { "http" };
-    class.call1((
+    let request = class.call1((
         text(head.method),
         text(target),
         text(path),
@@ -158,7 +155,30 @@ pub(crate) fn make_request<'py>(
         peer,
         input,
         1,
-    ))
+    ))?;
+    if let Ok(trailers) = view.trailers() {
+        set_trailers(&request, &trailers)?;
+    }
+    Ok(request)
+}
+
+/// `req.trailers`, where there are any.
+pub(crate) fn set_trailers(request: &Bound<'_, PyAny>, trailers: &HeaderList<'_>) -> PyResult<()> {
+    if trailers.is_empty() {
+        return Ok(());
+    }
+    let py = request.py();
+    request.setattr(intern!(py, "trailers"), pairs_of(py, trailers)?)
+}
+
+/// `(NAME, value)`, as Gunicorn has them.
+fn pairs_of<'py>(py: Python<'py>, headers: &HeaderList<'_>) -> PyResult<Bound<'py, PyList>> {
+    let pairs = PyList::empty(py);
+    for (name, value) in headers {
+        let name = latin1::to_string(py, &name.to_ascii_uppercase());
+        pairs.append((name, latin1::to_string(py, value)))?;
+    }
+    Ok(pairs)
 }
 
 const fn version_of(version: Version) -> (u8, u8) {
