@@ -305,3 +305,36 @@ def test_sizes_around_every_bound(define, server):
             data = bytes(number % 256 for number in range(size))
             answer = json.loads(peer.request("POST", case.target, body=data).text)
             assert answer == {"length": size, "sum": sum(data)}
+
+
+def test_answer_leaves_though_the_loop_is_blocked_right_behind_it(define, server):
+    async def application(scope, receive, send):
+        import time
+
+        def work(seconds):
+            until = time.perf_counter() + seconds
+            while time.perf_counter() < until:
+                pass
+
+        # Busy enough, and quick enough, for the gateway to wait for several answers at once.
+        work(0.0002)
+        await answer(send)
+        if scope["query_string"] == b"block":
+            work(2)
+            note(over=True)
+
+    case = define(application)
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(server.connect()) for _ in range(48)]
+        for _ in range(10):
+            for peer in crowd:
+                peer.send(f"GET {case.target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            for peer in crowd:
+                assert peer.answer().status == 200
+        *others, last = crowd
+        for peer in others:
+            peer.send(f"GET {case.target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        last.send(f"GET {case.target}?block HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert last.answer().status == 200
+        assert not case.notes, "it came when the loop turned again"
+        assert case.note("over")

@@ -35,6 +35,7 @@ use crate::exchange::Exchanges;
 use crate::figures::Figures;
 use crate::json_log::JsonLog;
 use crate::listener::{ConnectionTask, Listeners};
+use crate::nap::Naps;
 use crate::plaints::Plaints;
 use crate::pool::Pool;
 use crate::pressure::Pressure;
@@ -90,6 +91,7 @@ pub(crate) struct Gateway {
     /// When what need not be known at once is looked for next.
     pub(crate) next_look: Duration,
     turns: u32,
+    pub(crate) naps: Naps,
     /// The worker whose ring is being read.
     pub(crate) reading: Option<usize>,
 }
@@ -166,6 +168,7 @@ impl Gateway {
             next_serial: 0,
             next_look: Duration::ZERO,
             turns: 0,
+            naps: Naps::new(),
             reading: None,
         }
     }
@@ -237,6 +240,10 @@ impl Gateway {
         for _ in 0..MAX_READS_BEFORE_SLEEP {
             self.read_links();
             self.settle();
+            if self.nap() {
+                self.arm_timer();
+                return;
+            }
             if self.pool.sleep_begin() {
                 self.arm_timer();
                 return;

@@ -45,6 +45,7 @@ mod json_log;
 mod listener;
 mod log_writer;
 mod loss;
+mod nap;
 mod output;
 mod pace;
 mod peer;

@@ -6,10 +6,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::wire::{self, CancelReason, EventKind};
 use oxicorn_link::{AttachError, GatewayEnd, RingFull, StreamId};
+use oxicorn_os::poll::{self, MAX_POLLED, Polled};
 use slab::Slab;
 
 use crate::control::AttachWorker;
@@ -153,6 +155,32 @@ impl Pool {
     pub(crate) fn sleep_end(&self) {
         for (_, worker) in &self.workers {
             worker.link.sleep_end();
+        }
+    }
+
+    /// Sleeps for `length`, or until a worker has nothing more to do. `false`: at once, because there is
+    /// something to read, or a worker waits for something.
+    pub(crate) fn nap(&self, length: Duration) -> bool {
+        let napping = self.workers.len() <= MAX_POLLED
+            && (self.workers.iter()).all(|(_, worker)| worker.link.nap_begin());
+        if napping {
+            self.wait_for_doorbells(length);
+        }
+        self.sleep_end();
+        napping
+    }
+
+    fn wait_for_doorbells(&self, length: Duration) {
+        let links = || self.workers.iter().map(|(_, worker)| &worker.link);
+        let doorbells: Vec<_> = links().map(GatewayEnd::doorbell).collect();
+        // What cannot be waited for is looked at in a moment all the same.
+        let Ok(Polled::Ready(ready)) = poll::wait_readable(&doorbells, Some(length)) else {
+            return;
+        };
+        for (place, link) in links().enumerate() {
+            if ready.contains(place) {
+                link.silence_doorbell();
+            }
         }
     }
 }

@@ -53,6 +53,7 @@ impl Gateway {
             if let Err(malformed) = self.handle_response(key, header) {
                 return self.handle_worker_fault(key, &malformed);
             }
+            self.naps.messages += 1;
             if let Some(record) = self.pool.get_mut(key) {
                 record.link.release();
             }

@@ -23,6 +23,7 @@ use crate::deadlines::{ring_for_ever, tick_for_ever};
 use crate::error_log::ErrorLog;
 use crate::figures::Figures;
 use crate::gateway::{Gateway, Parts, install, uninstall, with};
+use crate::nap::look_after_naps;
 use crate::resolved::Resolved;
 use crate::settings::Settings;
 use crate::{CANNOT_CHANGE_USER, Setup};
@@ -111,6 +112,7 @@ async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
     spawn_local(obey(orders));
     spawn_local(ring_for_ever());
     spawn_local(tick_for_ever());
+    spawn_local(look_after_naps());
     with(|gateway| gateway.control.send(&FromGateway::Ready));
     poll_fn(|cx| {
         let finished = with(|gateway| {

@@ -23,7 +23,9 @@
 //! after which it is right again; too low would lose a wake-up.
 //!
 //! # The flag
-//! A [`SleepFlag`] is for one thread that waits in epoll for an eventfd.
+//! A [`SleepFlag`] is for one thread that waits for an eventfd. It sleeps until something is published, or
+//! it naps: then single messages may gather, and it is rung for when who writes them has nothing more to
+//! do (or its own timer ends the nap).
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -163,6 +165,11 @@ impl<'a> Bell<'a> {
     }
 }
 
+/// What a [`SleepFlag`] says.
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+const NAPPING: u32 = 2;
+
 /// View of a sleeping flag's word.
 #[derive(Clone, Copy, Debug)]
 pub struct SleepFlag<'a> {
@@ -180,21 +187,51 @@ impl<'a> SleepFlag<'a> {
     /// there is really nothing to do.
     #[inline]
     pub fn begin(self) {
-        self.word.store(1, Ordering::Relaxed);
+        self.announce(ASLEEP);
+    }
+
+    /// Announces that this thread is about to nap. After this it must look once more whether there is
+    /// nothing to do, and whether the other end still works.
+    #[inline]
+    pub fn begin_nap(self) {
+        self.announce(NAPPING);
+    }
+
+    #[inline]
+    fn announce(self, state: u32) {
+        self.word.store(state, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+    }
+
+    /// Whether a thread is announced, without a fence: a late answer is possible.
+    #[inline]
+    pub fn is_announced(self) -> bool {
+        self.word.load(Ordering::Relaxed) != AWAKE
     }
 
     /// Takes the announcement back.
     #[inline]
     pub fn end(self) {
-        self.word.store(0, Ordering::Relaxed);
+        self.word.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// Uses the announcement up. `true`: the caller must now ring the doorbell (once for each
-    /// announcement, however much is published).
+    /// Something was published: uses the announcement of a sleep up. `true`: the caller must now ring
+    /// the doorbell (once for each announcement, however much is published).
     #[inline]
     pub fn take(self, _: Fenced) -> bool {
-        self.word.load(Ordering::Relaxed) != 0 && self.word.swap(0, Ordering::Relaxed) != 0
+        self.word.load(Ordering::Relaxed) == ASLEEP && self.use_up()
+    }
+
+    /// Nothing more will be published for now: uses the announcement of a nap up. `true`: the caller
+    /// must now ring the doorbell.
+    #[inline]
+    pub fn take_nap(self, _: Fenced) -> bool {
+        self.word.load(Ordering::Relaxed) == NAPPING && self.use_up()
+    }
+
+    /// A sleep may have become a nap since it was looked at, or the other way round: a ring too many.
+    fn use_up(self) -> bool {
+        self.word.swap(AWAKE, Ordering::Relaxed) != AWAKE
     }
 }
 
@@ -260,5 +297,19 @@ mod tests {
         flag.begin();
         flag.end();
         assert!(!flag.take(Fenced::now()));
+    }
+
+    #[test]
+    fn nap_is_not_disturbed_by_what_is_published() {
+        let word = AtomicU32::new(0);
+        let flag = SleepFlag::new(&word);
+        assert!(!flag.take_nap(Fenced::now()));
+        flag.begin_nap();
+        assert!(!flag.take(Fenced::now()));
+        assert!(flag.take_nap(Fenced::now()));
+        assert!(!flag.take_nap(Fenced::now()));
+        flag.begin();
+        assert!(!flag.take_nap(Fenced::now()));
+        assert!(flag.take(Fenced::now()));
     }
 }

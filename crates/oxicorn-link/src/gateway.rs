@@ -51,7 +51,8 @@ pub struct ResponseHeader {
 /// The driver's loop: [`next_response`](Self::next_response) until it says `None` (or a bounded
 /// number of times, for fairness), for each: [`payload_into`](Self::payload_into), then
 /// [`release`](Self::release). Before the thread sleeps: [`sleep_begin`](Self::sleep_begin) on
-/// every link; if one says `false`, do not sleep. After sleeping: [`sleep_end`](Self::sleep_end).
+/// every link; if one says `false`, do not sleep. After sleeping: [`sleep_end`](Self::sleep_end). A nap
+/// is the same with [`nap_begin`](Self::nap_begin), and is short.
 #[derive(Debug)]
 pub struct GatewayEnd {
     memory: LinkMemory,
@@ -61,6 +62,8 @@ pub struct GatewayEnd {
     responses: Consumer<RingMemory>,
     /// Bytes given back to the worker since we looked whether it waits for them.
     freed: Cell<u64>,
+    /// The doorbell may have rung since it was silenced.
+    rung: Cell<bool>,
     gateway_doorbell: EventFd,
     worker_doorbell: EventFd,
     channel: Channel,
@@ -93,6 +96,7 @@ impl GatewayEnd {
             events,
             responses,
             freed: Cell::new(0),
+            rung: Cell::new(true),
             gateway_doorbell: gateway_doorbell.into(),
             worker_doorbell: worker_doorbell.into(),
             channel,
@@ -266,8 +270,34 @@ impl GatewayEnd {
         may_sleep
     }
 
+    /// Says that this thread is about to nap: from now on the worker rings the doorbell when it has nothing
+    /// more to do, not for each message. `false`: there is something to read, or the worker waits for
+    /// something; do not nap.
+    pub fn nap_begin(&self) -> bool {
+        if self.rung.take() {
+            self.silence_doorbell();
+        }
+        self.memory.gateway_sleeps().begin_nap();
+        self.offer_room();
+        let may_nap = !self.responses.has_pending() && !self.worker_waits();
+        if !may_nap {
+            self.memory.gateway_sleeps().end();
+        }
+        may_nap
+    }
+
+    fn worker_waits(&self) -> bool {
+        self.memory.worker_sleeps().is_announced()
+            || self.memory.requests_bell().bell().seems_awaited()
+            || self.memory.events_bell().bell().seems_awaited()
+            || self.memory.room_bell().bell().seems_awaited()
+    }
+
     /// Says that this thread is awake: the doorbell stays silent.
     pub fn sleep_end(&self) {
+        if !self.memory.gateway_sleeps().is_announced() {
+            self.rung.set(true);
+        }
         self.memory.gateway_sleeps().end();
     }
 

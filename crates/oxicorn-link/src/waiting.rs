@@ -35,19 +35,32 @@ pub enum WaitOutcome {
 pub(crate) struct Waiting {
     memory: LinkMemory,
     doorbell: EventFd,
+    gateway_doorbell: Arc<EventFd>,
     ended: AtomicBool,
     /// How often [`Waker::interrupt`] was called.
     interruptions: AtomicU32,
 }
 
 impl Waiting {
-    pub(crate) fn new(memory: LinkMemory, doorbell: EventFd) -> Self {
+    pub(crate) fn new(
+        memory: LinkMemory,
+        doorbell: EventFd,
+        gateway_doorbell: Arc<EventFd>,
+    ) -> Self {
         let (ended, interruptions) = (AtomicBool::new(false), AtomicU32::new(0));
         Self {
             memory,
             doorbell,
+            gateway_doorbell,
             ended,
             interruptions,
+        }
+    }
+
+    /// A thread has announced that it is about to sleep: a gateway that naps shall look at what there is.
+    fn end_nap(&self) {
+        if self.memory.gateway_sleeps().take_nap(Fenced::now()) {
+            self.gateway_doorbell.ring();
         }
     }
 
@@ -112,6 +125,7 @@ impl Waiter {
             bell.bell().resign(ticket);
             return outcome;
         }
+        self.waiting.end_nap();
         match futex::wait(bell.futex(), ticket.sequence(), timeout) {
             Ok(Wait::Woken | Wait::Changed) => self.disturbance().unwrap_or(WaitOutcome::Ready),
             Ok(Wait::Interrupted) => {
@@ -250,7 +264,9 @@ impl Doorbell {
         flag.begin();
         let disturbed = self.waiter.disturbance().is_some();
         let may_sleep = !disturbed && !has_unread(&self.requests) && !has_unread(&self.events);
-        if !may_sleep {
+        if may_sleep {
+            self.waiter.waiting.end_nap();
+        } else {
             flag.end();
         }
         may_sleep

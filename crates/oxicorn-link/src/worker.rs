@@ -67,7 +67,11 @@ impl WorkerEnd {
     ) -> Result<Self, AttachError> {
         let memory = LinkMemory::map(memory)?;
         let gateway_doorbell = Arc::new(EventFd::from(gateway_doorbell));
-        let waiting = Arc::new(Waiting::new(memory.clone(), worker_doorbell.into()));
+        let waiting = Arc::new(Waiting::new(
+            memory.clone(),
+            worker_doorbell.into(),
+            Arc::clone(&gateway_doorbell),
+        ));
         let descriptors = Descriptors::new(descriptors.into());
         let requests = Requests {
             ring: Consumer::resume(memory.requests())?,

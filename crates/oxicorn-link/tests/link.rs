@@ -351,6 +351,48 @@ fn waiting_thread_gets_events() {
 }
 
 #[test]
+fn napping_gateway_is_rung_when_the_worker_rests_and_not_before() {
+    let (mut gateway, mut worker) = pair_of(SMALL, WaitMode::Doorbell);
+    let id = stream(&gateway, 1);
+    let doorbell = worker.doorbell.unwrap();
+    let rung = |gateway: &GatewayEnd| {
+        use oxicorn_os::poll::{Polled, wait_readable};
+        wait_readable(&[gateway.doorbell()], Some(Duration::ZERO)).unwrap() != Polled::TimedOut
+    };
+    assert!(doorbell.sleep_begin());
+    assert!(!gateway.nap_begin(), "the worker rests");
+    gateway.place_request(id, 0, b"").unwrap();
+    doorbell.sleep_end();
+    assert!(gateway.nap_begin());
+    worker.requests.try_claim(&mut Vec::new()).unwrap();
+    for _ in 0..2 {
+        let sent = (worker.responses).try_send(ResponseKind::BodyChunk, id, 0, b"x", b"");
+        sent.unwrap();
+    }
+    assert!(!rung(&gateway), "the worker works");
+    assert!(doorbell.sleep_begin());
+    assert!(rung(&gateway));
+    gateway.sleep_end();
+    assert!(!gateway.nap_begin(), "there are responses");
+    assert!(!rung(&gateway), "the ring of the last nap was silenced");
+}
+
+#[test]
+fn napping_gateway_is_rung_when_a_thread_of_the_worker_rests() {
+    let (mut gateway, worker) = pair();
+    let id = stream(&gateway, 1);
+    gateway.place_request(id, 0, b"").unwrap();
+    assert!(gateway.nap_begin());
+    let resting = {
+        let events = worker.events.waiter();
+        std::thread::spawn(move || events.wait(LONG))
+    };
+    wait_readable(gateway.doorbell());
+    worker.waker.end();
+    assert_eq!(resting.join().unwrap(), WaitOutcome::Ended);
+}
+
+#[test]
 fn event_loop_is_rung_only_while_it_sleeps() {
     let (mut gateway, mut worker) = pair_of(SMALL, WaitMode::Doorbell);
     let id = stream(&gateway, 1);

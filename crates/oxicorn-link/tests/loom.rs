@@ -439,3 +439,45 @@ fn revoking_after_the_place_was_used_again_is_refused() {
         assert!(producer.is_claimed(first, 7));
     });
 }
+
+/// A nap without a timer: what is published is found because its writer has nothing more to do, or because
+/// the nap does not begin while the writer rests.
+#[test]
+fn napper_is_rung_when_the_writer_rests() {
+    check(3, || {
+        let shared = Shared::new();
+        let writer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let mut producer = Producer::resume(Ring(Arc::clone(&shared))).unwrap();
+                for stream in 1..=2_u64 {
+                    producer.push(tag(stream), b"", b"").unwrap();
+                    if SleepFlag::new(&shared.flag).take(Fenced::now()) {
+                        shared.kernel.ring_doorbell();
+                    }
+                }
+                let _ticket = shared.bell().enlist();
+                if SleepFlag::new(&shared.flag).take_nap(Fenced::now()) {
+                    shared.kernel.ring_doorbell();
+                }
+            })
+        };
+        let mut consumer = Consumer::resume(Ring(Arc::clone(&shared))).unwrap();
+        let flag = SleepFlag::new(&shared.flag);
+        let mut read = 0;
+        while read < 2 {
+            while consumer.peek().unwrap().is_some() {
+                consumer.advance();
+                read += 1;
+            }
+            if read < 2 {
+                flag.begin_nap();
+                if !consumer.has_pending() && !shared.bell().seems_awaited() {
+                    shared.kernel.wait_doorbell();
+                }
+                flag.end();
+            }
+        }
+        writer.join().unwrap();
+    });
+}

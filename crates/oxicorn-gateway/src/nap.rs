@@ -1,0 +1,184 @@
+//! Waiting for several responses at once, where they come one by one.
+//!
+//! A gateway that has nothing to do sleeps, and the next response wakes it: the worker pays for a system
+//! call, the gateway for falling asleep and waking up. Where every worker is busy and has more to do, a
+//! response comes every few hundred microseconds, and waking up for each costs more than handling it.
+//! So the gateway *naps* then: workers do not ring for what they write, it gathers until the nap is over.
+//! A worker that has nothing more to do ends the nap, so none ever waits for the gateway.
+//!
+//! Decides when, and for how long: never longer than [`LONGEST`]; never longer than a part of the time
+//! the workers need for what they have, so that what a client waits in addition is little beside what it
+//! waits anyway, and they have something to do when the nap is over; and only if several responses are
+//! to be expected meanwhile. Sockets wait too: what they bring could not be worked on yet.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::gateway::{Gateway, with};
+
+/// The longest nap: less than what makes the dispatcher believe that a worker has stalled (1 ms).
+const LONGEST: Duration = Duration::from_micros(800);
+
+/// So much of the time that the workers will need is slept through at most.
+const PART: u32 = 4;
+
+/// So many messages must be expected for a nap to save more than it costs.
+const WORTH: u32 = 2;
+
+/// Shorter ones are not worth their timer.
+const SHORTEST: Duration = Duration::from_micros(100);
+
+/// How much a new measurement weighs.
+const WEIGHT: u32 = 4;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Naps {
+    /// Messages read since [`Self::measure`].
+    pub(crate) messages: u32,
+    /// Time between two messages of whatever worker, an exponential mean.
+    pace: Duration,
+    /// When messages were read last.
+    last: Duration,
+    /// A nap is over: sockets are looked at before the next.
+    over: bool,
+    waker: Waker,
+}
+
+impl Naps {
+    pub(crate) fn new() -> Self {
+        Self {
+            messages: 0,
+            pace: LONGEST,
+            last: Duration::ZERO,
+            over: false,
+            waker: Waker::noop().clone(),
+        }
+    }
+
+    /// Learns from what was read until `now`.
+    fn measure(&mut self, now: Duration) {
+        let messages = std::mem::take(&mut self.messages);
+        if messages == 0 {
+            return;
+        }
+        // Cut, because after a rest it shall take a few messages, not a few hundred.
+        let sample = (now.saturating_sub(self.last) / messages).min(LONGEST);
+        self.pace = (self.pace * (WEIGHT - 1) + sample) / WEIGHT;
+        self.last = now;
+    }
+
+    /// How long to nap, if at all. `placed`: requests that workers have.
+    fn length(&self, now: Duration, placed: usize) -> Option<Duration> {
+        // Nothing for longer than usual: what comes next takes at least so long.
+        let pace = self.pace.max(now.saturating_sub(self.last));
+        let work = pace.saturating_mul(u32::try_from(placed).unwrap_or(u32::MAX));
+        let length = (work / PART).min(LONGEST);
+        (length >= SHORTEST.max(pace.saturating_mul(WORTH))).then_some(length)
+    }
+}
+
+impl Gateway {
+    /// Naps, if that is worth it, and reads what has come. `true`: the sockets are to be looked at, and
+    /// are going to be.
+    pub(crate) fn nap(&mut self) -> bool {
+        let now = self.clock.now();
+        self.naps.measure(now);
+        let placed = self.dispatcher.total_in_flight();
+        let Some(length) = self.naps.length(now, placed) else {
+            return false;
+        };
+        if !self.pool.nap(length) {
+            return false;
+        }
+        self.clock.tick();
+        self.read_links();
+        self.settle();
+        self.naps.over = true;
+        self.naps.waker.wake_by_ref();
+        true
+    }
+
+    fn poll_nap_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.naps.waker.clone_from(cx.waker());
+        if std::mem::take(&mut self.naps.over) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// The task that keeps the runtime from sleeping after a nap, and has it look at its sockets.
+pub(crate) async fn look_after_naps() {
+    loop {
+        std::future::poll_fn(|cx| {
+            with(|gateway| gateway.poll_nap_over(cx)).unwrap_or(Poll::Pending)
+        })
+        .await;
+        // A task that yields is resumed when the sockets have been looked at.
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Duration = Duration::from_secs(1);
+
+    /// As if messages had come one by one, every `pace`.
+    fn after(pace: Duration) -> (Naps, Duration) {
+        let mut naps = Naps::new();
+        let mut now = START;
+        for _ in 0..64 {
+            now += pace;
+            naps.messages = 1;
+            naps.measure(now);
+        }
+        (naps, now)
+    }
+
+    #[test]
+    fn naps_where_workers_have_much_to_do() {
+        let (naps, now) = after(Duration::from_micros(150));
+        assert_eq!(naps.length(now, 64), Some(LONGEST));
+        let short = naps.length(now, 9).expect("worth it");
+        assert!((SHORTEST..LONGEST).contains(&short), "{short:?}");
+    }
+
+    #[test]
+    fn stays_awake_for_few_requests_and_for_slow_ones() {
+        let (naps, now) = after(Duration::from_micros(150));
+        assert_eq!(naps.length(now, 1), None);
+        assert_eq!(naps.length(now, 7), None);
+        let (naps, now) = after(Duration::from_millis(10));
+        assert_eq!(naps.length(now, 10_000), None);
+    }
+
+    #[test]
+    fn stays_awake_where_there_is_less_to_do_than_a_nap_is_worth() {
+        let (naps, now) = after(Duration::from_micros(5));
+        assert_eq!(naps.length(now, 16), None);
+    }
+
+    #[test]
+    fn one_slow_request_ends_the_naps_at_once() {
+        let (naps, now) = after(Duration::from_micros(100));
+        assert!(naps.length(now, 64).is_some());
+        assert_eq!(naps.length(now + Duration::from_millis(1), 64), None);
+    }
+
+    #[test]
+    fn batches_count_by_their_messages() {
+        let mut naps = Naps::new();
+        let mut now = START;
+        for _ in 0..64 {
+            now += LONGEST;
+            naps.messages = 10;
+            naps.measure(now);
+        }
+        let pace = naps.pace;
+        assert!(pace < LONGEST / 8, "{pace:?}");
+    }
+}
