@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from tests.support.server import Servers
@@ -39,14 +41,46 @@ def test_send_that_waits_for_the_client_raises(define, server):
     async def application(scope, receive, send):
         await start(send)
         note(called=True)
+
         async def endless():
             while True:
                 await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+
         note(sending=await raised(endless()))
 
     case = define(application)
     leave(server, case)
     assert "OSError" in case.note("sending")
+
+
+def test_nothing_waits_for_the_grace_period_of_a_call_that_has_ended(serve: Servers):
+    source = """
+        import asyncio
+        def note(what):
+            with open("notes", "a") as file:
+                print(what, file=file)
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            if scope["path"] == "/waits":
+                note("called")
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                return note("ended")
+            timers = sum(not timer.cancelled() for timer in asyncio.get_running_loop()._scheduled)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"%d" % timers})
+    """
+    server = serve(source, *ASGI, "--asgi-loop", "asyncio")
+    before = server.get("/").body
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            peer = stack.enter_context(server.connect())
+            peer.send(b"GET /waits HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: server.lines("notes").count("called") == 5)
+        # Long enough that leaving is no half-close.
+        stays(lambda: len(server.lines("notes")) == 5, 0.2)
+    wait_for(lambda: server.lines("notes").count("ended") == 5)
+    assert server.get("/").body == before
 
 
 def test_task_is_cancelled_after_the_grace_period(serve: Servers):

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{ffi, intern};
 
-use super::server::{AsgiServer, Exchange};
+use super::book::Exchange;
+use super::server::AsgiServer;
 
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]

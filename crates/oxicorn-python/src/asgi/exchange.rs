@@ -14,10 +14,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::book::Exchange;
 use super::event::{HttpEvent, typed};
+use super::grace::Grace;
 use super::request_body::{Piece, RequestBody};
 use super::response::{Response, Taken};
-use super::server::{Exchange, Shared};
+use super::shared::Shared;
 use super::waiting::{Waiters, thrown};
 use crate::worker::lane::ClientGone;
 
@@ -41,6 +43,7 @@ pub(crate) struct HttpExchange {
     receivers: Waiters,
     senders: Waiters,
     task: Option<Py<PyAny>>,
+    grace: Grace,
     /// The call of the application has ended.
     returned: bool,
     /// `http.response.start` as the application gave it, for the hooks.
@@ -79,6 +82,7 @@ impl HttpExchange {
             receivers: Waiters::default(),
             senders: Waiters::default(),
             task: None,
+            grace: Grace::default(),
             returned: false,
             start: None,
             trailers: Vec::new(),
@@ -194,8 +198,8 @@ impl HttpExchange {
             return Self::cancel(slf);
         }
         let cancel = slf.getattr(intern!(py, "_cancel"))?;
-        let call_later = shared.event_loop.bind(py);
-        call_later.call_method1(intern!(py, "call_later"), (shared.grace, cancel))?;
+        let grace = Grace::begin(&shared, &cancel)?;
+        slf.try_borrow_mut()?.grace = grace;
         Ok(())
     }
 
@@ -239,6 +243,7 @@ impl HttpExchange {
     pub(crate) fn handle_returned(&mut self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
         let shared = Arc::clone(&self.shared);
         self.task = None;
+        self.grace.end(py)?;
         self.returned = true;
         let verdict = if self.response.is_complete() {
             Verdict::Fine
@@ -260,6 +265,7 @@ impl HttpExchange {
     pub(crate) fn handle_raised(&mut self, py: Python<'_>) -> PyResult<Waiters> {
         let shared = Arc::clone(&self.shared);
         self.task = None;
+        self.grace.end(py)?;
         self.returned = true;
         if self.gone {
             self.response.abort(py, &shared.link, AbortReason::Silent)?;

@@ -22,18 +22,22 @@
 //!   pieces that wait together leave together, in one message, and a short response whose pieces come
 //!   in one turn is a message with a known length.
 //!
-//! There are two kinds of exchange, variants of [`server::Exchange`]: a request and its response, and a
+//! There are two kinds of exchange, variants of [`book::Exchange`]: a request and its response, and a
 //! WebSocket ([`WebSocketExchange`]). Which it is says the scheme of the request (`ws`, `wss`).
 
+mod book;
 mod call;
 mod event;
 mod exchange;
+mod grace;
 mod head;
 mod link;
+mod report;
 mod request_body;
 mod response;
 mod scope;
 mod server;
+mod shared;
 mod waiting;
 mod websocket;
 

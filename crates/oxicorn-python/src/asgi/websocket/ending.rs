@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::{State, WebSocketExchange};
 use crate::asgi::exchange::Verdict;
+use crate::asgi::grace::Grace;
 use crate::asgi::head::Head;
 use crate::asgi::waiting::Waiters;
 
@@ -79,8 +80,8 @@ impl WebSocketExchange {
         }
         if first {
             let cancel = slf.getattr(intern!(py, "_cancel"))?;
-            let event_loop = shared.event_loop.bind(py);
-            event_loop.call_method1(intern!(py, "call_later"), (shared.grace, cancel))?;
+            let grace = Grace::begin(&shared, &cancel)?;
+            slf.try_borrow_mut()?.grace = grace;
         }
         Ok(())
     }
@@ -113,6 +114,7 @@ impl WebSocketExchange {
     pub(crate) fn handle_returned(&mut self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
         let shared = Arc::clone(&self.shared);
         self.task = None;
+        self.grace.end(py)?;
         self.returned = true;
         self.unanswered = false;
         self.incoming.clear();
@@ -138,6 +140,7 @@ impl WebSocketExchange {
     pub(crate) fn handle_raised(&mut self, py: Python<'_>) -> PyResult<Waiters> {
         let shared = Arc::clone(&self.shared);
         self.task = None;
+        self.grace.end(py)?;
         self.returned = true;
         self.unanswered = false;
         self.incoming.clear();

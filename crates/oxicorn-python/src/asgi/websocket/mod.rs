@@ -28,10 +28,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::book::Exchange;
 use super::event::typed;
 use super::exchange::{Receive, Sending, Sent, client_gone};
+use super::grace::Grace;
 use super::response::{Response, Taken};
-use super::server::{Exchange, Shared};
+use super::shared::Shared;
 use super::waiting::Waiters;
 use event::WebSocketEvent;
 use queues::{Incoming, Outgoing};
@@ -73,6 +75,7 @@ pub(crate) struct WebSocketExchange {
     receivers: Waiters,
     senders: Waiters,
     task: Option<Py<PyAny>>,
+    grace: Grace,
     /// The call of the application has ended.
     returned: bool,
     /// The gateway knows that nothing more comes.
@@ -96,6 +99,7 @@ impl WebSocketExchange {
             receivers: Waiters::default(),
             senders: Waiters::default(),
             task: None,
+            grace: Grace::default(),
             returned: false,
             over: false,
         }
