@@ -88,7 +88,8 @@ def parse_wrk(output: str) -> WrkResult:
 
 
 def _percentile_us(output: str, name: str) -> float:
-    found = re.search(rf"^ +{name} +([\d.]+)(us|ms|s|m|h)$", output, re.MULTILINE)
+    # wrk pads units of one letter.
+    found = re.search(rf"^ +{name} +([\d.]+)(us|ms|s|m|h) *$", output, re.MULTILINE)
     if not found:
         raise ClientFailure("wrk printed no latency distribution")
     return float(found[1]) * _UNITS_US[found[2]]
