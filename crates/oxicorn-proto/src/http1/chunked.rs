@@ -15,10 +15,10 @@ use std::ops::Range;
 
 use super::grammar::{CLASS, TOKEN, hex_value, is_field_value};
 use super::policy::{is_forbidden_trailer, keeps_name};
-use super::request::{FieldTable, Span};
+use super::request::FieldTable;
 use super::rules::{Limits, Rules};
 use super::scan::find_line_feed;
-use super::section::{Section, Step};
+use super::section::Section;
 use crate::fault::PeerFault;
 
 /// A chunk size has at most so many digits: more do not fit 64 bits, or are padding.
@@ -272,20 +272,18 @@ fn poll_trailers(
     table: &mut FieldTable,
 ) -> Result<Option<usize>, PeerFault> {
     loop {
-        let line = match section.step(input, rules, &mut table.scratch)? {
-            Step::NeedMore => return Ok(None),
-            Step::End(end) => return Ok(Some(end)),
-            Step::Field(line) => line,
+        if let Some(end) = section.end(input, rules) {
+            return Ok(Some(end));
+        }
+        let Some(line) = section.line(input, rules, &mut table.scratch)? else {
+            return Ok(None);
         };
-        let name = &input[line.name.0..line.name.1];
-        if is_forbidden_trailer(name) {
+        if is_forbidden_trailer(line.name) {
             return Err(PeerFault::ForbiddenTrailer);
         }
         // No trailer is believed more than another, whoever sent it.
-        if keeps_name(name, line.classes, &rules.strictness, false)? {
-            table
-                .spans
-                .push((Span::new(line.name.0, line.name.1), line.value));
+        if keeps_name(line.name, line.classes, &rules.strictness, false)? {
+            table.spans.push(line.spans());
         }
     }
 }

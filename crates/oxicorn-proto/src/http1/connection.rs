@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunked::{ChunkDecoder, Decoded};
-use super::head::HeadParser;
+use super::head::{HeadEnd, HeadParser};
 use super::request::{BodyFraming, Facts, FieldTable, Fields, HeadParts, RequestHead, Version};
 use super::response::{
     Asked, BodyOutcome, CloseReason, Next, Outgoing, ResponseFraming, ResponseHead, decide_framing,
@@ -149,29 +149,35 @@ impl Connection {
     /// A fault is final: every further call reports it again. A response may still be sent.
     #[inline]
     pub fn poll_event(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
-        if matches!(self.receive, Receive::Ending) {
-            self.receive = Receive::Done;
-            return Ok(Polled {
-                consumed: 0,
-                event: Event::BodyEnd,
-            });
+        match self.receive {
+            Receive::Ending => {
+                self.receive = Receive::Done;
+                Ok(Polled {
+                    consumed: 0,
+                    event: Event::BodyEnd,
+                })
+            }
+            Receive::Head(_) => self.poll_head(input),
+            _ => self.poll_body(input).map_err(|fault| self.fail(fault)),
         }
-        self.poll_receive(input).inspect_err(|&fault| {
-            self.fail(fault);
-        })
     }
 
     #[inline(never)]
-    fn poll_receive(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
+    fn poll_head(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
+        let Receive::Head(parser) = &mut self.receive else {
+            // Asked only where a head is awaited.
+            return self.poll_body(input);
+        };
+        match parser.poll(input, &self.rules, self.trusted, &mut self.parts) {
+            Ok(Some(head)) => Ok(self.begin_body(head)),
+            Ok(None) => Ok(self.await_head(input)),
+            Err(fault) => Err(self.fail(fault)),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_body(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
         match &mut self.receive {
-            Receive::Head(parser) => {
-                let ready = parser.poll(input, &self.rules, self.trusted, &mut self.parts)?;
-                let field_count = parser.field_count();
-                Ok(match ready {
-                    Some(consumed) => self.begin_body(consumed, field_count),
-                    None => self.await_head(input),
-                })
-            }
             Receive::Length { remaining } => {
                 let taken = take_length(remaining, input.len());
                 Ok(self.take_body(taken))
@@ -181,7 +187,7 @@ impl Connection {
                 let found = decoder.poll(input, &self.rules, &mut self.trailers)?;
                 Ok(self.take_decoded(found))
             }
-            Receive::Ending | Receive::Done => Ok(Polled {
+            Receive::Head(_) | Receive::Ending | Receive::Done => Ok(Polled {
                 consumed: 0,
                 event: Event::Paused,
             }),
@@ -203,16 +209,18 @@ impl Connection {
     }
 
     #[inline]
-    fn begin_body(&mut self, consumed: usize, field_count: usize) -> Polled {
-        self.receive = match self.parts.facts.framing {
-            BodyFraming::None | BodyFraming::Length(0) => Receive::Ending,
-            BodyFraming::Length(remaining) => Receive::Length { remaining },
-            BodyFraming::Chunked => Receive::Chunked(ChunkDecoder::new(field_count)),
-        };
+    fn begin_body(&mut self, head: HeadEnd) -> Polled {
+        match self.parts.facts.framing {
+            BodyFraming::None | BodyFraming::Length(0) => self.receive = Receive::Ending,
+            BodyFraming::Length(remaining) => self.receive = Receive::Length { remaining },
+            BodyFraming::Chunked => {
+                self.receive = Receive::Chunked(ChunkDecoder::new(head.field_count));
+            }
+        }
         self.head_known = true;
         self.idle = false;
         Polled {
-            consumed,
+            consumed: head.at,
             event: Event::Head,
         }
     }

@@ -6,7 +6,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::scan::{NotInValue, NotPlain, any};
+use super::scan::{NotInValue, NotPlain, NotPlainHost, any, find, find_near};
 use crate::fault::LocalMisuse;
 
 /// `tchar` (RFC 9110 section 5.6.2).
@@ -17,9 +17,6 @@ pub(super) const UNCONVENTIONAL: u8 = 2;
 pub(super) const UNDERSCORE: u8 = 4;
 /// A byte of `reg-name` (RFC 3986 section 3.2.2), `%` included.
 const REG_NAME: u8 = 8;
-
-/// Letters, digits, hyphen and dot, which nearly all hosts consist of.
-const PLAIN_HOST: u8 = 16;
 
 /// What each byte may be part of.
 pub(super) static CLASS: [u8; 256] = classes();
@@ -38,10 +35,10 @@ const fn classes() -> [u8; 256] {
 
 const fn class(byte: u8) -> u8 {
     match byte {
-        b'a'..=b'z' => TOKEN | REG_NAME | PLAIN_HOST | UNCONVENTIONAL,
+        b'a'..=b'z' => TOKEN | REG_NAME | UNCONVENTIONAL,
         b'_' => TOKEN | REG_NAME | UNDERSCORE,
         b'#' => TOKEN | UNCONVENTIONAL,
-        b'0'..=b'9' | b'A'..=b'Z' | b'-' | b'.' => TOKEN | REG_NAME | PLAIN_HOST,
+        b'0'..=b'9' | b'A'..=b'Z' | b'-' | b'.' => TOKEN | REG_NAME,
         b'^' | b'`' | b'|' => TOKEN,
         b'(' | b')' | b',' | b';' | b'=' => REG_NAME,
         _ if is_common_mark(byte) => TOKEN | REG_NAME,
@@ -129,23 +126,53 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<Option<u64>> {
 
 /// `uri-host [ ":" port ]` split at the port's colon (RFC 9110 section 4.2.3, RFC 3986 section
 /// 3.2.2), or `None` if it is something else. User information is something else.
-#[inline]
+#[inline(never)]
 pub(super) fn split_authority(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let (host, rest) = authority.split_at_checked(host_end(authority)?)?;
     match rest {
         [] => Some((host, None)),
-        [b':', port @ ..] if port.len() <= 5 && port.iter().all(u8::is_ascii_digit) => {
-            Some((host, Some(port)))
-        }
+        [b':', port @ ..] if is_port(port) => Some((host, Some(port))),
         _ => None,
     }
 }
 
-/// Where a well-formed host ends: before the first byte that can be in none.
+/// Are the first `len` of `bytes` what [`split_authority`] would split? The bytes behind are looked
+/// at without being judged, so that sixteen can be asked at once where the authority is shorter.
 #[inline]
+pub(super) fn is_authority(bytes: &[u8], len: usize) -> bool {
+    match find_near::<NotPlainHost>(bytes) {
+        Some(end) if end < len => match &bytes[end..len] {
+            [b':', port @ ..] => is_port(port),
+            _ => split_authority(&bytes[..len]).is_some(),
+        },
+        _ => true,
+    }
+}
+
+/// `*DIGIT` (RFC 3986 section 3.2.3), of five at the most.
+#[inline]
+fn is_port(port: &[u8]) -> bool {
+    match port.split_first_chunk() {
+        Some((four, [])) => are_digits(*four),
+        Some((four, [fifth])) => are_digits(*four) && fifth.is_ascii_digit(),
+        Some(_) => false,
+        None => port.iter().all(u8::is_ascii_digit),
+    }
+}
+
+/// Four at once: the upper half of each byte is 3, also when 6 is added to it.
+#[inline]
+fn are_digits(bytes: [u8; 4]) -> bool {
+    const UPPER_HALVES: u32 = 0xf0f0_f0f0;
+    const ZEROES: u32 = 0x3030_3030;
+    let number = u32::from_le_bytes(bytes);
+    let above = number.wrapping_add(0x0606_0606);
+    ((number ^ ZEROES) | (above ^ ZEROES)) & UPPER_HALVES == 0
+}
+
+/// Where a well-formed host ends: before the first byte that can be in none.
 fn host_end(authority: &[u8]) -> Option<usize> {
-    let is_unusual = |byte: &u8| CLASS[usize::from(*byte)] & PLAIN_HOST == 0;
-    match authority.iter().position(is_unusual) {
+    match find::<NotPlainHost>(authority, 0) {
         None => Some(authority.len()),
         Some(end) if authority[end] == b':' => Some(end),
         Some(_) => unusual_host_end(authority),
@@ -310,6 +337,10 @@ mod tests {
                 "{}",
                 authority.escape_ascii()
             );
+            for behind in [&b""[..], b"\r\n", b"@:/[%x1234567890abcdef"] {
+                let more = [authority, behind].concat();
+                assert!(is_authority(&more, authority.len()), "{more:?}");
+            }
         }
         for authority in bad {
             assert!(
@@ -317,6 +348,10 @@ mod tests {
                 "{}",
                 authority.escape_ascii()
             );
+            for behind in [&b""[..], b"\r\n", b"]:1234567890abcdef"] {
+                let more = [authority, behind].concat();
+                assert!(!is_authority(&more, authority.len()), "{more:?}");
+            }
         }
     }
 

@@ -42,13 +42,13 @@
 //!
 //! | rule | where from | file | answer |
 //! |---|---|---|---|
-//! | lines end with CRLF; bare LF and bare CR nowhere | 9112 2.2 (stricter) | `section`, `head`, `chunked` | 400 |
-//! | one empty line before a request, not two | 9112 2.2 | `head` | 400 |
-//! | three parts, single spaces | 9112 3 | `head` | 400 |
-//! | method is a token of 3 to 20 bytes, no lower case, no `#` | 9110 9.1, Gunicorn | `head` | 400 |
-//! | target is printable ASCII, of a form its method may have | 9112 3.2 | `head`, `target` | 400 |
+//! | lines end with CRLF; bare LF and bare CR nowhere | 9112 2.2 (stricter) | `section`, `request_line`, `chunked` | 400 |
+//! | one empty line before a request, not two | 9112 2.2 | `request_line` | 400 |
+//! | three parts, single spaces | 9112 3 | `request_line` | 400 |
+//! | method is a token of 3 to 20 bytes, no lower case, no `#` | 9110 9.1, Gunicorn | `request_line` | 400 |
+//! | target is printable ASCII, of a form its method may have | 9112 3.2 | `request_line`, `target` | 400 |
 //! | absolute target: http or https, a host, no user | 9110 4.2 | `target` | 400 |
-//! | `HTTP/1.` and a digit; another major version | 9112 2.3, 9110 15.6.6 | `head` | 400; 505 |
+//! | `HTTP/1.` and a digit; another major version | 9112 2.3, 9110 15.6.6 | `request_line` | 400; 505 |
 //! | field line: token, colon at once, value without controls | 9112 5, 9110 5.5 | `section` | 400 |
 //! | no folded lines | 9112 5.2 | `section` | 400 |
 //! | underscores dropped, refused or kept | Gunicorn `header_map` | `policy` | - or 400 |
@@ -80,6 +80,7 @@ pub(crate) mod grammar;
 mod head;
 mod policy;
 mod request;
+mod request_line;
 mod response;
 mod rules;
 mod scan;

@@ -7,8 +7,8 @@
 //! Theory of operation: [`Gathered`] takes the fields in their order and refuses at once what is
 //! wrong by itself; [`Gathered::conclude`] refuses at the end of the head what is wrong together.
 
-use super::grammar::{UNDERSCORE, decimal, list, same_name, split_authority};
-use super::request::{BodyFraming, Facts, Span, Version};
+use super::grammar::{UNDERSCORE, decimal, is_authority, list, same_name};
+use super::request::{BodyFraming, Facts, Source, Span, Version};
 use super::rules::{HeaderMap, Limits, Strictness};
 use super::target::same_authority;
 use crate::fault::PeerFault;
@@ -64,6 +64,15 @@ pub(super) fn keeps_name(
     if classes & UNDERSCORE == 0 {
         return Ok(true);
     }
+    keeps_underscore(name, strictness, trusted)
+}
+
+#[inline(never)]
+fn keeps_underscore(
+    name: &[u8],
+    strictness: &Strictness,
+    trusted: bool,
+) -> Result<bool, PeerFault> {
     let named = |known: &str| known == "*" || known.as_bytes().eq_ignore_ascii_case(name);
     if trusted
         && strictness
@@ -115,18 +124,20 @@ pub(super) fn is_forbidden_trailer(name: &[u8]) -> bool {
 }
 
 impl Gathered {
-    /// Takes one kept header; `value` reads what its span says, which most headers have no need of.
+    /// Takes one kept header.
     #[inline]
-    pub(super) fn take<'a>(
+    pub(super) fn take(
         &mut self,
         name: &[u8],
-        value: impl FnOnce() -> &'a [u8],
+        source: Source<'_>,
         span: Span,
     ) -> Result<(), PeerFault> {
+        // Most headers have no need of their value.
+        let value = || source.piece(span);
         // The length decides first: most headers are none of these.
         match name.len() {
             2 if same_name(name, b"te") => self.take_te(value()),
-            4 if same_name(name, b"host") => return self.take_host(value(), span),
+            4 if same_name(name, b"host") => return self.take_host(source.onward(span), span),
             6 if same_name(name, b"expect") => self.take_expect(value()),
             7 if same_name(name, b"upgrade") => self.upgrade = self.upgrade.or(Some(span)),
             10 if same_name(name, b"connection") => self.take_connection(value()),
@@ -140,15 +151,18 @@ impl Gathered {
         Ok(())
     }
 
-    /// One Host, of valid form (RFC 9112 section 3.2); an empty one is valid.
-    fn take_host(&mut self, value: &[u8], span: Span) -> Result<(), PeerFault> {
+    /// One Host, of valid form (RFC 9112 section 3.2); an empty one is valid. `onward` begins with it.
+    #[inline(never)]
+    fn take_host(&mut self, onward: &[u8], span: Span) -> Result<(), PeerFault> {
         if self.host.is_some() {
             return Err(PeerFault::DuplicateHost);
         }
         self.host = Some(span);
-        split_authority(value)
-            .map(|_| ())
-            .ok_or(PeerFault::InvalidHost)
+        if is_authority(onward, span.len()) {
+            Ok(())
+        } else {
+            Err(PeerFault::InvalidHost)
+        }
     }
 
     fn take_content_type(&mut self) -> Result<(), PeerFault> {
@@ -211,15 +225,15 @@ impl Gathered {
         self.accepts_trailers |= list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     }
 
-    /// Draws the conclusions of a complete head. `value` reads a span of it.
-    pub(super) fn conclude<'a>(
+    /// Draws the conclusions of a complete head.
+    pub(super) fn conclude(
         &self,
         facts: &mut Facts,
         limits: &Limits,
-        value: impl Fn(Span) -> &'a [u8],
+        source: Source<'_>,
     ) -> Result<(), PeerFault> {
         let is_http11 = facts.version == Version::Http11;
-        self.check_host(facts, value)?;
+        self.check_host(facts, source)?;
         facts.framing = self.framing(is_http11)?;
         check_body_limit(facts.framing, limits)?;
         if self.expectation == Expectation::Unknown {
@@ -227,25 +241,29 @@ impl Gathered {
         }
         facts.host = self.host;
         facts.keep_alive = !self.close && (is_http11 || self.keep_alive);
-        let has_body = !matches!(facts.framing, BodyFraming::None | BodyFraming::Length(0));
-        facts.expect_continue = is_http11 && has_body && self.expectation == Expectation::Continue;
-        facts.upgrade = self.upgrade.filter(|_| is_http11 && self.upgrade_named);
         facts.accepts_trailers = is_http11 && self.accepts_trailers;
+        if is_http11 && self.upgrade_named {
+            facts.upgrade = self.upgrade;
+        }
+        if is_http11 && self.expectation == Expectation::Continue {
+            facts.expect_continue =
+                !matches!(facts.framing, BodyFraming::None | BodyFraming::Length(0));
+        }
         Ok(())
     }
 
     /// HTTP/1.1 without Host is refused (RFC 9112 section 3.2). Section 3.2.2 would have the
     /// authority of an absolute target win over a Host that differs; but a proxy that routed by the
     /// one and an application that believes the other are how caches are poisoned.
-    fn check_host<'a>(
-        &self,
-        facts: &Facts,
-        value: impl Fn(Span) -> &'a [u8],
-    ) -> Result<(), PeerFault> {
+    fn check_host(&self, facts: &Facts, source: Source<'_>) -> Result<(), PeerFault> {
         match (self.host, facts.authority) {
             (None, _) if facts.version == Version::Http11 => Err(PeerFault::MissingHost),
             (Some(host), Some(authority))
-                if !same_authority(value(host), value(authority), facts.authority_is_https) =>
+                if !same_authority(
+                    source.piece(host),
+                    source.piece(authority),
+                    facts.authority_is_https,
+                ) =>
             {
                 Err(PeerFault::HostMismatch)
             }

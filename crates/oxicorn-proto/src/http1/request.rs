@@ -43,7 +43,8 @@ pub(super) struct Span {
     end: u32,
 }
 
-/// Set in [`Span::start`]: the piece lies in the scratch buffer.
+/// Set in [`Span::start`]: the piece lies in the scratch buffer. Such a start is behind every end, so
+/// of the event's bytes the span means nothing.
 const IN_SCRATCH: u32 = 1 << 31;
 
 #[expect(
@@ -54,9 +55,15 @@ impl Span {
     #[inline]
     pub(super) const fn new(start: usize, end: usize) -> Self {
         Self {
-            start: start as u32 & !IN_SCRATCH,
+            start: start as u32,
             end: end as u32,
         }
+    }
+
+    /// Its length in bytes.
+    #[inline]
+    pub(super) const fn len(self) -> usize {
+        self.end.wrapping_sub(self.start & !IN_SCRATCH) as usize
     }
 
     pub(super) const fn in_scratch(start: usize, end: usize) -> Self {
@@ -65,17 +72,42 @@ impl Span {
             end: end as u32,
         }
     }
+}
 
+/// What spans are read against: the event's bytes and the scratch buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) scratch: &'a [u8],
+}
+
+impl<'a> Source<'a> {
+    /// Empty rather than a panic for a caller that shows other bytes than the event's.
     #[inline]
-    pub(super) fn of<'a>(self, bytes: &'a [u8], scratch: &'a [u8]) -> &'a [u8] {
-        let source = if self.start & IN_SCRATCH == 0 {
-            bytes
-        } else {
-            scratch
-        };
-        let start = (self.start & !IN_SCRATCH) as usize;
-        // Empty rather than a panic for a caller that shows other bytes than the event's.
-        source.get(start..self.end as usize).unwrap_or_default()
+    pub(super) fn piece(self, span: Span) -> &'a [u8] {
+        match self.bytes.get(span.start as usize..span.end as usize) {
+            Some(piece) => piece,
+            None => self
+                .onward_in_scratch(span)
+                .get(..span.len())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The piece and all that follows it.
+    #[inline]
+    pub(super) fn onward(self, span: Span) -> &'a [u8] {
+        match self.bytes.get(span.start as usize..) {
+            Some(onward) => onward,
+            None => self.onward_in_scratch(span),
+        }
+    }
+
+    #[cold]
+    fn onward_in_scratch(self, span: Span) -> &'a [u8] {
+        let start = span.start.checked_sub(IN_SCRATCH);
+        let onward = start.and_then(|start| self.scratch.get(start as usize..));
+        onward.unwrap_or_default()
     }
 }
 
@@ -100,11 +132,18 @@ impl FieldTable {
     }
 
     #[inline]
+    pub(super) fn source<'a>(&'a self, bytes: &'a [u8]) -> Source<'a> {
+        Source {
+            bytes,
+            scratch: &self.scratch,
+        }
+    }
+
+    #[inline]
     pub(super) fn iter<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
         Fields {
             spans: self.spans.iter(),
-            bytes,
-            scratch: &self.scratch,
+            source: self.source(bytes),
         }
     }
 }
@@ -113,8 +152,7 @@ impl FieldTable {
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     spans: std::slice::Iter<'a, (Span, Span)>,
-    bytes: &'a [u8],
-    scratch: &'a [u8],
+    source: Source<'a>,
 }
 
 impl<'a> Iterator for Fields<'a> {
@@ -122,11 +160,10 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Header<'a>> {
-        let (name, value) = self.spans.next()?;
-        let name = name.of(self.bytes, self.scratch);
+        let &(name, value) = self.spans.next()?;
         Some(Header {
-            name,
-            value: value.of(self.bytes, self.scratch),
+            name: self.source.piece(name),
+            value: self.source.piece(value),
         })
     }
 
@@ -185,7 +222,7 @@ impl<'a> RequestHead<'a> {
 
     #[inline]
     fn piece(&self, span: Span) -> &'a [u8] {
-        span.of(self.bytes, &self.parts.fields.scratch)
+        self.parts.fields.source(self.bytes).piece(span)
     }
 
     /// The method, in upper case where `casefold_http_method` says so.
@@ -282,14 +319,17 @@ mod tests {
 
     #[test]
     fn spans_read_what_they_were_made_of() {
-        let (bytes, scratch) = (b"0123456789", b"abcdef");
-        assert_eq!(Span::new(2, 4).of(bytes, scratch), b"23");
-        assert_eq!(Span::in_scratch(2, 4).of(bytes, scratch), b"cd");
-        assert_eq!(
-            Span::new(8, 40).of(bytes, scratch),
-            b"",
-            "other bytes than the event's"
-        );
+        let source = Source {
+            bytes: b"0123456789",
+            scratch: b"abcdef",
+        };
+        assert_eq!(source.piece(Span::new(2, 4)), b"23");
+        assert_eq!(source.onward(Span::new(2, 4)), b"23456789");
+        assert_eq!(source.piece(Span::in_scratch(2, 4)), b"cd");
+        assert_eq!(source.onward(Span::in_scratch(2, 4)), b"cdef");
+        for elsewhere in [Span::new(8, 40), Span::new(20, 40), Span::in_scratch(5, 9)] {
+            assert_eq!(source.piece(elsewhere), b"", "other bytes than the event's");
+        }
     }
 
     #[test]

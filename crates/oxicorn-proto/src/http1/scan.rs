@@ -16,6 +16,8 @@ pub(super) struct Control;
 pub(super) struct NotInValue;
 /// What is neither letter nor hyphen, which most field names consist of.
 pub(super) struct NotPlain;
+/// What is neither letter, digit, hyphen nor dot, which nearly all hosts consist of.
+pub(super) struct NotPlainHost;
 /// What is not printable ASCII: what may end a method or a target.
 pub(super) struct NotGraphic;
 /// What may end a path: `?`, `#` and all that ends a target.
@@ -43,6 +45,13 @@ impl Class for NotPlain {
     }
 }
 
+impl Class for NotPlainHost {
+    #[inline]
+    fn has(byte: u8) -> bool {
+        !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'.'
+    }
+}
+
 impl Class for NotGraphic {
     #[inline]
     fn has(byte: u8) -> bool {
@@ -58,6 +67,9 @@ impl Class for PathEnd {
 }
 
 /// Place of the first byte of the class, if there is one.
+///
+/// The three words of the answer overlap: of two halves the compiler would make two searches byte by
+/// byte, while what three words share stays in one vector register.
 #[expect(
     clippy::inline_always,
     reason = "the hot path: a call costs as much as the answer"
@@ -68,8 +80,11 @@ fn find_in_block<C: Class>(block: &[u8; 16]) -> Option<usize> {
     for (flag, &byte) in answer.iter_mut().zip(block) {
         *flag = 0_u8.wrapping_sub(u8::from(C::has(byte)));
     }
-    let answer = u128::from_le_bytes(answer);
-    (answer != 0).then(|| answer.trailing_zeros() as usize / 8)
+    let first = |at: usize| {
+        let word = u64::from_le_bytes(*answer[at..].first_chunk()?);
+        (word != 0).then(|| at + word.trailing_zeros() as usize / 8)
+    };
+    first(0).or_else(|| first(4)).or_else(|| first(8))
 }
 
 /// Position of the first byte of the class at or after `from`. A caller that shows less than before
@@ -92,33 +107,46 @@ pub(super) fn find<C: Class>(bytes: &[u8], from: usize) -> Option<usize> {
     find_short::<C>(rest).map(|more| at + more)
 }
 
-/// In less than sixteen bytes.
+/// [`find`] for what mostly stands in the first sixteen bytes: no loop is prepared for more.
+#[expect(
+    clippy::inline_always,
+    reason = "the hot path: a call costs as much as the answer"
+)]
+#[inline(always)]
+pub(super) fn find_near<C: Class>(bytes: &[u8]) -> Option<usize> {
+    match bytes.first_chunk().and_then(find_in_block::<C>) {
+        Some(place) => Some(place),
+        None => find_far::<C>(bytes),
+    }
+}
+
+#[inline(never)]
+fn find_far<C: Class>(bytes: &[u8]) -> Option<usize> {
+    find::<C>(bytes, 0)
+}
+
+/// In less than sixteen bytes: their first eight and their last eight are one block. What those
+/// share is answered by the first already.
 #[inline(never)]
 fn find_short<C: Class>(bytes: &[u8]) -> Option<usize> {
-    find_in_stored::<C>(&padded(bytes)).filter(|place| *place < bytes.len())
+    let Some((first, last)) = bytes.first_chunk::<8>().zip(bytes.last_chunk::<8>()) else {
+        return bytes.iter().position(|&byte| C::has(byte));
+    };
+    let mut block = [0; 16];
+    block[..8].copy_from_slice(first);
+    block[8..].copy_from_slice(last);
+    let place = find_in_stored::<C>(&block)?;
+    Some(if place < 8 {
+        place
+    } else {
+        place + bytes.len() - 16
+    })
 }
 
 /// Not inlined: a block that lies in registers would be asked byte by byte.
 #[inline(never)]
 fn find_in_stored<C: Class>(block: &[u8; 16]) -> Option<usize> {
     find_in_block::<C>(block)
-}
-
-/// Less than sixteen bytes and what fills them up to a block, in two loads that overlap.
-#[inline]
-fn padded(bytes: &[u8]) -> [u8; 16] {
-    let wide = |chunk: Option<&[u8; 8]>| chunk.map(|eight| u64::from_le_bytes(*eight));
-    let narrow = |chunk: Option<&[u8; 4]>| chunk.map(|four| u32::from_le_bytes(*four));
-    let number = if let Some((low, high)) = wide(bytes.first_chunk()).zip(wide(bytes.last_chunk()))
-    {
-        u128::from(low) | u128::from(high) << (8 * (bytes.len() - 8))
-    } else if let Some((low, high)) = narrow(bytes.first_chunk()).zip(narrow(bytes.last_chunk())) {
-        u128::from(u64::from(low) | u64::from(high) << (8 * (bytes.len() - 4)))
-    } else {
-        let add = |number: u32, byte: &u8| number << 8 | u32::from(*byte);
-        u128::from(bytes.iter().rev().fold(0, add))
-    };
-    number.to_le_bytes()
 }
 
 /// Does any byte belong to the class?
@@ -148,6 +176,7 @@ mod tests {
                         bytes[at] = byte;
                         let expected = C::has(byte).then_some(at);
                         assert_eq!(find::<C>(&bytes, 0), expected, "{byte:#x} at {at} of {len}");
+                        assert_eq!(find_near::<C>(&bytes), expected);
                         assert_eq!(find::<C>(&bytes, at), expected);
                         assert_eq!(find::<C>(&bytes, at + 1), None);
                         assert_eq!(any::<C>(&bytes), expected.is_some());
@@ -162,6 +191,7 @@ mod tests {
         is_found_everywhere::<Control>(b"\xa0 ");
         is_found_everywhere::<NotInValue>(b"\xa0\t");
         is_found_everywhere::<NotPlain>(b"aZ-");
+        is_found_everywhere::<NotPlainHost>(b"a9.");
         is_found_everywhere::<NotGraphic>(b"/~!");
         is_found_everywhere::<PathEnd>(b"/>@");
     }

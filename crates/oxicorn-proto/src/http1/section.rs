@@ -5,8 +5,8 @@
 //!
 //! Theory of operation: **a line is judged when its LF has come, or when it is longer than its
 //! limit**, never earlier and never by less; so it makes no difference in how many pieces it came.
-//! There are two ways through one line. [`fast_field`] walks an ordinary complete line once and
-//! gives up at anything else; [`Section::slow_step`] finds the line's end first, keeps where it has
+//! There are two ways through one line. [`Section::fast_line`] walks an ordinary complete line once
+//! and gives up at anything else; [`Section::line`] finds the line's end first, keeps where it has
 //! searched already, and names the fault.
 
 use super::grammar::{CLASS, TOKEN, is_field_value, token_classes, trim};
@@ -22,27 +22,29 @@ pub(super) struct Section {
     start: usize,
     /// Where the next line starts.
     next: usize,
-    /// No LF stands between `next` and here.
+    /// No LF stands between `next` and here, if this is behind `next` at all.
     searched: usize,
     /// Lines so far, those the policy dropped included.
     count: usize,
 }
 
-/// What the next line was.
-pub(super) enum Step {
-    NeedMore,
-    Field(Line),
-    /// The empty line; the section ends before this position.
-    End(usize),
-}
-
 /// A field line that is well-formed.
 #[derive(Clone, Copy)]
-pub(super) struct Line {
-    pub(super) name: (usize, usize),
+pub(super) struct Line<'a> {
+    start: usize,
+    pub(super) name: &'a [u8],
     pub(super) value: Span,
     /// The classes of the bytes of the name, those of letters perhaps left out.
     pub(super) classes: u8,
+}
+
+impl Line<'_> {
+    /// Where name and value stand.
+    #[inline]
+    pub(super) const fn spans(&self) -> (Span, Span) {
+        let name = Span::new(self.start, self.start + self.name.len());
+        (name, self.value)
+    }
 }
 
 impl Section {
@@ -51,7 +53,7 @@ impl Section {
         Self {
             start,
             next: start,
-            searched: start,
+            searched: 0,
             count,
         }
     }
@@ -60,32 +62,66 @@ impl Section {
         self.count
     }
 
-    /// Reads one line. Folded values are put together at the end of `scratch`.
+    /// Where the section ends, if the empty line stands next.
+    #[inline]
+    pub(super) fn end(&self, input: &[u8], rules: &Rules) -> Option<usize> {
+        let is_empty_line = input.get(self.next..)?.starts_with(b"\r\n");
+        (is_empty_line && self.allows(self.next + 2, rules)).then_some(self.next + 2)
+    }
+
+    /// Reads one line if it is an ordinary one within the limits; all others are for
+    /// [`line`](Self::line).
     #[expect(clippy::inline_always, reason = "the hot path of heads, once a line")]
     #[inline(always)]
-    pub(super) fn step(
+    pub(super) fn fast_line<'a>(&mut self, input: &'a [u8], rules: &Rules) -> Option<Line<'a>> {
+        if self.searched > self.next || rules.strictness.permit_obsolete_folding {
+            return None;
+        }
+        let (line, len) = fast_field(input.get(self.next..)?, self.next)?;
+        let next = self.next + len;
+        if !self.allows(next, rules) || self.count >= rules.limits.fields {
+            return None;
+        }
+        self.next = next;
+        self.count += 1;
+        Some(line)
+    }
+
+    /// Reads one line, once it is complete. Folded values are put together at the end of `scratch`.
+    #[inline(never)]
+    pub(super) fn line<'a>(
         &mut self,
-        input: &[u8],
+        input: &'a [u8],
         rules: &Rules,
         scratch: &mut Vec<u8>,
-    ) -> Result<Step, PeerFault> {
-        if input.get(self.next..self.next + 2) == Some(b"\r\n")
-            && self.next + 2 <= self.bound(rules).0
-        {
-            return Ok(Step::End(self.next + 2));
+    ) -> Result<Option<Line<'a>>, PeerFault> {
+        let Some(end) = self.find_line_end(input, rules)? else {
+            return Ok(None);
+        };
+        let raw = RawLine {
+            input,
+            start: self.next,
+            end,
+        };
+        let line = raw
+            .judge(&rules.strictness, scratch)
+            .map_err(|fault| raw.line_fault().unwrap_or(fault))?;
+        self.count += 1;
+        if self.count > rules.limits.fields {
+            return Err(PeerFault::TooManyFields);
         }
-        if self.searched == self.next
-            && !rules.strictness.permit_obsolete_folding
-            && let Some((line, next)) = fast_field(input, self.next)
-            && next <= self.bound(rules).0
-        {
-            return self.accept(line, next, rules);
-        }
-        self.slow_step(input, rules, scratch)
+        self.next = end;
+        Ok(Some(line))
+    }
+
+    /// May the current line end before `next`?
+    #[inline]
+    fn allows(&self, next: usize, rules: &Rules) -> bool {
+        let limits = &rules.limits;
+        next - self.next <= limits.field_size && next - self.start <= limits.head_size
     }
 
     /// Where the current line must have ended, and the fault if it has not.
-    #[inline]
     fn bound(&self, rules: &Rules) -> (usize, PeerFault) {
         let line = self.next.saturating_add(rules.limits.field_size);
         let section = self.start.saturating_add(rules.limits.head_size);
@@ -96,44 +132,12 @@ impl Section {
         }
     }
 
-    #[inline]
-    fn accept(&mut self, line: Line, next: usize, rules: &Rules) -> Result<Step, PeerFault> {
-        self.count += 1;
-        if self.count > rules.limits.fields {
-            return Err(PeerFault::TooManyFields);
-        }
-        self.next = next;
-        self.searched = next;
-        Ok(Step::Field(line))
-    }
-
-    #[inline(never)]
-    fn slow_step(
-        &mut self,
-        input: &[u8],
-        rules: &Rules,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Step, PeerFault> {
-        let Some(end) = self.find_line_end(input, rules)? else {
-            return Ok(Step::NeedMore);
-        };
-        let raw = RawLine {
-            input,
-            start: self.next,
-            end,
-        };
-        let line = raw
-            .judge(&rules.strictness, scratch)
-            .map_err(|fault| raw.line_fault().unwrap_or(fault))?;
-        self.accept(line, end, rules)
-    }
-
     /// The position after the current line's LF. With folding permitted a line has not ended before
     /// the byte after its LF says so.
     fn find_line_end(&mut self, input: &[u8], rules: &Rules) -> Result<Option<usize>, PeerFault> {
         let (bound, fault) = self.bound(rules);
         loop {
-            let Some(end) = find_line_feed(input, self.searched) else {
+            let Some(end) = find_line_feed(input, self.next.max(self.searched)) else {
                 self.searched = self.searched.max(input.len());
                 return if input.len() >= bound {
                     Err(fault)
@@ -156,44 +160,51 @@ impl Section {
     }
 }
 
-/// One ordinary line `name: value CRLF` at `start`, and the position after it.
+/// The ordinary line `name: value CRLF` that stands at `start` and that `rest` begins with, and its
+/// length.
 #[expect(clippy::inline_always, reason = "the hot path of heads, once a line")]
 #[inline(always)]
-fn fast_field(input: &[u8], start: usize) -> Option<(Line, usize)> {
-    let (colon, classes) = name_end(input, start)?;
-    let value = match input.get(colon..colon + 2)? {
-        b": " => colon + 2,
-        [b':', _] => colon + 1,
-        _ => return None,
-    };
-    let end = find::<Control>(input, value)?;
-    let ordinary = colon > start
-        && input.get(end..end + 2)? == b"\r\n"
-        && input.get(value) != Some(&b' ')
-        && input.get(end - 1) != Some(&b' ');
-    // An empty value ends in the space before it: such a line goes the slow way.
+fn fast_field(rest: &[u8], start: usize) -> Option<(Line<'_>, usize)> {
+    // Before a name is looked for: each section ends in an empty line.
+    if rest.first() == Some(&b'\r') {
+        return None;
+    }
+    let (colon, classes) = find_colon(rest)?;
+    let space = rest.get(colon + 1) == Some(&b' ');
+    let onward = rest.get(colon + 1 + usize::from(space)..)?;
+    let (value, end) = onward.split_at_checked(find::<Control>(onward, 0)?)?;
+    if colon == 0 || !end.starts_with(b"\r\n") || matches!(value, [b' ', ..] | [.., b' ']) {
+        return None;
+    }
+    let value_start = rest.len() - onward.len();
+    let value_end = value_start + value.len();
     let line = Line {
-        name: (start, colon),
-        value: Span::new(value, end),
+        start,
+        name: &rest[..colon],
+        value: Span::new(start + value_start, start + value_end),
         classes,
     };
-    ordinary.then_some((line, end + 2))
+    Some((line, value_end + 2))
 }
 
-/// The first byte after a token, and the classes of the token's less usual bytes.
+/// Where the colon after a token stands, and the classes of the token's less usual bytes.
 #[expect(clippy::inline_always, reason = "the hot path of heads, once a line")]
 #[inline(always)]
-fn name_end(input: &[u8], start: usize) -> Option<(usize, u8)> {
-    let mut end = find::<NotPlain>(input, start)?;
+fn find_colon(rest: &[u8]) -> Option<(usize, u8)> {
+    let mut at = find::<NotPlain>(rest, 0)?;
     let mut classes = TOKEN;
     loop {
-        let class = CLASS[usize::from(*input.get(end)?)];
-        if class & TOKEN == 0 {
-            return Some((end, classes));
+        match *rest.get(at)? {
+            b':' => return Some((at, classes)),
+            byte => classes |= token_class(byte)?,
         }
-        classes |= class;
-        end += 1;
+        at += 1;
     }
+}
+
+fn token_class(byte: u8) -> Option<u8> {
+    let class = CLASS[usize::from(byte)];
+    (class & TOKEN != 0).then_some(class)
 }
 
 /// A complete line, folded ones with their continuations, and its place in the input.
@@ -204,8 +215,8 @@ struct RawLine<'a> {
     end: usize,
 }
 
-impl RawLine<'_> {
-    fn bytes(&self) -> &[u8] {
+impl<'a> RawLine<'a> {
+    fn bytes(&self) -> &'a [u8] {
         &self.input[self.start..self.end]
     }
 
@@ -220,7 +231,7 @@ impl RawLine<'_> {
         })
     }
 
-    fn judge(&self, strictness: &Strictness, scratch: &mut Vec<u8>) -> Result<Line, PeerFault> {
+    fn judge(&self, strictness: &Strictness, scratch: &mut Vec<u8>) -> Result<Line<'a>, PeerFault> {
         let bytes = self
             .bytes()
             .strip_suffix(b"\r\n")
@@ -237,7 +248,8 @@ impl RawLine<'_> {
         }
         let value = self.value_span(value, strictness, scratch)?;
         Ok(Line {
-            name: (self.start, self.start + name.len()),
+            start: self.start,
+            name,
             value,
             classes,
         })
