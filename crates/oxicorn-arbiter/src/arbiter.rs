@@ -22,6 +22,7 @@ use self::upgrade::Upgrade;
 use crate::action::Action;
 use crate::backoff::Backoff;
 use crate::book::Book;
+use crate::boot_patience::BootPatience;
 use crate::event::Event;
 use crate::gateway::Gateway;
 use crate::log::LogLine;
@@ -53,6 +54,7 @@ pub struct Arbiter {
     peak: u32,
     gateway: Gateway,
     backoff: Backoff,
+    patience: BootPatience,
     /// All wanted workers of a serving generation were ready once. Before it, a worker that cannot boot ends the server.
     boot: Boot,
     /// The application is being preloaded: no worker may be forked yet.
@@ -105,6 +107,7 @@ impl Arbiter {
             peak: 0,
             gateway: Gateway::default(),
             backoff: Backoff::default(),
+            patience: BootPatience::default(),
             boot: Boot::Pending,
             preloading: false,
             upgrade: Upgrade::default(),

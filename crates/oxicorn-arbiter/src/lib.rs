@@ -42,6 +42,7 @@ mod action;
 mod arbiter;
 mod backoff;
 mod book;
+mod boot_patience;
 mod event;
 mod gateway;
 mod log;

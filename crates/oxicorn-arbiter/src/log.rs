@@ -3,6 +3,7 @@
 //! Where Gunicorn has a line for it, the words are Gunicorn's to the letter, because people search for them.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::event::{BootFailure, Command, Exit};
 use crate::plan::{Generation, WorkerId};
@@ -35,6 +36,12 @@ pub enum LogLine {
     ActiveWorkers(usize),
     WorkerTimeout {
         pid: u32,
+    },
+    /// Follows `WorkerTimeout` where it was still booting.
+    WorkerBootOverdue {
+        pid: u32,
+        within: Duration,
+        next: Duration,
     },
     WorkerGracefulTimeout {
         pid: u32,
@@ -90,6 +97,8 @@ pub enum LogLine {
 pub enum Reason {
     /// A worker said so.
     Boot(BootFailure),
+    /// A worker was not ready in time.
+    BootOverdue,
     /// Too many workers died before they served.
     WorkersDied,
     /// The configuration is not valid.
@@ -113,6 +122,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Boot(failure) => failure.fmt(f),
+            Self::BootOverdue => f.write_str("Worker was not ready in time (timeout)."),
             Self::WorkersDied => f.write_str("Workers died before they were ready."),
             Self::Configuration => f.write_str("Configuration is not valid."),
             Self::Gateway => f.write_str("Gateway failed to boot."),
@@ -141,6 +151,7 @@ impl LogLine {
             | Self::UpgradeIgnored(_) => Level::Warning,
             Self::WorkerEnded { exit, .. } => exit_level(*exit),
             Self::WorkerFaulty { .. }
+            | Self::WorkerBootOverdue { .. }
             | Self::WorkerSpawnFailed { .. }
             | Self::WorkerUnreapable { .. }
             | Self::GatewayEnded { .. }
@@ -171,6 +182,12 @@ impl fmt::Display for LogLine {
             Self::QuickShutdownRequested => f.write_str("Quick shutdown requested"),
             Self::ActiveWorkers(count) => write!(f, "{count} workers"),
             Self::WorkerTimeout { pid } => write!(f, "WORKER TIMEOUT (pid:{pid})"),
+            Self::WorkerBootOverdue { pid, within, next } => write!(
+                f,
+                "Worker (pid:{pid}) was not ready after {} s (timeout). The next one has {} s.",
+                within.as_secs(),
+                next.as_secs()
+            ),
             Self::WorkerGracefulTimeout { pid } => {
                 write!(f, "Worker graceful timeout (pid:{pid})")
             }

@@ -24,6 +24,8 @@ pub struct Plan {
     pub workers: u32,
     /// What requests in flight are given when their worker, or the server, stops.
     pub graceful_timeout: Duration,
+    /// What a worker may take until it is ready, at first ([`timing::BOOT_DOUBLINGS`]). Zero: as long as it likes.
+    pub timeout: Duration,
     /// Load the application once, before the first worker is forked ([`crate::Action::PreloadApplication`]).
     pub preload_app: bool,
     /// It runs in the background: WINCH, which terminals send when they are resized, is an order there.
@@ -36,6 +38,7 @@ impl Default for Plan {
         Self {
             workers: 1,
             graceful_timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
             preload_app: false,
             daemon: false,
         }
@@ -86,6 +89,10 @@ pub mod timing {
 
     /// The longest wait of the back-off.
     pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+    /// So often the time for a boot is doubled after boots that took longer: the sixteenfold is enough for what only
+    /// has a lot to load.
+    pub const BOOT_DOUBLINGS: u32 = 4;
 
     /// So many changes of source files are remembered. Every worker that watches reports each of them, within seconds.
     pub const CHANGES_REMEMBERED: usize = 256;

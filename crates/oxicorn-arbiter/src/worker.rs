@@ -10,7 +10,8 @@
 //!                    | spawned                                               |
 //!      unwanted      v                                                       |
 //!     +---------- Booting ---- cannot boot (exits by itself) ---+            |
-//!     |              | ready                                    |            |
+//!     | overdue:     | ready                                    |            |
+//!     | ABRT         |                                          |            |
 //!     |              v                                          |            |
 //!     |            Ready  (outgoing: until its successor is     |            |
 //!     |              |     ready it serves on)                  |            |
@@ -87,6 +88,10 @@ pub struct WorkerRecord {
     state: WorkerState,
     started: Duration,
     round: u32,
+    /// What it may take until it is ready.
+    boot_limit: Option<Duration>,
+    /// When that is over.
+    boot_until: Option<Duration>,
     lost: bool,
     /// The present gateway was told about it.
     pub(crate) attached: bool,
@@ -158,6 +163,10 @@ impl WorkerRecord {
         self.started
     }
 
+    pub(crate) const fn boot_limit(&self) -> Option<Duration> {
+        self.boot_limit
+    }
+
     pub(crate) const fn round(&self) -> u32 {
         self.round
     }
@@ -175,6 +184,7 @@ impl WorkerRecord {
         generation: Generation,
         started: Duration,
         round: u32,
+        boot_limit: Option<Duration>,
     ) -> Self {
         Self {
             id,
@@ -183,17 +193,20 @@ impl WorkerRecord {
             state: WorkerState::Starting { unwanted: false },
             started,
             round,
+            boot_limit,
+            boot_until: None,
             lost: false,
             attached: false,
         }
     }
 
     /// There is a process. Gives whether it is still wanted.
-    pub(crate) fn handle_spawned(&mut self, pid: u32) -> Result<bool, Illegal> {
+    pub(crate) fn handle_spawned(&mut self, pid: u32, now: Duration) -> Result<bool, Illegal> {
         let WorkerState::Starting { unwanted } = self.state else {
             return Err(Illegal);
         };
         self.pid = Some(pid);
+        self.boot_until = self.boot_limit.map(|limit| now.saturating_add(limit));
         self.state = WorkerState::Booting;
         Ok(!unwanted)
     }
@@ -297,7 +310,8 @@ impl WorkerRecord {
     pub(crate) const fn deadline(&self) -> Option<Duration> {
         use WorkerState::{Booting, Expiring, Killed, Ready, Retiring, Starting, Stopping};
         match self.state {
-            Starting { .. } | Booting | Ready { .. } | Killed { .. } => None,
+            Booting => self.boot_until,
+            Starting { .. } | Ready { .. } | Killed { .. } => None,
             Retiring { deadline } | Expiring { deadline } | Stopping { deadline, .. } => {
                 Some(deadline)
             }

@@ -8,7 +8,7 @@ const LATER: Duration = Duration::from_mins(1);
 type Call = (&'static str, fn(&mut WorkerRecord) -> Result<(), Illegal>);
 
 const CALLS: [Call; 11] = [
-    ("spawned", |r| r.handle_spawned(7).map(|_| ())),
+    ("spawned", |r| r.handle_spawned(7, T).map(|_| ())),
     ("disown", WorkerRecord::disown),
     ("ready", WorkerRecord::handle_ready),
     ("outgoing", WorkerRecord::mark_outgoing),
@@ -26,7 +26,7 @@ const CALLS: [Call; 11] = [
 ];
 
 fn in_state(state: WorkerState) -> WorkerRecord {
-    let mut record = WorkerRecord::ordered(WorkerId(1), Generation(1), T, 0);
+    let mut record = WorkerRecord::ordered(WorkerId(1), Generation(1), T, 0, None);
     record.state = state;
     record
 }
@@ -163,11 +163,11 @@ fn only_what_is_to_be_sent_is_sent() {
 #[test]
 fn one_that_was_disowned_before_it_was_there_is_not_wanted() {
     assert_eq!(
-        in_state(WorkerState::Starting { unwanted: false }).handle_spawned(7),
+        in_state(WorkerState::Starting { unwanted: false }).handle_spawned(7, T),
         Ok(true)
     );
     assert_eq!(
-        in_state(WorkerState::Starting { unwanted: true }).handle_spawned(7),
+        in_state(WorkerState::Starting { unwanted: true }).handle_spawned(7, T),
         Ok(false)
     );
 }

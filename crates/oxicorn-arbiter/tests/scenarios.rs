@@ -670,6 +670,108 @@ fn a_worker_whose_heart_stands_still_is_aborted_even_while_it_boots() {
     assert!(s.did("KILL w2"));
 }
 
+fn timed(workers: u32) -> Plan {
+    Plan {
+        timeout: Duration::from_secs(30),
+        ..plan(workers)
+    }
+}
+
+#[test]
+fn a_worker_that_is_not_ready_in_time_is_replaced_even_on_the_first_boot() {
+    let mut s = Scenario::booting(timed(1));
+    s.event(Event::GatewayReady);
+    s.forget();
+    s.after_s(29);
+    s.expect([]);
+    s.after_s(1);
+    s.expect([
+        "# WORKER TIMEOUT (pid:101)",
+        "dump w1",
+        "ABRT w1",
+        "# Worker (pid:101) was not ready after 30 s (timeout). The next one has 60 s.",
+        "spawn w2 g1",
+        "attach w2",
+    ]);
+    s.after_s(1);
+    s.expect(["KILL w1"]);
+    s.is_killed(1);
+    s.forget();
+    s.after_s(58);
+    s.expect([]);
+    s.ready(2);
+    s.forget();
+    s.after_s(1000);
+    s.expect([]);
+}
+
+#[test]
+fn several_that_are_late_together_double_the_time_once() {
+    let mut s = Scenario::booting(timed(3));
+    s.after_s(30);
+    let next = " was not ready after 30 s (timeout). The next one has 60 s.";
+    for pid in 101..=103 {
+        assert!(s.did(&format!("# Worker (pid:{pid}){next}")));
+    }
+    s.forget();
+    s.after_s(60);
+    assert!(
+        s.did("# Worker (pid:104) was not ready after 60 s (timeout). The next one has 120 s.")
+    );
+}
+
+#[test]
+fn a_successor_that_hangs_in_its_boot_leaves_the_predecessor_serving() {
+    let mut s = Scenario::serving_plan(timed(1));
+    s.wants_successor(1);
+    s.forget();
+    s.after_s(30);
+    assert!(s.did("# WORKER TIMEOUT (pid:102)"));
+    s.exits(2, 1);
+    assert!(s.did("spawn w3 g1"));
+    assert_eq!(s.state(1), Some(WorkerState::Ready { outgoing: true }));
+}
+
+#[test]
+fn a_generation_that_hangs_in_its_boot_is_given_up_and_the_old_one_serves_on() {
+    let mut s = Scenario::serving_plan(timed(2));
+    s.reload(timed(2));
+    s.ready(3);
+    s.forget();
+    s.after_s(30);
+    s.expect([
+        "# WORKER TIMEOUT (pid:104)",
+        "dump w4",
+        "ABRT w4",
+        "# Worker (pid:104) was not ready after 30 s (timeout). The next one has 60 s.",
+        "retire w3",
+        "TERM w3",
+        "abandon g2",
+        "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
+         Reason: Worker was not ready in time (timeout).",
+    ]);
+    s.exits(3, 0);
+    s.forget();
+    s.after_s(1);
+    s.expect(["KILL w4"]);
+    s.is_killed(4);
+    s.forget();
+    s.after_s(100);
+    s.expect([]);
+    // The next reload has learned how long it takes.
+    s.reload(timed(2));
+    s.forget();
+    s.after_s(59);
+    s.expect([]);
+}
+
+#[test]
+fn without_timeout_a_boot_may_take_any_time() {
+    let mut s = Scenario::booting(plan(1));
+    s.after_s(100_000);
+    s.expect([]);
+}
+
 #[test]
 fn a_worker_that_writes_nonsense_is_killed_and_replaced() {
     let mut s = Scenario::serving(1);

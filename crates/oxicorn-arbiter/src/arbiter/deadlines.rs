@@ -55,6 +55,7 @@ impl Arbiter {
         };
         let pid = record.log_pid();
         match record.state() {
+            WorkerState::Booting => self.give_up_boot(worker),
             WorkerState::Retiring { .. } => {
                 self.log(LogLine::WorkerGracefulTimeout { pid });
                 self.interrupt(worker);

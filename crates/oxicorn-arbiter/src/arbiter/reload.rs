@@ -13,6 +13,8 @@
 //! While a generation boots the old one gets no new workers: started now they would run the new code under the old
 //! generation's name. If the old one runs out of workers meanwhile, the new one serves as soon as it has more to offer.
 
+use std::time::Duration;
+
 use super::Arbiter;
 use crate::action::Action;
 use crate::log::{LogLine, Reason};
@@ -140,6 +142,13 @@ impl Arbiter {
         self.log(LogLine::Reloaded {
             generation: self.serving,
         });
+    }
+
+    /// The setting `timeout` the workers of this generation run with.
+    pub(super) fn timeout_of(&self, generation: Generation) -> Duration {
+        let reload = self.reload.as_ref();
+        let loading = reload.filter(|reload| reload.generation == generation);
+        loading.map_or(&self.plan, |reload| &reload.plan).timeout
     }
 
     pub(super) fn count_reload_death(&mut self, generation: Generation) {

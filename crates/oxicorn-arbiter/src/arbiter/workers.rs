@@ -17,7 +17,8 @@ impl Arbiter {
         worker: WorkerId,
         pid: u32,
     ) -> Result<(), Illegal> {
-        let wanted = self.book.record(worker)?.handle_spawned(pid)?;
+        let now = self.now;
+        let wanted = self.book.record(worker)?.handle_spawned(pid, now)?;
         if wanted {
             self.attach(worker);
         } else {
@@ -44,6 +45,10 @@ impl Arbiter {
     pub(super) fn handle_worker_ready(&mut self, worker: WorkerId) -> Result<(), Illegal> {
         let record = self.book.record(worker)?;
         record.handle_ready()?;
+        let record = record.clone();
+        let taken = self.now.saturating_sub(record.started());
+        let timeout = self.timeout_of(record.generation());
+        self.patience.handle_ready(taken, timeout);
         if record.attached {
             self.act(Action::AnnounceReady(worker));
         }
@@ -121,6 +126,36 @@ impl Arbiter {
     }
 
     pub(super) fn handle_heartbeat_missed(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        let before = self.abort_stalled(worker)?;
+        if before.is_active() {
+            self.count_loss(&before);
+        }
+        Ok(())
+    }
+
+    /// It is not ready after all the time it had. Of a new generation: that is given up, as for one that cannot boot.
+    /// Else it is a loss like others, also on the first boot: so Gunicorn does it, and the next one may have more luck.
+    pub(super) fn give_up_boot(&mut self, worker: WorkerId) {
+        let Ok(before) = self.abort_stalled(worker) else {
+            return;
+        };
+        let timeout = self.timeout_of(before.generation());
+        let within = before.boot_limit().unwrap_or_default();
+        self.patience.handle_overdue(within, timeout);
+        self.log(LogLine::WorkerBootOverdue {
+            pid: before.log_pid(),
+            within,
+            next: self.patience.limit(timeout).unwrap_or_default(),
+        });
+        if self.loading() == Some(before.generation()) {
+            self.give_up_reload(Reason::BootOverdue);
+        } else {
+            self.count_loss(&before);
+        }
+    }
+
+    /// Breaks off what stands still; gives what was known of it.
+    fn abort_stalled(&mut self, worker: WorkerId) -> Result<WorkerRecord, Illegal> {
         let deadline = self.after(ABORT_GRACE);
         let record = self.book.record(worker)?;
         let before = record.clone();
@@ -131,10 +166,7 @@ impl Arbiter {
         self.act(Action::DumpStacks(worker));
         self.withdraw(&before);
         self.signal(worker, WorkerSignal::Abort);
-        if before.is_active() {
-            self.count_loss(&before);
-        }
-        Ok(())
+        Ok(before)
     }
 
     /// What it writes cannot be trusted any more, so there is nothing to wait for.

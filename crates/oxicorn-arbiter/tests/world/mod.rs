@@ -297,6 +297,7 @@ impl World {
             Action::DumpStacks(worker) => {
                 self.process(worker);
             }
+            Action::Log(LogLine::WorkerBootOverdue { .. }, _) => self.troubled = true,
             Action::DrainGateway { .. } => {
                 let gateway = self.listening();
                 assert!(

@@ -128,11 +128,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         },
         default: Default::Int(30),
         doc: "How many seconds a request may take; 0: as long as it likes. When it is over, the worker's stacks \
-          are logged, the client is answered and the worker is replaced.",
+          are logged, the client is answered and the worker is replaced. A worker may take as long until it is \
+          ready; if it does not suffice, the next one is given twice the time, up to sixteen times as much.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better(
-            "it bounds each request in every worker class; the client gets 504, the log the request line and the Python stacks",
+            "it bounds each request in every worker class; the client gets 504, the log the request line and the Python stacks; boots that take longer get more time instead of being killed for ever",
         ),
     },
     Definition {

@@ -1,0 +1,115 @@
+"""Workers that are not ready within `timeout`: what hangs is found and replaced, what is only slow gets there."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+
+from tests.support.wait import wait_for
+
+WSGI = """
+import os, time
+
+if os.path.exists("hang"):
+    open("hangs", "w").close()
+    time.sleep(3600)
+if os.path.exists("slow"):
+    # Longer than `timeout` the first time, and every time.
+    time.sleep(1.6)
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+"""
+ASGI = """
+import asyncio, os
+
+
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        if os.path.exists("hang"):
+            open("hangs", "w").close()
+            await asyncio.sleep(3600)
+        if os.path.exists("slow"):
+            await asyncio.sleep(1.6)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        return await send({"type": "lifespan.shutdown.complete"})
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+"""
+SOURCES = {"sync": WSGI, "gthread": WSGI, "asgi": ASGI}
+
+
+@pytest.fixture(params=list(SOURCES))
+def start(request, serve):
+    """``start("hang")``: a server with a worker class and that marker, not waited for."""
+
+    def start(*markers: str, ready: str | None = None):
+        server = serve.new()
+        for marker in markers:
+            server.write(marker, "")
+        flags = ("--worker-class", request.param, "--timeout", "1")
+        return server.start(*flags, app=SOURCES[request.param], ready=ready)
+
+    return start
+
+
+def timeouts(server) -> list[str]:
+    return re.findall(r"\[CRITICAL\] WORKER TIMEOUT \(pid:(\d+)\)", server.log)
+
+
+def test_first_boot_that_hangs_is_tried_again(start, kind):
+    server = start("hang")
+    first = wait_for(lambda: timeouts(server), what=lambda: server.log)[0]
+    (second,) = server.wait_for_workers(1, without=[int(first)])
+    if not kind.is_gunicorn:
+        server.wait_for_log(rf"Stacks of worker \(pid:{first}\)")
+        server.wait_for_log(rf"Worker \(pid:{first}\) was not ready after 1 s \(timeout\). The next one has 2 s.")
+    (server.directory / "hang").unlink()
+    # This one hangs already; the next one does not.
+    os.kill(second, signal.SIGKILL)
+    server.wait_until_ready()
+    assert server.get("/").body == b"hello"
+
+
+def test_what_is_only_slow_gets_there(start, kind):
+    if kind.is_gunicorn:
+        pytest.skip("it is killed for ever there")
+    server = start("slow")
+    wait_for(lambda: timeouts(server), what=lambda: server.log)
+    server.wait_until_ready()
+    assert server.get("/").body == b"hello"
+    assert len(timeouts(server)) == 1, server.log
+
+
+def test_reload_that_hangs_is_given_up(start, kind):
+    if kind.is_gunicorn:
+        pytest.skip("it has no other generation")
+    server = start(ready="/")
+    (worker,) = server.worker_pids()
+    server.write("hang", "")
+    server.kill(1)
+    wait_for((server.directory / "hangs").exists)
+    server.wait_for_log(
+        r"Reload failed, generation 2 is given up, generation 1 goes on serving. "
+        r"Reason: Worker was not ready in time \(timeout\)."
+    )
+    assert server.wait_for_workers(1) == [worker]
+    assert server.get("/").body == b"hello"
+    (server.directory / "hang").unlink()
+    server.kill(1)
+    server.wait_for_log("Reloaded: generation 3 serves")
+    assert server.get("/").body == b"hello"
+
+
+def test_without_timeout_a_boot_may_take_its_time(serve):
+    server = serve.new()
+    server.write("slow", "")
+    server.start("--timeout", "0", app=WSGI)
+    assert timeouts(server) == []
