@@ -27,7 +27,7 @@ PLACES = 4
 CONFIG = f"""
 limit_request_body = {LIMIT}
 body_memory = 100
-body_timeout = {SPAN}
+body_timeout = write_timeout = {SPAN}
 body_min_rate = {RATE}
 worker_connections = {PLACES}
 keepalive = 20
@@ -58,6 +58,11 @@ APP = """
             await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         if scope["path"] == "/deaf":
             await asyncio.sleep(2.5)
+        if scope["path"] == "/speaks":
+            await start(send)
+            for _ in range(40):
+                await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+            await asyncio.sleep(2.5)
         size = 0
         while True:
             event = await receive()
@@ -68,7 +73,7 @@ APP = """
             received += len(event["body"])
             if not event["more_body"]:
                 break
-        if scope["path"] == "/early":
+        if scope["path"] in ("/early", "/speaks"):
             await send({"type": "http.response.body", "body": b"%d" % size})
         else:
             await answer(send, b"%d" % size)
@@ -236,6 +241,35 @@ def test_application_that_does_not_ask_is_not_the_clients_slowness(server):
         stays(lambda: not peer.buffer, 2 * SPAN + 0.2)
         peer.send(b"x")
         assert peer.answer("POST").body == str(LIMIT).encode()
+
+
+def test_client_that_was_slow_to_read_is_not_slow_to_send(server):
+    """It had to wait with its body all the time, and has read everything: nothing is owed in either direction."""
+    with server.connect(receive_buffer=4096) as peer:
+        peer.send(COUNTED.format("/speaks", LIMIT).encode() + bytes(LIMIT - 1))
+        assert peer.head().status == 200
+        read = 0
+        while read < 4_000_000:
+            size = int(peer._line("a chunk"), 16)
+            peer.exactly(size + 2)
+            read += size
+        assert not peer.is_closed(2 * SPAN)
+        peer.send(b"x")
+        assert peer._line("a chunk") == b"6\r\n"
+        assert peer.exactly(8) == b"100000\r\n"
+
+
+def test_server_that_stops_does_not_wait_for_a_body_that_nobody_wants(serve):
+    app = """
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"early"})
+    """
+    server = serve(app, "--worker-class", "asgi", "--graceful-timeout", "20")
+    with server.connect() as peer:
+        peer.send(COUNTED.format("/", 100_000).encode())
+        assert peer.answer("POST").body == b"early"
+        assert server.stop(deadline=5) == 0
 
 
 def test_places_of_slow_bodies_are_free_again(server, told):

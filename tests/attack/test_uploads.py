@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import socket
 import struct
 import time
@@ -22,7 +23,7 @@ WINDOW = 64 << 10
 HEAD = b"POST /%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 APP = """
-    import asyncio, os
+    import asyncio, hashlib, time
 
     running = 0
     go = asyncio.Event()
@@ -45,6 +46,16 @@ APP = """
                 await answer(send, str(len(first["body"]) + await count(receive)).encode())
             finally:
                 running -= 1
+        elif path == "/block":
+            time.sleep(1)
+            return await answer(send, b"blocked")
+        elif path == "/digests":
+            digest, more = hashlib.sha256(), True
+            while more:
+                event = await receive()
+                digest.update(event["body"])
+                more = event["more_body"]
+            await answer(send, digest.hexdigest().encode())
         elif path == "/counts":
             await answer(send, str(await count(receive)).encode())
         if path in ("/hello", "/", "/go"):
@@ -140,6 +151,34 @@ def test_uploads_go_on_when_they_are_read_at_last(server):
             return all(answer.endswith(b"\r\n\r\n%d" % size) for answer in answers)
 
         wait_for(answered, what=lambda: str(set(answers)))
+
+
+def test_worker_that_stands_still_makes_the_clients_wait(server):
+    """What its ring has no room for stays with the clients, in its order."""
+    bodies = [bytes((number + at // 1000) % 256 for at in range(300_000)) for number in range(12)]
+    with siege(server, BUFFERS) as under, Swarm(server.address, len(bodies)) as swarm:
+        swarm.send(b"POST /digests HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+        # Everybody has been asked for the whole of a window by now.
+        under.holds()
+        with server.connect() as blocks:
+            blocks.send(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+            rest = list(bodies)
+            end = time.monotonic() + 10
+            while any(rest) and time.monotonic() < end:
+                for number, peer in enumerate(swarm.sockets):
+                    with contextlib.suppress(BlockingIOError):
+                        rest[number] = rest[number][peer.send(rest[number][:10_000]) :]
+            assert blocks.answer().body == b"blocked"
+        answers = [b""] * len(bodies)
+
+        def answered():
+            answers[:] = [old + new for old, new in zip(answers, swarm.received(), strict=True)]
+            return all(
+                hashlib.sha256(body).hexdigest().encode() in answer
+                for body, answer in zip(bodies, answers, strict=True)
+            )
+
+        wait_for(answered, what=lambda: str(answers))
 
 
 def test_tiny_chunks_cost_what_their_bytes_cost(server):

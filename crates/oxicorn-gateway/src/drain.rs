@@ -42,7 +42,11 @@ impl Gateway {
                 self.close_websocket(key, CloseCode::SERVICE_RESTART, b"");
                 continue;
             }
-            if is_waiting(connection) && connection.served > 0 {
+            if connection.phase == Phase::Discarding {
+                // It has its answer, and nobody wants the rest of what it sends.
+                connection.linger = true;
+                self.end(key);
+            } else if is_waiting(connection) && connection.served > 0 {
                 self.close(key);
             } else if is_waiting(connection) {
                 connection.deadline = Some(now + FIRST_REQUEST_GRACE);
