@@ -389,6 +389,21 @@ def test_a_client_that_vanishes(server: Server) -> None:
     wait_for(lambda: server.log.count("told: 1006 ''") > before)
 
 
+def test_a_client_that_vanishes_while_nobody_listens(start: Start) -> None:
+    """Its socket is not read; what is sent to it tells."""
+    server = start("--websocket-ping-interval", "1", config="asgi_disconnect_grace_period = 0\n")
+    with opened(server, "deaf") as client:
+        told(server, "deaf")
+        client.peer.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.peer.socket.sendall(frame(BINARY, b"z" * 15_000_000) * 4)
+        # Nobody listens, so it need not answer.
+        for _ in range(3):
+            client.peer.socket.settimeout(5)
+            assert client.frame().opcode == PING
+    told(server, "deaf was cancelled")
+
+
 def test_an_application_that_does_not_end_is_cancelled(start: Start) -> None:
     server = start(config="asgi_disconnect_grace_period = 1\n")
     with opened(server, "stubborn") as client:

@@ -236,6 +236,7 @@ impl Connection {
             + self.request.body.memory()
             + self.request.trailers.capacity()
             + self.request.response_head.capacity()
+            + self.websocket.as_ref().map_or(0, |one| one.memory())
     }
 
     /// Bytes the client has taken: what the kernel still holds for it does not count.

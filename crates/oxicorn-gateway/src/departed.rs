@@ -15,7 +15,8 @@ impl Gateway {
         let unread: Vec<(usize, _)> = self
             .connections
             .iter()
-            .filter(|(_, one)| one.phase == Phase::Serving && one.reading_stopped)
+            .filter(|(_, one)| matches!(one.phase, Phase::Serving | Phase::WebSocket))
+            .filter(|(_, one)| one.reading_stopped)
             .filter_map(|(key, one)| Some((key, one.socket.descriptor().ok()?)))
             .collect();
         let mut gone = Vec::new();

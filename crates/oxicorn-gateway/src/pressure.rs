@@ -4,11 +4,14 @@
 //! Beyond `buffer_limit`, in this order of how little it hurts:
 //!
 //! 0. (from half of it) of a body that goes to its worker as it comes only what the worker waits for
-//!    is read, so that those alone never reach the bound,
+//!    is read, so that those alone never reach the bound; of WebSocket messages a quarter of the
+//!    usual window is read ahead,
 //! 1. other request bodies go to files from their first byte on,
 //! 2. a head that needs more room than one read is refused with 503,
-//! 3. the connections that have taken nothing of their response for longest are cut, until an
-//!    eighth of the bound is free again (so that the search is rare).
+//! 3. compressors that WebSockets have for themselves are taken away,
+//! 4. until an eighth of the bound is free again (so that the search is rare): the connections that
+//!    have taken nothing of what waits for them for longest are cut, and the WebSockets with the
+//!    largest messages that are not complete are closed, those first who hold more together.
 //!
 //! What cannot be refused is small: one read for each connection, so the bound that holds is
 //! `buffer_limit` and 16 KiB for each connection.
@@ -24,11 +27,14 @@ use crate::input::READ_SIZE;
 /// The part of the bound that is made free when it is reached.
 const RELIEF: usize = 8;
 
+/// The part of the bound that must have come since the last search.
+const WORTH_A_SEARCH: usize = 64;
+
 /// The part of the bound up to which bodies are read ahead of their workers.
 const READ_AHEAD_PART: usize = 2;
 
 /// Bytes of a head that are always taken.
-const ALWAYS_TAKEN: usize = 2 * READ_SIZE;
+pub(crate) const ALWAYS_TAKEN: usize = 2 * READ_SIZE;
 
 /// Memory is given back to the kernel when fewer than one in so many connections, or bytes held, are
 /// left of the most there were,
@@ -44,6 +50,8 @@ const FLOOD_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     held: usize,
+    /// The least that was held since relief was last looked for.
+    left: usize,
     /// The most that was held since memory was last given back.
     most_held: usize,
     /// The most connections since then.
@@ -59,6 +67,18 @@ impl Pressure {
     pub(crate) fn note(&mut self, before: usize, now: usize) {
         self.held = self.held.saturating_sub(before) + now;
         self.most_held = self.most_held.max(self.held);
+        self.left = self.left.min(self.held);
+    }
+
+    /// Whether too much is held, and enough more than after the last search to look again: it may
+    /// have found nobody who could give way.
+    fn calls_for_relief(&self, limit: usize) -> bool {
+        self.held > limit && self.held - self.left > limit / WORTH_A_SEARCH
+    }
+
+    /// Relief was looked for.
+    fn searched(&mut self) {
+        self.left = self.held;
     }
 
     /// Whether a flood of connections, of which `count` are left, or of bytes has subsided.
@@ -82,7 +102,8 @@ impl Gateway {
         let now = connection.footprint();
         let before = std::mem::replace(&mut connection.accounted, now);
         self.pressure.note(before, now);
-        if now > before && self.is_under_pressure() {
+        let limit = self.resolved.settings.buffer_limit;
+        if now > before && self.pressure.calls_for_relief(limit) {
             self.relieve();
         }
     }
@@ -115,6 +136,23 @@ impl Gateway {
     fn relieve(&mut self) {
         let limit = self.resolved.settings.buffer_limit;
         let enough = limit - limit / RELIEF;
+        self.forget_contexts(enough);
+        let all = self.connections.iter();
+        let (unread, unfinished) = all.fold((0, 0), |(unread, unfinished), (_, one)| {
+            let stalled = one.stalled_since.map_or(0, |_| one.output.capacity());
+            (unread + stalled, unfinished + one.refusable())
+        });
+        if unfinished > unread {
+            self.refuse_messages(enough);
+            self.cut_readers(enough);
+        } else {
+            self.cut_readers(enough);
+            self.refuse_messages(enough);
+        }
+        self.pressure.searched();
+    }
+
+    fn cut_readers(&mut self, enough: usize) {
         let mut waiting: Vec<(Duration, usize)> = self
             .connections
             .iter()
@@ -146,6 +184,25 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_that_found_nobody_is_not_repeated_for_every_byte() {
+        let mut pressure = Pressure::default();
+        pressure.note(0, 640);
+        assert!(!pressure.calls_for_relief(640));
+        pressure.note(0, 1);
+        assert!(pressure.calls_for_relief(640));
+        pressure.searched();
+        pressure.note(0, 10);
+        assert!(!pressure.calls_for_relief(640));
+        pressure.note(0, 1);
+        assert!(pressure.calls_for_relief(640));
+        // What became less counts from there.
+        pressure.searched();
+        pressure.note(600, 0);
+        pressure.note(0, 599);
+        assert!(pressure.calls_for_relief(640));
+    }
 
     #[test]
     fn a_flood_has_subsided_once() {

@@ -13,6 +13,9 @@ pub const REQUEST_WINDOW: u32 = 64 << 10;
 /// A receiver gives credit as soon as this part of the window has left its buffers.
 const CREDIT_PART: u32 = 4;
 
+/// Bytes that may have left the worker's buffers without the gateway knowing: less is not credited.
+pub const REQUEST_CREDIT: u32 = REQUEST_WINDOW / CREDIT_PART;
+
 /// What a piece of a WebSocket message counts beside its bytes, so that there is a bound on very many
 /// very small ones too.
 const WEBSOCKET_PIECE: usize = 64;
@@ -26,6 +29,13 @@ pub const fn websocket_cost(len: usize) -> usize {
 /// How long a piece may be that takes no more than `available`; `None`: not even an empty one.
 pub const fn websocket_room(available: u64) -> Option<u64> {
     available.checked_sub(WEBSOCKET_PIECE as u64)
+}
+
+/// Whether a WebSocket message of so many bytes is more than a window, so that credit was given for
+/// parts of it that nobody had taken. When the whole is taken that is said at once, however little
+/// credit is due: until then the sender counts it as held.
+pub const fn is_large_message(len: usize) -> bool {
+    len > REQUEST_WINDOW as usize
 }
 
 /// The sender's side of one body.
@@ -100,10 +110,20 @@ impl ReceiveWindow {
         if self.freed < u64::from(self.window / CREDIT_PART) {
             return None;
         }
+        Some(self.give())
+    }
+
+    /// The same, worth a message or not.
+    pub fn release_at_once(&mut self, bytes: usize) -> Option<u32> {
+        self.freed += bytes as u64;
+        (self.freed > 0).then(|| self.give())
+    }
+
+    fn give(&mut self) -> u32 {
         let credit = u32::try_from(self.freed).unwrap_or(u32::MAX);
         self.freed -= u64::from(credit);
         self.allowed += u64::from(credit);
-        Some(credit)
+        credit
     }
 }
 
@@ -144,6 +164,17 @@ mod tests {
         assert_eq!(window.release(24), None);
         assert_eq!(window.release(1), Some(25));
         assert_eq!(window.receive(25), Ok(()));
+        assert_eq!(window.receive(1), Err(WindowExceeded));
+    }
+
+    #[test]
+    fn receiver_gives_at_once_what_is_asked_for() {
+        let mut window = ReceiveWindow::new(100);
+        window.receive(100).unwrap();
+        assert_eq!(window.release_at_once(0), None);
+        assert_eq!(window.release(3), None);
+        assert_eq!(window.release_at_once(1), Some(4));
+        assert_eq!(window.receive(4), Ok(()));
         assert_eq!(window.receive(1), Err(WindowExceeded));
     }
 }

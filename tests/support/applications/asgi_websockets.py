@@ -95,8 +95,12 @@ async def flood(receive, send):
 async def deaf(receive, send):
     """Receives nothing until it is told to by a file."""
     tell("deaf")
-    while not os.path.exists("listen"):
-        await asyncio.sleep(0.02)
+    try:
+        while not os.path.exists("listen"):
+            await asyncio.sleep(0.02)
+    except asyncio.CancelledError:
+        tell("deaf was cancelled")
+        raise
     size = 0
     while (event := await receive())["type"] == "websocket.receive":
         size += len(event["bytes"])

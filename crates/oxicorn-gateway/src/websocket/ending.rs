@@ -47,6 +47,7 @@ impl Gateway {
         };
         encode_close(code, reason, &mut websocket.answer);
         websocket.state = State::Answering;
+        websocket.passed.break_off();
         websocket.ping_due = None;
         websocket.close_due = Some(now + limit);
         connection.deadline = websocket.deadline();
@@ -83,7 +84,7 @@ impl Gateway {
         self.answer_close(key);
     }
 
-    /// The client does not answer: it is told so and listened to no more.
+    /// The client does not answer, or there is no room for it: it is told so and listened to no more.
     pub(super) fn fail_websocket(&mut self, key: usize, code: CloseCode, reason: &[u8]) {
         self.close_websocket(key, code, reason);
         if let Some(connection) = self.connections.get_mut(key) {
@@ -133,6 +134,7 @@ impl Gateway {
         }
         encode_close(code, reason, connection.output.bytes());
         websocket.state = State::Closing;
+        websocket.passed.forget();
         websocket.ping_due = None;
         websocket.close_due = Some(now + websocket.close_timeout);
         connection.deadline = websocket.deadline();
@@ -166,6 +168,7 @@ impl Gateway {
         };
         connection.phase = Phase::Flushing(After::Close);
         connection.deadline = None;
+        connection.websocket = None;
         if let Some(id) = connection.exchange.take() {
             self.abandon(id, CancelReason::ClientGone);
         }
@@ -234,14 +237,19 @@ impl Gateway {
             return self.fail_websocket(key, CloseCode::INTERNAL_ERROR, b"keepalive ping timeout");
         }
         let quiet = now.saturating_sub(websocket.seen);
-        if connection.reading_stopped || quiet < interval {
+        if connection.reading_stopped {
             websocket.pinged = None;
-            let since = if connection.reading_stopped {
-                now
-            } else {
-                websocket.seen
-            };
-            websocket.ping_due = Resolved::deadline(since, interval);
+            websocket.ping_due = Resolved::deadline(now, interval);
+            if connection.output.is_empty() {
+                // No answer is waited for; but the machine of a client that is gone refuses it.
+                encode_control(Control::Ping, b"", connection.output.bytes());
+                self.send_soon(key);
+            }
+            return;
+        }
+        if quiet < interval {
+            websocket.pinged = None;
+            websocket.ping_due = Resolved::deadline(websocket.seen, interval);
             return;
         }
         encode_control(Control::Ping, b"", connection.output.bytes());

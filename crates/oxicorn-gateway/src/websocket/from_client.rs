@@ -8,7 +8,7 @@ use oxicorn_link::window::websocket_cost;
 use oxicorn_link::wire::{EventKind, flags};
 use oxicorn_proto::websocket::{CloseCode, Control, Event, Fault, Kind, Polled, encode_control};
 
-use super::{PIECE, READ_SIZE, Shared, State, UNCOUNTED, speaking};
+use super::{PIECE, READ_SIZE, SHORT_READ, Shared, State, UNCOUNTED, speaking};
 use crate::connection::Phase;
 use crate::gateway::Gateway;
 use crate::socket::Received;
@@ -19,11 +19,16 @@ const READS_PER_TURN: u32 = 16;
 impl Gateway {
     /// Reads what has come, as far as there is room for it.
     pub(crate) fn read_websocket(&mut self, key: usize, cx: &mut Context<'_>) {
-        let mut buffer = mem::take(&mut self.websockets.received);
-        buffer.reserve(READ_SIZE);
-        self.read_frames(key, cx, &mut buffer);
-        buffer.clear();
-        self.websockets.received = buffer;
+        if self.is_short_of_memory() {
+            self.read_frames(key, cx, &mut Vec::with_capacity(SHORT_READ));
+        } else {
+            let mut buffer = mem::take(&mut self.websockets.received);
+            buffer.reserve(READ_SIZE);
+            self.read_frames(key, cx, &mut buffer);
+            buffer.clear();
+            self.websockets.received = buffer;
+        }
+        self.account(key);
         self.flush_unsent();
     }
 
@@ -76,6 +81,7 @@ impl Gateway {
 
     /// Whether this client is listened to now; where it is not, `reading_stopped` says so.
     fn has_room(&mut self, key: usize) -> bool {
+        let is_short = self.is_short_of_memory();
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
@@ -85,7 +91,7 @@ impl Gateway {
         let exchange = connection.exchange.and_then(|id| self.exchanges.get(id));
         let counted = exchange.map_or(0, |exchange| exchange.uncredited);
         let has_room =
-            websocket.room().is_some() && connection.output.held() <= counted + UNCOUNTED;
+            websocket.room(is_short).is_some() && connection.output.held() <= counted + UNCOUNTED;
         connection.reading_stopped = !has_room;
         has_room && connection.phase == Phase::WebSocket
     }
@@ -104,6 +110,7 @@ impl Gateway {
     fn take_frames(&mut self, key: usize, bytes: &[u8]) {
         let now = self.clock.now();
         let most = self.largest_piece(key);
+        let is_short = self.is_short_of_memory();
         let mut taken = 0;
         // To the end: the decoder may have more to say when all bytes are taken.
         while self.has_room(key) {
@@ -116,7 +123,7 @@ impl Gateway {
             if !bytes.is_empty() {
                 websocket.seen = now;
             }
-            let room = websocket.room().unwrap_or(most).min(most);
+            let room = websocket.room(is_short).unwrap_or(most).min(most);
             let Shared { codecs, piece, .. } = &mut self.websockets;
             piece.clear();
             let polled = websocket.decoder.poll(&bytes[taken..], room, codecs, piece);
@@ -197,6 +204,7 @@ impl Gateway {
         }
         let piece = &self.websockets.piece;
         websocket.window.spend(websocket_cost(piece.len()));
+        websocket.passed.pass(piece.len(), last);
         let mut bits = if last { flags::END } else { 0 };
         if kind == Kind::Binary {
             bits |= flags::BINARY;

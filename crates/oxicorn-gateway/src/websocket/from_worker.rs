@@ -111,8 +111,9 @@ impl Gateway {
     pub(crate) fn take_websocket_credit(&mut self, client: usize, bytes: u32) {
         let websocket = self.connections.get_mut(client);
         if let Some(websocket) = websocket.and_then(|one| one.websocket.as_mut()) {
-            websocket.window.credit(bytes);
+            websocket.credit(bytes);
         }
+        self.account(client);
         self.resume_websocket(client);
     }
 }

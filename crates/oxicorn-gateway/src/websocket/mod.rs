@@ -23,12 +23,14 @@
 //!   socket is not read. What the worker sends counts against its window until it has left.
 //! * **Memory.** A connection that says nothing holds this state and the head of its request. Bytes
 //!   are read into a buffer all connections share, and what compresses belongs to all of them too.
+//!   What more it holds is counted with what all clients hold, in the worker too (see `memory`).
 //! * **Time.** There is no timer: `deadline` is the nearest of those below, looked at by the tick.
 
 mod accept;
 mod ending;
 mod from_client;
 mod from_worker;
+mod memory;
 
 pub(crate) use accept::recognise;
 
@@ -41,6 +43,7 @@ use slab::Slab;
 use crate::connection::{Connection, Phase};
 use crate::pace::Pace;
 use crate::settings;
+use memory::{KEPT_BACK, Passed};
 
 /// How long a broken rule waits for what the application has to say to the messages before it: the
 /// client is to be told at once, but for applications that are just answering.
@@ -54,6 +57,9 @@ const PIECE: usize = 32 * 1024;
 
 /// Bytes read at a time.
 const READ_SIZE: usize = 64 * 1024;
+
+/// The same where memory is short: what there is no room for has to wait somewhere.
+const SHORT_READ: usize = 8 * 1024;
 
 /// What all WebSockets share.
 #[derive(Debug, Default)]
@@ -74,6 +80,8 @@ pub(crate) struct WebSocket {
     encoder: Encoder,
     /// What may be sent to the worker.
     window: SendWindow,
+    /// What was.
+    passed: Passed,
     /// Received, and not taken because there is no room for it.
     waiting: Vec<u8>,
     /// When something came last.
@@ -109,6 +117,7 @@ impl WebSocket {
             decoder: Decoder::new(settings.max_message_size, handshake.deflate),
             encoder: Encoder::new(handshake.deflate),
             window: SendWindow::new(REQUEST_WINDOW),
+            passed: Passed::default(),
             waiting: Vec::new(),
             seen: Duration::ZERO,
             pinged: None,
@@ -121,13 +130,15 @@ impl WebSocket {
         }
     }
 
-    /// Bytes of a message that the worker has room for now.
-    fn room(&self) -> Option<usize> {
+    /// Bytes of a message that the worker has room for now; less of it where memory `is_short`.
+    fn room(&self, is_short: bool) -> Option<usize> {
         if matches!(self.state, State::Answering | State::Closing) {
             // Dropped, so there is room for everything.
             return Some(PIECE);
         }
-        let room = websocket_room(self.window.available()).filter(|room| *room > 0)?;
+        let kept_back = if is_short { KEPT_BACK } else { 0 };
+        let available = self.window.available().saturating_sub(kept_back);
+        let room = websocket_room(available).filter(|room| *room > 0)?;
         Some(usize::try_from(room).unwrap_or(PIECE).min(PIECE))
     }
 

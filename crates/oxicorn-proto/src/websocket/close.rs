@@ -31,6 +31,8 @@ impl CloseCode {
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// The server restarts: come again.
     pub const SERVICE_RESTART: Self = Self(1012);
+    /// The server has too much to do for this one.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
 
     /// Whether a frame may carry it: 1004 to 1006 and 1015 say things that are not sent, what
     /// nobody has registered means nothing, 3000 to 4999 belong to libraries and applications.

@@ -11,7 +11,7 @@
 use flate2::Decompress;
 
 use super::close::{self, CloseCode};
-use super::deflate::{Codecs, TAIL_LEN, inflate, inflate_tail};
+use super::deflate::{Codecs, INFLATER, TAIL_LEN, inflate, inflate_tail};
 use super::extensions::Deflate;
 use super::frame::{Control, FrameHead, HeadReader, Mask, Opcode};
 use super::utf8::Utf8;
@@ -108,6 +108,17 @@ impl Decoder {
     /// The payload of the last control frame; of a close the reason.
     pub fn control(&self) -> &[u8] {
         &self.control
+    }
+
+    /// Whether a message has begun that is not complete.
+    pub fn is_in_message(&self) -> bool {
+        self.message.is_some()
+    }
+
+    /// Bytes of memory it holds beside itself.
+    pub fn memory(&self) -> usize {
+        let inflater = self.inflater.as_ref().map_or(0, |_| INFLATER);
+        self.control.capacity() + inflater
     }
 
     /// Reads `input` up to the next event. Of a message at most `room` bytes (which must not be 0)

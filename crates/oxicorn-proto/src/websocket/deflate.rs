@@ -18,6 +18,10 @@ pub(super) const TAIL_LEN: usize = 4;
 /// Compression level: half the time of zlib's default for a few per cent more bytes.
 const LEVEL: u32 = 3;
 
+/// What they take.
+pub(super) const INFLATER: usize = 45 * 1024;
+pub(super) const DEFLATER: usize = 260 * 1024;
+
 /// Codecs of each kind that are kept while nobody uses them.
 const SPARE: usize = 4;
 

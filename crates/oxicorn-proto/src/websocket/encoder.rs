@@ -7,7 +7,7 @@ use flate2::Compress;
 
 use super::Kind;
 use super::close::{self, CloseCode};
-use super::deflate::{Codecs, deflate};
+use super::deflate::{Codecs, DEFLATER, deflate};
 use super::extensions::Deflate;
 use super::frame::{CONTROL_MAX, Control, Opcode, write_head};
 
@@ -41,6 +41,19 @@ impl Encoder {
             deflate,
             message: None,
             deflater: None,
+        }
+    }
+
+    /// Bytes of memory it holds beside itself.
+    pub fn memory(&self) -> usize {
+        self.deflater.as_ref().map_or(0, |_| DEFLATER)
+    }
+
+    /// Gives its memory back between messages. What follows is compressed without what went before
+    /// as its context, which the peer need not know.
+    pub fn forget_context(&mut self) {
+        if self.message.is_none() {
+            self.deflater = None;
         }
     }
 

@@ -264,6 +264,38 @@ fn a_kept_context_makes_the_second_message_smaller() {
 }
 
 #[test]
+fn a_context_can_be_forgotten_between_messages_and_the_peer_need_not_know() {
+    let text = "A message that says the same thing again and again. ".repeat(40);
+    for bits in [9, 15] {
+        let deflate = agreed(true, bits);
+        let (mut encoder, mut codecs, mut out) =
+            (Encoder::new(deflate), Codecs::default(), Vec::new());
+        assert_eq!(encoder.memory(), 0);
+        for _ in 0..3 {
+            encoder.message(Kind::Text, text.as_bytes(), true, &mut codecs, &mut out);
+            assert!(encoder.memory() > 0);
+            encoder.forget_context();
+            assert_eq!(encoder.memory(), 0);
+        }
+        // Not within one: what was sent of it refers to what went before.
+        encoder.message(Kind::Text, text.as_bytes(), false, &mut codecs, &mut out);
+        encoder.forget_context();
+        encoder.message(Kind::Text, text.as_bytes(), true, &mut codecs, &mut out);
+        let (mut decoder, mut made) = (Decoder::new(None, deflate), Vec::new());
+        let (frames, mut at, mut messages) = (masked(&out), 0, 0);
+        while messages < 4 {
+            let polled = decoder
+                .poll(&frames[at..], 4096, &mut codecs, &mut made)
+                .expect("by the rules");
+            at += polled.consumed;
+            messages += usize::from(matches!(polled.event, Event::Piece { last: true, .. }));
+        }
+        assert!(made == text.repeat(5).as_bytes());
+        assert!(decoder.memory() > 0 && !decoder.is_in_message());
+    }
+}
+
+#[test]
 fn a_message_that_inflates_beyond_the_limit_is_refused_early() {
     let (mut encoder, mut codecs, mut out) = (
         Encoder::new(agreed(false, 15)),

@@ -82,9 +82,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         &["--buffer-limit"],
         1 << 20,
         512 << 20,
-        "How many bytes the gateway may hold for all clients together: heads, bodies and responses. Beyond it bodies go \
-         to files at once, long heads are refused with 503, and the clients that have taken nothing of their response \
-         for longest are cut.",
+        "How many bytes may be held for all clients together: heads, bodies, responses and WebSocket messages. Beyond \
+         it bodies go to files at once, long heads are refused with 503, the clients that have taken nothing of their \
+         response for longest are cut, and WebSockets whose messages are long and not complete are closed with 1013.",
     ),
 ];
 

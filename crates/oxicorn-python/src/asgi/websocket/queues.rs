@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 
 use oxicorn_link::StreamId;
 use oxicorn_link::window::{
-    REQUEST_WINDOW, RESPONSE_WINDOW, ReceiveWindow, SendWindow, websocket_cost, websocket_room,
+    REQUEST_WINDOW, RESPONSE_WINDOW, ReceiveWindow, SendWindow, is_large_message, websocket_cost,
+    websocket_room,
 };
 use oxicorn_link::wire::{ResponseKind, WebSocketClose, flags};
 use pyo3::prelude::*;
@@ -24,6 +25,10 @@ const PIECE: usize = 64 * 1024;
 /// The smallest piece that is worth sending ahead of the rest of its message.
 const LEAST_PIECE: usize = 4 * 1024;
 
+/// A message in pieces is gathered in blocks of so many bytes: what it takes is what has come of it,
+/// and nothing is moved while it grows.
+const BLOCK: usize = 64 * 1024;
+
 /// Memory for messages in pieces that is kept between them.
 const PARTIAL_KEPT: usize = 4 * 1024;
 
@@ -32,7 +37,7 @@ const PARTIAL_KEPT: usize = 4 * 1024;
 pub(crate) struct Incoming {
     messages: VecDeque<Received>,
     /// The message that is not complete.
-    partial: Vec<u8>,
+    partial: Partial,
     /// What it counts that was not given back.
     owed: usize,
     window: ReceiveWindow,
@@ -45,6 +50,7 @@ struct Received {
     data: Py<PyAny>,
     binary: bool,
     cost: usize,
+    large: bool,
 }
 
 /// A message for the application, and the credit that is due for it.
@@ -58,7 +64,7 @@ impl Incoming {
     pub(crate) fn new() -> Self {
         Self {
             messages: VecDeque::new(),
-            partial: Vec::new(),
+            partial: Partial::default(),
             owed: 0,
             window: ReceiveWindow::new(REQUEST_WINDOW),
         }
@@ -71,28 +77,40 @@ impl Incoming {
         let _ = self.window.receive(cost);
         self.owed += cost;
         if bits & flags::END == 0 {
-            self.partial.extend_from_slice(piece);
+            self.partial.push(piece);
             return Ok(self.release_partial());
         }
         let binary = bits & flags::BINARY != 0;
-        let data = if self.partial.is_empty() {
+        let len = self.partial.len() + piece.len();
+        let data = if len == piece.len() {
             to_python(py, binary, piece)?
         } else {
-            self.partial.extend_from_slice(piece);
-            let data = to_python(py, binary, &self.partial)?;
-            self.partial.clear();
-            self.partial.shrink_to(PARTIAL_KEPT);
-            data
+            self.partial.push(piece);
+            self.partial.take(py, binary)?
         };
-        let cost = std::mem::take(&mut self.owed);
-        self.messages.push_back(Received { data, binary, cost });
+        let received = Received {
+            data,
+            binary,
+            cost: std::mem::take(&mut self.owed),
+            large: is_large_message(len),
+        };
+        self.messages.push_back(received);
         Ok(None)
     }
 
     /// The next message.
     pub(crate) fn pop<'py>(&mut self, py: Python<'py>) -> Option<Next<'py>> {
-        let Received { data, binary, cost } = self.messages.pop_front()?;
-        let freed = self.window.release(cost);
+        let Received {
+            data,
+            binary,
+            cost,
+            large,
+        } = self.messages.pop_front()?;
+        let freed = if large {
+            self.window.release_at_once(cost)
+        } else {
+            self.window.release(cost)
+        };
         let partial = self.release_partial();
         let credit = freed.into_iter().chain(partial).reduce(u32::saturating_add);
         Some(Next {
@@ -109,13 +127,13 @@ impl Incoming {
 
     /// The rest of what is not complete will not come.
     pub(crate) fn drop_partial(&mut self) {
-        self.partial = Vec::new();
+        self.partial = Partial::default();
     }
 
     /// Nobody wants what waits any more.
     pub(crate) fn clear(&mut self) {
         self.messages = VecDeque::new();
-        self.partial = Vec::new();
+        self.partial = Partial::default();
     }
 
     /// Where nothing else waits, the rest of a message is asked for.
@@ -124,6 +142,67 @@ impl Incoming {
             return None;
         }
         self.window.release(std::mem::take(&mut self.owed))
+    }
+}
+
+/// What has come of a message that is not complete.
+#[derive(Debug, Default)]
+struct Partial {
+    /// Blocks that are full.
+    blocks: Vec<Vec<u8>>,
+    /// The one that is not.
+    last: Vec<u8>,
+    /// Bytes in the full ones.
+    before: usize,
+}
+
+impl Partial {
+    fn len(&self) -> usize {
+        self.before + self.last.len()
+    }
+
+    fn push(&mut self, mut piece: &[u8]) {
+        while self.last.len() + piece.len() > BLOCK {
+            let (here, rest) = piece.split_at(BLOCK - self.last.len());
+            self.last.extend_from_slice(here);
+            self.before += BLOCK;
+            self.blocks.push(std::mem::take(&mut self.last));
+            self.last.reserve_exact(BLOCK);
+            piece = rest;
+        }
+        self.last.extend_from_slice(piece);
+    }
+
+    /// The whole, as Python has it; nothing is left.
+    fn take(&mut self, py: Python<'_>, binary: bool) -> PyResult<Py<PyAny>> {
+        let len = self.len();
+        let blocks = std::mem::take(&mut self.blocks);
+        self.before = 0;
+        let data = if blocks.is_empty() {
+            to_python(py, binary, &self.last)?
+        } else if binary {
+            let parts = blocks.iter().chain([&self.last]);
+            PyBytes::new_with(py, len, |mut room| {
+                for part in parts {
+                    let (here, rest) = room.split_at_mut(part.len());
+                    here.copy_from_slice(part);
+                    room = rest;
+                }
+                Ok(())
+            })?
+            .into_any()
+            .unbind()
+        } else {
+            let mut whole = Vec::with_capacity(len);
+            for block in blocks {
+                whole.extend_from_slice(&block);
+            }
+            whole.extend_from_slice(&self.last);
+            to_python(py, binary, &whole)?
+        };
+        self.last.clear();
+        self.last.shrink_to(PARTIAL_KEPT);
+        Ok(data)
     }
 }
 
