@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 
 import pytest
@@ -338,3 +339,53 @@ def test_answer_leaves_though_the_loop_is_blocked_right_behind_it(define, server
         assert last.answer().status == 200
         assert not case.notes, "it came when the loop turned again"
         assert case.note("over")
+
+
+DIGESTS = """
+    import asyncio, hashlib, os
+
+    async def application(scope, receive, send):
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        open("called", "a").close()
+        digest, more = hashlib.sha256(), True
+        while more:
+            event = await receive()
+            digest.update(event.get("body", b""))
+            more = event.get("more_body", False)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": digest.hexdigest().encode()})
+"""
+DIGESTS_OF_WSGI = """
+    import hashlib
+
+    def application(environ, start_response):
+        digest = hashlib.sha256(environ["wsgi.input"].read()).hexdigest().encode()
+        start_response("200 OK", [("Content-Length", str(len(digest)))])
+        return [digest]
+"""
+
+
+@pytest.mark.parametrize("framing", ["counted", "chunked"])
+def test_reload_to_a_class_that_wants_whole_bodies(serve, framing):
+    """A request that waits for a place when the class changes, with a part of its body: nothing of that is lost."""
+    server = serve(DIGESTS, config="worker_class = 'asgi'\nworker_connections = 1\nbody_memory = 5000")
+    body = bytes(number % 251 for number in range(300_000))
+    parts = [body[:3000], body[3000:100_000], body[100_000:]]
+    framing_line = "Transfer-Encoding: chunked" if framing == "chunked" else f"Content-Length: {len(body)}"
+    framed = [chunk(part) for part in parts] if framing == "chunked" else parts
+    head = f"POST / HTTP/1.1\r\nHost: a\r\n{framing_line}\r\n\r\n".encode()
+    (server.directory / "called").unlink()
+    with server.connect() as first, server.connect() as second:
+        first.send(head + framed[0])
+        wait_for((server.directory / "called").exists)
+        # There is no place for this one.
+        second.send(head + framed[0])
+        second.send(framed[1])
+        server.write("app.py", DIGESTS_OF_WSGI)
+        server.write("gunicorn.conf.py", "worker_class = 'sync'\nbody_memory = 5000")
+        server.kill(1)
+        server.wait_for_log("Reloaded: generation 2 serves")
+        for peer, rest in (second, framed[2:]), (first, framed[1:]):
+            peer.send(b"".join(rest) + (b"0\r\n\r\n" if framing == "chunked" else b""))
+            assert peer.answer("POST").text == hashlib.sha256(body).hexdigest()
