@@ -151,7 +151,7 @@ def test_date_and_server_are_the_servers_own(server):
 
 
 HOP_BY_HOP = [
-    ("Connection", "close"),
+    ("Connection", "upgrade"),
     ("Connection", "X-Kept"),
     ("Keep-Alive", "timeout=1000"),
     ("Proxy-Connection", "close"),
@@ -178,6 +178,15 @@ def test_headers_of_the_connection_are_not_the_applications(server, header, piec
         own["transfer-encoding"] = "chunked"
     names = {name.lower() for name, _ in [*HOP_BY_HOP]}
     assert {name.lower(): value for name, value in answer.headers if name.lower() in names} == own
+
+
+@pytest.mark.parametrize("pieces", [["body"], ["bo", "dy"]], ids=["whole", "pieces"])
+@pytest.mark.parametrize("value", ["close", "Close", "X-Kept, close"])
+def test_application_may_end_the_connection(server, value, pieces):
+    answer = ask(server, headers=[("connection", value)], pieces=pieces)
+    assert answer is not None
+    assert (answer.status, answer.body, answer.all("connection")) == (200, b"body", ["close"])
+    assert not answer.keeps_connection
 
 
 # No body

@@ -349,7 +349,8 @@ impl Connection {
             write_own_line(out, b"Date", head.date)?;
             let aside = write_headers(out, head.status, headers)?;
             let (framing, content_length) = decide_framing(head, aside, asked)?;
-            let close = self.close_reason(framing);
+            let wish = aside.close.then_some(CloseReason::ApplicationWish);
+            let close = self.close_reason(framing).or(wish);
             write_framing(out, framing, content_length, aside.upgrade, close.is_some());
             Ok((framing, close))
         })?;

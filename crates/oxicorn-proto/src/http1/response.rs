@@ -10,7 +10,7 @@
 
 use std::io::Write as _;
 
-use super::grammar::{check_field_name, check_field_value, decimal, same_name, trim};
+use super::grammar::{check_field_name, check_field_value, decimal, list, same_name, trim};
 use super::policy::is_forbidden_trailer;
 use super::request::Version;
 use crate::fault::LocalMisuse;
@@ -75,6 +75,8 @@ pub enum CloseReason {
     PeerWish,
     /// `deny_keep_alive` was called: draining, or too many requests.
     Denied,
+    /// The application said `Connection: close`.
+    ApplicationWish,
     /// The end of the response is told by closing.
     Undelimited,
     /// The request broke a rule: what follows it cannot be trusted.
@@ -110,6 +112,8 @@ pub(super) struct SetAside {
     pub(super) content_length: Option<u64>,
     /// An Upgrade line was written.
     pub(super) upgrade: bool,
+    /// `Connection: close`: the one thing it may say of the connection, since ending it harms nobody.
+    pub(super) close: bool,
 }
 
 /// A response of which the head is written.
@@ -162,6 +166,7 @@ enum Fate {
     /// written by the server: Gunicorn's list.
     Drop,
     ContentLength,
+    Connection,
     Upgrade,
 }
 
@@ -173,7 +178,8 @@ fn fate(name: &[u8]) -> Fate {
         6 if same_name(name, b"server") => Fate::Drop,
         7 if same_name(name, b"upgrade") => Fate::Upgrade,
         8 if same_name(name, b"trailers") => Fate::Drop,
-        10 if same_name(name, b"connection") || same_name(name, b"keep-alive") => Fate::Drop,
+        10 if same_name(name, b"connection") => Fate::Connection,
+        10 if same_name(name, b"keep-alive") => Fate::Drop,
         14 if same_name(name, b"content-length") => Fate::ContentLength,
         16 if same_name(name, b"proxy-connection") => Fate::Drop,
         17 if same_name(name, b"transfer-encoding") => Fate::Drop,
@@ -252,6 +258,10 @@ pub(super) fn write_headers<'h>(
                 aside.upgrade = true;
             }
             Fate::ContentLength => set_content_length(&mut aside, value)?,
+            Fate::Connection => {
+                check_field_value(value)?;
+                aside.close |= list(value).any(|option| option.eq_ignore_ascii_case(b"close"));
+            }
             Fate::Drop | Fate::Upgrade => check_field_value(value)?,
         }
     }

@@ -155,9 +155,30 @@ fn server_and_date_come_first_and_only_from_us() {
 }
 
 #[test]
+fn the_application_may_end_the_connection() {
+    for value in [
+        &b"close"[..],
+        b"Close",
+        b"x-option , close",
+        b"close, upgrade",
+    ] {
+        let headers: Pairs<'_> = &[(b"CONNECTION", value), (b"Content-Length", b"0")];
+        let (wire, next) = answer(GET, 200, headers, &[]);
+        assert_eq!(
+            wire,
+            "HTTP/1.1 200 Reason\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(next, Ok(Next::Close(CloseReason::ApplicationWish)));
+    }
+    for value in [&b"keep-alive"[..], b"closed", b"", b"upgrade"] {
+        let headers: Pairs<'_> = &[(b"Connection", value), (b"Content-Length", b"0")];
+        assert_eq!(answer(GET, 200, headers, &[]).1, Ok(Next::KeepAlive));
+    }
+}
+
+#[test]
 fn the_applications_connection_headers_are_dropped() {
     for name in [
-        "Connection",
         "keep-alive",
         "Proxy-Authenticate",
         "PROXY-AUTHORIZATION",
