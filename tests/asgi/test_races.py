@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.http import encode
 from tests.support.wait import wait_for
-from tests.support.websocket import BINARY, WebSocket, frame
+from tests.support.websocket import BINARY, CLOSE, WebSocket, frame
 
 #: Rounds over all moments; each round leaves at each of them once.
 ROUNDS = 25
@@ -124,6 +124,7 @@ WEBSOCKET = {
     "after the handshake": 1,
     "in a frame": 2,
     "after a message": 3,
+    "after a close, behind messages": 4,
 }
 
 
@@ -154,7 +155,9 @@ def come_and_go_by_websocket(server, moment, how):
             return leave(peer, how)
     with WebSocket(server.address, "/chat") as client:
         message = frame(BINARY, b"x" * 10_000)
-        if moment > 1:
+        if moment == 4:
+            client.peer.send(message * 3 + frame(CLOSE, struct.pack("!H", 1000)))
+        elif moment > 1:
             client.peer.send(message if moment == 3 else message[:5000])
         return leave(client.peer, how)
 
