@@ -58,7 +58,7 @@ test-loom:
 ## Style and types of the Python side; the stub is held against the built module.
 lint-python: build .build/tests.stamp
 	$(BIN)/ruff check python tests examples
-	$(BIN)/ruff format --check python
+	$(BIN)/ruff format --check python tests examples
 	$(BIN)/mypy
 	$(BIN)/stubtest oxicorn._native --allowlist tests/stubtest-allowlist.txt
 

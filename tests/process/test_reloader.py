@@ -125,9 +125,7 @@ def test_extra_files_and_patterns_are_watched(serve):
     server.write("app.ini", "a")
     server.write("part.py", "VERSION = open('app.ini').read() + ''.join(sorted(os.listdir('pages')))\n")
     server.write("part.py", "import os\n" + server.read("part.py"))
-    server.start(
-        "--reload", "--reload-extra-file", "app.ini", "--reload-extra-file", "pages/*.html", app=MODULE
-    )
+    server.start("--reload", "--reload-extra-file", "app.ini", "--reload-extra-file", "pages/*.html", app=MODULE)
     wait_for_version(server, "aone.html")
     server.write("app.ini", "b")
     wait_for_version(server, "bone.html")

@@ -141,9 +141,7 @@ DIFFERENCES: dict[str, str] = {
     "process/test_reloader.py::test_asgi_applications_are_reloaded_too": (
         "a SyntaxError is shown with its traceback and mended, on asgi too"
     ),
-    "process/test_reloader.py::test_spew_prints_the_lines_of_the_application[gthread]": (
-        "threads are traced too"
-    ),
+    "process/test_reloader.py::test_spew_prints_the_lines_of_the_application[gthread]": ("threads are traced too"),
     # Upgrades
     "process/test_upgrade.py::test_successor_takes_over_and_nobody_notices[('--reuse-port',)]": (
         "USR2 works with reuse_port (Gunicorn: the new master crashes)"
