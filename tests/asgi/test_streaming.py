@@ -176,6 +176,29 @@ def test_pieces_that_wait_together_leave_together(define):
     assert answer.body == b"x" * 1000 + b"y" * 1000
 
 
+def test_long_piece_leaves_in_few_messages(define):
+    async def application(scope, receive, send):
+        await start(send)
+        await send({"type": "http.response.body", "body": b"x" * 1024 * 1024, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    answer = define(application).get()
+    assert answer.chunks == [MEGABYTE // 2, MEGABYTE // 2]
+    assert answer.body == b"x" * MEGABYTE
+
+
+def test_head_has_a_bound(define, server):
+    async def application(scope, receive, send):
+        padding = int(scope["query_string"])
+        await start(send, headers=[(b"x-padding", b"x" * padding)])
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    case = define(application)
+    assert server.get(f"{case.target}?200000").body == b"hello"
+    assert server.get(f"{case.target}?300000").status == 500
+    server.wait_for_log("the response head is too large")
+
+
 def test_pieces_that_are_all_there_at_once_have_a_length(define):
     async def application(scope, receive, send):
         await start(send)

@@ -64,6 +64,20 @@ def test_validator_found_nothing(server):
     assert server.log.count("AssertionError") == before
 
 
+def test_long_piece_leaves_in_few_messages(server):
+    """A message is a chunk. How much is under way before the client has taken some of it is a megabyte."""
+    size = 1024 * 1024
+    answer = server.get(f"/big_piece?{size}")
+    assert answer.chunks == [size // 2, size // 2]
+    assert answer.body == b"x" * size
+
+
+def test_head_has_a_bound(server):
+    assert server.get("/big_head?200000").body == b"hello"
+    assert server.get("/big_head?300000").status == 500
+    server.wait_for_log("the response head is too large")
+
+
 @pytest.mark.parametrize("name", ["no_content_with_body", "not_modified_with_body"])
 def test_body_is_dropped_where_none_is_allowed(server, name):
     with server.connect() as peer:

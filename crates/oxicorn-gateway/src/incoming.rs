@@ -1,9 +1,9 @@
 //! One message of a worker, taken into the connection it answers.
 //!
 //! Decides what a message does to a response, trusting nothing in it: heads are checked by
-//! `oxicorn-proto`, the amount of body by the window. Bytes go from the shared memory straight into
-//! the connection's output; only heads are copied aside first, because a worker could change them
-//! between check and use.
+//! `oxicorn-proto`, the amount of body by the window. Bytes go from the shared memory straight to the
+//! client where they are many (see `lent`), else into the connection's output; only heads are copied aside
+//! first, because a worker could change them between check and use.
 
 use std::fmt;
 
@@ -18,6 +18,7 @@ use rustix::fs::{FileType, fstat};
 
 use crate::connection::{After, Connection, Phase};
 use crate::exchange::Exchange;
+use crate::lent::Lent;
 
 /// Output of one connection beyond which a worker has sent too much that no credit counts for
 /// (heads, 1xx, framing).
@@ -114,19 +115,27 @@ impl Incoming<'_> {
         if self.connection.output.held() > counted + UNCOUNTED {
             return Err(Trouble::Mistake(Mistake::TooMuch));
         }
-        match self.header.kind {
+        let lent = match self.header.kind {
             ResponseKind::Informational => return self.take_informational(),
             ResponseKind::Head => self.take_head()?,
             ResponseKind::BodyChunk => self.take_body(0)?,
-            ResponseKind::File => self.take_file()?,
+            ResponseKind::File => {
+                self.take_file()?;
+                None
+            }
             ResponseKind::Trailers => return self.take_trailers(),
             kind => return Err(Trouble::Mistake(Mistake::NotSpoken(kind))),
-        }
-        if is_last(self.header) {
+        };
+        let finished = if is_last(self.header) {
             self.finish([])
         } else {
             Ok(())
+        };
+        // Of a response that fails here, too: the client has what there was of it.
+        if let Some(lent) = lent {
+            lent.send(self.connection, self.link);
         }
+        finished
     }
 
     fn take_informational(self) -> Result<(), Trouble> {
@@ -137,7 +146,7 @@ impl Incoming<'_> {
         Ok(())
     }
 
-    fn take_head(&mut self) -> Result<(), Trouble> {
+    fn take_head(&mut self) -> Result<Option<Lent>, Trouble> {
         let whole = self.header.len;
         self.link.payload_into(0..ResponseView::PREFIX, self.aside);
         let head_len = ResponseView::head_len(self.aside, whole)?;
@@ -183,11 +192,12 @@ impl Incoming<'_> {
     }
 
     /// The payload from `start` on is body.
-    fn take_body(&mut self, start: usize) -> Result<(), Trouble> {
+    fn take_body(&mut self, start: usize) -> Result<Option<Lent>, Trouble> {
         let len = self.header.len - start;
         if len == 0 {
-            return Ok(());
+            return Ok(None);
         }
+        let lends = Lent::is_worth_it(self.connection, len);
         self.exchange.window.receive(len)?;
         self.exchange.uncredited += len;
         let Connection {
@@ -199,10 +209,13 @@ impl Incoming<'_> {
         let out = output.bytes();
         let sent = http.body_prefix(len as u64, out)?.sent;
         let end = start + usize::try_from(sent).unwrap_or(len).min(len);
-        self.link.payload_into(start..end, out);
+        let lent = Lent::new(out.len(), start..end);
+        if !lends {
+            self.link.payload_into(start..end, out);
+        }
         http.body_suffix(out)?;
         request.body_bytes += sent;
-        Ok(())
+        Ok(lends.then_some(lent))
     }
 
     fn take_file(&mut self) -> Result<(), Trouble> {

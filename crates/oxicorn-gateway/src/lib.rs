@@ -42,6 +42,7 @@ mod hijack;
 mod incoming;
 mod input;
 mod json_log;
+mod lent;
 mod listener;
 mod log_writer;
 mod loss;

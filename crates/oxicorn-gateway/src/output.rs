@@ -57,6 +57,20 @@ impl Output {
         &mut self.bytes
     }
 
+    /// What waits to be sent before `at` and after it, where `at` is a length that the buffer had.
+    pub(crate) fn around(&self, at: usize) -> (&[u8], &[u8]) {
+        (&self.bytes[self.sent..at], &self.bytes[at..])
+    }
+
+    /// Inserts at `at`, a length that the buffer had since anything of it was last sent or a file was
+    /// appended, what `append` appends.
+    pub(crate) fn insert(&mut self, at: usize, append: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(self.files.is_empty(), "the places of files are not moved");
+        let after = self.bytes.split_off(at);
+        append(&mut self.bytes);
+        self.bytes.extend_from_slice(&after);
+    }
+
     /// Appends a piece of a file.
     pub(crate) fn push_file(&mut self, descriptor: OwnedFd, offset: u64, len: u64) {
         if len > 0 {

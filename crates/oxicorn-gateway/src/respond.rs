@@ -6,6 +6,7 @@
 
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::ResponseHeader;
+use oxicorn_link::scoreboard::Counter;
 use oxicorn_link::window::RESPONSE_WINDOW;
 use oxicorn_link::wire::{
     AbortReason, CancelReason, Malformed, ResponseKind, decode_abort, decode_credit,
@@ -128,8 +129,21 @@ impl Gateway {
             date: self.clock.http_date(),
             keep_head: self.keep_head,
         };
+        let before = incoming.connection.sent;
         let taken = incoming.take();
+        self.count_lent(client, header, before);
         self.conclude_message(id, client, header, taken)
+    }
+
+    /// Counts what a message has sent straight out of the ring.
+    fn count_lent(&mut self, client: usize, header: ResponseHeader, before: u64) {
+        let sent = self.connections.get(client).map_or(before, |one| one.sent) - before;
+        if sent > 0 {
+            self.figures.add(Counter::BytesOut, sent);
+        }
+        if sent > 0 && !is_last(header) {
+            self.credit(client, usize::try_from(sent).unwrap_or(usize::MAX));
+        }
     }
 
     /// What follows from a message that was taken, or not.

@@ -17,7 +17,7 @@ use crate::pace::Pace;
 use crate::socket::{Sent, SentFile, Socket};
 
 /// Output that is not held back for what the next message may add.
-const SEND_FROM: usize = 64 * 1024;
+pub(crate) const SEND_FROM: usize = 64 * 1024;
 
 /// Writes of one connection before others have their turn.
 const WRITES_PER_TURN: u32 = 16;
@@ -103,7 +103,7 @@ impl Gateway {
     }
 
     /// So many bytes left the buffer: the worker may send as many more.
-    fn credit(&mut self, key: usize, left: usize) {
+    pub(crate) fn credit(&mut self, key: usize, left: usize) {
         let Some(id) = self
             .connections
             .get(key)

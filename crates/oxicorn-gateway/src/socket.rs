@@ -8,11 +8,13 @@
 //!
 //! TCP and Unix sockets are the same thing here.
 
+use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{io, mem};
 
+use oxicorn_link::GatewayEnd;
 use oxicorn_os::sendfile::{self, sendfile};
 use oxicorn_os::sockets;
 use rustix::buffer::spare_capacity;
@@ -157,6 +159,21 @@ impl Socket {
             Ok(count) => Ok(Some(count)),
             Err(Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
+        })?;
+        Ok(sent.map_or(Sent::Blocked, Sent::Bytes))
+    }
+
+    /// Sends `before`, a part of the message that is being read from a worker's ring, and `after`.
+    pub(crate) fn poll_send_payload(
+        &self,
+        cx: &mut Context<'_>,
+        link: &GatewayEnd,
+        before: &[u8],
+        payload: Range<usize>,
+        after: &[u8],
+    ) -> io::Result<Sent> {
+        let sent = self.poll_write(cx, || {
+            link.send_payload(self.descriptor()?, before, payload.clone(), after)
         })?;
         Ok(sent.map_or(Sent::Blocked, Sent::Bytes))
     }

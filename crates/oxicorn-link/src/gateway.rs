@@ -4,6 +4,7 @@
 //! counted on is kept in here.
 
 use std::cell::Cell;
+use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -233,6 +234,20 @@ impl GatewayEnd {
     /// left out. The bytes are the worker's: to be checked after, not before, they were copied.
     pub fn payload_into(&self, range: Range<usize>, out: &mut Vec<u8>) {
         self.responses.read(range, out);
+    }
+
+    /// Sends a part of the current message's payload to a socket, between `before` and `after`, straight
+    /// out of the shared memory: as much as the socket takes. `None`: it takes nothing now. For bytes
+    /// that nobody looks at: the worker may change them until they are gone.
+    pub fn send_payload<S: AsFd>(
+        &self,
+        socket: S,
+        before: &[u8],
+        range: Range<usize>,
+        after: &[u8],
+    ) -> io::Result<Option<usize>> {
+        let place = self.responses.locate(range);
+        self.responses.memory().send(socket, before, place, after)
     }
 
     /// Frees the current message's room. A worker that waits for room is woken now and then, and

@@ -10,6 +10,8 @@
 //!
 //! What different ends write lies 128 bytes apart: processors fetch cache lines of 64 bytes in pairs.
 
+use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -85,7 +87,7 @@ pub(crate) struct LinkMemory {
 
 impl LinkMemory {
     /// Writes the header into a fresh memory file.
-    pub(crate) fn format(file: impl AsFd, rings: [usize; 3]) -> std::io::Result<()> {
+    pub(crate) fn format(file: impl AsFd, rings: [usize; 3]) -> io::Result<()> {
         let mapping = Mapping::new(file)?;
         for (at, size) in SIZES_AT.into_iter().zip(rings) {
             mapping.atomic_u64(at).store(size as u64, Ordering::Relaxed);
@@ -232,6 +234,22 @@ pub(crate) struct RingMemory {
     start: usize,
     capacity: u64,
     indices: IndicesAt,
+}
+
+impl RingMemory {
+    /// Sends payload to a socket, between `before` and `after`. Only to be called for bytes that are the
+    /// consumer's.
+    pub(crate) fn send<S: AsFd>(
+        &self,
+        socket: S,
+        before: &[u8],
+        payload: Range<usize>,
+        after: &[u8],
+    ) -> io::Result<Option<usize>> {
+        let range = self.start + payload.start..self.start + payload.end;
+        // SAFETY: as for `Memory::read` below; what is sent is not looked at by us.
+        unsafe { self.mapping.send(socket, before, range, after) }
+    }
 }
 
 impl Memory for RingMemory {

@@ -8,6 +8,15 @@ use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::memfd;
 
 use crate::layout::{LinkMemory, RING_SIZES, memory_len};
+use crate::ring::max_payload;
+use crate::window::{RESPONSE_HEAD, RESPONSE_PIECE};
+
+/// Bytes of the ring of responses: long responses are sent straight out of it, and what is sent in few
+/// calls costs least, so it takes long pieces, of which one is written while another is sent. What keeps up
+/// stays in its first part; the rest becomes memory only where long responses, or very many, need it.
+const RESPONSES: usize = 2 << 20;
+
+const _: () = assert!(RESPONSE_HEAD + RESPONSE_PIECE <= max_payload(RESPONSES as u64));
 
 /// Bytes of each ring; each is rounded up to a power of two between 4 KiB and 1 GiB. A message is
 /// at most half a ring.
@@ -26,7 +35,7 @@ impl Default for Sizes {
         Self {
             requests: 256 << 10,
             events: 128 << 10,
-            responses: 512 << 10,
+            responses: RESPONSES,
         }
     }
 }

@@ -11,6 +11,11 @@
 //! What does not fit before the end goes to the beginning, and the rest is padding: its first eight
 //! bytes have the kind [`PADDING`]. A message is at most half the ring, so an empty ring takes any.
 //!
+//! In a large ring a producer that finds everything read goes back to the beginning, too. So a ring that is
+//! large for the sake of long messages costs, as long as its ends keep up with each other, no more memory
+//! and no more of the processor's caches than a small one. What is passed over is room again only when the
+//! consumer has read on, so it is not done before what lies behind is room enough.
+//!
 //! # Who owns what
 //! `tail` is where the producer goes on, `head` where the consumer does; both count bytes since the
 //! beginning. Bytes from `head` to `tail` are the consumer's, the others the producer's. Each end
@@ -29,6 +34,8 @@
 //! asked only while the message still lies there: the producer knows without asking that the
 //! consumer has passed it once it has itself written over it.
 
+use std::ops::Range;
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// Bytes before the payload.
@@ -36,6 +43,14 @@ pub const HEADER_LEN: usize = 24;
 
 /// Kind of what fills the ring up to its end.
 pub const PADDING: u8 = u8::MAX;
+
+/// Room that going back leaves beside the message: a piece of a long response, and as much as a ring of
+/// ordinary size has in all (which therefore never goes back).
+const ROOM_KEPT: u64 = if cfg!(loom) { 64 } else { 513 << 10 };
+
+/// How far a producer writes on before it looks again whether everything was read: the index it looks at
+/// is dear as long as the consumer moves it.
+const LOOK_PART: u64 = 64;
 
 const ALIGNMENT: u64 = 8;
 const STREAM_AT: usize = 8;
@@ -200,13 +215,20 @@ pub struct Producer<M> {
     tail: u64,
     /// Copy of the consumer's index, perhaps old.
     head: u64,
+    /// From which index on a copy that is too old for going back is renewed.
+    look_from: u64,
 }
 
 impl<M: Memory> Producer<M> {
     /// Goes on where the memory says.
     pub fn resume(memory: M) -> Result<Self, LinkFault> {
         let (head, tail) = sane_indices(&memory)?;
-        Ok(Self { memory, tail, head })
+        Ok(Self {
+            memory,
+            tail,
+            head,
+            look_from: 0,
+        })
     }
 
     /// The memory it writes to.
@@ -274,7 +296,11 @@ impl<M: Memory> Producer<M> {
     #[inline]
     fn reserve(&mut self, size: u64) -> Result<u64, RingFull> {
         let capacity = self.memory.capacity();
-        let (padding, end) = place(self.tail, size, capacity);
+        let (mut padding, mut end) = place(self.tail, size, capacity);
+        if padding == 0 && self.may_go_back(size) {
+            padding = capacity - (self.tail & (capacity - 1));
+            end = self.tail + padding + size;
+        }
         if end - self.head > capacity {
             self.refresh_head();
             if end - self.head > capacity {
@@ -286,6 +312,21 @@ impl<M: Memory> Producer<M> {
             self.memory.set_word(at, u64::from(PADDING) << 32);
         }
         Ok(self.tail + padding)
+    }
+
+    /// Whether everything was read and what lies behind has room for a message of `size` bytes and more.
+    #[inline]
+    fn may_go_back(&mut self, size: u64) -> bool {
+        let capacity = self.memory.capacity();
+        let behind = self.tail & (capacity - 1);
+        if behind < size + ROOM_KEPT {
+            return false;
+        }
+        if self.head != self.tail && self.tail >= self.look_from {
+            self.look_from = self.tail + capacity / LOOK_PART;
+            self.refresh_head();
+        }
+        self.head == self.tail
     }
 
     /// An index that cannot be frees nothing: the copy stays as it was.
@@ -454,13 +495,23 @@ impl<M: Memory> Consumer<M> {
 
     /// Appends a part of the current message's payload to `out`; what is beyond it is left out.
     #[inline]
-    pub fn read(&self, range: std::ops::Range<usize>, out: &mut Vec<u8>) {
-        let Some(message) = self.current else { return };
-        let end = range.end.min(message.len);
-        if range.start < end {
-            let at = offset(message.position, self.memory.capacity()) + HEADER_LEN;
-            self.memory.read(at + range.start, end - range.start, out);
+    pub fn read(&self, range: Range<usize>, out: &mut Vec<u8>) {
+        let place = self.locate(range);
+        if !place.is_empty() {
+            self.memory.read(place.start, place.len(), out);
         }
+    }
+
+    /// Where in the ring a part of the current message's payload lies, without what is beyond the
+    /// payload: the consumer's until [`advance`](Self::advance).
+    #[inline]
+    pub fn locate(&self, range: Range<usize>) -> Range<usize> {
+        let Some(message) = self.current else {
+            return 0..0;
+        };
+        let at = offset(message.position, self.memory.capacity()) + HEADER_LEN;
+        let end = range.end.min(message.len);
+        at + range.start.min(end)..at + end
     }
 
     /// Gives the current message's room back to the producer. Returns the bytes.

@@ -7,6 +7,13 @@
 /// Bytes of a response's body that a worker may send before the gateway gives credit.
 pub const RESPONSE_WINDOW: u32 = 1 << 20;
 
+/// The largest piece of a response's body in one message. The larger the pieces, the fewer system calls
+/// and wake-ups; two are a window, so that one can be sent while the next is written.
+pub const RESPONSE_PIECE: usize = RESPONSE_WINDOW as usize / 2;
+
+/// The longest head of a response, and the longest trailers: no credit counts for them.
+pub const RESPONSE_HEAD: usize = 256 << 10;
+
 /// Bytes of a streamed request's body that the gateway may send before the worker gives credit.
 pub const REQUEST_WINDOW: u32 = 64 << 10;
 

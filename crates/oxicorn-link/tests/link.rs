@@ -5,7 +5,11 @@
 
 mod support;
 
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
@@ -88,6 +92,74 @@ fn same_response_is_shown_until_it_is_released() {
     assert!(gateway.sleep_begin());
     gateway.release();
     assert!(gateway.sleep_begin(), "releasing nothing changes nothing");
+}
+
+#[test]
+fn payload_is_sent_straight_out_of_the_ring() {
+    let (mut gateway, mut worker) = pair();
+    let (kind, id) = (ResponseKind::BodyChunk, stream(&gateway, 1));
+    worker
+        .responses
+        .try_send(kind, id, 0, b"abc", b"def")
+        .unwrap();
+    gateway.next_response().unwrap().unwrap();
+    let (here, mut there) = UnixStream::pair().unwrap();
+    here.set_nonblocking(true).unwrap();
+    for (range, expected) in [(2..4, "<cd>"), (4..100, "<ef>"), (100..200, "<>")] {
+        let sent = gateway.send_payload(&here, b"<", range, b">").unwrap();
+        assert_eq!(sent, Some(expected.len()));
+        let mut got = vec![0; expected.len()];
+        there.read_exact(&mut got).unwrap();
+        assert_eq!(got, expected.as_bytes());
+    }
+    while let Some(sent) = gateway.send_payload(&here, b"<", 0..6, b">").unwrap() {
+        assert_eq!(sent, 8);
+    }
+    gateway.release();
+    drop(there);
+    let gone = gateway.send_payload(&here, b"<", 0..6, b">").unwrap_err();
+    assert_eq!(gone.kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+/// The file's blocks that have memory tell where somebody has written.
+#[test]
+fn ends_that_keep_up_leave_most_of_a_large_ring_alone() {
+    let parts = LinkParts::create(Sizes::default()).unwrap();
+    let used = || {
+        File::from(parts.memory.try_clone().unwrap())
+            .metadata()
+            .unwrap()
+            .blocks()
+            * 512
+    };
+    let (mut gateway, mut worker) = (gateway(&parts), worker(&parts, WaitMode::Futex));
+    let (kind, id) = (ResponseKind::BodyChunk, stream(&gateway, 1));
+    let ring = Sizes::default().responses;
+    for lag in [1, 2, 3] {
+        for number in 0..4 * ring / 1000 / lag {
+            let body = [number.to_ne_bytes(); 125].concat();
+            for _ in 0..lag {
+                let sent = worker.responses.try_send(kind, id, 0, b"", &body);
+                assert_eq!(sent, Ok(()));
+            }
+            for _ in 0..lag {
+                assert_eq!(response(&mut gateway).unwrap().1, body);
+            }
+        }
+    }
+    assert!(used() < ring as u64 / 3, "{} bytes", used());
+    // One that lags behind has all of it.
+    let body = [7; 1000];
+    let mut sent = 0;
+    while worker.responses.try_send(kind, id, 0, b"", &body).is_ok() {
+        sent += body.len();
+    }
+    assert!(sent > ring * 9 / 10, "{sent} bytes");
+    while let Some((_, payload)) = response(&mut gateway) {
+        assert_eq!(payload, body);
+        sent -= payload.len();
+    }
+    assert_eq!(sent, 0);
 }
 
 #[test]

@@ -275,6 +275,53 @@ fn sleeping_writer_gets_room_and_the_ring_wraps() {
     });
 }
 
+/// The producer goes back to the beginning if it finds everything read, and else to the end and around;
+/// it waits for room either way.
+#[test]
+fn writer_that_goes_back_overwrites_nothing_unread() {
+    check(2, || {
+        let shared = Shared::new();
+        let mut consumer = Consumer::resume(Ring(Arc::clone(&shared))).unwrap();
+        let writer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let ring = Ring(Arc::clone(&shared));
+                let mut producer = Producer::resume(ring.clone()).unwrap();
+                for stream in 1..=6_u64 {
+                    while producer
+                        .push(tag(stream), &stream.to_ne_bytes(), b"")
+                        .is_err()
+                    {
+                        sleep_until_rung(&shared, || has_room(&ring, 8));
+                    }
+                }
+            })
+        };
+        let mut read = 0_u64;
+        let mut payload = Vec::new();
+        while read < 6 {
+            let before = read;
+            while let Some(message) = consumer.peek().unwrap() {
+                read += 1;
+                assert_eq!(message.tag.stream, read);
+                payload.clear();
+                consumer.read(0..message.len, &mut payload);
+                assert_eq!(payload, read.to_ne_bytes());
+                consumer.advance();
+            }
+            if read > before {
+                let fenced = Fenced::now();
+                if shared.bell().seems_awaited() {
+                    shared.bell().ring_all(fenced);
+                    shared.kernel.wake(u32::MAX);
+                }
+            }
+            thread::yield_now();
+        }
+        writer.join().unwrap();
+    });
+}
+
 #[test]
 fn sleeper_in_epoll_is_rung() {
     check(3, || {

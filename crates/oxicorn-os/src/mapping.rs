@@ -7,7 +7,8 @@
 
 use std::io;
 use std::mem::{align_of, size_of};
-use std::os::fd::AsFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -135,6 +136,58 @@ impl Mapping {
             out.set_len(old_len + len);
         }
     }
+
+    /// Sends `before`, the bytes at `range` and `after` to a socket, without a copy of ours: as much as
+    /// it takes. `None`: it takes nothing now. Panics if the range is not within the mapping.
+    ///
+    /// # Safety
+    /// As for [`copy_out`](Self::copy_out); what is sent is then any mixture.
+    pub unsafe fn send<S: AsFd>(
+        &self,
+        socket: S,
+        before: &[u8],
+        range: Range<usize>,
+        after: &[u8],
+    ) -> io::Result<Option<usize>> {
+        let shared = self.at(range.start, range.len());
+        let mut parts = [
+            io_vector(before.as_ptr(), before.len()),
+            io_vector(shared.as_ptr(), range.len()),
+            io_vector(after.as_ptr(), after.len()),
+        ];
+        // SAFETY: all zeros are a message without address, parts and control data.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = parts.len() as _;
+        loop {
+            // SAFETY: the kernel only reads what the parts name: two live slices, and bytes of the
+            // mapping, which stays where it is for as long as `self` is borrowed; no race within the
+            // program, by the caller's promise. The descriptor is open.
+            let sent = unsafe {
+                libc::sendmsg(
+                    socket.as_fd().as_raw_fd(),
+                    &raw const message,
+                    libc::MSG_NOSIGNAL,
+                )
+            };
+            if let Ok(sent) = usize::try_from(sent) {
+                return Ok(Some(sent));
+            }
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(None),
+                io::ErrorKind::Interrupted => {}
+                _ => return Err(error),
+            }
+        }
+    }
+}
+
+fn io_vector(start: *const u8, len: usize) -> libc::iovec {
+    libc::iovec {
+        iov_base: start.cast_mut().cast(),
+        iov_len: len,
+    }
 }
 
 impl Drop for Mapping {
@@ -147,6 +200,8 @@ impl Drop for Mapping {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
     use std::sync::atomic::Ordering;
 
     use super::*;
@@ -164,6 +219,26 @@ mod tests {
             two.copy_out(8187, 5, &mut out);
         }
         assert_eq!(out, b"got: hello");
+    }
+
+    #[test]
+    fn sends_out_of_the_mapping_until_the_socket_is_full() {
+        let file = memfd::create_sealed("test", 8192).unwrap();
+        let mapping = Mapping::new(&file).unwrap();
+        let (here, mut there) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        // SAFETY: a single thread.
+        let send = |from: usize| unsafe {
+            mapping.copy_in(8187, b"hello");
+            mapping.send(&here, b"<", from..8192, b">")
+        };
+        assert_eq!(send(8187).unwrap(), Some(7));
+        let mut got = [0; 7];
+        there.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"<hello>");
+        while send(0).unwrap().is_some() {}
+        drop(there);
+        assert_eq!(send(0).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

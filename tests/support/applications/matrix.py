@@ -219,6 +219,16 @@ def big_generator(environ, start_response):
         yield b"%06d" % number * 2000
 
 
+def big_piece(environ, start_response):
+    start_response("200 OK", TEXT)
+    yield b"x" * int(environ["QUERY_STRING"])
+
+
+def big_head(environ, start_response):
+    start_response("200 OK", [*TEXT, ("X-Padding", "x" * int(environ["QUERY_STRING"]))])
+    return [b"hello"]
+
+
 # Content-Length that does not match.
 
 

@@ -5,12 +5,16 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use oxicorn_gateway::AccessLog;
-use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
+use oxicorn_link::scoreboard::Counter;
+use oxicorn_link::window::{RESPONSE_PIECE, RESPONSE_WINDOW, SendWindow};
 use oxicorn_link::wire::{
     AbortReason, EventKind, FilePart, HeaderList, ResponseKind, decode_credit, encode_abort, flags,
 };
 
 use crate::scenario::{PATIENCE, Scenario, patient, pattern, response_head};
+
+/// Output that the gateway does not hold back.
+const SEND_FROM: usize = 64 << 10;
 
 #[test]
 fn streams_a_response_in_chunks() {
@@ -69,6 +73,13 @@ fn sends_early_hints() {
 
 #[test]
 fn a_slow_reader_holds_the_worker_at_its_window_and_gets_everything() {
+    // In pieces that are mostly copied, and in those of which only what the socket leaves is.
+    for piece in [SEND_FROM / 2, SEND_FROM, RESPONSE_PIECE] {
+        hold_a_worker_at_its_window(piece);
+    }
+}
+
+fn hold_a_worker_at_its_window(piece: usize) {
     const TOTAL: usize = 24 << 20;
     let (scenario, mut worker) = Scenario::with_worker(patient());
     let mut client = scenario.connect();
@@ -77,7 +88,7 @@ fn a_slow_reader_holds_the_worker_at_its_window_and_gets_everything() {
     let length = TOTAL.to_string();
     worker.head(claimed.stream, 0, 200, &[("Content-Length", &length)], b"");
     client.read_head();
-    let piece = pattern(0, 65_536);
+    let piece = pattern(0, piece);
     let expected = piece.clone();
     let mut window = SendWindow::new(RESPONSE_WINDOW);
     let mut sent = 0;
@@ -104,7 +115,7 @@ fn a_slow_reader_holds_the_worker_at_its_window_and_gets_everything() {
     // Now it reads.
     let reader = std::thread::spawn(move || {
         let body = client.take(TOTAL);
-        assert!(body.chunks(65_536).all(|chunk| chunk == expected));
+        assert!(body.chunks(expected.len()).all(|chunk| chunk == expected));
         client
     });
     while sent < TOTAL {
@@ -122,6 +133,51 @@ fn a_slow_reader_holds_the_worker_at_its_window_and_gets_everything() {
     client.get("/next");
     worker.echo();
     assert_eq!(client.read_response().text(), "/next");
+}
+
+#[test]
+fn long_pieces_are_framed_and_counted_as_short_ones() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    let [head, last] = [pattern(0, RESPONSE_PIECE), pattern(7, RESPONSE_PIECE)];
+    for _ in 0..2 {
+        client.get("/");
+        let claimed = worker.claim();
+        worker.head(claimed.stream, 0, 200, &[], &head);
+        worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, &last);
+        client.read_head();
+        assert_eq!(client.read_chunk().unwrap(), head);
+        assert_eq!(client.read_chunk().unwrap(), last);
+        assert_eq!(client.read_chunk(), None);
+    }
+    let counted = format!(" 200 {} ", 2 * RESPONSE_PIECE);
+    let lines = scenario.access_log(2);
+    assert!(
+        lines.iter().all(|line| line.contains(&counted)),
+        "{lines:?}"
+    );
+    let sent = scenario
+        .scoreboard
+        .gateway(0)
+        .unwrap()
+        .counter(Counter::BytesOut);
+    assert!(sent > 4 * RESPONSE_PIECE as u64, "{sent}");
+}
+
+#[test]
+fn a_response_that_fails_after_a_long_piece_is_visibly_incomplete() {
+    for fails in [AbortReason::ApplicationFailed, AbortReason::Interrupted] {
+        let (scenario, mut worker) = Scenario::with_worker(patient());
+        let mut client = scenario.connect();
+        client.get("/");
+        let claimed = worker.claim();
+        let piece = pattern(0, RESPONSE_PIECE);
+        worker.head(claimed.stream, 0, 200, &[], &piece);
+        client.read_head();
+        assert_eq!(client.read_chunk().unwrap(), piece);
+        worker.send(ResponseKind::Abort, claimed.stream, 0, &encode_abort(fails));
+        assert_eq!(client.read_to_end(), b"");
+    }
 }
 
 #[test]

@@ -35,7 +35,6 @@ pub(crate) struct Link {
     descriptors: Descriptors,
     doorbell: Mutex<Doorbell>,
     waker: Waker,
-    max_payload: usize,
     alive: AtomicBool,
     claimed: AtomicU64,
     /// The loop runs: it must show that it turns.
@@ -51,7 +50,6 @@ impl Link {
             .doorbell
             .ok_or_else(|| PyRuntimeError::new_err("the link has no doorbell"))?;
         Ok(Self {
-            max_payload: parts.responses.max_payload(),
             requests: Mutex::new(parts.requests),
             events: Mutex::new(parts.events),
             responses: Mutex::new(parts.responses),
@@ -97,11 +95,6 @@ impl Link {
         let claimed = lock(&self.requests).try_claim(payload)?;
         self.claimed.fetch_add(1, Ordering::Relaxed);
         Some(claimed)
-    }
-
-    /// Longest payload of one message.
-    pub(crate) fn max_payload(&self) -> usize {
-        self.max_payload
     }
 
     /// Writes one message, waiting for room in the ring if there is none.

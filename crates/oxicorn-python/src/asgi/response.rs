@@ -12,7 +12,7 @@
 use std::os::fd::OwnedFd;
 
 use oxicorn_link::StreamId;
-use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
+use oxicorn_link::window::{RESPONSE_HEAD, RESPONSE_PIECE, RESPONSE_WINDOW, SendWindow};
 use oxicorn_link::wire::{AbortReason, FilePart, ResponseKind, encode_abort, flags};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -21,9 +21,6 @@ use super::event::{FilePiece, HttpEvent};
 use super::head::Head;
 use super::link::Link;
 use crate::wsgi::error_response;
-
-/// The largest piece of a body in one message: small beside the ring.
-const PIECE: usize = 64 * 1024;
 
 /// Bytes held back at most: enough that a message costs little beside them.
 const HOLD: usize = 32 * 1024;
@@ -327,7 +324,7 @@ impl Response {
         while !self.over {
             let rest = data.len() - at;
             let window = usize::try_from(self.window.available()).unwrap_or(usize::MAX);
-            let count = rest.min(PIECE).min(window);
+            let count = rest.min(RESPONSE_PIECE).min(window);
             let last = plain_end && count == rest;
             if count == 0 && !last && self.head_left {
                 break;
@@ -347,7 +344,7 @@ impl Response {
     }
 
     fn send_head(&mut self, py: Python<'_>, link: &Link, flags: u8, piece: &[u8]) -> PyResult<()> {
-        if self.head.bytes.len() + piece.len() > link.max_payload() {
+        if self.head.bytes.len() > RESPONSE_HEAD {
             self.abort(py, link, AbortReason::TooLarge)?;
             return Err(PyRuntimeError::new_err("the response head is too large"));
         }

@@ -14,7 +14,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
+use oxicorn_link::window::{RESPONSE_HEAD, RESPONSE_PIECE, RESPONSE_WINDOW, SendWindow};
 use oxicorn_link::wire::{
     self, AbortReason, CancelReason, EventKind, FilePart, ResponseKind, flags,
 };
@@ -29,10 +29,6 @@ create_exception!(
     PyBrokenPipeError,
     "Nobody waits for this response any more."
 );
-
-/// The largest piece of a body in one message: small beside the ring, so that the gateway can write
-/// one while the worker makes the next.
-const PIECE: usize = 64 * 1024;
 
 /// How long a wait lasts before signals are looked for, should no wake-up have come through.
 const WAIT: Duration = Duration::from_secs(1);
@@ -60,7 +56,6 @@ impl Stream {
 #[derive(Debug)]
 pub(crate) struct Lane {
     responses: Mutex<Responses>,
-    max_payload: usize,
     inbox: Mutex<Inbox>,
     descriptors: Descriptors,
 }
@@ -91,7 +86,6 @@ impl Lane {
             streams: HashMap::new(),
         };
         Self {
-            max_payload: responses.max_payload(),
             responses: Mutex::new(responses),
             inbox: Mutex::new(inbox),
             descriptors,
@@ -126,22 +120,23 @@ impl Lane {
         bits: u8,
     ) -> PyResult<()> {
         let last = bits & flags::END;
-        if head.len() + body.len().min(PIECE) > self.max_payload {
+        if head.len() > RESPONSE_HEAD {
             self.send_abort(py, stream, AbortReason::TooLarge)?;
             return Err(PyOSError::new_err("the response head is too large"));
         }
-        if body.len() <= PIECE {
-            self.register_unless(stream, last != 0);
-            stream.window.spend(body.len());
-            self.send(py, ResponseKind::Head, stream.id, bits, head, body)?;
-            if last != 0 {
-                self.forget(stream);
-            }
+        let (first, rest) = body.split_at(body.len().min(RESPONSE_PIECE));
+        let over = last != 0 && rest.is_empty();
+        let bits = if over { bits } else { bits & !flags::END };
+        self.register_unless(stream, over);
+        stream.window.spend(first.len());
+        self.send(py, ResponseKind::Head, stream.id, bits, head, first)?;
+        if over {
+            self.forget(stream);
+        }
+        if rest.is_empty() {
             return Ok(());
         }
-        self.register_unless(stream, false);
-        self.send(py, ResponseKind::Head, stream.id, bits & !last, head, &[])?;
-        self.send_body(py, stream, body, last)
+        self.send_body(py, stream, rest, last)
     }
 
     /// Sends more of the body, waiting for the client where it is slow.
@@ -153,9 +148,9 @@ impl Lane {
         last: u8,
     ) -> PyResult<()> {
         self.look(stream)?;
-        while body.len() > PIECE || body.len() as u64 > stream.window.available() {
+        while body.len() > RESPONSE_PIECE || body.len() as u64 > stream.window.available() {
             let allowed = self.allowance(py, stream)?;
-            let (piece, rest) = body.split_at(body.len().min(PIECE).min(allowed));
+            let (piece, rest) = body.split_at(body.len().min(RESPONSE_PIECE).min(allowed));
             stream.window.spend(piece.len());
             self.send(py, ResponseKind::BodyChunk, stream.id, 0, &[], piece)?;
             body = rest;
@@ -211,7 +206,7 @@ impl Lane {
         stream: &mut Stream,
         trailers: &[u8],
     ) -> PyResult<()> {
-        if trailers.len() > self.max_payload {
+        if trailers.len() > RESPONSE_HEAD {
             self.send_abort(py, stream, AbortReason::TooLarge)?;
             return Err(PyOSError::new_err("the trailers are too large"));
         }
