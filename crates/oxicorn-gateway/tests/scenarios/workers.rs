@@ -4,10 +4,11 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use oxicorn_gateway::control::{FromGateway, ToGateway};
+use oxicorn_link::window::RESPONSE_PIECE;
 use oxicorn_link::wire::{EventKind, ResponseKind, flags};
 use oxicorn_link::{LinkParts, Sizes};
 
-use crate::scenario::{Scenario, StubWorker, patient, response_head};
+use crate::scenario::{Scenario, StubWorker, patient, pattern, response_head};
 
 #[test]
 fn a_request_waits_for_the_first_worker() {
@@ -113,6 +114,24 @@ fn what_a_worker_wrote_before_it_died_still_counts() {
     worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
     kill(&scenario, worker);
     assert_eq!(client.read_response().body, vec![7; 300_000]);
+}
+
+#[test]
+fn a_worker_that_dies_between_long_pieces_leaves_a_response_without_end() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    let [first, second] = [0, 7].map(|start| pattern(start, RESPONSE_PIECE));
+    worker.head(claimed.stream, 0, 200, &[], &first);
+    client.read_head();
+    assert_eq!(client.read_chunk().unwrap(), first);
+    worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &second);
+    kill(&scenario, worker);
+    // As much as had left before the connection was cut, and nothing behind it.
+    let rest = client.read_to_end();
+    let whole = [b"80000\r\n", second.as_slice(), b"\r\n"].concat();
+    assert!(whole.starts_with(&rest), "{} bytes", rest.len());
 }
 
 #[test]
