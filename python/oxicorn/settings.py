@@ -24,6 +24,7 @@ class SettingsDict(TypedDict, total=False):
     max_requests_jitter: int
     timeout: int
     graceful_timeout: int
+    boot_timeout: int
     keepalive: int
     asgi_loop: Literal["auto", "asyncio", "uvloop"]
     asgi_lifespan: Literal["auto", "on", "off"]

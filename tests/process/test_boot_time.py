@@ -1,4 +1,4 @@
-"""Workers that are not ready within `timeout`: what hangs is found and replaced, what is only slow gets there."""
+"""Workers that are not ready within `boot_timeout`: what hangs is found and replaced, what is only slow gets there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if os.path.exists("hang"):
     open("hangs", "w").close()
     time.sleep(3600)
 if os.path.exists("slow"):
-    # Longer than `timeout` the first time, and every time.
+    # Longer than `boot_timeout` the first time, and every time.
     time.sleep(1.6)
 
 
@@ -46,6 +46,12 @@ async def application(scope, receive, send):
 SOURCES = {"sync": WSGI, "gthread": WSGI, "asgi": ASGI}
 
 
+@pytest.fixture(autouse=True)
+def oxicorn_only(kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("a boot that hangs is never noticed there")
+
+
 @pytest.fixture(params=list(SOURCES))
 def start(request, serve):
     """``start("hang")``: a server with a worker class and that marker, not waited for."""
@@ -54,7 +60,7 @@ def start(request, serve):
         server = serve.new()
         for marker in markers:
             server.write(marker, "")
-        flags = ("--worker-class", request.param, "--timeout", "1")
+        flags = ("--worker-class", request.param, "--boot-timeout", "1")
         return server.start(*flags, app=SOURCES[request.param], ready=ready)
 
     return start
@@ -64,13 +70,12 @@ def timeouts(server) -> list[str]:
     return re.findall(r"\[CRITICAL\] WORKER TIMEOUT \(pid:(\d+)\)", server.log)
 
 
-def test_first_boot_that_hangs_is_tried_again(start, kind):
+def test_first_boot_that_hangs_is_tried_again(start):
     server = start("hang")
     first = wait_for(lambda: timeouts(server), what=lambda: server.log)[0]
     (second,) = server.wait_for_workers(1, without=[int(first)])
-    if not kind.is_gunicorn:
-        server.wait_for_log(rf"Stacks of worker \(pid:{first}\)")
-        server.wait_for_log(rf"Worker \(pid:{first}\) was not ready after 1 s \(timeout\). The next one has 2 s.")
+    server.wait_for_log(rf"Stacks of worker \(pid:{first}\)")
+    server.wait_for_log(rf"Worker \(pid:{first}\) was not ready after 1 s \(boot_timeout\). The next one has 2 s.")
     (server.directory / "hang").unlink()
     # This one hangs already; the next one does not.
     os.kill(second, signal.SIGKILL)
@@ -78,9 +83,7 @@ def test_first_boot_that_hangs_is_tried_again(start, kind):
     assert server.get("/").body == b"hello"
 
 
-def test_what_is_only_slow_gets_there(start, kind):
-    if kind.is_gunicorn:
-        pytest.skip("it is killed for ever there")
+def test_what_is_only_slow_gets_there(start):
     server = start("slow")
     wait_for(lambda: timeouts(server), what=lambda: server.log)
     server.wait_until_ready()
@@ -88,9 +91,7 @@ def test_what_is_only_slow_gets_there(start, kind):
     assert len(timeouts(server)) == 1, server.log
 
 
-def test_reload_that_hangs_is_given_up(start, kind):
-    if kind.is_gunicorn:
-        pytest.skip("it has no other generation")
+def test_reload_that_hangs_is_given_up(start):
     server = start(ready="/")
     (worker,) = server.worker_pids()
     server.write("hang", "")
@@ -98,7 +99,7 @@ def test_reload_that_hangs_is_given_up(start, kind):
     wait_for((server.directory / "hangs").exists)
     server.wait_for_log(
         r"Reload failed, generation 2 is given up, generation 1 goes on serving. "
-        r"Reason: Worker was not ready in time \(timeout\)."
+        r"Reason: Worker was not ready in time \(boot_timeout\)."
     )
     assert server.wait_for_workers(1) == [worker]
     assert server.get("/").body == b"hello"
@@ -108,8 +109,8 @@ def test_reload_that_hangs_is_given_up(start, kind):
     assert server.get("/").body == b"hello"
 
 
-def test_without_timeout_a_boot_may_take_its_time(serve):
+def test_without_boot_timeout_a_boot_may_take_its_time(serve):
     server = serve.new()
     server.write("slow", "")
-    server.start("--timeout", "0", app=WSGI)
+    server.start("--boot-timeout", "0", app=WSGI)
     assert timeouts(server) == []

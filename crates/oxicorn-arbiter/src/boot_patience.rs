@@ -1,11 +1,11 @@
 //! How long a worker may take until it is ready.
 //!
-//! `timeout`, as in Gunicorn; but whoever ran over it may only have a lot to load, and killing it again and again at the
-//! same age would mean that it never serves. So each time all the time there was did not suffice the next ones get twice
-//! as much, up to a bound. What hangs for good is found a little later each time, which is also its back-off.
+//! `boot_timeout`; but whoever ran over it may only have a lot to load, and killing it again and again at the same age
+//! would mean that it never serves. So each time all the time there was did not suffice the next ones get twice as much,
+//! up to a bound. What hangs for good is found a little later each time, which is also its back-off.
 //!
 //! Workers are told their time when they are started. Of several that run over the same time only the first proves
-//! anything. A boot that fits into `timeout` again ends the patience.
+//! anything. A boot that fits into `boot_timeout` again ends the patience.
 
 use std::time::Duration;
 

@@ -122,7 +122,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Boot(failure) => failure.fmt(f),
-            Self::BootOverdue => f.write_str("Worker was not ready in time (timeout)."),
+            Self::BootOverdue => f.write_str("Worker was not ready in time (boot_timeout)."),
             Self::WorkersDied => f.write_str("Workers died before they were ready."),
             Self::Configuration => f.write_str("Configuration is not valid."),
             Self::Gateway => f.write_str("Gateway failed to boot."),
@@ -184,7 +184,7 @@ impl fmt::Display for LogLine {
             Self::WorkerTimeout { pid } => write!(f, "WORKER TIMEOUT (pid:{pid})"),
             Self::WorkerBootOverdue { pid, within, next } => write!(
                 f,
-                "Worker (pid:{pid}) was not ready after {} s (timeout). The next one has {} s.",
+                "Worker (pid:{pid}) was not ready after {} s (boot_timeout). The next one has {} s.",
                 within.as_secs(),
                 next.as_secs()
             ),

@@ -25,7 +25,7 @@ pub struct Plan {
     /// What requests in flight are given when their worker, or the server, stops.
     pub graceful_timeout: Duration,
     /// What a worker may take until it is ready, at first ([`timing::BOOT_DOUBLINGS`]). Zero: as long as it likes.
-    pub timeout: Duration,
+    pub boot_timeout: Duration,
     /// Load the application once, before the first worker is forked ([`crate::Action::PreloadApplication`]).
     pub preload_app: bool,
     /// It runs in the background: WINCH, which terminals send when they are resized, is an order there.
@@ -33,12 +33,12 @@ pub struct Plan {
 }
 
 impl Default for Plan {
-    /// Gunicorn's defaults.
+    /// The settings' defaults.
     fn default() -> Self {
         Self {
             workers: 1,
             graceful_timeout: Duration::from_secs(30),
-            timeout: Duration::from_secs(30),
+            boot_timeout: Duration::from_mins(5),
             preload_app: false,
             daemon: false,
         }

@@ -20,7 +20,7 @@ fn plan(workers: u32) -> Plan {
     Plan {
         workers,
         graceful_timeout: GRACEFUL,
-        timeout: Duration::from_secs(7),
+        boot_timeout: Duration::from_secs(7),
         preload_app: false,
         daemon: true,
     }

@@ -672,7 +672,7 @@ fn a_worker_whose_heart_stands_still_is_aborted_even_while_it_boots() {
 
 fn timed(workers: u32) -> Plan {
     Plan {
-        timeout: Duration::from_secs(30),
+        boot_timeout: Duration::from_secs(30),
         ..plan(workers)
     }
 }
@@ -689,7 +689,7 @@ fn a_worker_that_is_not_ready_in_time_is_replaced_even_on_the_first_boot() {
         "# WORKER TIMEOUT (pid:101)",
         "dump w1",
         "ABRT w1",
-        "# Worker (pid:101) was not ready after 30 s (timeout). The next one has 60 s.",
+        "# Worker (pid:101) was not ready after 30 s (boot_timeout). The next one has 60 s.",
         "spawn w2 g1",
         "attach w2",
     ]);
@@ -709,15 +709,15 @@ fn a_worker_that_is_not_ready_in_time_is_replaced_even_on_the_first_boot() {
 fn several_that_are_late_together_double_the_time_once() {
     let mut s = Scenario::booting(timed(3));
     s.after_s(30);
-    let next = " was not ready after 30 s (timeout). The next one has 60 s.";
+    let next = " was not ready after 30 s (boot_timeout). The next one has 60 s.";
     for pid in 101..=103 {
         assert!(s.did(&format!("# Worker (pid:{pid}){next}")));
     }
     s.forget();
     s.after_s(60);
-    assert!(
-        s.did("# Worker (pid:104) was not ready after 60 s (timeout). The next one has 120 s.")
-    );
+    assert!(s.did(
+        "# Worker (pid:104) was not ready after 60 s (boot_timeout). The next one has 120 s."
+    ));
 }
 
 #[test]
@@ -743,12 +743,12 @@ fn a_generation_that_hangs_in_its_boot_is_given_up_and_the_old_one_serves_on() {
         "# WORKER TIMEOUT (pid:104)",
         "dump w4",
         "ABRT w4",
-        "# Worker (pid:104) was not ready after 30 s (timeout). The next one has 60 s.",
+        "# Worker (pid:104) was not ready after 30 s (boot_timeout). The next one has 60 s.",
         "retire w3",
         "TERM w3",
         "abandon g2",
         "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
-         Reason: Worker was not ready in time (timeout).",
+         Reason: Worker was not ready in time (boot_timeout).",
     ]);
     s.exits(3, 0);
     s.forget();
@@ -766,7 +766,7 @@ fn a_generation_that_hangs_in_its_boot_is_given_up_and_the_old_one_serves_on() {
 }
 
 #[test]
-fn without_timeout_a_boot_may_take_any_time() {
+fn without_boot_timeout_a_boot_may_take_any_time() {
     let mut s = Scenario::booting(plan(1));
     s.after_s(100_000);
     s.expect([]);

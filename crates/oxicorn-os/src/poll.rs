@@ -123,6 +123,24 @@ mod tests {
         assert!(super::has_hung_up(near.as_fd()).unwrap());
     }
 
+    #[test]
+    fn of_many_it_tells_which_hung_up() {
+        let pair = || std::os::unix::net::UnixStream::pair().unwrap();
+        let near: Vec<_> = (0..40)
+            .map(|place| {
+                let (far, near) = pair();
+                ((place % 3 != 0).then_some(far), near)
+            })
+            .collect();
+        let mut gone = Vec::new();
+        super::each_hung_up(near.iter().map(|(_, near)| near.as_fd()), |place| {
+            gone.push(place);
+        })
+        .unwrap();
+        assert_eq!(gone, (0..40).step_by(3).collect::<Vec<_>>());
+        super::each_hung_up(std::iter::empty(), |_| panic!("nobody is there")).unwrap();
+    }
+
     use super::*;
     use crate::eventfd::EventFd;
 

@@ -193,6 +193,11 @@ impl Settings {
         self.seconds("timeout")
     }
 
+    /// `boot_timeout`; zero switches it off.
+    pub fn boot_timeout(&self) -> Duration {
+        self.seconds("boot_timeout")
+    }
+
     /// `graceful_timeout`.
     pub fn graceful_timeout(&self) -> Duration {
         self.seconds("graceful_timeout")

@@ -144,11 +144,13 @@ impl Arbiter {
         });
     }
 
-    /// The setting `timeout` the workers of this generation run with.
-    pub(super) fn timeout_of(&self, generation: Generation) -> Duration {
+    /// The setting `boot_timeout` the workers of this generation run with.
+    pub(super) fn boot_timeout_of(&self, generation: Generation) -> Duration {
         let reload = self.reload.as_ref();
         let loading = reload.filter(|reload| reload.generation == generation);
-        loading.map_or(&self.plan, |reload| &reload.plan).timeout
+        loading
+            .map_or(&self.plan, |reload| &reload.plan)
+            .boot_timeout
     }
 
     pub(super) fn count_reload_death(&mut self, generation: Generation) {

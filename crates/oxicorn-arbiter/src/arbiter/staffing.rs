@@ -146,7 +146,7 @@ impl Arbiter {
     fn start_worker(&mut self, generation: Generation) {
         let worker = WorkerId(self.last_worker.0.wrapping_add(1));
         self.last_worker = worker;
-        let limit = self.patience.limit(self.timeout_of(generation));
+        let limit = self.patience.limit(self.boot_timeout_of(generation));
         let round = self.backoff.round();
         let record = WorkerRecord::ordered(worker, generation, self.now, round, limit);
         let age = record.age();

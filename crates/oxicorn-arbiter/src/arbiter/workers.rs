@@ -47,7 +47,7 @@ impl Arbiter {
         record.handle_ready()?;
         let record = record.clone();
         let taken = self.now.saturating_sub(record.started());
-        let timeout = self.timeout_of(record.generation());
+        let timeout = self.boot_timeout_of(record.generation());
         self.patience.handle_ready(taken, timeout);
         if record.attached {
             self.act(Action::AnnounceReady(worker));
@@ -134,12 +134,12 @@ impl Arbiter {
     }
 
     /// It is not ready after all the time it had. Of a new generation: that is given up, as for one that cannot boot.
-    /// Else it is a loss like others, also on the first boot: so Gunicorn does it, and the next one may have more luck.
+    /// Else it is a loss like others, also on the first boot: the next one has more time, and may have more luck.
     pub(super) fn give_up_boot(&mut self, worker: WorkerId) {
         let Ok(before) = self.abort_stalled(worker) else {
             return;
         };
-        let timeout = self.timeout_of(before.generation());
+        let timeout = self.boot_timeout_of(before.generation());
         let within = before.boot_limit().unwrap_or_default();
         self.patience.handle_overdue(within, timeout);
         self.log(LogLine::WorkerBootOverdue {

@@ -414,7 +414,7 @@ pub(crate) fn plan() -> Plan {
     Plan {
         workers: 1,
         graceful_timeout: Duration::from_secs(30),
-        timeout: Duration::from_secs(15),
+        boot_timeout: Duration::from_secs(15),
         preload_app: false,
         daemon: true,
     }

@@ -22,7 +22,7 @@ pub(crate) struct Scenario {
 pub(crate) fn plan(workers: u32) -> Plan {
     Plan {
         workers,
-        timeout: Duration::ZERO,
+        boot_timeout: Duration::ZERO,
         ..Plan::default()
     }
 }

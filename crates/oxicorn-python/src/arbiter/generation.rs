@@ -56,7 +56,7 @@ pub(crate) fn plan_of(cfg: &Bound<'_, PyAny>) -> PyResult<Plan> {
     with_settings(cfg, |settings| Plan {
         workers: settings.inner.workers(),
         graceful_timeout: settings.inner.graceful_timeout(),
-        timeout: settings.inner.timeout(),
+        boot_timeout: settings.inner.boot_timeout(),
         preload_app: settings.inner.get("preload_app").is_true(),
         daemon: settings.inner.get("daemon").is_true(),
     })

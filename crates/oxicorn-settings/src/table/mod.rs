@@ -28,8 +28,10 @@ const COUNT: usize = GUNICORN_SETTINGS + OWN_SETTINGS;
 /// Gunicorn 27 has these.
 const GUNICORN_SETTINGS: usize = 120;
 /// They have no counterpart there.
-const OWN_SETTINGS: usize =
-    gateway::DEFINITIONS.len() + client_limits::DEFINITIONS.len() + logging::OWN;
+const OWN_SETTINGS: usize = gateway::DEFINITIONS.len()
+    + client_limits::DEFINITIONS.len()
+    + logging::OWN
+    + worker_processes::OWN;
 
 /// The sections' definitions, in the order of `--help` and of the reference page.
 const SECTIONS: [&[Definition]; 16] = [

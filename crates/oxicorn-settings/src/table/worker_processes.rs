@@ -23,6 +23,9 @@ const HTTP_PARSER: Choice = Choice {
     ..ASGI_LOOP
 };
 
+/// How many of them Gunicorn does not have.
+pub(super) const OWN: usize = 1;
+
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
@@ -128,12 +131,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         },
         default: Default::Int(30),
         doc: "How many seconds a request may take; 0: as long as it likes. When it is over, the worker's stacks \
-          are logged, the client is answered and the worker is replaced. A worker may take as long until it is \
-          ready; if it does not suffice, the next one is given twice the time, up to sixteen times as much.",
+          are logged, the client is answered and the worker is replaced.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better(
-            "it bounds each request in every worker class; the client gets 504, the log the request line and the Python stacks; boots that take longer get more time instead of being killed for ever",
+            "it bounds each request in every worker class; the client gets 504, the log the request line and the Python stacks",
         ),
     },
     Definition {
@@ -150,6 +152,23 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Same,
+    },
+    Definition {
+        name: "boot_timeout",
+        section: Section::WorkerProcesses,
+        flags: Flags::integer(&["--boot-timeout"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(300),
+        doc: "How many seconds a worker may take until it has loaded the application and is ready; 0: as long as it \
+          likes. When they are over its stacks are logged and it is killed. The next one is given twice the time, up \
+          to sixteen times as much, so that an application that only has a lot to load is ready in the end; a reload \
+          is given up instead, and the old workers go on.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
     },
     Definition {
         name: "keepalive",
@@ -267,6 +286,7 @@ mod tests {
             "threads",
             "timeout",
             "graceful_timeout",
+            "boot_timeout",
             "keepalive",
             "max_requests",
         ] {
