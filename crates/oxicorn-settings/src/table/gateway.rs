@@ -80,12 +80,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         section: Section::Gateway,
         flags: Flags::integer(&["--response-buffer"]),
         kind: Kind::Integer {
-            least: 1,
+            least: 1_048_576,
             most: i64::MAX,
         },
         default: Default::Int(1_048_576),
-        doc: "How many bytes of one response are taken from the worker before the client has read them. A response \
-          that fits costs its worker no time with a slow client.",
+        doc: "How many bytes of one response are taken from the worker before the client has read them, 1 MiB at \
+          least. A response that fits costs its worker no time with a slow client.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
@@ -174,8 +174,8 @@ mod tests {
             "must be an integer, 1 or more"
         );
         assert_eq!(
-            refused("response_buffer", Raw::Int(0)),
-            "must be an integer, 1 or more"
+            refused("response_buffer", Raw::Int(65_536)),
+            "must be an integer, 1048576 or more"
         );
     }
 }
