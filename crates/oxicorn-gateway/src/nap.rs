@@ -7,9 +7,9 @@
 //! A worker that has nothing more to do ends the nap, so none ever waits for the gateway.
 //!
 //! Decides when, and for how long: never longer than [`LONGEST`]; never longer than a part of the time
-//! the workers need for what they have, so that what a client waits in addition is little beside what it
-//! waits anyway, and they have something to do when the nap is over; and only if several responses are
-//! to be expected meanwhile. Sockets wait too: what they bring could not be worked on yet.
+//! that all requests need which are there, so that what a client waits in addition is little beside what it
+//! waits anyway; never so long that a worker has nothing to do before it is over; and only if several
+//! responses are to be expected meanwhile. Sockets wait too: what they bring could not be worked on yet.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::gateway::{Gateway, with};
 /// The longest nap: less than what makes the dispatcher believe that a worker has stalled (1 ms).
 const LONGEST: Duration = Duration::from_micros(800);
 
-/// So much of the time that the workers will need is slept through at most.
+/// So much of the time that all requests will need is slept through at most.
 const PART: u32 = 4;
 
 /// So many messages must be expected for a nap to save more than it costs.
@@ -46,6 +46,16 @@ pub(crate) struct Naps {
     waker: Waker,
 }
 
+/// What there is to do.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    /// Requests that workers have. Each works on one of them, as far as is known.
+    placed: usize,
+    /// Requests that wait for a worker.
+    queued: usize,
+    workers: usize,
+}
+
 impl Naps {
     pub(crate) fn new() -> Self {
         Self {
@@ -69,12 +79,14 @@ impl Naps {
         self.last = now;
     }
 
-    /// How long to nap, if at all. `placed`: requests that workers have.
-    fn length(&self, now: Duration, placed: usize) -> Option<Duration> {
+    /// How long to nap, if at all.
+    fn length(&self, now: Duration, work: Work) -> Option<Duration> {
         // Nothing for longer than usual: what comes next takes at least so long.
         let pace = self.pace.max(now.saturating_sub(self.last));
-        let work = pace.saturating_mul(u32::try_from(placed).unwrap_or(u32::MAX));
-        let length = (work / PART).min(LONGEST);
+        let time_for = |requests| pace.saturating_mul(u32::try_from(requests).unwrap_or(u32::MAX));
+        let patience = time_for(work.placed + work.queued) / PART;
+        let supply = time_for(work.placed.saturating_sub(work.workers));
+        let length = patience.min(supply).min(LONGEST);
         let is_worth_it = pace >= QUICK && length >= pace.saturating_mul(WORTH);
         is_worth_it.then_some(length)
     }
@@ -86,8 +98,12 @@ impl Gateway {
     pub(crate) fn nap(&mut self) -> bool {
         let now = self.clock.now();
         self.naps.measure(now);
-        let placed = self.dispatcher.total_in_flight();
-        let Some(length) = self.naps.length(now, placed) else {
+        let work = Work {
+            placed: self.dispatcher.total_in_flight(),
+            queued: self.dispatcher.queued(),
+            workers: self.pool.len(),
+        };
+        let Some(length) = self.naps.length(now, work) else {
             return false;
         };
         if !self.pool.nap(length) {
@@ -141,34 +157,60 @@ mod tests {
         (naps, now)
     }
 
+    /// One worker that takes all there is.
+    fn placed(placed: usize) -> Work {
+        Work {
+            placed,
+            queued: 0,
+            workers: 1,
+        }
+    }
+
     #[test]
-    fn naps_where_workers_have_much_to_do() {
+    fn naps_where_a_worker_has_much_to_do() {
         let (naps, now) = after(Duration::from_micros(150));
-        assert_eq!(naps.length(now, 64), Some(LONGEST));
-        let short = naps.length(now, 9).expect("worth it");
+        assert_eq!(naps.length(now, placed(64)), Some(LONGEST));
+        let short = naps.length(now, placed(9)).expect("worth it");
         assert!(short < LONGEST, "{short:?}");
     }
 
     #[test]
     fn stays_awake_for_few_requests_and_for_slow_ones() {
         let (naps, now) = after(Duration::from_micros(150));
-        assert_eq!(naps.length(now, 1), None);
-        assert_eq!(naps.length(now, 7), None);
+        assert_eq!(naps.length(now, placed(1)), None);
+        assert_eq!(naps.length(now, placed(7)), None);
         let (naps, now) = after(Duration::from_millis(10));
-        assert_eq!(naps.length(now, 10_000), None);
+        assert_eq!(naps.length(now, placed(10_000)), None);
+    }
+
+    #[test]
+    fn naps_no_longer_than_what_lies_ahead_of_the_workers_lasts() {
+        let (naps, now) = after(Duration::from_micros(150));
+        let ahead = |workers, placed| Work {
+            placed,
+            queued: 60,
+            workers,
+        };
+        let length = naps.length(now, ahead(1, 3)).expect("worth it");
+        assert!(length <= Duration::from_micros(2 * 151), "{length:?}");
+        assert_eq!(naps.length(now, ahead(1, 2)), None);
+        assert_eq!(naps.length(now, ahead(2, 3)), None);
     }
 
     #[test]
     fn stays_awake_where_responses_come_quickly() {
         let (naps, now) = after(Duration::from_micros(15));
-        assert_eq!(naps.length(now, 64), None);
+        assert_eq!(naps.length(now, placed(64)), None);
     }
 
     #[test]
     fn one_slow_request_ends_the_naps_at_once() {
         let (naps, now) = after(Duration::from_micros(100));
-        assert!(naps.length(now, 64).is_some());
-        assert_eq!(naps.length(now + Duration::from_millis(1), 64), None);
+        assert!(naps.length(now, placed(64)).is_some());
+        assert_eq!(
+            naps.length(now + Duration::from_millis(1), placed(64)),
+            None
+        );
     }
 
     #[test]

@@ -131,6 +131,10 @@ impl Pool {
         self.workers.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.workers.len()
+    }
+
     /// One more than the largest key.
     pub(crate) fn key_bound(&self) -> usize {
         self.workers
