@@ -28,6 +28,8 @@ PIECE = 1 << 16
 FULL_WINDOW = 64 << 10
 #: What of it is left where memory is short, with what was read and has to wait.
 WINDOW = 24 << 10
+#: What of that the gateway may have, uncounted, of each.
+READ_AHEAD = 16 << 10
 #: Of the allocators: both processes keep some of what was given back to them.
 MARGIN = 24 << 20
 
@@ -166,7 +168,7 @@ def test_messages_that_the_application_does_not_receive(serve):
     bound = buffers + count * WINDOW + (16 << 20)
     assert bound < count * FULL_WINDOW
     server = start(serve, f"buffer_limit = {buffers}\n")
-    with siege(server, BUFFERS) as under:
+    with siege(server, buffers + count * READ_AHEAD + (4 << 20)) as under:
         with conversations(server, "/deaf", count) as clients:
             messages, sent = frame(BINARY, b"x" * 4000) * 16, {}
             attack(under, server, lambda: push(clients, messages, sent, 2 * FULL_WINDOW), bound)

@@ -210,6 +210,7 @@ impl Gateway {
             discarded: 0,
             websocket: None,
         });
+        self.pressure.note_connections(self.connections.len());
         if may_proxy || self.admit(key) {
             self.read_first(key, serial);
         }

@@ -81,9 +81,13 @@ impl Pressure {
         self.left = self.held;
     }
 
+    /// There are `count` connections now: a flood may come and go between two looks.
+    pub(crate) fn note_connections(&mut self, count: usize) {
+        self.most = self.most.max(count);
+    }
+
     /// Whether a flood of connections, of which `count` are left, or of bytes has subsided.
     fn has_subsided(&mut self, count: usize) -> bool {
-        self.most = self.most.max(count);
         let by_count = self.most >= FLOOD && count < self.most / SUBSIDED;
         let by_bytes = self.most_held >= FLOOD_BYTES && self.held < self.most_held / SUBSIDED;
         if by_count || by_bytes {
@@ -208,10 +212,12 @@ mod tests {
     fn a_flood_has_subsided_once() {
         let mut pressure = Pressure::default();
         pressure.note(0, FLOOD_BYTES);
+        pressure.note_connections(FLOOD);
         assert!(!pressure.has_subsided(FLOOD));
         pressure.note(FLOOD_BYTES, FLOOD_BYTES / SUBSIDED - 1);
         assert!(pressure.has_subsided(FLOOD), "of bytes");
         assert!(!pressure.has_subsided(FLOOD));
+        pressure.note_connections(FLOOD);
         assert!(
             pressure.has_subsided(FLOOD / SUBSIDED - 1),
             "of connections"
