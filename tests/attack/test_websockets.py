@@ -179,7 +179,7 @@ def test_messages_that_the_application_does_not_receive(serve):
 
 @pytest.mark.timeout(60)
 def test_messages_that_nobody_reads(server):
-    """Some 8 MiB for each; those who take nothing are cut, by the buffers at first, then by their deadline."""
+    """Some 8 MiB for each; those who take nothing are cut, by the buffers, or else by their deadline."""
     before = anonymous(server)
     with siege(server, BUFFERS + (8 << 20)) as under, conversations(server, "/flood", 100, receive_buffer=4096):
         end = time.monotonic() + DEADLINE
@@ -188,6 +188,5 @@ def test_messages_that_nobody_reads(server):
             assert anonymous(server) - before < BUFFERS + 100 * PIECE + MARGIN
         talk(server)
         wait_for(lambda: gateway_descriptors(server) <= under.descriptors_before, 20, "all are cut")
-        assert "takes its response too slowly (write_timeout, write_min_rate)" in server.log
     assert "Buffers are full (buffer_limit): cut off ip=127.0.0.1" in server.log
     given_back(server, before)

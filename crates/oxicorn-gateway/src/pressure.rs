@@ -114,8 +114,13 @@ impl Gateway {
 
     /// After a flood: what it took is given back.
     pub(crate) fn give_memory_back(&mut self) {
-        if self.pressure.has_subsided(self.connections.len()) {
+        let count = self.connections.len();
+        let subsided = self.pressure.has_subsided(count);
+        // Those who stayed longest may have had the last places: looked at again when they are gone.
+        if subsided || self.connections.capacity() > SUBSIDED * count.max(FLOOD) {
             self.connections.shrink_to_fit();
+        }
+        if subsided {
             self.scratch.buffers.clear();
             heap::trim();
         }
