@@ -9,7 +9,7 @@ SOURCES := $(shell find crates python -name '*.rs' -o -name '*.py' -o -name '*.p
            Cargo.toml Cargo.lock pyproject.toml
 WHEEL := .build/wheel.stamp
 
-.PHONY: run build test test-rust test-loom test-python lint lint-python bench bench-parser fuzz clean
+.PHONY: run build test test-rust test-loom test-python test-pythons wheels lint lint-python bench bench-parser fuzz clean
 
 ## Build, install into .venv and serve the example on 127.0.0.1:8000.
 run: build
@@ -65,6 +65,19 @@ lint-python: build .build/tests.stamp
 test-python: build .build/tests.stamp
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m unittest discover --start-directory bench
+
+## What `test-pythons` and `wheels` are for, beside the machine's own CPython.
+PYTHONS ?= 3.13 3.14 3.15
+
+## Build, install and run the end-to-end tests on each of PYTHONS (Debian's; needs root, see tests/pythons/run.sh).
+test-pythons:
+	tests/pythons/run.sh test $(PYTHONS)
+
+## A wheel for each of PYTHONS and for the machine's own CPython, in dist/.
+wheels: build
+	mkdir -p dist
+	cp .build/wheels/oxicorn-*.whl dist/
+	tests/pythons/run.sh wheels $(PYTHONS)
 
 ## The figures of bench/README.md, beside the peers.
 bench: build
