@@ -39,6 +39,9 @@ pub enum Action {
     RetireWorker(WorkerId),
     /// Tell the gateway that this attached worker's process is gone.
     ForgetWorker(WorkerId),
+    /// Tell the worker that nothing more comes and nothing is in flight: it takes no more requests and exits. It was sent
+    /// [`WorkerSignal::Graceful`] before.
+    ReleaseWorker(WorkerId),
 
     /// Send a signal.
     SignalWorker {
@@ -107,7 +110,8 @@ pub enum Action {
 /// unblocks them when its own handlers stand: until then nothing is lost and nothing meets a default action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkerSignal {
-    /// TERM: finish what is at hand, then exit.
+    /// TERM: its end has begun. The application hears of it now, and can end streams and long polls; the worker still
+    /// takes what the gateway gives it, until [`Action::ReleaseWorker`].
     Graceful,
     /// QUIT: exit now (`worker_int`).
     Quick,

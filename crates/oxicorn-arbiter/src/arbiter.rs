@@ -147,8 +147,11 @@ impl Arbiter {
                     self.cancel_order(worker);
                 }
                 // Reaped since: its pid may be somebody else's by now.
-                Some(Action::SignalWorker { worker, .. } | Action::DumpStacks(worker))
-                    if self.book.find(worker).is_none() => {}
+                Some(
+                    Action::SignalWorker { worker, .. }
+                    | Action::ReleaseWorker(worker)
+                    | Action::DumpStacks(worker),
+                ) if self.book.find(worker).is_none() => {}
                 action => return action,
             }
         }
@@ -227,7 +230,7 @@ impl Arbiter {
             Event::WorkerExited { worker, exit } => self.handle_worker_exited(worker, exit),
             Event::WorkerDrained(worker) => self.handle_worker_drained(worker),
             Event::WorkerWantsReplacement { worker, reason: _ } => {
-                self.book.record(worker)?.mark_outgoing()
+                self.handle_worker_wants_replacement(worker)
             }
             Event::RequestExpired {
                 worker,

@@ -31,6 +31,9 @@
 //! * **A broken deploy takes nothing down.** A generation that does not boot is given up; the one before goes on. Only the
 //!   first boot may end the server (exit code 3 or 4).
 //! * **How many at most.** See [`Plan::workers`].
+//! * **Told first, released last.** Whatever makes a worker go without haste, TERM is the first thing it gets: the
+//!   application may have streams that end only if it says so. The worker serves what it has, and what the gateway still
+//!   gives it, until it is released.
 //! * **Every wait has an end.** A worker told to go is signalled gracefully, then quickly, then killed; the constants are in
 //!   [`timing`]. After TERM everything is over within `graceful_timeout` + twice [`timing::STOP_GRACE`] + [`timing::REAP_GRACE`].
 //! * **Illegal or stale events change nothing.** Notices cross with deaths (a worker reports ready and is reaped before the

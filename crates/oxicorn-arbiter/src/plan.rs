@@ -70,7 +70,7 @@ impl fmt::Display for Generation {
 pub mod timing {
     use std::time::Duration;
 
-    /// Between the last polite signal to a process (TERM after its drain, QUIT) and SIGKILL. Gunicorn's quick stop
+    /// Between the last polite word to a process (its release, QUIT) and SIGKILL. Gunicorn's quick stop
     /// waits as long.
     pub const STOP_GRACE: Duration = Duration::from_secs(2);
 

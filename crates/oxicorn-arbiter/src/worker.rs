@@ -18,13 +18,13 @@
 //!     |     retired / \ a request expired                       |            |
 //!     |            v   v                                        |            |
 //!     |     Retiring -> Expiring   (others are finished)        |            |
-//!     |            |     |                                      |            |
+//!     |       TERM |     |                                      |            |
 //!     | drained:   |     | drained, or deadline:                |            |
-//!     | TERM       |     | ABRT                                 |            |
+//!     | released   |     | ABRT                                 |            |
 //!     | deadline:  |     |                                      |            |
 //!     v QUIT       v     v                                      v            |
 //!     +------------+-> Stopping <-------------------------------+            |
-//!          TERM -> QUIT  | deadline                                          |
+//!      released -> QUIT  | deadline                                          |
 //!                        v                                                   |
 //!                      Killed                                                |
 //!                        |                                                   v
@@ -63,7 +63,7 @@ pub enum WorkerState {
     },
     /// Was told to exit, or exits by itself.
     Stopping {
-        /// What it was told last; `None` if it goes by itself.
+        /// What it was told last (TERM: it was released as well); `None` if it goes by itself.
         signal: Option<WorkerSignal>,
         /// When the next stronger signal follows: QUIT after TERM, KILL after all others.
         deadline: Duration,
@@ -93,6 +93,8 @@ pub struct WorkerRecord {
     /// When that is over.
     boot_until: Option<Duration>,
     lost: bool,
+    /// It was sent TERM.
+    told: bool,
     /// The present gateway was told about it.
     pub(crate) attached: bool,
 }
@@ -154,6 +156,11 @@ impl WorkerRecord {
         matches!(self.state, WorkerState::Stopping { .. })
     }
 
+    /// It knows that it has to end.
+    pub(crate) const fn is_told(&self) -> bool {
+        self.told
+    }
+
     /// Has a process that was not told to go.
     pub(crate) const fn is_booting(&self) -> bool {
         matches!(self.state, WorkerState::Booting)
@@ -196,6 +203,7 @@ impl WorkerRecord {
             boot_limit,
             boot_until: None,
             lost: false,
+            told: false,
             attached: false,
         }
     }
@@ -225,6 +233,11 @@ impl WorkerRecord {
         };
         self.state = WorkerState::Ready { outgoing: false };
         Ok(())
+    }
+
+    /// Its end begins. Gives whether the signal is to be sent: once.
+    pub(crate) fn announce_end(&mut self) -> bool {
+        !std::mem::replace(&mut self.told, true)
     }
 
     pub(crate) fn mark_outgoing(&mut self) -> Result<(), Illegal> {

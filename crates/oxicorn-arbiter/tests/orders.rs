@@ -115,7 +115,9 @@ fn winch_retires_the_workers_of_a_daemon_and_a_reload_starts_them_again() {
         "# Handling signal: winch",
         "# graceful stop of workers",
         "workers 2 -> 0",
+        "TERM w1",
         "retire w1",
+        "TERM w2",
         "retire w2",
     ]);
     s.drained(1);

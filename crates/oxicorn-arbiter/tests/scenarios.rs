@@ -193,9 +193,9 @@ fn a_failed_first_boot_finishes_what_others_serve_already() {
     s.ready(1);
     s.forget();
     s.cannot_boot(2);
-    s.expect(["drain gateway 30s"]);
+    s.expect(["TERM w1", "drain gateway 30s"]);
     s.event(Event::GatewayDrained);
-    s.expect(["TERM w1"]);
+    s.expect(["release w1"]);
 }
 
 #[test]
@@ -264,12 +264,14 @@ fn hup_moves_when_all_new_workers_are_ready_and_then_retires_the_old() {
     s.expect([
         "announce w3",
         "serve g2",
+        "TERM w1",
         "retire w1",
+        "TERM w2",
         "retire w2",
         "# Reloaded: generation 2 serves",
     ]);
     s.drained(2);
-    s.expect(["TERM w2"]);
+    s.expect(["release w2"]);
     s.exits(2, 0);
     s.expect(["forget w2", "reaped w2"]);
     s.after_s(30);
@@ -292,8 +294,9 @@ fn a_generation_that_cannot_boot_is_given_up_and_the_old_one_serves_on() {
     s.forget();
     s.cannot_boot(4);
     s.expect([
-        "retire w3",
         "TERM w3",
+        "retire w3",
+        "release w3",
         "abandon g2",
         "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
          Reason: Worker failed to boot.",
@@ -352,8 +355,9 @@ fn the_newest_reload_wins() {
         "# Handling signal: hup",
         "# Hang up: Master",
         "load g3",
-        "retire w3",
         "TERM w3",
+        "retire w3",
+        "release w3",
         "QUIT w4",
         "abandon g2",
         "workers 2 -> 1",
@@ -387,7 +391,7 @@ fn a_reload_on_the_heels_of_another_waits_for_room() {
     s.drained(1);
     s.exits(1, 0);
     s.expect([
-        "TERM w1",
+        "release w1",
         "forget w1",
         "reaped w1",
         "spawn w5 g3",
@@ -445,7 +449,9 @@ fn ttou_during_a_reload_may_complete_it() {
         "# Handling signal: ttou",
         "workers 2 -> 1",
         "serve g2",
+        "TERM w1",
         "retire w1",
+        "TERM w2",
         "retire w2",
         "# Reloaded: generation 2 serves",
         "QUIT w3",
@@ -510,10 +516,10 @@ fn the_successor_is_ready_before_the_predecessor_is_retired() {
     s.wants_successor(1);
     s.expect(["spawn w2 g1", "attach w2"]);
     s.ready(2);
-    s.expect(["announce w2", "retire w1"]);
+    s.expect(["announce w2", "TERM w1", "retire w1"]);
     s.drained(1);
     s.exits(1, 0);
-    s.expect(["TERM w1", "forget w1", "reaped w1"]);
+    s.expect(["release w1", "forget w1", "reaped w1"]);
 }
 
 #[test]
@@ -524,9 +530,9 @@ fn workers_that_ask_together_are_replaced_in_turn() {
     }
     s.expect(["spawn w4 g1", "attach w4"]);
     s.ready(4);
-    s.expect(["announce w4", "retire w1"]);
+    s.expect(["announce w4", "TERM w1", "retire w1"]);
     s.drained(1);
-    s.expect(["TERM w1"]);
+    s.expect(["release w1"]);
     s.exits(1, 0);
     s.expect(["forget w1", "reaped w1", "spawn w5 g1", "attach w5"]);
 }
@@ -561,7 +567,12 @@ fn a_predecessor_that_dies_before_its_successor_is_ready_needs_no_second_one() {
 fn ttou_retires_the_oldest() {
     let mut s = Scenario::serving(3);
     s.command(Command::FewerWorkers);
-    s.expect(["# Handling signal: ttou", "workers 3 -> 2", "retire w1"]);
+    s.expect([
+        "# Handling signal: ttou",
+        "workers 3 -> 2",
+        "TERM w1",
+        "retire w1",
+    ]);
 }
 
 #[test]
@@ -744,8 +755,9 @@ fn a_generation_that_hangs_in_its_boot_is_given_up_and_the_old_one_serves_on() {
         "dump w4",
         "ABRT w4",
         "# Worker (pid:104) was not ready after 30 s (boot_timeout). The next one has 60 s.",
-        "retire w3",
         "TERM w3",
+        "retire w3",
+        "release w3",
         "abandon g2",
         "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
          Reason: Worker was not ready in time (boot_timeout).",
@@ -824,7 +836,7 @@ fn nobody_waits_for_the_drain_of_a_dead_gateway() {
     s.forget();
     s.gateway_is_killed();
     assert!(s.did("ABRT w1"));
-    assert!(s.did("TERM w2"));
+    assert!(s.did("release w2"));
 }
 
 #[test]
@@ -834,7 +846,12 @@ fn a_reload_goes_on_without_a_gateway() {
     s.reload(plan(1));
     s.forget();
     s.ready(2);
-    s.expect(["serve g2", "TERM w1", "# Reloaded: generation 2 serves"]);
+    s.expect([
+        "serve g2",
+        "TERM w1",
+        "release w1",
+        "# Reloaded: generation 2 serves",
+    ]);
     s.event(Event::GatewayReady);
     s.expect(["attach w2", "announce w2", "serve g2"]);
 }
@@ -842,12 +859,17 @@ fn a_reload_goes_on_without_a_gateway() {
 // --- shutdown -------------------------------------------------------------------------------------------------------
 
 #[test]
-fn term_drains_the_gateway_before_the_workers_are_told() {
+fn term_tells_the_workers_and_drains_the_gateway_before_they_are_released() {
     let mut s = Scenario::serving(2);
     s.term();
-    s.expect(["# Handling signal: term", "drain gateway 30s"]);
+    s.expect([
+        "# Handling signal: term",
+        "TERM w1",
+        "TERM w2",
+        "drain gateway 30s",
+    ]);
     s.event(Event::GatewayDrained);
-    s.expect(["TERM w1", "TERM w2"]);
+    s.expect(["release w1", "release w2"]);
     s.event(Event::GatewayExited(Exit::Code(0)));
     s.exits(1, 0);
     s.exits(2, 0);
@@ -857,6 +879,55 @@ fn term_drains_the_gateway_before_the_workers_are_told() {
         "# Shutting down: Master",
         "exit 0",
     ]);
+}
+
+#[test]
+fn a_worker_that_gets_ready_during_a_shutdown_is_told_at_once() {
+    let mut s = Scenario::serving(1);
+    s.command(Command::MoreWorkers);
+    s.term();
+    s.forget();
+    s.ready(2);
+    s.expect(["TERM w2", "announce w2"]);
+    s.event(Event::GatewayDrained);
+    s.expect(["release w1", "release w2"]);
+}
+
+#[test]
+fn a_retiring_worker_is_told_once_whatever_follows() {
+    let mut s = Scenario::serving(2);
+    s.command(Command::FewerWorkers);
+    assert!(s.did("TERM w1"));
+    s.forget();
+    s.term();
+    s.expect(["# Handling signal: term", "TERM w2", "drain gateway 30s"]);
+    s.drained(1);
+    s.expect(["release w1"]);
+}
+
+#[test]
+fn workers_that_others_told_as_well_serve_until_the_stop_is_done() {
+    let mut s = Scenario::serving(2);
+    s.term();
+    s.forget();
+    // TERM went to all processes: the workers say that they were told.
+    s.wants_successor(1);
+    s.wants_successor(2);
+    s.expect([]);
+    s.event(Event::GatewayDrained);
+    s.expect(["release w1", "release w2"]);
+}
+
+#[test]
+fn a_worker_that_somebody_else_told_serves_until_its_successor_is_ready() {
+    let mut s = Scenario::serving(1);
+    s.event(Event::WorkerWantsReplacement {
+        worker: WorkerId(1),
+        reason: oxicorn_arbiter::ReplacementReason::Requested,
+    });
+    s.expect(["spawn w2 g1", "attach w2"]);
+    s.ready(2);
+    s.expect(["announce w2", "TERM w1", "retire w1"]);
 }
 
 #[test]
@@ -908,10 +979,12 @@ fn term_during_a_reload_drops_the_new_generation_and_finishes_the_old_one() {
     s.term();
     s.expect([
         "# Handling signal: term",
-        "retire w2",
         "TERM w2",
+        "retire w2",
+        "release w2",
         "QUIT w3",
         "abandon g2",
+        "TERM w1",
         "drain gateway 30s",
     ]);
     assert_eq!(s.state(1), Some(WorkerState::Ready { outgoing: false }));
@@ -952,7 +1025,7 @@ fn a_gateway_that_dies_while_it_drains_lets_the_workers_go() {
     s.gateway_is_killed();
     s.expect([
         "# Gateway (pid:11) was sent SIGKILL! Perhaps out of memory?",
-        "TERM w1",
+        "release w1",
     ]);
 }
 

@@ -44,6 +44,14 @@ class AsgiWorker(Worker):
         self._hurry = False
         self._news: asyncio.Event | None = None
 
+    @property
+    def should_exit(self) -> bool:
+        """True once the worker was told to stop (as uvicorn's ``Server.should_exit``).
+
+        sse-starlette ends its streams by it: it finds this object by the handler of SIGTERM.
+        """
+        return not self.alive
+
     def init_process(self, context: _native.WorkerContext) -> None:
         """The loop is there before the application is loaded, which may ask for it."""
         try:
@@ -95,8 +103,7 @@ class AsgiWorker(Worker):
             self.booted = True
             context.ready()
             await self._wait_for_stop()
-            deadline = time.monotonic() + self.cfg.graceful_timeout
-            await self._drain(server, deadline)
+            await self._drain(context, server)
         finally:
             if lifespan is not None:
                 await self._stop_lifespan(lifespan)
@@ -123,18 +130,20 @@ class AsgiWorker(Worker):
             await self._news.wait()
             self._news.clear()
 
-    async def _drain(self, server: _native.AsgiServer, deadline: float) -> None:
-        """Lets requests finish, as long as there is time for the lifespan behind them."""
+    async def _drain(self, context: _native.WorkerContext, server: _native.AsgiServer) -> None:
+        """Serves until the worker is released, or only the lifespan's share of the time is left."""
         assert self._news is not None
-        deadline -= SHUTDOWN_SHARE * self.cfg.graceful_timeout
-        while server.active() and not self._hurry:
+        deadline = time.monotonic() + (1 - SHUTDOWN_SHARE) * self.cfg.graceful_timeout
+        while (context.serving() or server.active()) and not self._hurry:
             left = deadline - time.monotonic()
             if left <= 0:
-                self.log.warning("Forcing end of %d requests", server.active())
+                if active := server.active():
+                    self.log.warning("Forcing end of %d requests", active)
                 break
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._news.wait(), left)
             self._news.clear()
+        context.stop()
         server.cancel_all()
         ending = time.monotonic() + CANCEL_PATIENCE
         while server.active() and time.monotonic() < ending:
@@ -166,7 +175,7 @@ class AsgiWorker(Worker):
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT, SIGINT: end now, but not in the middle of a callback. Hook ``worker_int``."""
         self._hurry = True
-        self.alive = False
+        self._take_no_more()
         self.cfg.worker_int(self)
         # While it boots there is nothing to finish.
         if self.loop is None or self._news is None or not self.loop.is_running():

@@ -76,13 +76,17 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """False once the worker takes no more requests."""
+        """False once the worker was told to stop.
+
+        It still serves what it was given, and what comes until a successor is ready or the server
+        has nothing more for it.
+        """
         return self.context is None or self.context.alive()
 
     @alive.setter
     def alive(self, value: bool) -> None:
         if not value and self.context is not None:
-            self.context.stop()
+            self.context.retire()
 
     @property
     def nr(self) -> int:
@@ -190,22 +194,27 @@ class Worker:
         signal.siginterrupt(signal.SIGUSR1, False)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM: finish the current requests, then end."""
+        """SIGTERM: the end has begun. What the worker has, and is still given, is served."""
         self.alive = False
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT, SIGINT: end now. Hook ``worker_int``."""
-        self.alive = False
+        self._take_no_more()
         self.cfg.worker_int(self)
         time.sleep(QUIT_PAUSE)
         sys.exit(0)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """SIGABRT: the arbiter gave up waiting. Hook ``worker_abort``."""
-        self.alive = False
+        self._take_no_more()
         self.aborted = True
         self.cfg.worker_abort(self)
         sys.exit(1)
+
+    def _take_no_more(self) -> None:
+        """Other workers get what this one has not begun."""
+        if self.context is not None:
+            self.context.stop()
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """SIGUSR1: reopen the log files."""

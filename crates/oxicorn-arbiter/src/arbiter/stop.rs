@@ -1,10 +1,10 @@
 //! The shutdown.
 //!
 //! ```text
-//!   TERM --> Draining  the gateway serves its backlog and finishes; the workers serve it
+//!   TERM --> Draining  workers get TERM, and serve on: the gateway serves its backlog and finishes
 //!               | drained, or no gateway
 //!               v
-//!            Leaving   workers get TERM and run their exit hooks
+//!            Leaving   workers are released and run their exit hooks
 //!               |
 //!               +-- graceful_timeout, or TERM/INT/QUIT (again): Quick  everybody breaks off; KILL after STOP_GRACE
 //!               v
@@ -82,6 +82,9 @@ impl Arbiter {
 
     fn stop_gracefully(&mut self, code: ExitCode, reason: Option<Reason>) {
         self.begin_stop(code, reason);
+        for worker in self.book.select(WorkerRecord::is_ready) {
+            self.announce_end(worker);
+        }
         let within = self.plan.graceful_timeout;
         if self
             .gateway
@@ -106,7 +109,7 @@ impl Arbiter {
         });
     }
 
-    /// From Draining to Leaving: nothing is in flight any more, so everybody can be told to exit.
+    /// From Draining to Leaving: nothing is in flight any more, so everybody can exit.
     pub(super) fn release_workers(&mut self) {
         let Phase::Stopping(stop) = &mut self.phase else {
             return;

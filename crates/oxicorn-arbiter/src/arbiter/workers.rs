@@ -49,10 +49,26 @@ impl Arbiter {
         let taken = self.now.saturating_sub(record.started());
         let timeout = self.boot_timeout_of(record.generation());
         self.patience.handle_ready(taken, timeout);
+        if self.is_stopping() {
+            self.announce_end(worker);
+        }
         if record.attached {
             self.act(Action::AnnounceReady(worker));
         }
         Ok(())
+    }
+
+    /// It reached `max_requests`, or was told to stop by somebody else than the arbiter: it serves until a successor is
+    /// ready. In a stop of the whole server, or when it is retiring anyway, that is no news.
+    pub(super) fn handle_worker_wants_replacement(
+        &mut self,
+        worker: WorkerId,
+    ) -> Result<(), Illegal> {
+        let record = self.book.record(worker)?;
+        if record.is_told() {
+            return Ok(());
+        }
+        record.mark_outgoing()
     }
 
     /// It says so before it exits. The exit code would tell the same, but only once its exit hooks have run.
@@ -91,7 +107,7 @@ impl Arbiter {
         Ok(())
     }
 
-    /// Nothing of it is in flight: it can be told to exit, or aborted if a request of it was given up.
+    /// Nothing of it is in flight: it can exit, or is aborted if a request of it was given up.
     pub(super) fn handle_worker_drained(&mut self, worker: WorkerId) -> Result<(), Illegal> {
         match self.book.record(worker)?.state() {
             WorkerState::Retiring { deadline } => self.finish(worker, deadline),
@@ -222,15 +238,19 @@ impl Arbiter {
 
 /// Ways to leave. Each of them takes a worker in any state and does nothing where it does not apply.
 impl Arbiter {
-    /// Without haste: nothing new, then TERM when it has drained. One without requests goes at once.
+    /// Without haste: TERM, so that the application can end what would not end by itself; nothing new; and when it has
+    /// drained, it is released. One without requests goes at once.
     pub(super) fn retire(&mut self, worker: WorkerId) {
         let deadline = self.after(self.plan.graceful_timeout);
         let Ok(record) = self.book.record(worker) else {
             return;
         };
         if record.retire(deadline).is_err() {
-            self.dismiss(worker);
-        } else if record.attached {
+            return self.dismiss(worker);
+        }
+        let attached = record.attached;
+        self.announce_end(worker);
+        if attached {
             self.act(Action::RetireWorker(worker));
         } else {
             self.finish(worker, deadline);
@@ -252,11 +272,26 @@ impl Arbiter {
         }
     }
 
-    /// TERM. It has until `deadline` to run its exit hooks (and to end what the gateway does not know of, such as a
-    /// connection it was given for good), but never less than the usual grace.
+    /// TERM, the first word of every end without haste; once.
+    pub(super) fn announce_end(&mut self, worker: WorkerId) {
+        if self
+            .book
+            .record(worker)
+            .is_ok_and(WorkerRecord::announce_end)
+        {
+            self.signal(worker, WorkerSignal::Graceful);
+        }
+    }
+
+    /// It is released. It has until `deadline` to run its exit hooks (and to end what the gateway does not know of, such as
+    /// a connection it was given for good), but never less than the usual grace.
     pub(super) fn finish(&mut self, worker: WorkerId, deadline: Duration) {
         let deadline = deadline.max(self.after(STOP_GRACE));
-        self.tell(worker, WorkerSignal::Graceful, deadline);
+        if let Some(before) = self.leave(worker, WorkerSignal::Graceful, deadline) {
+            self.announce_end(worker);
+            self.withdraw(&before);
+            self.act(Action::ReleaseWorker(worker));
+        }
     }
 
     /// QUIT: breaks off whatever it does, an import or a request.
@@ -281,14 +316,22 @@ impl Arbiter {
     }
 
     fn tell(&mut self, worker: WorkerId, signal: WorkerSignal, deadline: Duration) {
-        let Ok(record) = self.book.record(worker) else {
-            return;
-        };
-        let before = record.clone();
-        if record.stop(Some(signal), deadline) == Ok(true) {
+        if let Some(before) = self.leave(worker, signal, deadline) {
             self.withdraw(&before);
             self.signal(worker, signal);
         }
+    }
+
+    /// From now on it is stopping; gives what was known of it, if this is a change.
+    fn leave(
+        &mut self,
+        worker: WorkerId,
+        signal: WorkerSignal,
+        deadline: Duration,
+    ) -> Option<WorkerRecord> {
+        let record = self.book.record(worker).ok()?;
+        let before = record.clone();
+        (record.stop(Some(signal), deadline) == Ok(true)).then_some(before)
     }
 
     /// A ready worker that leaves in a hurry must not be given anything in the meantime.

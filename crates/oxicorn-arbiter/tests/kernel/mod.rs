@@ -295,6 +295,7 @@ impl Kernel {
                 self.later_gateway(wait, Event::WorkerDrained(worker));
             }
             Action::SignalWorker { worker, signal } => self.signal(worker, signal),
+            Action::ReleaseWorker(worker) => self.leave(worker, Exit::Code(0), 3_000),
             Action::DrainGateway { .. } if !self.random.percent(self.habits.never_drains) => {
                 let wait = self.random.within_ms(40_000);
                 self.later_gateway(wait, Event::GatewayDrained);
@@ -398,13 +399,23 @@ impl Kernel {
         let (exit, longest) = match signal {
             WorkerSignal::Kill => (Exit::Signal(9), 20),
             WorkerSignal::Abort => (Exit::Code(1), 2_000),
-            WorkerSignal::Graceful | WorkerSignal::Quick => (Exit::Code(0), 3_000),
-            WorkerSignal::Reopen => return,
+            WorkerSignal::Quick => (Exit::Code(0), 3_000),
+            // It serves on, but where the application's own handler exits.
+            WorkerSignal::Graceful if self.random.percent(10) => (Exit::Code(0), 3_000),
+            WorkerSignal::Graceful | WorkerSignal::Reopen => return,
         };
-        let heard =
-            signal == WorkerSignal::Kill || !self.random.percent(self.habits.ignores_signals);
-        if heard {
+        if signal == WorkerSignal::Kill {
             let wait = self.random.within_ms(longest);
+            self.later_worker(wait, exited(worker, exit));
+        } else {
+            self.leave(worker, exit, longest);
+        }
+    }
+
+    /// It exits, if it hears what it is told.
+    fn leave(&mut self, worker: WorkerId, exit: Exit, longest_ms: u64) {
+        if !self.random.percent(self.habits.ignores_signals) {
+            let wait = self.random.within_ms(longest_ms);
             self.later_worker(wait, exited(worker, exit));
         }
     }

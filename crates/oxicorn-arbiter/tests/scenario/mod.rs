@@ -246,6 +246,7 @@ pub(crate) fn words(action: &Action) -> Option<String> {
         Action::ServeGeneration(generation) => format!("serve g{generation}"),
         Action::RetireWorker(worker) => format!("retire w{worker}"),
         Action::ForgetWorker(worker) => format!("forget w{worker}"),
+        Action::ReleaseWorker(worker) => format!("release w{worker}"),
         Action::SignalWorker { worker, signal } => format!("{} w{worker}", signal_words(*signal)),
         Action::DumpStacks(worker) => format!("dump w{worker}"),
         Action::DrainGateway { within } => format!("drain gateway {}s", within.as_secs_f32()),

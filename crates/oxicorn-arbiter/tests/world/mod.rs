@@ -3,8 +3,9 @@
 //!
 //! The rules checked at once, in `check`: nothing is ordered about a process that is not there; the gateway is told about
 //! a worker in the right order, once, and only while it listens; a generation takes over only when it offers at least
-//! what the old one did; a worker of the serving generation is retired only while enough others are ready; the documented
-//! bounds on the number of processes; on exit every process was reaped or killed. Rules about the long run are methods:
+//! what the old one did; a worker of the serving generation is retired only while enough others are ready; whoever
+//! ends without haste gets TERM before anything else, once, and is released after it; the documented bounds on the number
+//! of processes; on exit every process was reaped or killed. Rules about the long run are methods:
 //! `assert_settles` and `assert_terminates`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +53,14 @@ pub(crate) struct World {
 
 /// A process that was not reaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing it was told"
+)]
 pub(crate) struct Worker {
+    /// It got TERM.
+    told: bool,
+    released: bool,
     pub(crate) killed: bool,
     reaped: bool,
 }
@@ -286,19 +294,14 @@ impl World {
                 gateway.announced.remove(&worker);
                 gateway.retired.remove(&worker);
             }
-            Action::SignalWorker { worker, signal } => {
-                let process = self.process(worker);
-                assert!(
-                    !process.killed && !process.reaped,
-                    "the dead are left in peace"
-                );
-                process.killed = signal == WorkerSignal::Kill;
-            }
+            Action::SignalWorker { worker, signal } => self.check_signal(worker, signal),
+            Action::ReleaseWorker(worker) => self.check_release(worker),
             Action::DumpStacks(worker) => {
                 self.process(worker);
             }
             Action::Log(LogLine::WorkerBootOverdue { .. }, _) => self.troubled = true,
             Action::DrainGateway { .. } => {
+                self.check_all_told();
                 let gateway = self.listening();
                 assert!(
                     !std::mem::replace(&mut gateway.draining, true),
@@ -434,11 +437,13 @@ impl World {
             "only who was ready can retire"
         );
         assert!(gateway.retired.insert(worker), "retired once");
+        let is_told = self.workers[&worker].told;
         let Some(record) = self.arbiter.worker(worker) else {
             assert!(self.at_once, "it is in the book");
             return;
         };
         let at_leisure = matches!(record.state(), WorkerState::Retiring { .. });
+        assert!(is_told || !at_leisure, "told first");
         if at_leisure && !self.at_once && record.generation() == self.arbiter.serving() {
             let left = self.ready_of(self.arbiter.serving());
             let wanted = self.arbiter.wanted() as usize;
@@ -446,6 +451,36 @@ impl World {
                 left >= wanted || self.arbiter.loading().is_some(),
                 "successor first"
             );
+        }
+    }
+
+    fn check_signal(&mut self, worker: WorkerId, signal: WorkerSignal) {
+        let process = self.process(worker);
+        assert!(
+            !process.killed && !process.reaped,
+            "the dead are left in peace"
+        );
+        process.killed = signal == WorkerSignal::Kill;
+        if signal == WorkerSignal::Graceful {
+            assert!(!std::mem::replace(&mut process.told, true), "told once");
+        }
+    }
+
+    fn check_release(&mut self, worker: WorkerId) {
+        let process = self.process(worker);
+        assert!(process.told, "told first");
+        assert!(
+            !std::mem::replace(&mut process.released, true),
+            "released once"
+        );
+    }
+
+    /// The application hears of a stop before the clients do.
+    fn check_all_told(&self) {
+        for record in self.arbiter.workers() {
+            let serves = matches!(record.state(), WorkerState::Ready { .. });
+            let is_told = self.workers[&record.id()].told;
+            assert!(is_told || !serves || self.at_once, "told first");
         }
     }
 
@@ -523,15 +558,20 @@ impl World {
         }
         self.arbiter.workers().find_map(|record| {
             let worker = record.id();
+            let is_released = self.workers[&worker].released;
             match record.state() {
                 WorkerState::Booting => Some(Event::WorkerReady(worker)),
                 WorkerState::Retiring { .. } | WorkerState::Expiring { .. } => {
                     Some(Event::WorkerDrained(worker))
                 }
-                WorkerState::Stopping { .. } => Some(Event::WorkerExited {
-                    worker,
-                    exit: Exit::Code(0),
-                }),
+                WorkerState::Stopping { signal, .. } => {
+                    let by_itself = signal == Some(WorkerSignal::Graceful);
+                    assert!(is_released || !by_itself, "it waits to be released");
+                    Some(Event::WorkerExited {
+                        worker,
+                        exit: Exit::Code(0),
+                    })
+                }
                 WorkerState::Killed { .. } => Some(Event::WorkerExited {
                     worker,
                     exit: Exit::Signal(9),

@@ -7,6 +7,7 @@ use oxicorn_gateway::Setup;
 use oxicorn_gateway::control::ToGateway;
 use oxicorn_link::{LinkParts, Sizes};
 use oxicorn_os::channel::Channel;
+use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::privileges::Identity;
 use oxicorn_os::{memfd, process, time};
 use pyo3::exceptions::PyException;
@@ -50,6 +51,11 @@ impl<'py> Supervisor<'py> {
             }
             Action::ForgetWorker(worker) => {
                 self.tell_gateway(&ToGateway::WorkerGone { worker: worker.0 });
+            }
+            Action::ReleaseWorker(worker) => {
+                if let Some(worker) = self.workers.get(worker) {
+                    worker.release.ring();
+                }
             }
             Action::SignalWorker { worker, signal } => self.signal_worker(worker, signal),
             Action::DumpStacks(worker) => self.dump_stacks(worker),
@@ -256,6 +262,7 @@ impl<'py> Supervisor<'py> {
         })?;
         let link = LinkParts::create(Sizes::default())?;
         let ends = LinkEnds::of(&link)?;
+        let release = EventFd::new()?;
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
         let face = self.server.call_method1("make_worker", (age,))?.unbind();
         match fork::fork(py)? {
@@ -274,6 +281,7 @@ impl<'py> Supervisor<'py> {
                         streams: kind == WorkerKind::Loop,
                         face,
                         link: ends,
+                        release,
                         logs: false,
                         slot,
                         stack_dump,
@@ -290,6 +298,7 @@ impl<'py> Supervisor<'py> {
                     id: id.0,
                     link,
                     notices: self.notices_of_workers.as_fd().try_clone_to_owned()?.into(),
+                    release,
                     stack_dump,
                     slot,
                     kind,

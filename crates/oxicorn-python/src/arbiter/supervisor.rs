@@ -194,6 +194,10 @@ impl<'py> Supervisor<'py> {
                         worker,
                         reason: ReplacementReason::MaxRequests,
                     },
+                    Notice::Told => Event::WorkerWantsReplacement {
+                        worker,
+                        reason: ReplacementReason::Requested,
+                    },
                 });
             }
         }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use oxicorn_arbiter::{Generation, WorkerId};
 use oxicorn_link::LinkParts;
 use oxicorn_link::scoreboard::Slot;
+use oxicorn_os::eventfd::EventFd;
 use pyo3::prelude::*;
 
 /// What is kept of a worker's link, to hand it to this gateway and to the next one.
@@ -42,6 +43,8 @@ pub(crate) struct WorkerProcess {
     /// The Python object hooks know it by.
     pub(crate) face: Py<PyAny>,
     pub(crate) link: LinkEnds,
+    /// Rung when it may exit.
+    pub(crate) release: EventFd,
     /// It writes the access log's lines of its requests.
     pub(crate) logs: bool,
     /// Its place on the scoreboard, if there was one left.

@@ -4,7 +4,7 @@
 //! gateway that this end sleeps: under load the two ends never pay for a wake-up. Only a turn that finds
 //! nothing lets the doorbell be rung.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use oxicorn_link::wire::{AbortReason, BodyPlace, RequestView, ResponseKind, Scheme, flags};
@@ -29,6 +29,16 @@ use crate::wsgi::{Hooks, make_request};
 /// Requests started in one turn before other callbacks of the loop have theirs.
 const CLAIMS_PER_TURN: usize = 64;
 
+/// How far the worker's end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Serving,
+    /// It was told to stop, and serves what it is still given.
+    Told,
+    /// It takes no more requests.
+    Released,
+}
+
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
 pub(crate) struct AsgiServer {
@@ -41,11 +51,12 @@ pub(crate) struct AsgiServer {
     task_options: Py<PyDict>,
     book: Mutex<Book>,
     payload: Mutex<Vec<u8>>,
-    /// Called when the worker is told to stop, and when nothing is left to do then.
+    /// Called when the worker is told to stop, when it is released, and when nothing is left to do then.
     notify: OnceLock<Py<PyAny>>,
     /// `self.turn`
     turn: OnceLock<Py<PyAny>>,
-    told: AtomicBool,
+    /// What `notify` was last called for.
+    seen: AtomicU8,
     /// The stream claimed last: of the gateway that is there, as far as is known.
     newest: AtomicU64,
     /// Another gateway has placed requests since the book was looked through.
@@ -80,7 +91,7 @@ impl AsgiServer {
             payload: Mutex::default(),
             notify: OnceLock::new(),
             turn: OnceLock::new(),
-            told: AtomicBool::new(false),
+            seen: AtomicU8::new(Standing::Serving as u8),
             newest: AtomicU64::new(0),
             succeeded: AtomicBool::new(false),
         })
@@ -266,10 +277,20 @@ impl AsgiServer {
         let idle = book.is_empty();
         drop(book);
         drop(struck_out);
-        if idle && self.told.load(Ordering::Relaxed) {
+        if idle && self.standing() != Standing::Serving {
             self.notify(py)?;
         }
         Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        if !self.shared.link.is_alive() {
+            Standing::Released
+        } else if self.context.get().is_told() {
+            Standing::Told
+        } else {
+            Standing::Serving
+        }
     }
 
     fn notify(&self, py: Python<'_>) -> PyResult<()> {
@@ -310,8 +331,8 @@ impl AsgiServer {
         self.shared.link.doorbell_number()
     }
 
-    /// Begins to serve; `notify` is called when the worker is told to stop, and when nothing is left
-    /// to do after that.
+    /// Begins to serve; `notify` is called when the worker is told to stop, when it is released, and when
+    /// nothing is left to do after that.
     fn begin(slf: &Bound<'_, Self>, notify: Py<PyAny>) -> PyResult<()> {
         let this = slf.get();
         let _ = this.notify.set(notify);
@@ -342,7 +363,8 @@ impl AsgiServer {
         let requests = Self::take_requests(slf, &mut payload)?;
         *lock(&this.payload) = payload;
         let link = &this.shared.link;
-        if !link.is_alive() && !this.told.swap(true, Ordering::Relaxed) {
+        let standing = this.standing() as u8;
+        if this.seen.swap(standing, Ordering::Relaxed) != standing {
             this.notify(py)?;
         }
         if events + requests == 0 && this.has_lost_gateway() {

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use oxicorn_link::scoreboard::{Slot, WorkerState};
 use oxicorn_link::wire::flags;
 use oxicorn_link::{LinkParts, WaitMode, WorkerEnd, WorkerParts};
 use oxicorn_os::channel::{Blocking, Channel};
+use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::signals::Blocked;
-use oxicorn_os::time;
+use oxicorn_os::{process, time};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -59,6 +60,8 @@ pub(crate) struct WorkerSetup {
     pub(crate) link: LinkParts,
     /// The workers' end of the notice channel.
     pub(crate) notices: Channel,
+    /// Rings when this worker may exit.
+    pub(crate) release: EventFd,
     /// Where the stacks go when they are asked for.
     pub(crate) stack_dump: OwnedFd,
     pub(crate) slot: Option<Slot>,
@@ -74,11 +77,14 @@ pub(crate) struct WorkerSetup {
 pub(crate) struct WorkerContext {
     engine: Engine,
     id: u32,
+    pid: i32,
     notices: Arc<Channel>,
     signals: Mutex<Option<Blocked>>,
     stack_dump: OwnedFd,
     worker: OnceLock<Py<PyAny>>,
     max_requests: AtomicU64,
+    /// It was told to stop: it serves what it is still given.
+    told: AtomicBool,
     sentinel: Mutex<Option<Sentinel>>,
     slot: Option<Slot>,
     /// Who writes the access lines.
@@ -122,17 +128,20 @@ impl WorkerContext {
             slot.clone(),
             signalled,
             Arc::clone(&notices),
+            setup.release,
             watched,
             setup.graceful_timeout,
         );
         Ok(Self {
             engine,
             id: setup.id,
+            pid: process::id(),
             notices,
             signals: Mutex::new(Some(setup.signals)),
             stack_dump: setup.stack_dump,
             worker: OnceLock::new(),
             max_requests: AtomicU64::new(u64::MAX),
+            told: AtomicBool::new(false),
             sentinel: Mutex::new(Some(sentinel)),
             slot,
             access: Arc::default(),
@@ -160,6 +169,11 @@ impl WorkerContext {
                 "requests are served by the event loop",
             )),
         }
+    }
+
+    /// It was told to stop.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// A request was claimed (the event loop's way to say so).
@@ -309,6 +323,10 @@ impl WorkerContext {
             slot.set_state(WorkerState::Ready);
         }
         self.send_notice(Notice::Ready { logs });
+        // Before, the arbiter had no use for it.
+        if self.is_told() {
+            self.send_notice(Notice::Told);
+        }
         Ok(())
     }
 
@@ -344,9 +362,25 @@ impl WorkerContext {
         Ok(())
     }
 
-    /// Whether requests are still taken.
+    /// Neither told to stop nor stopped.
     fn alive(&self) -> bool {
+        !self.is_told() && self.engine.is_alive()
+    }
+
+    /// Whether requests are still taken.
+    fn serving(&self) -> bool {
         self.engine.is_alive()
+    }
+
+    /// The worker was told to stop. It takes what the gateway still gives it until the arbiter, which hears
+    /// of this, releases it: then nobody waits for it any more.
+    fn retire(&self) {
+        let is_news = !self.told.swap(true, Ordering::Relaxed);
+        // A child that the application forked has the worker's handlers and speaks only for itself.
+        if is_news && process::id() == self.pid {
+            self.send_notice(Notice::Told);
+            self.engine.serving().interrupt();
+        }
     }
 
     /// Takes no more requests.

@@ -15,6 +15,8 @@ pub(crate) enum Notice {
     },
     /// `max_requests` is reached: a successor is wanted.
     MaxRequests,
+    /// It was told to stop, by whomever.
+    Told,
     /// A file of the application changed; the number stands for this change.
     SourceChanged(u64),
 }
@@ -26,6 +28,7 @@ impl Notice {
             Self::Ready { logs: false } => (b'R', 0),
             Self::Ready { logs: true } => (b'L', 0),
             Self::MaxRequests => (b'M', 0),
+            Self::Told => (b'T', 0),
             Self::SourceChanged(change) => (b'S', change),
         };
         let mut packet = [0; PACKET];
@@ -44,6 +47,7 @@ impl Notice {
             b'R' => Self::Ready { logs: false },
             b'L' => Self::Ready { logs: true },
             b'M' => Self::MaxRequests,
+            b'T' => Self::Told,
             b'S' => Self::SourceChanged(value),
             _ => return None,
         };
@@ -61,6 +65,7 @@ mod tests {
             Notice::Ready { logs: false },
             Notice::Ready { logs: true },
             Notice::MaxRequests,
+            Notice::Told,
             Notice::SourceChanged(u64::MAX - 1),
         ] {
             let packet = notice.encode(7);

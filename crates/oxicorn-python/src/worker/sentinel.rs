@@ -3,8 +3,10 @@
 //! It beats the heartbeat (so that a busy interpreter is not taken for a dead worker; an event loop must
 //! have turned in between, because one that stands still serves nobody), turns the bytes
 //! that Python's signal handlers write into wake-ups of whoever waits (so that handlers run at once and
-//! none is lost between looking and sleeping), and notices the arbiter's death. An orphan goes on as
-//! long as its gateway lives, for what is in flight there, but no longer than `graceful_timeout`.
+//! none is lost between looking and sleeping), hears when the arbiter releases this worker (nothing is in
+//! flight any more: it takes no more requests), and notices the arbiter's death. An orphan is told as by
+//! TERM and goes on as long as its gateway lives, for what is in flight there, but no longer than
+//! `graceful_timeout`.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use oxicorn_link::scoreboard::{Slot, WorkerState};
 use oxicorn_os::channel::Channel;
+use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::poll::{self, Polled};
-use oxicorn_os::{signals, time};
+use oxicorn_os::{process, signals, time};
 
 use super::Serving;
 
@@ -34,6 +37,7 @@ pub(crate) struct Sentinel {
     slot: Option<Slot>,
     signalled: UnixStream,
     notices: Arc<Channel>,
+    release: EventFd,
     /// The gateway's other end is held by the gateway and the arbiter only.
     gateway: OwnedFd,
     graceful_timeout: Duration,
@@ -47,6 +51,7 @@ impl Sentinel {
         slot: Option<Slot>,
         signalled: UnixStream,
         notices: Arc<Channel>,
+        release: EventFd,
         gateway: OwnedFd,
         graceful_timeout: Duration,
     ) -> Self {
@@ -55,6 +60,7 @@ impl Sentinel {
             slot,
             signalled,
             notices,
+            release,
             gateway,
             graceful_timeout,
             orphan_until: None,
@@ -79,7 +85,11 @@ impl Sentinel {
     }
 
     fn wait_with_arbiter(&mut self) {
-        let watched = [self.signalled.as_fd(), self.notices.as_fd()];
+        let watched = [
+            self.signalled.as_fd(),
+            self.notices.as_fd(),
+            self.release.as_fd(),
+        ];
         match poll::wait_readable(&watched, Some(BEAT)) {
             Ok(Polled::Ready(ready)) => {
                 if ready.contains(0) {
@@ -89,11 +99,16 @@ impl Sentinel {
                 if ready.contains(1) {
                     self.orphan_until = Some(Instant::now() + self.graceful_timeout);
                     self.drain();
+                    // The application can end what would not end by itself.
+                    let _ = process::kill(process::id(), libc::SIGTERM);
                     if let Some(tell) = self.tell_orphaned.take() {
                         // A thread of its own: the heartbeat does not wait for the interpreter. That
                         // none can be had costs a line in the log.
                         let _ = signals::spawn_without_signals("oxicorn-orphaned", tell);
                     }
+                }
+                if ready.contains(2) && self.release.silence() {
+                    self.serving.stop();
                 }
             }
             Ok(Polled::TimedOut | Polled::Interrupted) => {}
