@@ -48,7 +48,7 @@ def test_scope_of_a_request(server: Server) -> None:
         found = scope_of(peer, "/scope/%C3%A4%2Fb?q=%20&x", ("X-Two", "1"), ("x-two", "\xe4"), method="PATCH")
     scope, types = found["scope"], found["types"]
     assert scope["type"] == "http"
-    assert scope["asgi"] == {"version": "3.0", "spec_version": "2.5"}
+    assert scope["asgi"] == {"version": "3.0", "spec_version": "2.3"}
     assert (scope["http_version"], scope["method"], scope["scheme"]) == ("1.1", "PATCH", "http")
     assert (scope["path"], scope["raw_path"]) == ("/scope/ä/b", "/scope/%C3%A4%2Fb")
     assert (scope["query_string"], scope["root_path"]) == ("q=%20&x", "")

@@ -271,6 +271,7 @@ def test_messages_before_a_close_are_answered_before_it(server: Server) -> None:
         assert client.peer.rest() == b""
     told(server, "4000 'bye'")
     told(server, "stopped by Client")
+    told(server, "closed what was closed")
 
 
 def test_messages_before_a_broken_rule_are_answered_before_it(server: Server) -> None:

@@ -267,9 +267,6 @@ UVICORN: dict[str, str] = {
     ),
     "asgi/test_specification_http.py::test_headers": "whitespace behind a header's value is no part of it",
     "asgi/test_specification_http.py::test_bodies_are_joined[1.0]": "HTTP/1.0 clients are sent no chunks",
-    "asgi/test_specification_clients.py::test_send_to_a_client_that_left_raises_an_os_error": (
-        "send to a client that left raises OSError, as since 2.4 (uvicorn's workers ignore it)"
-    ),
     "asgi/test_specification_websocket.py::test_malformed_event_before_the_handshake_raises["
     "{'type': 'websocket.accept', 'subprotocol': 5}]": "values of wrong types raise out of send",
     "asgi/test_specification_websocket.py::test_malformed_event_raises[{'type': 'websocket.send'}]": (

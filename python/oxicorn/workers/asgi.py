@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from oxicorn import _native
+from oxicorn.workers import executor_calls
 from oxicorn.workers.base import Worker
 from oxicorn.workers.interface import single_callable
 from oxicorn.workers.lifespan import Lifespan, StartupFailed
@@ -20,8 +22,6 @@ from oxicorn.workers.lifespan import Lifespan, StartupFailed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import FrameType
-
-    from oxicorn import _native
 
     Application = Callable[..., Awaitable[None]]
 
@@ -59,6 +59,8 @@ class AsgiWorker(Worker):
         except ImportError:
             self.log.error("asgi_loop: uvloop is not installed; install it, or use asyncio or auto")
             sys.exit(BOOT_ERROR)
+        executor_calls.watch(self.loop)
+        self.loop.set_exception_handler(handle_loop_error)
         asyncio.set_event_loop(self.loop)
         super().init_process(context)
 
@@ -203,6 +205,18 @@ def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
         else:
             return uvloop.new_event_loop()
     return asyncio.new_event_loop()
+
+
+def handle_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As asyncio does it, but for tasks that failed because their client has left (WebSockets).
+
+    Frameworks turn that into an exception of their own, such as Starlette's WebSocketDisconnect.
+    """
+    error = context.get("exception")
+    while error is not None and not isinstance(error, _native.ClientGone):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        loop.default_exception_handler(context)
 
 
 def task_stack(task: asyncio.Task[Any]) -> list[str]:

@@ -53,6 +53,8 @@ async def think(receive, send):
         await send({"type": "websocket.send", "text": "too late"})
     except OSError as error:
         tell(f"stopped by {type(error).__name__}")
+        await send({"type": "websocket.close"})
+        tell("closed what was closed")
 
 
 async def talk(receive, send):

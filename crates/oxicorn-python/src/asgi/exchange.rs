@@ -4,6 +4,7 @@
 //! loop's own `create_future` and `call_soon`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use oxicorn_link::StreamId;
@@ -21,7 +22,6 @@ use super::request_body::{Piece, RequestBody};
 use super::response::{Response, Taken};
 use super::shared::Shared;
 use super::waiting::{Waiters, thrown};
-use crate::worker::lane::ClientGone;
 
 /// See the head of this file.
 #[pyclass(module = "oxicorn._native")]
@@ -167,8 +167,8 @@ impl HttpExchange {
         waiters.wake(py)
     }
 
-    /// Nobody waits for the response any more: the application learns it from `receive` and `send`, and
-    /// is cancelled if it does not end by itself.
+    /// Nobody waits for the response any more: the application learns it from `receive`, and is cancelled if
+    /// it does not end by itself. What it sends has no effect.
     pub(crate) fn disconnect(slf: &Bound<'_, Self>, reason: Option<CancelReason>) -> PyResult<()> {
         let py = slf.py();
         let mut this = slf.try_borrow_mut()?;
@@ -181,7 +181,7 @@ impl HttpExchange {
             let shared = Arc::clone(&this.shared);
             return this.response.abort(py, &shared.link, AbortReason::Silent);
         }
-        let at_once = reason == Some(CancelReason::Expired) || this.shared.grace <= 0.0;
+        let expired = reason == Some(CancelReason::Expired);
         this.given_up |= matches!(
             reason,
             Some(CancelReason::Expired | CancelReason::BodyFault)
@@ -189,17 +189,19 @@ impl HttpExchange {
         let shared = Arc::clone(&this.shared);
         let (receivers, senders) = (this.receivers.take(), this.senders.take());
         drop(this);
-        if reason == Some(CancelReason::Expired) {
+        if expired {
             Self::tell_of_expiry(slf, &shared)?;
         }
         receivers.wake(py)?;
         senders.wake(py)?;
-        if at_once {
+        if expired {
             return Self::cancel(slf);
         }
+        if shared.grace <= 0.0 {
+            return Self::_cancel(slf);
+        }
         let cancel = slf.getattr(intern!(py, "_cancel"))?;
-        let grace = Grace::begin(&shared, &cancel)?;
-        slf.try_borrow_mut()?.grace = grace;
+        slf.try_borrow_mut()?.grace.begin(&shared, &cancel)?;
         Ok(())
     }
 
@@ -315,10 +317,7 @@ impl HttpExchange {
 
     /// `None`, or a future that is done when it is worth looking again whether everything has left.
     pub(crate) fn poll_sent(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        if self.gone {
-            return Err(client_gone());
-        }
-        if !self.response.is_blocked() {
+        if self.gone || !self.response.is_blocked() {
             return Ok(None);
         }
         let shared = Arc::clone(&self.shared);
@@ -343,15 +342,17 @@ impl HttpExchange {
         event: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Sending>> {
         let py = slf.py();
+        // As uvicorn and Gunicorn do it: what is sent for nobody has no effect, not even that of a mistake.
+        // Who sends from a task or thread of its own would be lost with an exception.
+        if slf.try_borrow()?.gone {
+            return Bound::new(py, Sending(Sent::Dropped(AtomicBool::new(false))));
+        }
         let (dict, kind) = typed(event)?;
         let Some(event) = HttpEvent::parse(&dict, &kind)? else {
             let text = format!("unexpected ASGI event {kind:?} for an HTTP request");
             return Err(PyRuntimeError::new_err(text));
         };
         let mut this = slf.try_borrow_mut()?;
-        if this.gone {
-            return Err(client_gone());
-        }
         let shared = Arc::clone(&this.shared);
         if (shared.keeps_start || this.logs) && matches!(event, HttpEvent::Start { .. }) {
             this.start = Some(dict.unbind());
@@ -396,12 +397,24 @@ impl HttpExchange {
 
     /// The time given after a disconnect is over.
     fn _cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::cancel(slf)
+        if slf.try_borrow_mut()?.grace.expire(slf.py())? {
+            return Self::cancel(slf);
+        }
+        Ok(())
     }
-}
 
-pub(crate) fn client_gone() -> PyErr {
-    ClientGone::new_err("the client has disconnected")
+    /// A thread will work for the call (`oxicorn.workers.executor_calls`).
+    fn _begin_work(&mut self, work: Py<PyAny>) {
+        self.grace.begin_work(work);
+    }
+
+    /// It is done.
+    fn _end_work(slf: &Bound<'_, Self>, work: &Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.try_borrow_mut()?.grace.end_work(work)? {
+            return Self::cancel(slf);
+        }
+        Ok(())
+    }
 }
 
 /// What `receive()` returns. Nothing happens before it is awaited: a task that is cancelled before its
@@ -457,6 +470,8 @@ pub(crate) enum Sent {
     Done,
     /// Done as soon as nothing waits for the client any more.
     Waiting(Exchange),
+    /// Nobody is there to get it. The loop turns once, so that who sends without end does not keep it from that.
+    Dropped(AtomicBool),
     Refused(PyErr),
 }
 
@@ -472,8 +487,10 @@ impl Sending {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         match &self.0 {
-            Sent::Done => Ok(None),
             Sent::Waiting(exchange) => exchange.poll_sent(py),
+            // `None` yielded gives the loop a turn, as `asyncio.sleep(0)` does.
+            Sent::Dropped(turned) if !turned.swap(true, Ordering::Relaxed) => Ok(Some(py.None())),
+            Sent::Done | Sent::Dropped(_) => Ok(None),
             Sent::Refused(error) => Err(error.clone_ref(py)),
         }
     }

@@ -13,8 +13,15 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::latin1;
 use crate::request_headers::HeaderNames;
 
-/// The version of the interface, and of the HTTP and WebSocket part of it.
-const ASGI_VERSION: (&str, &str) = ("3.0", "2.5");
+/// The version of the interface.
+const ASGI_VERSION: &str = "3.0";
+
+/// The version of the HTTP part. From 2.4 on an application may rely on an `OSError` out of `send()` when its client
+/// has left, and Starlette then no longer listens for the disconnect; here `send()` has no effect then.
+const HTTP_VERSION: &str = "2.3";
+
+/// The version of the WebSocket part.
+const WEBSOCKET_VERSION: &str = "2.5";
 
 /// What `extensions` says of HTTP/1.0, where the response can have neither 1xx nor trailers.
 const EXTENSIONS: [&str; 2] = ["http.response.pathsend", "http.response.zerocopysend"];
@@ -68,7 +75,8 @@ pub(crate) struct ScopeFactory {
     extensions_of_http10: Py<PyDict>,
     extensions: Py<PyDict>,
     /// The versions; what an application does to its copy ends with the request.
-    versions: Py<PyDict>,
+    http_versions: Py<PyDict>,
+    websocket_versions: Py<PyDict>,
     /// Of the lifespan; each scope gets a shallow copy.
     state: Py<PyDict>,
     keys: Keys,
@@ -109,7 +117,8 @@ impl ScopeFactory {
             websocket: websocket.unbind(),
             extensions_of_http10: extensions_of_http10.unbind(),
             extensions: extensions.unbind(),
-            versions: versions(py)?.unbind(),
+            http_versions: versions(py, HTTP_VERSION)?.unbind(),
+            websocket_versions: versions(py, WEBSOCKET_VERSION)?.unbind(),
             state: state.clone().unbind(),
             keys,
             values: Values::new(py),
@@ -127,7 +136,7 @@ impl ScopeFactory {
         view: &RequestView<'_>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.http.bind(py).copy()?;
-        self.fill(py, &scope, view)?;
+        self.fill(py, &scope, view, &self.http_versions)?;
         let extensions = match view.head.version {
             Version::Http10 => &self.extensions_of_http10,
             _ => &self.extensions,
@@ -144,7 +153,7 @@ impl ScopeFactory {
         view: &RequestView<'_>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.websocket.bind(py).copy()?;
-        self.fill(py, &scope, view)?;
+        self.fill(py, &scope, view, &self.websocket_versions)?;
         let extensions = PyDict::new(py);
         extensions.set_item(DENIAL_EXTENSION, PyDict::new(py))?;
         scope.set_item(self.keys.extensions.bind(py), extensions)?;
@@ -164,11 +173,12 @@ impl ScopeFactory {
         py: Python<'py>,
         scope: &Bound<'py, PyDict>,
         view: &RequestView<'_>,
+        versions: &Py<PyDict>,
     ) -> PyResult<()> {
         let head = &view.head;
         let keys = &self.keys;
         let raw_path = raw_path(head.request_target);
-        scope.set_item(keys.asgi.bind(py), self.versions.bind(py).copy()?)?;
+        scope.set_item(keys.asgi.bind(py), versions.bind(py).copy()?)?;
         scope.set_item(keys.http_version.bind(py), self.version(py, head.version))?;
         scope.set_item(keys.scheme.bind(py), self.scheme(py, head.scheme))?;
         if head.path == b"/" && raw_path == b"/" {
@@ -318,10 +328,10 @@ fn template<'py>(
 }
 
 /// The value of `asgi` in every scope.
-pub(crate) fn versions(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+fn versions<'py>(py: Python<'py>, spec_version: &str) -> PyResult<Bound<'py, PyDict>> {
     let versions = PyDict::new(py);
-    versions.set_item("version", ASGI_VERSION.0)?;
-    versions.set_item("spec_version", ASGI_VERSION.1)?;
+    versions.set_item("version", ASGI_VERSION)?;
+    versions.set_item("spec_version", spec_version)?;
     Ok(versions)
 }
 

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use oxicorn_link::wire::{AbortReason, BodyPlace, RequestView, ResponseKind, Scheme, flags};
 use oxicorn_link::{ClaimedRequest, EventHeader, StreamId, wire};
-use pyo3::intern;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use pyo3::{ffi, intern};
 
 use super::book::{Book, Exchange};
 use super::call::Call;
@@ -49,6 +50,8 @@ pub(crate) struct AsgiServer {
     pub(super) hooks: Hooks,
     task_class: Py<PyAny>,
     task_options: Py<PyDict>,
+    /// `oxicorn.workers.executor_calls.current_call`
+    current_call: Py<PyAny>,
     book: Mutex<Book>,
     payload: Mutex<Vec<u8>>,
     /// Called when the worker is told to stop, when it is released, and when nothing is left to do then.
@@ -87,6 +90,7 @@ impl AsgiServer {
             hooks,
             task_class: py.import("asyncio")?.getattr("Task")?.unbind(),
             task_options: task_options.unbind(),
+            current_call: current_call(py)?,
             book: Mutex::default(),
             payload: Mutex::default(),
             notify: OnceLock::new(),
@@ -186,6 +190,8 @@ impl AsgiServer {
         };
         let face = entry.face(py);
         lock(&this.book).insert(stream, entry.clone_ref(py));
+        // What the call starts inherits it with its context.
+        this.set_current_call(py, face.as_ptr())?;
         let arguments = (
             &scope,
             face.getattr(intern!(py, "receive"))?,
@@ -203,12 +209,21 @@ impl AsgiServer {
             let entry = entry.clone_ref(py);
             Call::new(slf.clone().unbind(), awaitable, entry, scope, request)
         });
-        match called {
-            Ok(call) => {
-                let task = this.task(py, call)?;
-                entry.set_task(py, task)
-            }
+        let task = called.map(|call| this.task(py, call));
+        this.set_current_call(py, py.None().as_ptr())?;
+        match task {
+            Ok(task) => entry.set_task(py, task?),
             Err(error) => this.finish(py, &entry, &scope, None, Err(error)),
+        }
+    }
+
+    /// Sets the variable by which `oxicorn.workers.executor_calls` knows whose call it is in.
+    fn set_current_call(&self, py: Python<'_>, value: *mut ffi::PyObject) -> PyResult<()> {
+        // SAFETY: attached; the variable is a context variable and the value is alive. What is returned is a new
+        // reference, or null with an error set.
+        unsafe {
+            let token = ffi::PyContextVar_Set(self.current_call.as_ptr(), value);
+            Bound::from_owned_ptr_or_err(py, token).map(drop)
         }
     }
 
@@ -402,6 +417,19 @@ impl AsgiServer {
         }
         Ok(())
     }
+}
+
+/// The context variable of `oxicorn.workers.executor_calls`.
+fn current_call(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    let variable = py
+        .import("oxicorn.workers.executor_calls")?
+        .getattr("current_call")?;
+    // It is handed to C code that believes it.
+    let class = py.import("contextvars")?.getattr("ContextVar")?;
+    if !variable.is_instance(&class)? {
+        return Err(PyTypeError::new_err("current_call must be a ContextVar"));
+    }
+    Ok(variable.unbind())
 }
 
 /// asyncio takes for a coroutine what is registered as one: `create_task(receive())` works.

@@ -9,7 +9,6 @@ use pyo3::prelude::*;
 
 use super::{State, WebSocketExchange};
 use crate::asgi::exchange::Verdict;
-use crate::asgi::grace::Grace;
 use crate::asgi::head::Head;
 use crate::asgi::waiting::Waiters;
 
@@ -75,13 +74,15 @@ impl WebSocketExchange {
         drop(this);
         receivers.wake(py)?;
         senders.wake(py)?;
-        if at_once || shared.grace <= 0.0 {
+        if at_once {
             return Self::cancel(slf);
+        }
+        if shared.grace <= 0.0 {
+            return Self::_cancel(slf);
         }
         if first {
             let cancel = slf.getattr(intern!(py, "_cancel"))?;
-            let grace = Grace::begin(&shared, &cancel)?;
-            slf.try_borrow_mut()?.grace = grace;
+            slf.try_borrow_mut()?.grace.begin(&shared, &cancel)?;
         }
         Ok(())
     }

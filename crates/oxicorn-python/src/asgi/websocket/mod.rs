@@ -30,11 +30,12 @@ use pyo3::types::PyDict;
 
 use super::book::Exchange;
 use super::event::typed;
-use super::exchange::{Receive, Sending, Sent, client_gone};
+use super::exchange::{Receive, Sending, Sent};
 use super::grace::Grace;
 use super::response::{Response, Taken};
 use super::shared::Shared;
 use super::waiting::Waiters;
+use crate::worker::lane::ClientGone;
 use event::WebSocketEvent;
 use queues::{Incoming, Outgoing};
 
@@ -331,8 +332,24 @@ impl WebSocketExchange {
     }
 
     /// The time given after a disconnect is over.
-    fn _cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::cancel(slf)
+    pub(super) fn _cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.try_borrow_mut()?.grace.expire(slf.py())? {
+            return Self::cancel(slf);
+        }
+        Ok(())
+    }
+
+    /// A thread will work for the call (`oxicorn.workers.executor_calls`).
+    fn _begin_work(&mut self, work: Py<PyAny>) {
+        self.grace.begin_work(work);
+    }
+
+    /// It is done.
+    fn _end_work(slf: &Bound<'_, Self>, work: &Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.try_borrow_mut()?.grace.end_work(work)? {
+            return Self::cancel(slf);
+        }
+        Ok(())
     }
 }
 
@@ -348,10 +365,14 @@ impl WebSocketExchange {
             return Err(PyRuntimeError::new_err(text));
         };
         let mut this = slf.try_borrow_mut()?;
-        if this.gone {
-            return Err(client_gone());
-        }
         let shared = Arc::clone(&this.shared);
+        if this.gone {
+            // A message is lost, and its sender told. To close what is closed is no mistake.
+            return match event {
+                WebSocketEvent::Send(_) | WebSocketEvent::Accept(_) => Err(client_gone()),
+                WebSocketEvent::Close { .. } | WebSocketEvent::Denial(_) => Ok(shared.done(py)),
+            };
+        }
         this.take(py, event)?;
         let blocked = this.is_blocked();
         // Somebody may wait for a disconnect, which the application's own close is.
@@ -366,6 +387,10 @@ impl WebSocketExchange {
         }
         Ok(shared.done(py))
     }
+}
+
+fn client_gone() -> PyErr {
+    ClientGone::new_err("the client has disconnected")
 }
 
 fn event<'py>(py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyDict>> {
