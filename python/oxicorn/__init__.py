@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
     from oxicorn.settings import SettingsDict
 
-__all__ = ["SERVER", "SERVER_SOFTWARE", "__version__", "run", "version_info"]
+__all__ = ["GUNICORN_VERSION", "SERVER", "SERVER_SOFTWARE", "__version__", "run", "version_info"]
 
 version_info: tuple[int, ...] = tuple(int(part) for part in __version__.split(".")[:3])
 
 #: Value of the ``Server`` header; empty: no such header.
 SERVER = "oxicorn"
-#: Value of the ``SERVER_SOFTWARE`` environ key and variable.
-SERVER_SOFTWARE = f"oxicorn/{__version__}"
+#: The release of Gunicorn whose settings, hooks and objects are kept.
+GUNICORN_VERSION = "27.0.1"
+#: Value of the ``SERVER_SOFTWARE`` environ key and variable. Applications ask it whether they run
+#: under Gunicorn; several products in one value are RFC 3875's (section 4.1.17).
+SERVER_SOFTWARE = f"gunicorn/{GUNICORN_VERSION} oxicorn/{__version__}"
 
 
 def run(application: str | Callable[..., Any], /, **settings: Unpack[SettingsDict]) -> NoReturn:

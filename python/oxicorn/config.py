@@ -9,11 +9,12 @@ known whether a default that was taken from the environment is needed at all.
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
 
-from oxicorn import _native, util
+from oxicorn import _native, compat, util
 from oxicorn.errors import SettingRefused
 
 TYPE_CHECKING = False
@@ -267,6 +268,9 @@ class Config:
             uri = STATSD_LOGGER if statsd else STANDARD_LOGGERS[0]
         elif uri == "gunicorn.instrument.statsd.Statsd":
             uri = STATSD_LOGGER
+        if uri == STATSD_LOGGER:
+            importlib.import_module(uri.rpartition(".")[0])
+            compat.introduce()  # Who waits for the module may put another class in it.
         found = util.load_class(uri, section="gunicorn.loggers", what="logger_class")
         if hasattr(found, "install"):
             found.install()

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from tests.programs.conftest import WITHOUT_GUNICORN
+from tests.support.isolation import without_gunicorn
 from tests.support.wait import wait_for
 
 APP = """
@@ -23,11 +23,11 @@ APP = """
 
 
 @pytest.fixture(params=[True, False], ids=["installed", "not installed"])
-def environment(request, kind):
-    """The environment of a machine with Gunicorn, and of one without."""
+def installation(request, kind):
+    """Options of a server on a machine with Gunicorn, and on one without."""
     if not request.param and kind.is_gunicorn:
         pytest.skip("there is no Gunicorn without Gunicorn")
-    return {} if request.param else WITHOUT_GUNICORN
+    return {} if request.param else without_gunicorn()
 
 
 def test_workers_from_the_number_of_processors(serve):
@@ -170,7 +170,7 @@ def test_preparing_the_machine_in_hooks(serve):
     assert not (server.directory / "state").exists()
 
 
-def test_logger_made_from_gunicorns(serve, environment):
+def test_logger_made_from_gunicorns(serve, installation):
     config = """
         import logging
         from gunicorn import glogging
@@ -187,14 +187,14 @@ def test_logger_made_from_gunicorns(serve, environment):
         accesslog = "-"
         logger_class = CustomLogger
     """
-    server = serve(APP, config=config, env=environment)
+    server = serve(APP, config=config, **installation)
     server.get("/health")
     server.get("/shop")
     wait_for(lambda: "GET /shop" in server.read("stdout.log"))
     assert "GET /health" not in server.read("stdout.log")
 
 
-def test_hidden_name_of_the_server(serve, environment):
+def test_hidden_name_of_the_server(serve, installation):
     config = """
         import gunicorn
 
@@ -204,13 +204,13 @@ def test_hidden_name_of_the_server(serve, environment):
         timeout: int = 60
         workers: int = 1
     """
-    server = serve(APP, config=config, env=environment)
+    server = serve(APP, config=config, **installation)
     answer = server.get()
     assert answer.text == "none undisclosed"
     assert answer.header("server") == "undisclosed"
 
 
-def test_typed_hooks_that_name_gunicorns_classes(serve, environment):
+def test_typed_hooks_that_name_gunicorns_classes(serve, installation):
     config = """
         from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_typed_hooks_that_name_gunicorns_classes(serve, environment):
         def ssl_context(config: Config, default_ssl_context_factory):
             return default_ssl_context_factory()
     """
-    server = serve(APP, config=config, env=environment)
+    server = serve(APP, config=config, **installation)
     server.get("/shop")
     server.wait_for_log("Server is ready. Spawning workers")
     server.wait_for_log(r"Worker spawned \(pid: \d+\)")

@@ -84,7 +84,8 @@ class Kind:
     @property
     def server_software(self) -> str:
         """Value of the environ key and environment variable ``SERVER_SOFTWARE``."""
-        return f"{self.name}/{self.version}"
+        own = f"{self.name}/{self.version}"
+        return own if self.is_gunicorn else f"gunicorn/{metadata.version('gunicorn')} {own}"
 
     def title(self, role: str, name: str) -> str:
         """Process title of the ``role`` master, gateway or worker of the server called ``name``."""

@@ -47,6 +47,7 @@ class BaseApplication:
 
     def __init__(self, usage: str | None = None, prog: str | None = None) -> None:
         compat.install()
+        compat.introduce()
         self.usage = usage
         self.prog = prog
         self.callable: Callable[..., Any] | None = None
@@ -129,6 +130,7 @@ class BaseApplication:
                 Arbiter,
             )  # most of what a server imports; --version needs none of it
 
+            compat.introduce()
             code = Arbiter(self).run()
         except (ConfigError, RuntimeError) as error:
             text = f"\nError: {error}\n"

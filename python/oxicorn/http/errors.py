@@ -75,3 +75,6 @@ ForbiddenProxyRequest = _error(
     "ForbiddenProxyRequest", "Proxy request from {!r} not allowed", "host", 403
 )
 InvalidSchemeHeaders = _error("InvalidSchemeHeaders", "Contradictory scheme headers", "hdr")
+InvalidH2CPreface = _error(
+    "InvalidH2CPreface", "Expected HTTP/2 connection preface, got {!r}", "data"
+)

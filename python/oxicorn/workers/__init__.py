@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from oxicorn import compat
 from oxicorn.errors import ConfigError
 
 __all__ = ["SUPPORTED_WORKERS", "worker_class"]
@@ -22,5 +23,7 @@ def worker_class(name: str) -> type:
         known = ", ".join(SUPPORTED_WORKERS)
         raise ConfigError(f"class uri {name!r} invalid or not found: use one of {known}")
     module, _, attribute = SUPPORTED_WORKERS[name].rpartition(".")
-    found: type = getattr(importlib.import_module(module), attribute)
+    loaded = importlib.import_module(module)
+    compat.introduce()  # Who waits for the module may put another class in it.
+    found: type = getattr(loaded, attribute)
     return found
