@@ -32,9 +32,6 @@ use crate::{CANNOT_CHANGE_USER, Setup};
 const CANNOT_BEGIN: i32 = 1;
 
 pub(crate) fn run(setup: Setup) -> i32 {
-    // Workers ring while they go on working; interrupting them for each response would cost both.
-    // Where it is not permitted, it is so.
-    let _ = oxicorn_os::scheduling::yield_to_waker();
     // sendfile has no flag against it, and a log may be a pipe. Nothing to do if it cannot be.
     let _ = signals::ignore(Signal::PIPE.as_raw());
     // Before the logs are opened: what it opens now it can open again when they are rotated.

@@ -22,7 +22,6 @@ pub mod poll;
 pub mod privileges;
 pub mod process;
 pub mod rlimit;
-pub mod scheduling;
 pub mod sendfile;
 pub mod signals;
 pub mod sockets;

@@ -311,8 +311,6 @@ impl WorkerContext {
         let Engine::Loop(link) = &slf.get().engine else {
             return Err(PyRuntimeError::new_err("this worker has no event loop"));
         };
-        // As the threads of the other classes, see `serve`.
-        let _ = oxicorn_os::scheduling::yield_to_waker();
         AsgiServer::new(slf, Arc::clone(link), callable, asyncio_loop, state)
     }
 
@@ -337,9 +335,6 @@ impl WorkerContext {
 
     /// Serves on this thread until the worker is stopped.
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
-        // The gateway wakes this thread in the middle of its own work. Interrupting it would cost two
-        // changes of process for each request or two; where that is not permitted, it is so.
-        let _ = oxicorn_os::scheduling::yield_to_waker();
         let mut payload = Vec::new();
         let pool = &self.threads()?.pool;
         let mut waiter = pool.waiter();
