@@ -5,13 +5,35 @@
 //! once for the second they are valid in.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oxicorn_os::time::{self, HTTP_DATE_LEN, LocalTime};
 
-/// The texts for one second.
+/// Whose time everything is measured by.
+#[derive(Debug, Clone, Default)]
+pub enum TimeSource {
+    /// The kernel's monotonic clock.
+    #[default]
+    Kernel,
+    /// What somebody else says, in nanoseconds: it must not go backwards.
+    Held(Arc<AtomicU64>),
+}
+
+impl TimeSource {
+    fn now(&self) -> Duration {
+        match self {
+            Self::Kernel => time::monotonic(),
+            Self::Held(nanoseconds) => Duration::from_nanos(nanoseconds.load(Ordering::Acquire)),
+        }
+    }
+}
+
+/// The time of a turn, and the texts for one second.
 #[derive(Debug)]
 pub(crate) struct Clock {
+    source: TimeSource,
     now: Duration,
     /// When the texts below stop being true.
     valid_until: Duration,
@@ -22,8 +44,9 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(source: TimeSource) -> Self {
         let mut clock = Self {
+            source,
             now: Duration::ZERO,
             valid_until: Duration::ZERO,
             http_date: time::http_date(0),
@@ -36,7 +59,7 @@ impl Clock {
 
     /// Reads the clock.
     pub(crate) fn tick(&mut self) -> Duration {
-        self.now = time::monotonic();
+        self.now = self.source.now();
         if self.now >= self.valid_until {
             self.renew();
         }
@@ -155,7 +178,7 @@ mod tests {
 
     #[test]
     fn utc_times_are_rfc_3339s() {
-        let mut clock = Clock::new();
+        let mut clock = Clock::new(TimeSource::Kernel);
         clock.utc_time.clear();
         write_utc_second(&LocalTime::from_utc(784_111_777), &mut clock.utc_time);
         clock.valid_until = clock.now + Duration::from_micros(250_500);
@@ -166,7 +189,7 @@ mod tests {
 
     #[test]
     fn texts_are_renewed_with_the_second() {
-        let mut clock = Clock::new();
+        let mut clock = Clock::new(TimeSource::Kernel);
         clock.http_date = time::http_date(0);
         clock.valid_until = clock.now;
         clock.tick();

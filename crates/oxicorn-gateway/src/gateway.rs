@@ -24,7 +24,7 @@ use tokio::task::spawn_local;
 
 use crate::access_log::AccessLog;
 use crate::admission::connections_by_descriptors;
-use crate::clock::Clock;
+use crate::clock::{Clock, TimeSource};
 use crate::connection::Connection;
 use crate::control_end::ControlEnd;
 use crate::crowd::Crowd;
@@ -124,6 +124,7 @@ impl Scratch {
 /// What a gateway is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
+    pub(crate) time: TimeSource,
     pub(crate) resolved: Rc<Resolved>,
     pub(crate) error_log: ErrorLog,
     pub(crate) control: ControlEnd,
@@ -132,6 +133,7 @@ pub(crate) struct Parts {
 impl Gateway {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
+            time,
             resolved,
             error_log,
             control,
@@ -139,7 +141,7 @@ impl Gateway {
         Self {
             dispatcher: Dispatcher::new(crate::resolved::policy(&resolved.settings.queue)),
             resolved,
-            clock: Clock::new(),
+            clock: Clock::new(time),
             connections: Slab::new(),
             crowd: Crowd::default(),
             pressure: Pressure::default(),

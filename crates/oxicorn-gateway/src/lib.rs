@@ -69,6 +69,7 @@ mod watched;
 mod websocket;
 
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
+pub use clock::TimeSource;
 pub use settings::{
     AccessLog, ErrorLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd, StatsdAddress,
     Timeouts, Trust, WebSocket, WebSocketCompression,
@@ -102,5 +103,11 @@ pub const CANNOT_CHANGE_USER: i32 = 3;
 /// INT, QUIT, HUP and USR1 ignored or as it likes, since all that they mean reaches the gateway
 /// over the control channel.
 pub fn run(setup: Setup) -> i32 {
-    runtime::run(setup)
+    run_by(setup, TimeSource::Kernel)
+}
+
+/// As [`run`], with deadlines measured by `time`: a test that holds the clock knows what is due,
+/// however fast or slow the machine is. How often is looked for what is due stays the kernel's.
+pub fn run_by(setup: Setup, time: TimeSource) -> i32 {
+    runtime::run(setup, time)
 }

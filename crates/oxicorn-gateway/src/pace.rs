@@ -77,6 +77,45 @@ mod tests {
         assert!(pace.meets(demand(10, 0), 8));
     }
 
+    /// In which span a program is cut that reads `rate` bytes a second, and whose machine takes a `buffer`
+    /// at once and a `part` again whenever so much was read. Not in many: never.
+    fn cut_in_span(demand: Demand, buffer: u64, part: u64, rate: u64) -> Option<u64> {
+        let span = demand.span.as_secs();
+        let acknowledged = |spans: u64| match spans {
+            0 => 0,
+            _ => buffer + rate * span * spans / part * part,
+        };
+        let mut pace = Pace::begin(acknowledged(0));
+        (1..=500).find(|&spans| {
+            let meets = pace.meets(demand, acknowledged(spans));
+            pace = Pace::begin(acknowledged(spans));
+            !meets
+        })
+    }
+
+    #[test]
+    fn who_stops_has_two_spans_and_who_is_slow_as_many_as_its_machine_covers() {
+        let demand = demand(10, 100);
+        let least = demand.least();
+        for buffer in [1, 500, 2000, 4096, 65536, 6 << 20] {
+            for part in [1, 100, 536, 1448, 2048, 32768] {
+                let stops = cut_in_span(demand, buffer, part, 0);
+                assert!(stops.is_some_and(|span| span <= 2), "{buffer} {stops:?}");
+                for rate in 1..100 {
+                    let covered = (buffer + part) / (least - rate * 10);
+                    let cut = cut_in_span(demand, buffer, part, rate);
+                    let is_in_time = cut.is_some_and(|span| span <= covered + 1);
+                    assert!(is_in_time, "{buffer} {part} {rate}: {cut:?}");
+                }
+                let fast_enough = (least + part).div_ceil(10);
+                let machine_is_larger = buffer >= least;
+                if machine_is_larger {
+                    assert_eq!(cut_in_span(demand, buffer, part, fast_enough), None);
+                }
+            }
+        }
+    }
+
     #[test]
     fn without_a_span_there_is_no_deadline() {
         assert_eq!(demand(0, 100).deadline(Duration::from_secs(5)), None);

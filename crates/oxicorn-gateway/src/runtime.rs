@@ -16,6 +16,7 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
+use crate::clock::TimeSource;
 use crate::commands::obey;
 use crate::control::FromGateway;
 use crate::control_end::ControlEnd;
@@ -31,7 +32,7 @@ use crate::{CANNOT_CHANGE_USER, Setup};
 /// Exit code when the gateway could not begin. The arbiter starts another one.
 const CANNOT_BEGIN: i32 = 1;
 
-pub(crate) fn run(setup: Setup) -> i32 {
+pub(crate) fn run(setup: Setup, time: TimeSource) -> i32 {
     // sendfile has no flag against it, and a log may be a pipe. Nothing to do if it cannot be.
     let _ = signals::ignore(Signal::PIPE.as_raw());
     // Before the logs are opened: what it opens now it can open again when they are rotated.
@@ -60,13 +61,13 @@ pub(crate) fn run(setup: Setup) -> i32 {
         })
         .build_local(LocalOptions::default());
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(serve(setup, error_log)),
+        Ok(runtime) => runtime.block_on(serve(setup, time, error_log)),
         Err(_) => Err(CANNOT_BEGIN),
     };
     result.map_or_else(|code| code, |()| 0)
 }
 
-async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
+async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<(), i32> {
     let Setup {
         settings,
         identity: _,
@@ -78,6 +79,7 @@ async fn serve(setup: Setup, error_log: ErrorLog) -> Result<(), i32> {
     let orders = control.watched();
     let resolved = Rc::new(Resolved::new(settings));
     let mut gateway = Gateway::new(Parts {
+        time,
         resolved,
         error_log,
         control,

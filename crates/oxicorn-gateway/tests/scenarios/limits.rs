@@ -1,8 +1,8 @@
 //! What one client, and all of them together, may hold.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use oxicorn_gateway::control::ToGateway;
 use oxicorn_gateway::{ProxyProtocol, Settings};
@@ -44,70 +44,6 @@ fn a_connection_brings_so_many_requests() {
         assert_eq!(client.read_response().header("connection"), Some(expected));
     }
     client.expect_end();
-}
-
-#[test]
-fn a_body_that_trickles_is_refused_and_one_that_flows_is_not() {
-    let mut settings = patient();
-    settings.timeouts.body = Duration::from_millis(300);
-    settings.timeouts.body_rate = 1000;
-    let (scenario, mut worker) = Scenario::with_worker(settings);
-    let head = "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10000\r\n\r\n";
-    let (mut slow, mut steady) = (scenario.connect(), scenario.connect());
-    slow.send(head);
-    steady.send(head);
-    let begin = Instant::now();
-    // A byte each time is far below the rate, 500 are above it.
-    for _ in 0..20 {
-        let _ = slow.stream.write_all(b"x");
-        steady.send(&"x".repeat(500));
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert!(begin.elapsed() > Duration::from_millis(900), "three spans");
-    let refused = slow.read_response();
-    assert_eq!(
-        (refused.status, refused.text()),
-        (408, "request body came too slowly\n")
-    );
-    worker.echo();
-    assert_eq!(steady.read_response().status, 200);
-}
-
-#[test]
-fn a_reader_that_sips_is_cut_and_one_that_drinks_is_not() {
-    let mut settings = patient();
-    settings.timeouts.write = Duration::from_millis(300);
-    settings.timeouts.write_rate = 20_000;
-    let mut scenario = Scenario::with_listener(settings, listener_with_small_buffers());
-    let mut worker = scenario.ready_worker(2);
-    scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
-    let (mut slow, mut steady) = (scenario.connect(), scenario.connect());
-    for client in [&mut slow, &mut steady] {
-        rustix::net::sockopt::set_socket_recv_buffer_size(&client.stream, 4096).unwrap();
-        client.get("/");
-        let claimed = worker.claim();
-        worker.head(claimed.stream, 0, 200, &[("Content-Length", "150000")], b"");
-        for number in 0..5 {
-            let last = if number == 4 { flags::END } else { 0 };
-            let piece = vec![b'x'; 30_000];
-            worker.send(ResponseKind::BodyChunk, claimed.stream, last, &piece);
-        }
-    }
-    scenario.wait_for_connections(2);
-    let mut total = 0;
-    let mut piece = vec![0; 20_000];
-    while total < 150_000 {
-        let count = steady.stream.read(&mut piece).unwrap();
-        assert!(count > 0, "cut after {total} bytes");
-        total += count;
-        std::thread::sleep(Duration::from_millis(5));
-        slow.stream.set_nonblocking(true).unwrap();
-        let _ = slow.stream.read(&mut [0; 10]);
-    }
-    scenario.expect_error_log("takes its response too slowly (write_timeout, write_min_rate)");
-    slow.stream.set_nonblocking(false).unwrap();
-    assert!(slow.read_to_end().len() < 150_000);
-    assert!(total >= 150_000, "the head comes on top");
 }
 
 #[test]

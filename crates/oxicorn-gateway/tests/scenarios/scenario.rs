@@ -3,11 +3,15 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, FromGateway, ToGateway, decode, encode};
-use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, ErrorLog, Level, Settings, Setup, run};
+use oxicorn_gateway::{
+    AccessLog, DEFAULT_FORMAT, ErrorLog, Level, Settings, Setup, TimeSource, run_by,
+};
 use oxicorn_link::scoreboard::{Gauge, Scoreboard};
 use oxicorn_link::wire::{
     EventKind, HeaderList, RequestView, ResponseEncoder, ResponseHead, ResponseKind, flags,
@@ -15,6 +19,7 @@ use oxicorn_link::wire::{
 use oxicorn_link::{EventHeader, LinkParts, Sizes, StreamId, WaitMode, WorkerEnd, WorkerParts};
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::poll::{Polled, wait_readable};
+use rustix::net::{self, AddressFamily, SocketType};
 use tempfile::TempDir;
 
 /// Nothing here takes longer unless it is broken.
@@ -37,6 +42,10 @@ pub(crate) struct Scenario {
     control: Option<Channel>,
     gateway: Option<JoinHandle<i32>>,
     workers: u32,
+    /// Its workers take bodies as they come.
+    streams: bool,
+    /// What the gateway takes for the time, where that is not the kernel's.
+    held_clock: Option<Arc<AtomicU64>>,
 }
 
 /// Settings whose deadlines are out of the way.
@@ -61,13 +70,44 @@ impl Scenario {
         )
     }
 
-    /// Logs go to files in `directory`.
     pub(crate) fn with_sockets(
-        mut settings: Settings,
+        settings: Settings,
         address: SocketAddr,
         listeners: Vec<(String, OwnedFd)>,
     ) -> Self {
+        Self::begin(settings, address, listeners, None)
+    }
+
+    /// A gateway for which time passes only by [`Self::pass`]. It serves generation 1, from a listener
+    /// with buffers so small that what is sent stays with the gateway.
+    pub(crate) fn with_held_clock(settings: Settings) -> Self {
+        let listener = crate::limits::listener_with_small_buffers();
+        let address = listener.local_addr().unwrap();
+        let listeners = vec![(format!("http://{address}"), listener.into())];
+        let start = Arc::new(AtomicU64::new(1_000_000_000));
+        let scenario = Self::begin(settings, address, listeners, Some(start));
+        scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
+        scenario
+    }
+
+    /// Time passes; returns when the gateway has looked at everything that is due by then.
+    pub(crate) fn pass(&self, duration: Duration) {
+        let clock = self.held_clock.as_ref().expect("a clock that is held");
+        let by = u64::try_from(duration.as_nanos()).unwrap();
+        let now = clock.fetch_add(by, Ordering::Release) + by;
+        let figures = self.scoreboard.gateway(0).unwrap();
+        eventually("a tick", || figures.gauge(Gauge::Heartbeat) >= now);
+    }
+
+    /// Logs go to files in `directory`.
+    fn begin(
+        mut settings: Settings,
+        address: SocketAddr,
+        listeners: Vec<(String, OwnedFd)>,
+        held_clock: Option<Arc<AtomicU64>>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let streams = settings.stream_requests;
         let path = |name| directory.path().join(name).display().to_string();
         settings.error_log = ErrorLog {
             path: path("error.log"),
@@ -90,7 +130,10 @@ impl Scenario {
             listeners,
             scoreboard: file,
         };
-        let gateway = Some(std::thread::spawn(move || run(setup)));
+        let time = held_clock
+            .clone()
+            .map_or(TimeSource::Kernel, TimeSource::Held);
+        let gateway = Some(std::thread::spawn(move || run_by(setup, time)));
         let scenario = Self {
             directory,
             address,
@@ -98,6 +141,8 @@ impl Scenario {
             control: Some(ours),
             gateway,
             workers: 0,
+            streams,
+            held_clock,
         };
         scenario.expect("ready", |message| *message == FromGateway::Ready);
         scenario
@@ -157,7 +202,7 @@ impl Scenario {
             age: 1,
             generation,
             capacity,
-            streams: false,
+            streams: self.streams,
         };
         let descriptors = [
             parts.memory.as_fd(),
@@ -206,6 +251,14 @@ impl Scenario {
 
     pub(crate) fn connect(&self) -> Client {
         Client::new(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// A client whose machine takes next to nothing ahead of it: that is settled when it connects.
+    pub(crate) fn connect_with_small_buffer(&self) -> Client {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        net::sockopt::set_socket_recv_buffer_size(&socket, 8192).unwrap();
+        net::connect(&socket, &self.address).unwrap();
+        Client::new(socket.into())
     }
 
     /// Until the gateway has so many connections.

@@ -4,9 +4,16 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{FromGateway, ToGateway};
+use oxicorn_link::scoreboard::Gauge;
 use oxicorn_link::wire::{CancelReason, EventKind, ResponseKind, decode_cancel, flags};
 
-use crate::scenario::{Client, Scenario, patient};
+use crate::scenario::{Client, Scenario, eventually, patient};
+
+/// Until so many requests wait for a worker.
+fn wait_for_queue(scenario: &Scenario, count: u64) {
+    let figures = scenario.scoreboard.gateway(0).unwrap();
+    eventually("it is queued", || figures.gauge(Gauge::Queued) == count);
+}
 
 #[test]
 fn an_idle_connection_is_closed_after_keepalive() {
@@ -127,18 +134,18 @@ fn a_response_that_stops_coming_is_cut() {
 #[test]
 fn a_response_that_keeps_coming_is_not_too_late() {
     let mut settings = patient();
-    settings.timeouts.request = Duration::from_millis(400);
-    let (scenario, mut worker) = Scenario::with_worker(settings);
+    settings.timeouts.request = Duration::from_secs(10);
+    let mut scenario = Scenario::with_held_clock(settings);
+    let mut worker = scenario.ready_worker(1);
     let mut client = scenario.connect();
     client.get("/");
     let claimed = worker.claim();
     worker.head(claimed.stream, 0, 200, &[], b"");
     client.read_head();
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(1) {
+    for _ in 0..3 {
         worker.send(ResponseKind::BodyChunk, claimed.stream, 0, b"tick");
         assert_eq!(client.read_chunk().unwrap(), b"tick");
-        std::thread::sleep(Duration::from_millis(50));
+        scenario.pass(Duration::from_secs(9));
     }
     worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
     assert_eq!(client.read_chunk(), None);
@@ -155,8 +162,8 @@ fn a_full_queue_is_a_503_at_once() {
     served.get("/served");
     let claimed = worker.claim();
     waiting.get("/waiting");
-    // Only the order of arrival decides, so the second must have arrived.
-    std::thread::sleep(Duration::from_millis(100));
+    // Only the order of arrival decides.
+    wait_for_queue(&scenario, 1);
     refused.get("/refused");
     let response = refused.read_response();
     assert_eq!(response.status, 503);
@@ -195,7 +202,7 @@ fn a_client_that_leaves_the_queue_costs_no_worker() {
     scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
     let mut leaving = scenario.connect();
     leaving.get("/leaving");
-    std::thread::sleep(Duration::from_millis(100));
+    wait_for_queue(&scenario, 1);
     oxicorn_os::sockets::set_linger(&leaving.stream, Some(Duration::ZERO)).unwrap();
     drop(leaving);
     let line = &scenario.access_log(1)[0];

@@ -97,7 +97,11 @@ fn open(scenario: &Scenario, worker: &mut StubWorker, more: &str) -> (Client, St
     open_by(scenario.connect(), worker, more)
 }
 
-fn open_by(mut client: Client, worker: &mut StubWorker, more: &str) -> (Client, StreamId) {
+pub(crate) fn open_by(
+    mut client: Client,
+    worker: &mut StubWorker,
+    more: &str,
+) -> (Client, StreamId) {
     client.send(&format!("{HANDSHAKE}{more}\r\n"));
     let claimed = worker.claim();
     assert_eq!(claimed.view().head.scheme, Scheme::Ws);
@@ -116,6 +120,13 @@ fn with(settings: Settings) -> (Scenario, StubWorker) {
     let mut scenario = Scenario::start(settings);
     let worker = scenario.ready_worker(10);
     scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
+    (scenario, worker)
+}
+
+/// Time passes only as the test says.
+fn with_held_clock(settings: Settings) -> (Scenario, StubWorker) {
+    let mut scenario = Scenario::with_held_clock(settings);
+    let worker = scenario.ready_worker(10);
     (scenario, worker)
 }
 
@@ -459,19 +470,26 @@ fn a_client_that_leaves_during_the_handshake_is_gone() {
 #[test]
 fn silent_clients_are_asked_and_given_up_and_conversations_have_no_time_limit() {
     let mut settings = settings();
-    settings.timeouts.request = Duration::from_millis(200);
+    settings.timeouts.request = Duration::from_secs(2);
     settings.websocket = Some(WebSocket {
-        ping_interval: Duration::from_millis(400),
-        ping_timeout: Duration::from_millis(400),
+        ping_interval: Duration::from_secs(20),
+        ping_timeout: Duration::from_secs(10),
         ..WebSocket::default()
     });
-    let (scenario, mut worker) = with(settings);
+    let (scenario, mut worker) = with_held_clock(settings);
+    let figures = scenario.scoreboard.gateway(0).unwrap();
     let (mut client, stream) = open(&scenario, &mut worker, "");
     for _ in 0..2 {
+        scenario.pass(Duration::from_secs(20));
         client.expect(PING, b"");
+        let before = figures.counter(Counter::BytesIn);
+        scenario.pass(Duration::from_secs(9));
         client.say(PONG, b"");
+        eventually("it is heard", || figures.counter(Counter::BytesIn) > before);
     }
+    scenario.pass(Duration::from_secs(20));
     client.expect(PING, b"");
+    scenario.pass(Duration::from_secs(10));
     client.expect_close(1011);
     client.expect_end();
     expect_closed(&mut worker, stream, 1011, Some("keepalive ping timeout"));
