@@ -1,0 +1,86 @@
+"""Real proxies in front of the server, configured as docs/proxies.md says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.http import Peer
+from tests.support.server import free_port
+from tests.support.wait import wait_for
+
+#: Where Debian keeps programs that people do not start by hand.
+SEARCH = os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin"
+
+
+class Proxy:
+    """One proxy process in a directory of its own; its port answers as soon as it was started."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def in_directory(cls, directory: Path) -> Iterator[Proxy]:
+        """One that is not started yet, and is stopped at the end."""
+        one = cls(directory)
+        try:
+            yield one
+        finally:
+            one.stop()
+
+    def start(self, program: str, *arguments: str) -> Proxy:
+        """Runs it in the foreground; a proxy that is not installed skips the test, but not in CI."""
+        path = shutil.which(program, path=SEARCH)
+        if path is None:
+            assert "CI" not in os.environ, f"{program} is missing: tests/system-packages.sh installs it"
+            pytest.skip(f"{program} is not installed (tests/system-packages.sh)")
+        with open(self.directory / "proxy.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [path, *arguments], cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        wait_for(self._listens, 10, lambda: f"{program} listens:\n{self.log}")
+        return self
+
+    @property
+    def log(self) -> str:
+        """What it wrote to standard error."""
+        return (self.directory / "proxy.log").read_text(errors="replace")
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.log}"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def connect(self) -> Peer:
+        """A connection to it."""
+        return Peer(("127.0.0.1", self.port))
+
+    def stop(self) -> None:
+        """Ends it, with its workers."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Proxy]:
+    """A proxy that is not started yet."""
+    with Proxy.in_directory(tmp_path) as one:
+        yield one
