@@ -10,13 +10,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use oxicorn_dispatch::WorkerId;
-use oxicorn_link::scoreboard::{Counter, Gauge};
+use oxicorn_link::scoreboard::Gauge;
 use oxicorn_link::wire::CancelReason;
 use tokio::time::{Instant, Sleep};
 
 use crate::access_log::AccessLog;
 use crate::connection::Phase;
-use crate::control::{FromGateway, RequestExpired};
 use crate::exchange::{ExchangeId, Place};
 use crate::gateway::{Gateway, with};
 use crate::json_log::JsonLog;
@@ -216,6 +215,9 @@ impl Gateway {
         let limit = self.resolved.settings.timeouts.request;
         let mut expired = Vec::new();
         for (id, exchange) in self.exchanges.iter_mut() {
+            if exchange.may_take_its_time() {
+                continue;
+            }
             let Place::Worker {
                 worker,
                 placement,
@@ -232,6 +234,10 @@ impl Gateway {
                 }
                 continue;
             };
+            let worker_streams = self
+                .pool
+                .of_id(*worker)
+                .is_some_and(|worker| worker.streams);
             // A worker that waits for the client to read is not late, nor is a conversation.
             let connection = exchange
                 .connection
@@ -242,46 +248,32 @@ impl Gateway {
                 .is_some_and(Upload::is_awaited);
             // A worker that goes on with others while one request waits may take its time once it
             // has begun to answer: streams of events have pauses.
-            let streams = exchange.answered
-                && self
-                    .pool
-                    .of_id(*worker)
-                    .is_some_and(|worker| worker.streams);
+            let streams = worker_streams && (exchange.answered || exchange.connection.is_none());
             let waits = exchange.uncredited > 0 || talks || uploads || streams;
             if waits {
                 *taken = Some(now);
-            } else if !limit.is_zero() && now > since + limit && exchange.connection.is_some() {
+            } else if !limit.is_zero() && now > since + limit {
                 expired.push((id, *worker, now.saturating_sub(since)));
             }
         }
         for (id, worker, age) in expired {
             self.expire(id, worker, age);
         }
+        if !limit.is_zero() {
+            self.check_inherited(now, limit);
+        }
     }
 
     fn expire(&mut self, id: ExchangeId, worker: WorkerId, age: Duration) {
-        let client = self
-            .exchanges
-            .get(id)
-            .and_then(|exchange| exchange.connection);
-        let Some((client, connection)) =
-            client.and_then(|client| Some((client, self.connections.get(client)?)))
-        else {
+        self.tell_expired(id, worker, age);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let head = connection.http.head(connection.input.head());
-        let expired = RequestExpired {
-            worker: self.pool.of_id(worker).map_or(0, |record| record.number),
-            request_line: String::from_utf8_lossy(head.request_line())
-                .escape_debug()
-                .collect(),
-            client: String::from_utf8_lossy(connection.client().text()).into_owned(),
-            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            others_in_flight: self.dispatcher.in_flight(worker).saturating_sub(1),
-            worker_goes_on: self.pool.of_id(worker).is_some_and(|record| record.streams),
+        exchange.expired = true;
+        // Nobody waits: the worker was told so when the client left, or owes no response any more.
+        let Some(client) = exchange.connection else {
+            return;
         };
-        self.control.send(&FromGateway::RequestExpired(expired));
-        self.figures.count(Counter::Expired);
         let answered = self.detach(id);
         self.dispatcher.cancel(id.request(), self.clock.now());
         self.cancel(id, CancelReason::Expired);

@@ -34,6 +34,8 @@ impl Gateway {
             uncredited: 0,
             answered: false,
             hijacked: false,
+            label: None,
+            expired: false,
         };
         match self.exchanges.insert(exchange) {
             Some(id) => {

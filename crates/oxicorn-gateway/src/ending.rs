@@ -123,6 +123,9 @@ impl Gateway {
             return;
         };
         if let Some(id) = connection.exchange {
+            if let Some(exchange) = self.exchanges.get_mut(id) {
+                exchange.keep_label(&connection);
+            }
             self.abandon(id, CancelReason::ClientGone);
         }
         connection.input.forget_all();

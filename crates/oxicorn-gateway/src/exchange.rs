@@ -14,6 +14,8 @@ use oxicorn_dispatch::{RequestId, WorkerId};
 use oxicorn_link::window::ReceiveWindow;
 use oxicorn_link::{Placement, StreamId};
 
+use crate::unattended::Label;
+
 const KEY_BITS: u32 = 24;
 const KEY_MASK: u32 = StreamId::PARTS - 1;
 
@@ -68,6 +70,10 @@ pub(crate) struct Exchange {
     pub(crate) answered: bool,
     /// The client's socket went to the worker.
     pub(crate) hijacked: bool,
+    /// What the log calls it, if its connection is gone or has another request.
+    pub(crate) label: Option<Box<Label>>,
+    /// The arbiter knows that it takes too long.
+    pub(crate) expired: bool,
 }
 
 /// Where a request is.
@@ -192,6 +198,8 @@ mod tests {
             uncredited: 0,
             answered: false,
             hijacked: false,
+            label: None,
+            expired: false,
         }
     }
 

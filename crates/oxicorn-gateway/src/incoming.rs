@@ -108,6 +108,11 @@ pub(crate) fn is_last(header: ResponseHeader) -> bool {
     }
 }
 
+/// Whether the application's call is over with this message, so that the worker has room again.
+pub(crate) fn ends_call(header: ResponseHeader) -> bool {
+    header.kind == ResponseKind::CallEnd || (is_last(header) && header.flags & flags::GOES_ON == 0)
+}
+
 impl Incoming<'_> {
     /// Takes the message; after the last one the connection is `Flushing`.
     pub(crate) fn take(mut self) -> Result<(), Trouble> {

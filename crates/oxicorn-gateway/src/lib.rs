@@ -64,6 +64,7 @@ mod send;
 mod settings;
 mod socket;
 mod statsd;
+mod unattended;
 mod upload;
 mod watched;
 mod websocket;

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::control::AttachWorker;
 use crate::exchange::ExchangeId;
+use crate::unattended::Inherited;
 use crate::watched::{Watched, watch};
 
 /// All workers; the key is what dispatch knows a worker by.
@@ -42,6 +43,8 @@ pub(crate) struct WorkerRecord {
     backlog: VecDeque<Event>,
     /// Exchanges with pieces of a body that await room in the ring. They stay with their connections.
     waiting: Vec<ExchangeId>,
+    /// Calls it still has in hand of gateways before this one.
+    pub(crate) inherited: Vec<Inherited>,
     /// It takes no more requests.
     pub(crate) retired: bool,
     /// Tells the task that watches its socket that it is not needed any more.
@@ -97,6 +100,7 @@ impl Pool {
             _doorbell: doorbell,
             backlog: VecDeque::new(),
             waiting: Vec::new(),
+            inherited: Vec::new(),
             retired: false,
             watcher: None,
         }))

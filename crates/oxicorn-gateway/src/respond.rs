@@ -15,7 +15,9 @@ use oxicorn_link::wire::{
 use crate::connection::{After, Phase};
 use crate::exchange::{Exchange, ExchangeId, Place};
 use crate::gateway::Gateway;
-use crate::incoming::{Incoming, Trouble, describe, discard, discard_descriptor, is_last};
+use crate::incoming::{
+    Incoming, Mistake, Trouble, describe, discard, discard_descriptor, ends_call, is_last,
+};
 use crate::pool::worker_id;
 use crate::refusal::Refusal;
 
@@ -67,6 +69,9 @@ impl Gateway {
             return Ok(());
         };
         let known = header.stream.is_of_epoch(record.link.epoch());
+        if header.kind == ResponseKind::InHand {
+            return self.take_in_hand(key, header);
+        }
         let exchange = self.exchanges.get_mut(id).filter(|_| known);
         let Some(exchange) = exchange.filter(|exchange| is_placed_at(exchange, worker_id(key)))
         else {
@@ -83,16 +88,22 @@ impl Gateway {
             if let Some(credit) = discard(&mut record.link, exchange, header) {
                 record.give_credit(header.stream, credit);
             }
-            if is_last(header) {
+            if ends_call(header) {
                 self.complete(id);
             }
             return Ok(());
         };
         match header.kind {
+            ResponseKind::CallEnd => {
+                self.fail_response(id, client, &Mistake::NotSpoken(header.kind));
+                self.complete(id);
+                return Ok(());
+            }
             ResponseKind::Abort => {
                 let mut reason = Vec::new();
                 record.link.payload_into(0..header.len, &mut reason);
-                self.handle_abort(id, client, decode_abort(&reason)?);
+                let reason = decode_abort(&reason)?;
+                self.handle_abort(id, client, reason, ends_call(header));
                 return Ok(());
             }
             ResponseKind::Credit if connection.phase == Phase::Serving => {
@@ -159,7 +170,7 @@ impl Gateway {
             Err(Trouble::Malformed) => return Err(Malformed),
             Err(Trouble::Mistake(mistake)) => {
                 self.fail_response(id, client, &mistake);
-                if is_last(header) {
+                if ends_call(header) {
                     self.complete(id);
                 }
                 return Ok(());
@@ -169,7 +180,11 @@ impl Gateway {
             if let Some(connection) = self.connections.get_mut(client) {
                 connection.exchange = None;
             }
-            self.complete(id);
+            if ends_call(header) {
+                self.complete(id);
+            } else {
+                self.leave_to_worker(id);
+            }
         } else if header.kind == ResponseKind::Head {
             self.widen_window(id, client);
         }
@@ -223,9 +238,11 @@ impl Gateway {
         }
     }
 
-    fn handle_abort(&mut self, id: ExchangeId, client: usize, reason: AbortReason) {
+    fn handle_abort(&mut self, id: ExchangeId, client: usize, reason: AbortReason, ended: bool) {
         let answered = self.detach(id);
-        self.complete(id);
+        if ended {
+            self.complete(id);
+        }
         if answered {
             self.log_failure(client, &describe(reason));
             return self.cut(client, describe(reason));
@@ -259,6 +276,7 @@ impl Gateway {
         };
         let client = exchange.connection.take();
         if let Some(connection) = client.and_then(|client| self.connections.get_mut(client)) {
+            exchange.keep_label(connection);
             connection.exchange = None;
         }
         exchange.answered

@@ -140,6 +140,7 @@ proptest! {
         let _ = HeaderList::decode(&junk).map(owned);
         let _ = WebSocketClose::decode(&junk);
         let _ = FilePart::decode(&junk);
+        prop_assert!(CallsInHand::new(&junk).count() <= junk.len());
         let _ = (decode_credit(&junk), decode_abort(&junk), decode_cancel(&junk));
     }
 

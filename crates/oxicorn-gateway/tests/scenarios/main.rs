@@ -17,5 +17,6 @@ mod responses;
 mod scenario;
 mod sockets;
 mod timeouts;
+mod unattended;
 mod websocket;
 mod workers;

@@ -21,6 +21,8 @@ pub mod flags {
     /// The client waits for the answer to its close: the worker says when it may go, by a close of
     /// its own.
     pub const AWAITED: u8 = 1 << 6;
+    /// The response is over and the application's call is not (`close()`, hooks): `CallEnd` follows.
+    pub const GOES_ON: u8 = 1 << 7;
 }
 
 // Kind 0 is nobody's: cleared memory is not a message. 255 is the ring's own (padding).
@@ -49,6 +51,10 @@ numbered! {
         WebSocketMessage = 10,
         /// Close the WebSocket with this code.
         WebSocketClose = 11,
+        /// The call of the application has ended, after a response that ended with `GOES_ON`.
+        CallEnd = 12,
+        /// The calls this worker has in hand of gateways that are gone.
+        InHand = 13,
     }
 }
 

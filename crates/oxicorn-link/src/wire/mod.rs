@@ -17,24 +17,28 @@
 //! | | `WebSocketMessage` | bytes | `BINARY`, `END` (last piece of its message) |
 //! | | `WebSocketClose` | [`WebSocketClose`]; no more messages come | `AWAITED` |
 //! | responses | `Informational` | [`ResponseHead`] | |
-//! | | `Head` | [`ResponseHead`] + first piece of the body | `END`, `CLOSE`, `LOGGED` |
-//! | | `BodyChunk` | bytes | `END` |
-//! | | `Trailers` | [`HeaderList`]; always the end | |
-//! | | `File` | [`FilePart`]; descriptor sent before | `END`, `HAS_DESCRIPTOR` |
-//! | | `Abort` | [`AbortReason`] | |
+//! | | `Head` | [`ResponseHead`] + first piece of the body | `END`, `GOES_ON`, `CLOSE`, `LOGGED` |
+//! | | `BodyChunk` | bytes | `END`, `GOES_ON` |
+//! | | `Trailers` | [`HeaderList`]; always the end | `GOES_ON` |
+//! | | `File` | [`FilePart`]; descriptor sent before | `END`, `GOES_ON`, `HAS_DESCRIPTOR` |
+//! | | `Abort` | [`AbortReason`] | `GOES_ON` |
 //! | | `Hijack` | nothing: give me the client's socket | |
 //! | | `Credit` | [`encode_credit`]: room for more of the request's body | |
 //! | | `WebSocketAccept` | [`ResponseHead`] (status 101) | |
 //! | | `WebSocketMessage` | as the event | |
 //! | | `WebSocketClose` | [`WebSocketClose`]; with `END` the application is through | `END` |
+//! | | `CallEnd` | nothing: the call after a response with `GOES_ON` is over | |
+//! | | `InHand` | [`CallInHand`]s, all there are; of no stream | |
 
 mod headers;
+mod in_hand;
 mod kinds;
 mod request;
 mod response;
 mod small;
 
 pub use headers::{HeaderList, Headers};
+pub use in_hand::{CallInHand, CallsInHand};
 pub use kinds::{AbortReason, CancelReason, EventKind, ResponseKind, flags};
 pub use request::{
     Address, BodyPlace, ProxyInfo, RequestEncoder, RequestHead, RequestView, Scheme, TRAILERS,

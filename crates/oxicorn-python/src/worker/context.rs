@@ -131,7 +131,8 @@ impl WorkerContext {
             setup.release,
             watched,
             setup.graceful_timeout,
-        );
+        )
+        .naming_calls(engine.lane());
         Ok(Self {
             engine,
             id: setup.id,
@@ -406,6 +407,14 @@ impl Engine {
         match self {
             Self::Threads(threads) => Arc::clone(&threads.pool) as _,
             Self::Loop(link) => Arc::clone(link) as _,
+        }
+    }
+
+    /// What threads answer with.
+    fn lane(&self) -> Option<Arc<Lane>> {
+        match self {
+            Self::Threads(threads) => Some(Arc::clone(&threads.lane)),
+            Self::Loop(_) => None,
         }
     }
 

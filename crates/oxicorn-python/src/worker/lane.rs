@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -23,12 +24,17 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyBrokenPipeError, PyOSError};
 use pyo3::prelude::*;
 
+use super::calls::Calls;
+
 create_exception!(
     oxicorn._native,
     ClientGone,
     PyBrokenPipeError,
     "Nobody waits for this response any more."
 );
+
+/// Ends a response whose call goes on: `close()`, hooks, whatever the application does next.
+pub(crate) const LAST: u8 = flags::END | flags::GOES_ON;
 
 /// How long a wait lasts before signals are looked for, should no wake-up have come through.
 const WAIT: Duration = Duration::from_secs(1);
@@ -58,6 +64,9 @@ pub(crate) struct Lane {
     responses: Mutex<Responses>,
     inbox: Mutex<Inbox>,
     descriptors: Descriptors,
+    calls: Calls,
+    /// The gateway has been told of calls of its predecessors.
+    introduced: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -89,6 +98,31 @@ impl Lane {
             responses: Mutex::new(responses),
             inbox: Mutex::new(inbox),
             descriptors,
+            calls: Calls::default(),
+            introduced: AtomicBool::new(false),
+        }
+    }
+
+    /// The calls this worker has in hand.
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// Names the calls of earlier gateways to the present one, until there are none. For a native thread:
+    /// it never waits, what cannot be sent now is sent when this is called next.
+    pub(crate) fn introduce_calls(&self) {
+        let Ok(mut responses) = self.responses.try_lock() else {
+            return;
+        };
+        let mut payload = Vec::new();
+        let any = self
+            .calls
+            .encode(&mut payload, |stream| responses.is_current(stream));
+        if any || self.introduced.load(Ordering::Relaxed) {
+            let stream = StreamId::new(0, 0, 0);
+            let sent = responses.try_send(ResponseKind::InHand, stream, 0, &[], &payload);
+            self.introduced
+                .store(any || sent.is_err(), Ordering::Relaxed);
         }
     }
 
@@ -109,8 +143,8 @@ impl Lane {
         arrived.is_some_and(|arrived| arrived.expired)
     }
 
-    /// Sends the head with the first piece of the body; `bits` are [`flags::END`], [`flags::LOGGED`]
-    /// or nothing.
+    /// Sends the head with the first piece of the body; `bits` are [`flags::LOGGED`], and [`LAST`] for
+    /// what ends the response with this piece.
     pub(crate) fn send_head(
         &self,
         py: Python<'_>,
@@ -119,14 +153,14 @@ impl Lane {
         body: &[u8],
         bits: u8,
     ) -> PyResult<()> {
-        let last = bits & flags::END;
+        let last = bits & LAST;
         if head.len() > RESPONSE_HEAD {
-            self.send_abort(py, stream, AbortReason::TooLarge)?;
+            self.send_abort(py, stream, AbortReason::TooLarge, flags::GOES_ON)?;
             return Err(PyOSError::new_err("the response head is too large"));
         }
         let (first, rest) = body.split_at(body.len().min(RESPONSE_PIECE));
         let over = last != 0 && rest.is_empty();
-        let bits = if over { bits } else { bits & !flags::END };
+        let bits = if over { bits } else { bits & !LAST };
         self.register_unless(stream, over);
         stream.window.spend(first.len());
         self.send(py, ResponseKind::Head, stream.id, bits, head, first)?;
@@ -176,7 +210,7 @@ impl Lane {
         let file = unsafe { BorrowedFd::borrow_raw(file) };
         let sent = py.detach(|| self.descriptors.send(stream.id, file, WAIT));
         sent.map_err(|error| PyOSError::new_err(error.to_string()))?;
-        let flags = flags::END | flags::HAS_DESCRIPTOR;
+        let flags = LAST | flags::HAS_DESCRIPTOR;
         self.send(
             py,
             ResponseKind::File,
@@ -207,29 +241,42 @@ impl Lane {
         trailers: &[u8],
     ) -> PyResult<()> {
         if trailers.len() > RESPONSE_HEAD {
-            self.send_abort(py, stream, AbortReason::TooLarge)?;
+            self.send_abort(py, stream, AbortReason::TooLarge, flags::GOES_ON)?;
             return Err(PyOSError::new_err("the trailers are too large"));
         }
         self.forget(stream);
-        self.send(py, ResponseKind::Trailers, stream.id, 0, &[], trailers)
+        self.send(
+            py,
+            ResponseKind::Trailers,
+            stream.id,
+            flags::GOES_ON,
+            &[],
+            trailers,
+        )
     }
 
-    /// Says that there will be no (more) response.
+    /// Says that there will be no (more) response; `bits` are [`flags::GOES_ON`] or nothing.
     pub(crate) fn send_abort(
         &self,
         py: Python<'_>,
         stream: &mut Stream,
         reason: AbortReason,
+        bits: u8,
     ) -> PyResult<()> {
         self.forget(stream);
         self.send(
             py,
             ResponseKind::Abort,
             stream.id,
-            0,
+            bits,
             &wire::encode_abort(reason),
             &[],
         )
+    }
+
+    /// Says that the call is over whose response ended with [`flags::GOES_ON`].
+    pub(crate) fn send_call_end(&self, py: Python<'_>, stream: &Stream) -> PyResult<()> {
+        self.send(py, ResponseKind::CallEnd, stream.id, 0, &[], &[])
     }
 
     /// Takes the client's socket over; with it comes what the gateway had read already.
@@ -241,6 +288,7 @@ impl Lane {
         self.register_unless(stream, false);
         self.send(py, ResponseKind::Hijack, stream.id, 0, &[], &[])?;
         let unread = self.wait_for(py, stream, |arrived| arrived.hijacked.take())?;
+        self.calls.strike_out(stream.id);
         self.forget(stream);
         Ok((self.take_descriptor(stream.id)?, unread))
     }

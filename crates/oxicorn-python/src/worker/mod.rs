@@ -4,6 +4,7 @@
 //! the event loop with `asgi`), the pool's threads (Python's, `gthread`), the *sentinel* (native:
 //! heartbeat, signals, the arbiter's death) and the *watcher* (native, `gthread`, see `pool`).
 
+pub(crate) mod calls;
 mod context;
 pub(crate) mod lane;
 pub(crate) mod notice;

@@ -3,10 +3,10 @@
 //! It beats the heartbeat (so that a busy interpreter is not taken for a dead worker; an event loop must
 //! have turned in between, because one that stands still serves nobody), turns the bytes
 //! that Python's signal handlers write into wake-ups of whoever waits (so that handlers run at once and
-//! none is lost between looking and sleeping), hears when the arbiter releases this worker (nothing is in
-//! flight any more: it takes no more requests), and notices the arbiter's death. An orphan is told as by
-//! TERM and goes on as long as its gateway lives, for what is in flight there, but no longer than
-//! `graceful_timeout`.
+//! none is lost between looking and sleeping), names the calls in hand to a new gateway, hears when the
+//! arbiter releases this worker (nothing is in flight any more: it takes no more requests), and notices the
+//! arbiter's death. An orphan is told as by TERM and goes on as long as its gateway lives, for what is in
+//! flight there, but no longer than `graceful_timeout`.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +21,7 @@ use oxicorn_os::poll::{self, Polled};
 use oxicorn_os::{process, signals, time};
 
 use super::Serving;
+use super::lane::Lane;
 
 /// Between two heartbeats: several in the shortest `timeout` there is, so that one late beat is no lost worker.
 const BEAT: Duration = Duration::from_millis(250);
@@ -38,6 +39,8 @@ pub(crate) struct Sentinel {
     signalled: UnixStream,
     notices: Arc<Channel>,
     release: EventFd,
+    /// Whose calls in hand a new gateway is told of.
+    lane: Option<Arc<Lane>>,
     /// The gateway's other end is held by the gateway and the arbiter only.
     gateway: OwnedFd,
     graceful_timeout: Duration,
@@ -61,11 +64,18 @@ impl Sentinel {
             signalled,
             notices,
             release,
+            lane: None,
             gateway,
             graceful_timeout,
             orphan_until: None,
             tell_orphaned: None,
         }
+    }
+
+    /// Has it name the calls of `lane` to a new gateway; an event loop sees to that by itself.
+    pub(crate) fn naming_calls(mut self, lane: Option<Arc<Lane>>) -> Self {
+        self.lane = lane;
+        self
     }
 
     /// Starts the thread; `tell_orphaned` may wait for the interpreter.
@@ -133,6 +143,9 @@ impl Sentinel {
             && self.serving.is_responsive()
         {
             slot.beat(time::monotonic());
+        }
+        if let Some(lane) = &self.lane {
+            lane.introduce_calls();
         }
     }
 

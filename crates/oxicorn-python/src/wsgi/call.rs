@@ -63,8 +63,9 @@ impl Application {
         payload: &[u8],
     ) -> PyResult<()> {
         let Ok(view) = RequestView::decode(payload) else {
-            return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined);
+            return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
         };
+        let _entered = lane.calls().enter(stream, &view);
         let is_head_request = view.head.method == b"HEAD";
         let exchange = Bound::new(
             py,
@@ -160,9 +161,12 @@ impl Application {
     ) -> PyResult<()> {
         // The common case: a list of one. It has no close().
         if let Some(body) = only_item(iterable) {
-            return exchange
-                .try_borrow_mut()?
-                .send_whole(py, body_piece(&body)?.as_bytes());
+            let followed = self.hooks.want_response();
+            return exchange.try_borrow_mut()?.send_whole(
+                py,
+                body_piece(&body)?.as_bytes(),
+                followed,
+            );
         }
         let sent = self
             .send_pieces(py, exchange, iterable)
@@ -182,9 +186,14 @@ impl Application {
         }
         for item in iterable.try_iter()? {
             let item = item?;
-            exchange
-                .try_borrow_mut()?
-                .send(py, body_piece(&item)?.as_bytes())?;
+            let piece = body_piece(&item)?.as_bytes();
+            let mut exchange = exchange.try_borrow_mut()?;
+            if exchange.phase() == Phase::Complete && !piece.is_empty() {
+                // PEP 3333: the server stops iterating when enough has been sent. One piece more was asked
+                // for, because code behind the last one runs only then.
+                break;
+            }
+            exchange.send(py, piece)?;
         }
         exchange.try_borrow_mut()?.finish(py)
     }
@@ -230,7 +239,7 @@ impl Application {
         if error.is_instance_of::<PyStopIteration>(py) || exchange.phase() == Phase::Hijacked {
             return exchange.abort(py, AbortReason::Silent);
         }
-        let what = if exchange.phase() == Phase::Streaming {
+        let what = if matches!(exchange.phase(), Phase::Streaming | Phase::Complete) {
             "Error handling request".to_owned()
         } else {
             let method = String::from_utf8_lossy(view.head.method);

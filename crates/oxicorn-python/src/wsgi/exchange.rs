@@ -4,14 +4,18 @@
 //! ```text
 //!            start_response          first non-empty piece        end
 //!   Fresh ------------------> Armed ----------------------> Streaming ------> Done
-//!     |        (again only with exc_info)    |                                  ^
+//!     |        (again only with exc_info)    |                  | promised      ^
+//!     |                                      |                  v length sent   | end
+//!     |                                      |              Complete -----------+
 //!     |                                      +---- end: head and body at once --+
 //!     +-- socket taken over --> Hijacked
 //! ```
 //!
 //! The head leaves together with the first non-empty piece of the body, so that `start_response` can
 //! still be called again with `exc_info` until then, and so that a small response is one message.
-//! Framing is the gateway's business; here a response is a head, pieces and an end.
+//! Framing is the gateway's business; here a response is a head, pieces and an end. The end leaves with the
+//! piece that completes the promised length; what the application's call does behind it (more pieces,
+//! `close()`, hooks) keeps the worker busy, not the client, and its end is told by a message of its own.
 
 use std::sync::Arc;
 
@@ -21,7 +25,7 @@ use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueErr
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
-use crate::worker::lane::{Lane, Stream};
+use crate::worker::lane::{LAST, Lane, Stream};
 
 use super::access::{AccessLogging, Watched};
 use super::head::{self, Head};
@@ -35,6 +39,8 @@ pub(crate) enum Phase {
     Armed,
     /// The head has left.
     Streaming,
+    /// All of the body that was promised has left; the application may not know yet.
+    Complete,
     /// Everything has left.
     Done,
     /// The application has the client's socket.
@@ -44,6 +50,10 @@ pub(crate) enum Phase {
 /// The exchange as Python sees it: its bound method `start_response` is what the application gets,
 /// and calling the object itself is PEP 3333's `write`.
 #[pyclass(module = "oxicorn._native")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each learned at another time; no combination is a state"
+)]
 pub(crate) struct Exchange {
     lane: Arc<Lane>,
     stream: Stream,
@@ -65,6 +75,8 @@ pub(crate) struct Exchange {
     watched: Option<Watched>,
     /// The gateway was told that this worker writes the line.
     logged: bool,
+    /// The gateway was told that the call goes on after the response.
+    goes_on: bool,
 }
 
 impl Exchange {
@@ -94,6 +106,7 @@ impl Exchange {
             access,
             watched: None,
             logged: false,
+            goes_on: false,
         }
     }
 
@@ -162,25 +175,72 @@ impl Exchange {
             Phase::Done | Phase::Hijacked => {
                 Err(PyRuntimeError::new_err("the response has already ended"))
             }
+            // As Gunicorn: what is written beyond the promised length is nobody's.
+            Phase::Complete => Ok(()),
             Phase::Armed | Phase::Streaming if data.is_empty() => Ok(()),
             Phase::Armed => {
+                let data = self.promised_part(data);
                 self.phase = Phase::Streaming;
                 self.count(data);
-                let bits = self.head_bits(py)?;
+                let last = self.last_if_complete();
+                let bits = self.head_bits(py)? | last;
                 let body = self.allowed_body(data);
                 self.lane
-                    .send_head(py, &mut self.stream, self.head.bytes(), body, bits)
+                    .send_head(py, &mut self.stream, self.head.bytes(), body, bits)?;
+                self.note_sent(last);
+                Ok(())
             }
             Phase::Streaming => {
+                let data = self.promised_part(data);
                 self.count(data);
+                let last = self.last_if_complete();
                 let body = self.allowed_body(data);
-                self.lane.send_body(py, &mut self.stream, body, 0)
+                self.lane.send_body(py, &mut self.stream, body, last)?;
+                self.note_sent(last);
+                Ok(())
             }
         }
     }
 
-    /// Sends a body that is known to be whole: the length can be announced, and one message does.
-    pub(crate) fn send_whole(&mut self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+    /// What of `data` belongs to the response: not more than the length it was announced with.
+    fn promised_part<'a>(&self, data: &'a [u8]) -> &'a [u8] {
+        let Some(length) = self.head.length().filter(|_| self.has_body()) else {
+            return data;
+        };
+        let rest = usize::try_from(length.saturating_sub(self.sent)).unwrap_or(usize::MAX);
+        &data[..data.len().min(rest)]
+    }
+
+    /// What ends the response, if this piece completes what was promised. The client then need not wait
+    /// for what the application does behind its last piece.
+    fn last_if_complete(&self) -> u8 {
+        let enough = match self.head.length() {
+            _ if !self.has_body() => true,
+            Some(length) => self.sent >= length,
+            None => false,
+        };
+        if enough && self.trailers.is_none() {
+            LAST
+        } else {
+            0
+        }
+    }
+
+    fn note_sent(&mut self, last: u8) {
+        if last != 0 {
+            self.phase = Phase::Complete;
+            self.goes_on = true;
+        }
+    }
+
+    /// Sends a body that is known to be whole: the length can be announced, and one message does. It is
+    /// `followed` if `close()` or a hook may run after it.
+    pub(crate) fn send_whole(
+        &mut self,
+        py: Python<'_>,
+        data: &[u8],
+        followed: bool,
+    ) -> PyResult<()> {
         if self.phase != Phase::Armed {
             self.send(py, data)?;
             return self.finish(py);
@@ -191,13 +251,18 @@ impl Exchange {
         if self.head.allows_body() && !self.is_head_request {
             self.head.announce_length(data.len() as u64);
         }
+        let data = self.promised_part(data);
         self.count(data);
-        let bits = self.head_bits(py)? | flags::END;
+        let bits = self.head_bits(py)?;
+        // Where the line is written here, that may take its time.
+        let goes_on = followed || self.logged;
+        let bits = bits | if goes_on { LAST } else { flags::END };
         let body = self.allowed_body(data);
         self.phase = Phase::Streaming;
         self.lane
             .send_head(py, &mut self.stream, self.head.bytes(), body, bits)?;
         self.phase = Phase::Done;
+        self.goes_on = goes_on;
         Ok(())
     }
 
@@ -209,6 +274,7 @@ impl Exchange {
         self.lane
             .send_head(py, &mut self.stream, self.head.bytes(), body, 0)?;
         self.phase = Phase::Done;
+        self.goes_on = true;
         self.lane.send_trailers(py, &mut self.stream, trailers)
     }
 
@@ -217,7 +283,7 @@ impl Exchange {
         if self.phase == Phase::Fresh {
             return Err(not_started());
         }
-        if self.is_head_request || !self.head.allows_body() || part.len == 0 {
+        if !self.has_body() || part.len == 0 || self.phase == Phase::Complete {
             return self.finish(py);
         }
         if self.phase == Phase::Armed {
@@ -230,6 +296,7 @@ impl Exchange {
         self.sent += part.len;
         self.lane.send_file(py, &mut self.stream, file, part)?;
         self.phase = Phase::Done;
+        self.goes_on = true;
         Ok(())
     }
 
@@ -237,12 +304,17 @@ impl Exchange {
     pub(crate) fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
         match self.phase {
             Phase::Fresh => Err(not_started()),
-            Phase::Armed => self.send_whole(py, &[]),
+            Phase::Armed => self.send_whole(py, &[], true),
             Phase::Streaming => {
                 match self.trailers.take() {
                     Some(trailers) => self.lane.send_trailers(py, &mut self.stream, &trailers)?,
-                    None => self.lane.send_body(py, &mut self.stream, &[], flags::END)?,
+                    None => self.lane.send_body(py, &mut self.stream, &[], LAST)?,
                 }
+                self.phase = Phase::Done;
+                self.goes_on = true;
+                Ok(())
+            }
+            Phase::Complete => {
                 self.phase = Phase::Done;
                 Ok(())
             }
@@ -255,7 +327,15 @@ impl Exchange {
     /// that was cut short, and of a connection that was taken over.
     pub(crate) fn conclude(&mut self, py: Python<'_>) -> PyResult<()> {
         self.watched = None;
-        self.abort(py, AbortReason::Silent)
+        if std::mem::take(&mut self.goes_on) {
+            self.lane.send_call_end(py, &self.stream)
+        } else if self.phase == Phase::Done {
+            Ok(())
+        } else {
+            self.phase = Phase::Done;
+            let reason = AbortReason::Silent;
+            self.lane.send_abort(py, &mut self.stream, reason, 0)
+        }
     }
 
     /// Answers with a page of the server's own, if nothing has left yet; else ends the response
@@ -269,20 +349,22 @@ impl Exchange {
                 self.phase = Phase::Armed;
                 self.failed = Some(status);
                 self.sent = 0;
-                self.send_whole(py, page.as_bytes())
+                self.send_whole(py, page.as_bytes(), true)
             }
             Phase::Streaming => self.abort(py, AbortReason::ApplicationFailed),
-            Phase::Done | Phase::Hijacked => Ok(()),
+            Phase::Complete | Phase::Done | Phase::Hijacked => Ok(()),
         }
     }
 
     /// Ends the response so that the client sees that it is incomplete.
     pub(crate) fn abort(&mut self, py: Python<'_>, reason: AbortReason) -> PyResult<()> {
-        if self.phase == Phase::Done {
+        if matches!(self.phase, Phase::Complete | Phase::Done) {
             return Ok(());
         }
         self.phase = Phase::Done;
-        self.lane.send_abort(py, &mut self.stream, reason)
+        self.goes_on = true;
+        self.lane
+            .send_abort(py, &mut self.stream, reason, flags::GOES_ON)
     }
 
     /// Takes the client's socket from the gateway; what it had already read comes with it.
@@ -309,12 +391,13 @@ impl Exchange {
         self.sent += data.len() as u64;
     }
 
+    /// Whether a body follows the head, be it empty.
+    fn has_body(&self) -> bool {
+        !self.is_head_request && self.head.allows_body()
+    }
+
     fn allowed_body<'a>(&self, data: &'a [u8]) -> &'a [u8] {
-        if self.is_head_request || !self.head.allows_body() {
-            &[]
-        } else {
-            data
-        }
+        if self.has_body() { data } else { &[] }
     }
 }
 
@@ -330,8 +413,10 @@ impl Exchange {
     ) -> PyResult<Bound<'py, Self>> {
         let mut this = slf.try_borrow_mut()?;
         match (exc_info.filter(|info| !info.is_none()), this.phase) {
-            (Some(info), Phase::Streaming | Phase::Done) => return Err(reraised(info)),
-            (None, Phase::Armed | Phase::Streaming | Phase::Done) => {
+            (Some(info), Phase::Streaming | Phase::Complete | Phase::Done) => {
+                return Err(reraised(info));
+            }
+            (None, Phase::Armed | Phase::Streaming | Phase::Complete | Phase::Done) => {
                 return Err(PyAssertionError::new_err("Response headers already set!"));
             }
             (_, Phase::Hijacked) => {
@@ -364,7 +449,7 @@ impl Exchange {
 
     /// `oxicorn.send_trailers(trailers)`: sent when the body has ended; the last call counts.
     fn send_trailers(&mut self, trailers: &Bound<'_, PyAny>) -> PyResult<()> {
-        if matches!(self.phase, Phase::Done | Phase::Hijacked) {
+        if matches!(self.phase, Phase::Complete | Phase::Done | Phase::Hijacked) {
             return Err(PyRuntimeError::new_err("the response has already ended"));
         }
         self.trailers = Some(head::encode_trailers(trailers)?);

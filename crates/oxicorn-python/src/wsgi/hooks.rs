@@ -196,7 +196,10 @@ pub(crate) fn response_of<'py>(
     exchange: &Bound<'py, Exchange>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let exchange = exchange.try_borrow()?;
-    let headers_sent = matches!(exchange.phase(), Phase::Streaming | Phase::Done);
+    let headers_sent = matches!(
+        exchange.phase(),
+        Phase::Streaming | Phase::Complete | Phase::Done
+    );
     let (status, headers) = match exchange.called_with() {
         Some((status, headers)) => (Some(status.bind(py)), headers.bind(py).clone()),
         None => (None, PyList::empty(py)),

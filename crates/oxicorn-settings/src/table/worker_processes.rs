@@ -131,7 +131,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         },
         default: Default::Int(30),
         doc: "How many seconds a request may take; 0: as long as it likes. When it is over, the worker's stacks \
-          are logged, the client is answered and the worker is replaced.",
+          are logged, the client is answered and the worker is replaced. It also holds when nobody waits any \
+          more: the client or the gateway is gone, or the response is complete and `close()` or a hook runs.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better(
