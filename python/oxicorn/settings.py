@@ -29,6 +29,8 @@ class SettingsDict(TypedDict, total=False):
     asgi_loop: Literal["auto", "asyncio", "uvloop"]
     asgi_lifespan: Literal["auto", "on", "off"]
     asgi_disconnect_grace_period: int
+    asgi_file_extensions: bool | None
+    asgi_proxy_headers: Literal["auto", "on", "off"]
     websocket_max_message_size: int
     http_parser: Literal["auto", "fast", "python"]
     queue_limit: int

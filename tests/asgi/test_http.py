@@ -15,7 +15,7 @@ from tests.support.wait import wait_for
 @pytest.fixture(scope="module")
 def server(loop: str, serve_module: Servers) -> Server:
     """A server running ``asgi_paths.py`` that keeps connections as long as any test lasts."""
-    flags = ("--worker-class", "asgi", "--keep-alive", "20", "--asgi-loop", loop)
+    flags = ("--worker-class", "asgi", "--keep-alive", "20", "--asgi-loop", loop, "--asgi-file-extensions")
     return serve_module(None, *flags, spec="asgi_paths", access_log=True)
 
 

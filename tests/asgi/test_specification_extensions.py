@@ -8,11 +8,19 @@ import threading
 
 import pytest
 
+from tests.asgi.conftest import KEEP_ALIVE
 from tests.support.applications.asgi_cases import answer, note, raised, start
 from tests.support.http import ConnectionLost
 from tests.support.wait import wait_for
 
 CONTENT = bytes(range(256)) * 1000
+
+
+@pytest.fixture(scope="module")
+def server(loop, worker, serve_module):
+    """A server that offers all of them."""
+    flags = ("--asgi-loop", loop, "--asgi-file-extensions", *KEEP_ALIVE)
+    return serve_module(None, *worker, *flags, spec="asgi_cases")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod fault;
+pub mod forwarded;
 pub mod http1;
 pub mod proxy_protocol;
 pub mod trust;

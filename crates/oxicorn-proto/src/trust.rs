@@ -33,6 +33,11 @@ impl AddressSet {
         }
     }
 
+    /// Whether everybody belongs to it.
+    pub fn is_everybody(&self) -> bool {
+        self.everybody
+    }
+
     /// Whether `address` belongs to it; an IPv4 address in IPv6 clothes counts as IPv4, because a
     /// listener on `[::]` shows IPv4 clients so.
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -238,6 +238,17 @@ impl Settings {
         }
     }
 
+    /// Whether an ASGI application is told the client that X-Forwarded-For names (`asgi_proxy_headers`).
+    pub fn believes_forwarded_clients(&self) -> bool {
+        match self.text("asgi_proxy_headers") {
+            Some("on") => true,
+            Some("off") => false,
+            _ => self
+                .text("worker_class")
+                .is_some_and(WorkerClass::is_replaced),
+        }
+    }
+
     /// `raw_env`, split at the first `=`.
     pub fn application_environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.list("raw_env")

@@ -9,7 +9,7 @@ use oxicorn_arbiter::{Generation, Plan};
 use pyo3::prelude::*;
 
 use super::listeners::Listener;
-use crate::settings::Settings;
+pub(crate) use crate::settings::with_settings;
 
 /// What belongs to one generation.
 #[derive(Debug)]
@@ -60,14 +60,4 @@ pub(crate) fn plan_of(cfg: &Bound<'_, PyAny>) -> PyResult<Plan> {
         preload_app: settings.inner.get("preload_app").is_true(),
         daemon: settings.inner.get("daemon").is_true(),
     })
-}
-
-/// Looks into the native settings behind a `Config`.
-pub(crate) fn with_settings<T>(
-    cfg: &Bound<'_, PyAny>,
-    look: impl FnOnce(&Settings) -> T,
-) -> PyResult<T> {
-    let native = cfg.getattr("native")?;
-    let settings = native.cast::<Settings>()?.try_borrow()?;
-    Ok(look(&settings))
 }

@@ -354,6 +354,10 @@ impl HttpExchange {
         };
         let mut this = slf.try_borrow_mut()?;
         let shared = Arc::clone(&this.shared);
+        if matches!(event, HttpEvent::File(_)) && !shared.offers_files {
+            let text = format!("{kind} is not offered: see setting asgi_file_extensions");
+            return Err(PyRuntimeError::new_err(text));
+        }
         if (shared.keeps_start || this.logs) && matches!(event, HttpEvent::Start { .. }) {
             this.start = Some(dict.unbind());
         }

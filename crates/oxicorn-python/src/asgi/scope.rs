@@ -6,6 +6,8 @@
 use std::sync::Mutex;
 
 use oxicorn_link::wire::{Address, RequestView, Scheme, Version};
+use oxicorn_proto::forwarded;
+use oxicorn_proto::trust::AddressSet;
 use oxicorn_proto::websocket::subprotocols;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -23,13 +25,15 @@ const HTTP_VERSION: &str = "2.3";
 /// The version of the WebSocket part.
 const WEBSOCKET_VERSION: &str = "2.5";
 
-/// What `extensions` says of HTTP/1.0, where the response can have neither 1xx nor trailers.
-const EXTENSIONS: [&str; 2] = ["http.response.pathsend", "http.response.zerocopysend"];
+/// What `extensions` says where they are asked for. They are not offered unasked: middleware that does not know them
+/// misses files.
+const FILE_EXTENSIONS: [&str; 2] = ["http.response.pathsend", "http.response.zerocopysend"];
 
 /// What `extensions` says of a WebSocket.
 const DENIAL_EXTENSION: &str = "websocket.http.response";
 
-/// What is added from HTTP/1.1 on.
+/// What is added from HTTP/1.1 on; in HTTP/1.0 a response can have neither 1xx nor trailers. Nobody uses these but who
+/// asks for them in the code of the application.
 const LATER_EXTENSIONS: [&str; 3] = [
     "http.response.early_hint",
     "http.response.informational",
@@ -68,6 +72,15 @@ interned_strings! {
     }
 }
 
+/// What the settings say of scopes.
+pub(crate) struct ScopeSettings<'py> {
+    pub(crate) root_path: Bound<'py, PyAny>,
+    /// Files may be sent by name or descriptor.
+    pub(crate) file_extensions: bool,
+    /// Whose X-Forwarded-For is believed; `None`: nobody's, the client is who connected.
+    pub(crate) forwarders: Option<AddressSet>,
+}
+
 /// Makes scopes.
 pub(crate) struct ScopeFactory {
     http: Py<PyDict>,
@@ -86,6 +99,7 @@ pub(crate) struct ScopeFactory {
     names: Mutex<HeaderNames<PyBytes>>,
     /// The listener asked last, and the tuple made of it: there are few of them.
     server: Mutex<Option<KnownServer>>,
+    forwarders: Option<AddressSet>,
 }
 
 /// A listener's address and the pair made of it.
@@ -98,14 +112,15 @@ struct KnownServer {
 impl ScopeFactory {
     pub(crate) fn new(
         py: Python<'_>,
-        root_path: &Bound<'_, PyAny>,
+        settings: ScopeSettings<'_>,
         state: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
         let keys = Keys::new(py);
+        let root_path = &settings.root_path;
         let http = template(py, "http", root_path, &keys.of_http())?;
         let websocket = template(py, "websocket", root_path, &keys.of_websocket())?;
         let extensions_of_http10 = PyDict::new(py);
-        for name in EXTENSIONS {
+        for name in FILE_EXTENSIONS.iter().filter(|_| settings.file_extensions) {
             extensions_of_http10.set_item(name, PyDict::new(py))?;
         }
         let extensions = extensions_of_http10.copy()?;
@@ -126,6 +141,7 @@ impl ScopeFactory {
             empty: PyBytes::new(py, b"").unbind(),
             names: Mutex::new(HeaderNames::default()),
             server: Mutex::new(None),
+            forwarders: settings.forwarders,
         })
     }
 
@@ -197,7 +213,49 @@ impl ScopeFactory {
         scope.set_item(keys.headers.bind(py), self.headers(py, view)?)?;
         scope.set_item(keys.client.bind(py), client(py, &head.client)?)?;
         scope.set_item(keys.server.bind(py), self.server(py, &head.server)?)?;
+        self.forward(py, scope, view)?;
         scope.set_item(keys.state.bind(py), self.state.bind(py).copy()?)
+    }
+
+    /// What a trusted peer's headers say of client and scheme takes the place of what is known of the peer.
+    fn forward(
+        &self,
+        py: Python<'_>,
+        scope: &Bound<'_, PyDict>,
+        view: &RequestView<'_>,
+    ) -> PyResult<()> {
+        let Some(forwarders) = &self.forwarders else {
+            return Ok(());
+        };
+        // Whoever may open a Unix socket is trusted, as everywhere.
+        let trusted = match &view.head.client {
+            Address::Unix { .. } => true,
+            Address::Ip { host, .. } => std::str::from_utf8(host)
+                .ok()
+                .and_then(|host| host.parse().ok())
+                .is_some_and(|peer| forwarders.contains(peer)),
+        };
+        if !trusted {
+            return Ok(());
+        }
+        let mut list = Vec::new();
+        for (name, value) in &view.headers {
+            if name.eq_ignore_ascii_case(b"x-forwarded-for") {
+                if !list.is_empty() {
+                    list.push(b',');
+                }
+                list.extend_from_slice(value);
+            } else if name.eq_ignore_ascii_case(b"x-forwarded-proto")
+                && let Some(scheme) = forwarded_scheme(value, view.head.scheme)
+            {
+                scope.set_item(self.keys.scheme.bind(py), self.scheme(py, scheme))?;
+            }
+        }
+        if let Some((host, port)) = forwarded::client(&list, forwarders) {
+            let client = (latin1::to_string(py, host), port);
+            scope.set_item(self.keys.client.bind(py), client)?;
+        }
+        Ok(())
     }
 
     fn headers<'py>(
@@ -333,6 +391,21 @@ fn versions<'py>(py: Python<'py>, spec_version: &str) -> PyResult<Bound<'py, PyD
     versions.set_item("version", ASGI_VERSION)?;
     versions.set_item("spec_version", spec_version)?;
     Ok(versions)
+}
+
+/// What X-Forwarded-Proto means for a request or a WebSocket; `None`: nothing.
+fn forwarded_scheme(value: &[u8], found: Scheme) -> Option<Scheme> {
+    let secure = match value.trim_ascii() {
+        b"https" | b"wss" => true,
+        b"http" | b"ws" => false,
+        _ => return None,
+    };
+    Some(match (found, secure) {
+        (Scheme::Http | Scheme::Https, false) => Scheme::Http,
+        (Scheme::Http | Scheme::Https, true) => Scheme::Https,
+        (Scheme::Ws | Scheme::Wss, false) => Scheme::Ws,
+        (Scheme::Ws | Scheme::Wss, true) => Scheme::Wss,
+    })
 }
 
 /// `[host, port]`; nothing for a client on a Unix socket.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use oxicorn_link::wire::{AbortReason, BodyPlace, RequestView, ResponseKind, Scheme, flags};
 use oxicorn_link::{ClaimedRequest, EventHeader, StreamId, wire};
+use oxicorn_proto::trust::AddressSet;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -20,10 +21,11 @@ use super::exchange::{HttpExchange, Receive, Sending, Verdict};
 use super::link::Link;
 use super::request_body::RequestBody;
 use super::response::Response;
-use super::scope::ScopeFactory;
+use super::scope::{ScopeFactory, ScopeSettings};
 use super::shared::{Shared, lock};
 use super::websocket::WebSocketExchange;
 use crate::request_headers::takes_trailers;
+use crate::settings::with_settings;
 use crate::worker::WorkerContext;
 use crate::wsgi::{Hooks, make_request};
 
@@ -79,14 +81,22 @@ impl AsgiServer {
         let worker = context.get().worker()?.bind(py);
         let cfg = worker.getattr("cfg")?;
         let hooks = Hooks::of(worker)?;
-        let shared = Shared::new(link, worker, event_loop, hooks.want_response())?;
+        let settings = scope_settings(&cfg)?;
+        let offers_files = settings.file_extensions;
+        let shared = Shared::new(
+            link,
+            worker,
+            event_loop,
+            hooks.want_response(),
+            offers_files,
+        )?;
         let task_options = PyDict::new(py);
         task_options.set_item("loop", event_loop)?;
         Ok(Self {
             context: context.clone().unbind(),
             shared: Arc::new(shared),
             application: application.clone().unbind(),
-            scopes: ScopeFactory::new(py, &cfg.getattr("root_path")?, state)?,
+            scopes: ScopeFactory::new(py, settings, state)?,
             hooks,
             task_class: py.import("asyncio")?.getattr("Task")?.unbind(),
             task_options: task_options.unbind(),
@@ -417,6 +427,24 @@ impl AsgiServer {
         }
         Ok(())
     }
+}
+
+/// What the settings say of scopes.
+fn scope_settings<'py>(cfg: &Bound<'py, PyAny>) -> PyResult<ScopeSettings<'py>> {
+    let py = cfg.py();
+    let (file_extensions, forwarders) = with_settings(cfg, |settings| {
+        let settings = &settings.inner;
+        let offered = settings.get("asgi_file_extensions").is_true() && settings.sendfile();
+        let forwarders = settings
+            .believes_forwarded_clients()
+            .then(|| AddressSet::new(settings.list("forwarded_allow_ips")));
+        (offered, forwarders)
+    })?;
+    Ok(ScopeSettings {
+        root_path: cfg.getattr(intern!(py, "root_path"))?,
+        file_extensions,
+        forwarders,
+    })
 }
 
 /// The context variable of `oxicorn.workers.executor_calls`.

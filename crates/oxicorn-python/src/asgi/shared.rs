@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) grace: f64,
     /// Hooks want to see `http.response.start`.
     pub(crate) keeps_start: bool,
+    /// The scope offers the extensions that send files.
+    pub(crate) offers_files: bool,
     call_soon: Py<PyAny>,
     /// `AsgiServer.flush`
     flush: OnceLock<Py<PyAny>>,
@@ -31,12 +33,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// `keeps_start`: hooks want to see `http.response.start`.
+    /// `keeps_start`: hooks want to see `http.response.start`; `offers_files`: the scope offers the extensions.
     pub(crate) fn new(
         link: Arc<Link>,
         worker: &Bound<'_, PyAny>,
         event_loop: &Bound<'_, PyAny>,
         keeps_start: bool,
+        offers_files: bool,
     ) -> PyResult<Self> {
         let py = worker.py();
         let request_message = PyDict::new(py);
@@ -53,6 +56,7 @@ impl Shared {
             create_future: event_loop.getattr("create_future")?.unbind(),
             grace: grace.extract()?,
             keeps_start,
+            offers_files,
             call_soon: event_loop.getattr("call_soon")?.unbind(),
             flush: OnceLock::new(),
             listed: Mutex::default(),

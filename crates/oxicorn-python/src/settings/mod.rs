@@ -252,6 +252,16 @@ impl Settings {
     }
 }
 
+/// Looks into the native settings behind a `Config`.
+pub(crate) fn with_settings<T>(
+    cfg: &Bound<'_, PyAny>,
+    look: impl FnOnce(&Settings) -> T,
+) -> PyResult<T> {
+    let native = cfg.getattr("native")?;
+    let settings = native.cast::<Settings>()?.try_borrow()?;
+    Ok(look(&settings))
+}
+
 fn snapshot(py: Python<'_>, variables: BTreeMap<String, String>) -> PyResult<Environment> {
     let os = py.import("os")?;
     Ok(Environment {

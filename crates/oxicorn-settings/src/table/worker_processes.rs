@@ -18,13 +18,15 @@ const ASGI_LIFESPAN: Choice = Choice {
     ..ASGI_LOOP
 };
 
+const ASGI_PROXY_HEADERS: Choice = ASGI_LIFESPAN;
+
 const HTTP_PARSER: Choice = Choice {
     words: &["auto", "fast", "python"],
     ..ASGI_LOOP
 };
 
 /// How many of them Gunicorn does not have.
-pub(super) const OWN: usize = 1;
+pub(super) const OWN: usize = 3;
 
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
@@ -225,6 +227,32 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
         parity: Parity::Same,
+    },
+    Definition {
+        name: "asgi_file_extensions",
+        section: Section::WorkerProcesses,
+        flags: Flags::switch_on(&["--asgi-file-extensions"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Whether ASGI applications are offered `http.response.pathsend` and `http.response.zerocopysend`, by \
+          which the gateway sends files. Frameworks that find them use them, and middleware that collects, compresses \
+          or checks what is sent as `http.response.body` then misses files. Without effect where `sendfile` is off.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "asgi_proxy_headers",
+        section: Section::WorkerProcesses,
+        flags: Flags::text(&["--asgi-proxy-headers"], "STRING"),
+        kind: Kind::Choice(&ASGI_PROXY_HEADERS),
+        default: Default::Str("auto"),
+        doc: "Whether ASGI applications are told the client that X-Forwarded-For of a trusted peer names. That is the \
+          last address in it that is not among `forwarded_allow_ips`; `scheme` follows X-Forwarded-Proto. `on`, `off`, \
+          or `auto`, which is `on` where `worker_class` is one of uvicorn's names.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
     },
     Definition {
         name: "websocket_max_message_size",
