@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes everything bench/run.py needs beside oxicorn itself: wrk, the peers in bench/.venv-peers, the floor in
-# bench/floor/target, the WebSocket load in bench/websocket/target. Safe to run again; what is there already is left
-# alone.
+# Makes everything bench/run.py needs beside oxicorn itself: wrk, oha in bench/.oha, the peers in bench/.venv-peers, the
+# floor in bench/floor/target, the WebSocket load in bench/websocket/target. Safe to run again; what is there already
+# is left alone.
 #
 #   PYTHON=python3.13 bench/setup.sh     picks the interpreter (default: the one of .venv, else python3)
 set -eu
@@ -35,6 +35,8 @@ command -v wrk >/dev/null || install_package wrk || {
     echo "setup: wrk is missing and could not be installed" >&2
     exit 1
 }
+
+[ -x "$bench/.oha/bin/oha" ] || cargo install --quiet --locked --root "$bench/.oha" oha@1.16.0
 
 [ -x "$venv/bin/python" ] || "$PYTHON" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check granian==2.8.7 gunicorn==27.0.1 \

@@ -1,15 +1,18 @@
 """Tests of the runner itself, without servers: python -m unittest discover bench."""
 
+import dataclasses
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 from unittest import mock
 
 from harness import processes, report
-from harness.clients import ClientFailure, parse_wrk
+from harness.clients import ClientFailure, parse_arrivals, parse_wrk
 from harness.experiment import SUBJECT, Experiment, Outcome, Sample, Settings, Target, contenders_of
 from harness.servers import CONTENDERS, Contender, Shape
 
@@ -55,6 +58,34 @@ class WrkTest(unittest.TestCase):
             parse_wrk("  0 requests in 2.00s, 0.00B read\n")
 
 
+class ArrivalsTest(unittest.TestCase):
+    def output(self, statuses: dict[str, int], errors: dict[str, int]) -> str:
+        percentiles = {"p50": 0.0002, "p99": 0.005, "p99.9": 0.25}
+        return json.dumps(
+            {
+                "summary": {"total": 2.0},
+                "latencyPercentiles": percentiles,
+                "statusCodeDistribution": statuses,
+                "errorDistribution": errors,
+            }
+        )
+
+    def test_reads_rate_and_percentiles(self) -> None:
+        result = parse_arrivals(self.output({"200": 9990}, {"aborted due to deadline": 10}))
+        self.assertEqual((result.requests, result.per_second), (9990, 4995))
+        self.assertEqual((result.median_us, result.p99_us, result.p999_us), (200, 5000, 250_000))
+        self.assertEqual(result.errors, ())
+
+    def test_reports_errors_and_bad_statuses(self) -> None:
+        result = parse_arrivals(self.output({"200": 5, "503": 2}, {"connection refused": 3}))
+        self.assertEqual(result.requests, 5)
+        self.assertEqual(result.errors, ("status 503: 2", "connection refused: 3"))
+
+    def test_no_answer_is_a_failure(self) -> None:
+        with self.assertRaises(ClientFailure):
+            parse_arrivals(self.output({"503": 2}, {}))
+
+
 class VerdictTest(unittest.TestCase):
     def word(self, found: Outcome) -> str:
         return found.verdicts()[0].word
@@ -95,6 +126,30 @@ class ReportTest(unittest.TestCase):
         text = report.as_text(outcome({SUBJECT: samples(5), "granian": samples(10)}, Target(0.55, "granian")))
         line = next(line for line in text.splitlines() if line.startswith("| granian"))
         self.assertEqual([cell.strip() for cell in line.split("|")][4:7], ["0.500", "<= 0.55 x granian", "pass"])
+
+
+    def test_columns_are_medians_of_the_rounds_used(self) -> None:
+        def tails(*values: float, disturbance: float = 0.0) -> list[Sample]:
+            return [Sample(1, {"CPU": value}, disturbance=disturbance) for value in values]
+
+        found = outcome({SUBJECT: tails(3, 4, 8) + tails(100, 100, 100, disturbance=0.5)})
+        found.experiment = dataclasses.replace(found.experiment, columns=("CPU",))
+        lines = report.as_text(found).splitlines()
+        cells = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("|")]
+        self.assertEqual((cells[0][4], cells[2][4]), ("CPU", "4.00"))
+
+
+class NeighbourTest(unittest.TestCase):
+    def test_neighbours_spin_until_they_are_ended(self) -> None:
+        with processes.spinning_neighbours(2):
+            children = processes.tree(os.getpid()).keys() - {os.getpid()}
+            self.assertEqual(len(children), 2)
+            before = processes.cpu_seconds(os.getpid())
+            deadline = time.monotonic() + 30
+            while processes.cpu_seconds(os.getpid()) < before + 0.1 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.assertGreaterEqual(processes.cpu_seconds(os.getpid()), before + 0.1)
+        self.assertEqual(processes.tree(os.getpid()).keys() & children, set())
 
 
 class ProcessTest(unittest.TestCase):

@@ -1,4 +1,5 @@
-"""The clients: wrk for load, our own for WebSockets, a plain one for single requests, a process full of slow ones.
+"""The clients: wrk for load, oha for load at a constant rate, our own for WebSockets, a plain one for single requests, a
+process full of slow ones.
 
 Refuses to know which server answers. Everything goes to 127.0.0.1 and is bounded in time.
 """
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.servers import WEBSOCKET_LOAD
+from harness.servers import OPEN_LOOP_LOAD, WEBSOCKET_LOAD
 
 SCRIPTS = Path(__file__).resolve().parent / "wrk"
 #: wrk counts a request that takes longer as an error.
@@ -93,6 +94,67 @@ def _percentile_us(output: str, name: str) -> float:
     if not found:
         raise ClientFailure("wrk printed no latency distribution")
     return float(found[1]) * _UNITS_US[found[2]]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What oha is to do: requests begin so many times a second, whether or not those before them were answered."""
+
+    rate: int
+    path: str = "/"
+    connections: int = 64
+
+
+@dataclass(frozen=True)
+class ArrivalsResult:
+    requests: int
+    seconds: float
+    #: microseconds since the moment at which each request was due
+    median_us: float
+    p99_us: float
+    p999_us: float
+    errors: tuple[str, ...]
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
+
+
+def run_arrivals(port: int, load: Arrivals, seconds: float) -> ArrivalsResult:
+    """An open loop. In a closed one (wrk) a server that stands still is not asked meanwhile, and looks quick."""
+    command = [str(OPEN_LOOP_LOAD), "--no-tui", "--output-format", "json", "--latency-correction"]
+    command += ["-q", str(load.rate), "-c", str(load.connections), "-z", f"{max(1, round(seconds))}s"]
+    command.append(f"http://127.0.0.1:{port}{load.path}")
+    try:
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds + LOAD_GRACE)
+    except subprocess.TimeoutExpired as expired:
+        raise ClientFailure("oha did not end") from expired
+    if finished.returncode:
+        raise ClientFailure(f"oha: {finished.stderr.strip() or finished.stdout.strip()}")
+    return parse_arrivals(finished.stdout)
+
+
+#: oha's word for what was under way at the end.
+_UNDER_WAY = "aborted due to deadline"
+
+
+def parse_arrivals(output: str) -> ArrivalsResult:
+    found = json.loads(output)
+    answered = {int(status): count for status, count in found["statusCodeDistribution"].items()}
+    good = sum(count for status, count in answered.items() if status < 400)
+    if not good:
+        raise ClientFailure("oha got no answer")
+    failures = {f"status {status}": count for status, count in answered.items() if status >= 400}
+    failures |= {error: count for error, count in found["errorDistribution"].items() if error != _UNDER_WAY}
+    percentiles = found["latencyPercentiles"]
+    return ArrivalsResult(
+        requests=good,
+        seconds=found["summary"]["total"],
+        median_us=percentiles["p50"] * 1e6,
+        p99_us=percentiles["p99"] * 1e6,
+        p999_us=percentiles["p99.9"] * 1e6,
+        errors=tuple(f"{error}: {count}" for error, count in failures.items()),
+    )
 
 
 @dataclass(frozen=True)

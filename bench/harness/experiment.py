@@ -117,6 +117,8 @@ class Experiment:
     most_rounds: int = 1000
     #: a server without threads may take part with one
     threads_optional: bool = False
+    #: details that stand beside the figure in the table
+    columns: tuple[str, ...] = ()
 
 
 @dataclass
@@ -135,6 +137,10 @@ class Outcome:
     def figure(self, server: str) -> float | None:
         samples = self.usable(server)
         return self.experiment.summary(sample.value for sample in samples) if samples else None
+
+    def detail(self, server: str, name: str) -> float:
+        """Median of a detail, over the same rounds as the figure."""
+        return statistics.median(sample.details[name] for sample in self.usable(server))
 
     def is_disturbed(self, server: str) -> bool:
         return any(sample.is_disturbed for sample in self.usable(server))

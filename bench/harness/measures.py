@@ -13,6 +13,7 @@ from typing import Self
 from harness import processes
 from harness.clients import (
     SLOW_PERIOD,
+    Arrivals,
     ClientFailure,
     Load,
     Messages,
@@ -20,6 +21,7 @@ from harness.clients import (
     answers,
     fetch,
     idle_websockets,
+    run_arrivals,
     run_websockets,
     run_wrk,
     slow_clients,
@@ -29,6 +31,9 @@ from harness.experiment import START_PATIENCE, Bench, Measure, Sample
 WARM_UP = 1.0
 #: After a load: the server notices that its clients have gone; that belongs to its work.
 SETTLE = 0.1
+
+#: Of a rate: a server that serves less has a queue that grows, and no percentiles worth telling.
+RATE_REACHED = 0.95
 
 NEIGHBOUR_REQUESTS = 40
 NEIGHBOUR_SPACING = 0.05
@@ -87,6 +92,34 @@ def cpu_per_message(load: Messages) -> Measure:
             accounts.server / result.messages * 1e6,
             {"messages/s": round(result.per_second), "p99 ms": result.p99_us / 1e3},
             disturbance=accounts.disturbance,
+        )
+
+    return measure
+
+
+def tail_at_a_rate(load: Arrivals, length: int, busy: bool = False) -> Measure:
+    """The 99th percentile, in microseconds since each request was due; `busy`: beside a spinning process per core."""
+    neighbours = (os.cpu_count() or 1) if busy else 0
+
+    def measure(bench: Bench) -> Sample:
+        seconds = bench.settings.seconds
+        with bench.start(load.path) as server:
+            check_answer(bench.port, load.path, length, None)
+            run_arrivals(bench.port, load, min(WARM_UP, seconds))
+            # The neighbours are ours, not a disturbance: they are counted when they were waited for.
+            with Accounts(server.pid) as accounts, processes.spinning_neighbours(neighbours):
+                result = run_arrivals(bench.port, load, seconds)
+        reached = result.per_second / load.rate
+        late = () if reached >= RATE_REACHED else (f"served {result.per_second:,.0f}/s of {load.rate:,}/s",)
+        return Sample(
+            result.p99_us,
+            {
+                "p50 us": result.median_us,
+                "p99.9 us": result.p999_us,
+                "CPU us/request": accounts.server / result.requests * 1e6,
+            },
+            (*result.errors, *late),
+            accounts.disturbance,
         )
 
     return measure

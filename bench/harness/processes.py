@@ -4,13 +4,15 @@ A server's tree is every process whose chain of parents leads to the one that wa
 session: a daemon that lets itself be adopted by init is still counted, and still ended.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +103,18 @@ def allow_many_descriptors() -> None:
     """As many as the system gives without asking, for thousands of connections; servers and clients inherit it."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@contextlib.contextmanager
+def spinning_neighbours(count: int) -> Iterator[None]:
+    """So many processes of somebody else's that do nothing but use a processor each, at the same priority."""
+    neighbours = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
 
 
 class Server:

@@ -46,7 +46,8 @@ def as_text(outcome: Outcome) -> str:
     """One experiment as a Markdown section; also what is printed."""
     experiment = outcome.experiment
     rows = [_row(outcome, server) for server in outcome.samples]
-    head = ("server", experiment.unit, "lowest .. highest", f"{SUBJECT} / server", "target", "verdict")
+    head = ("server", experiment.unit, "lowest .. highest", *experiment.columns)
+    head += (f"{SUBJECT} / server", "target", "verdict")
     parts = [f"### {experiment.name}: {experiment.title}", _table([head, *rows])]
     parts += [f"{SUBJECT} {verdict_line}" for verdict_line in _absolute_verdicts(outcome)]
     parts += [f"* {server}: not measured: {reason}" for server, reason in outcome.absent.items()]
@@ -71,6 +72,7 @@ def _row(outcome: Outcome, server: str) -> tuple[str, ...]:
         server,
         f"{theirs:.2f}",
         f"{min(values):.2f} .. {max(values):.2f}",
+        *(f"{outcome.detail(server, name):.2f}" for name in outcome.experiment.columns),
         ratio,
         str(verdict.target) if verdict else "",
         verdict.word if verdict else "",

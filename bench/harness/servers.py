@@ -22,6 +22,8 @@ FLASK = PEERS / "flask"
 ASYNC = PEERS / "async"
 WEBSOCKET_LOAD = BENCH / "websocket" / "target" / "release" / "websocket-load"
 
+OPEN_LOOP_LOAD = BENCH / ".oha" / "bin" / "oha"
+
 
 @dataclass(frozen=True)
 class Shape:
