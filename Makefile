@@ -9,7 +9,7 @@ SOURCES := $(shell find crates python -name '*.rs' -o -name '*.py' -o -name '*.p
            Cargo.toml Cargo.lock pyproject.toml
 WHEEL := .build/wheel.stamp
 
-.PHONY: run build test test-rust test-loom test-python test-pythons wheels lint lint-python bench bench-parser fuzz clean
+.PHONY: run build docs test test-rust test-loom test-python test-pythons wheels lint lint-python bench bench-parser fuzz clean
 
 ## Build, install into .venv and serve the example on 127.0.0.1:8000.
 run: build
@@ -30,7 +30,7 @@ $(WHEEL): $(SOURCES) $(BIN)/maturin
 	touch $@
 
 ## Every test: Rust (pure crates, rings under loom, gateway with scripted peers), then real processes.
-test: lint lint-python test-rust test-loom test-python
+test: lint lint-python docs test-rust test-loom test-python
 
 lint:
 	cargo fmt --all --check
@@ -65,6 +65,15 @@ lint-python: build .build/tests.stamp
 test-python: build .build/tests.stamp
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m unittest discover --start-directory bench
+
+.build/docs.stamp: docs/requirements.txt $(BIN)/maturin
+	mkdir -p .build
+	$(PIP) install -r docs/requirements.txt
+	touch $@
+
+## The pages of docs/ as a site, in .build/site; a link that leads nowhere is an error.
+docs: .build/docs.stamp
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs .build/site
 
 ## What `test-pythons` and `wheels` are for, beside the machine's own CPython.
 PYTHONS ?= 3.13 3.14 3.15
