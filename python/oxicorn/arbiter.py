@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, compat, native_logs, systemd, util
+from oxicorn import _native, compat, forked, native_logs, systemd, util
 from oxicorn.errors import AppImportError, ConfigError, HaltServer
 from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
@@ -148,15 +148,19 @@ class Arbiter:
     def set_num_workers(self, value: int, old: int | None) -> None:
         """Called with every change of the number; runs the hook ``nworkers_changed``."""
         self._num_workers = value
-        self.cfg.nworkers_changed(self, value, old)
+        with forked.Guard(self.log):
+            self.cfg.nworkers_changed(self, value, old)
 
     # The life of the server, called by the native loop.
 
     def run(self) -> int:
         """Serves until told to stop; the exit code."""
+        forked.own_process()
         try:
-            self.start()
-            return _native.serve(self)
+            with forked.Guard(self.log):
+                self.start()
+            with forked.Guard(self.log):
+                return _native.serve(self)
         except HaltServer as halt:
             self.log.error("%s", halt.reason)
             return halt.exit_status
@@ -243,17 +247,20 @@ class Arbiter:
 
     def ready(self) -> None:
         """The listeners are bound; no worker has been started yet. Hook ``when_ready``."""
-        self.cfg.when_ready(self)
+        with forked.Guard(self.log):
+            self.cfg.when_ready(self)
 
     def preload(self) -> None:
         """Loads the application before the first fork (setting ``preload_app``)."""
         before = set(sys.modules)
-        self.app.wsgi()
+        with forked.Guard(self.log):
+            self.app.wsgi()
         self._preloaded = _own_modules(set(sys.modules) - before)
 
     def reload_settings(self) -> None:
         """Reads the settings again; raises, with everything as it was, if they are not usable."""
-        cfg = self.app.reload_config()
+        with forked.Guard(self.log):
+            cfg = self.app.reload_config()
         try:
             _refuse_missing_directory(cfg)
         except RuntimeError:
@@ -312,7 +319,8 @@ class Arbiter:
     def reloaded(self) -> None:
         """The new settings are in force. Hook ``on_reload``; the pid file may have moved."""
         self._stats["reloads"] += 1
-        self.cfg.on_reload(self)
+        with forked.Guard(self.log):
+            self.cfg.on_reload(self)
         old = self.pidfile
         # First the new one: where it cannot be written the reload is refused and the old one stays.
         self._write_pidfile()
@@ -322,7 +330,8 @@ class Arbiter:
     def ended(self) -> None:
         """Everything else has ended. Hook ``on_exit``."""
         self._remove_pidfile()
-        self.cfg.on_exit(self)
+        with forked.Guard(self.log):
+            self.cfg.on_exit(self)
 
     def _write_pidfile(self) -> None:
         if self.cfg.pidfile is None:
@@ -365,7 +374,8 @@ class Arbiter:
     def execute(self, listeners: list[int]) -> NoReturn:
         """In a child: turns it into the server as it is installed now. Hook ``pre_exec``."""
         try:
-            self.cfg.pre_exec(self)
+            with forked.Guard(self.log):
+                self.cfg.pre_exec(self)
             environment = self._environment_of_start()
             environment[PREDECESSOR_VARIABLE] = str(self.master_pid)
             if self.systemd:
@@ -398,7 +408,8 @@ class Arbiter:
         )
         worker.files_of_failures = self._files_of_failures
         worker.has_predecessors = self._has_reloaded
-        self.cfg.pre_fork(self, worker)
+        with forked.Guard(self.log):
+            self.cfg.pre_fork(self, worker)
         return worker
 
     def worker_started(self, worker: Worker, pid: int) -> None:
@@ -411,16 +422,19 @@ class Arbiter:
         """The process of ``worker`` has ended. Hook ``child_exit``."""
         self._stats["workers_killed"] += 1
         self.WORKERS.pop(worker.pid, None)
-        self.cfg.child_exit(self, worker)
+        with forked.Guard(self.log):
+            self.cfg.child_exit(self, worker)
 
     def run_worker(self, worker: Worker, context: _native.WorkerContext) -> int:
         """The life of a worker process; its exit code."""
         worker.pid = os.getpid()
         self.pid = worker.ppid
         try:
-            self.log.info("Booting worker with pid: %s", worker.pid)
-            self.cfg.post_fork(self, worker)
-            worker.init_process(context)
+            with forked.Guard(self.log):
+                self.log.info("Booting worker with pid: %s", worker.pid)
+                with forked.Guard(self.log):
+                    self.cfg.post_fork(self, worker)
+                worker.init_process(context)
             return 0
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -438,7 +452,8 @@ class Arbiter:
     def _end_worker(self, worker: Worker) -> None:
         self.log.info("Worker exiting (pid: %s)", worker.pid)
         try:
-            self.cfg.worker_exit(self, worker)
+            with forked.Guard(self.log):
+                self.cfg.worker_exit(self, worker)
         except Exception:
             self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
 

@@ -125,6 +125,11 @@ impl LinkMemory {
         })
     }
 
+    /// Children that this process forks do not have it.
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
+        self.mapping.keep_from_children()
+    }
+
     pub(crate) fn epoch(&self) -> &AtomicU32 {
         self.mapping.atomic_u32(EPOCH_AT)
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
+use oxicorn_os::forked;
 use oxicorn_os::poll::{self, Polled};
 
 use crate::bell::Fenced;
@@ -102,6 +103,13 @@ impl WorkerEnd {
             waker,
         };
         Ok(Self { parts })
+    }
+
+    /// What this process forks from now on has no part of the link: neither the memory (to touch it
+    /// there ends that process) nor the socket, once it has let go of it (`oxicorn_os::forked`).
+    pub fn keep_from_children(&self) -> std::io::Result<()> {
+        forked::keep_from_children(&*self.parts.descriptors.channel);
+        self.parts.responses.memory.keep_from_children()
     }
 
     /// Takes it apart.

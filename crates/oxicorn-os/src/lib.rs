@@ -13,6 +13,7 @@
 pub mod channel;
 pub mod eventfd;
 pub mod file;
+pub mod forked;
 pub mod futex;
 pub mod heap;
 pub mod inotify;

@@ -55,6 +55,16 @@ impl Mapping {
         Ok(Self { start, len })
     }
 
+    /// Processes that are forked from now on do not have the mapping: to touch it there ends them, and
+    /// whatever they are made to do leaves the file as it is. Must not be asked for where a child is to
+    /// use it.
+    pub fn keep_from_children(&self) -> io::Result<()> {
+        let start = self.start.as_ptr().cast();
+        // SAFETY: exactly this mapping, which stays as it is in this process.
+        unsafe { rustix::mm::madvise(start, self.len, rustix::mm::Advice::LinuxDontFork)? };
+        Ok(())
+    }
+
     /// Size in bytes.
     pub fn len(&self) -> usize {
         self.len

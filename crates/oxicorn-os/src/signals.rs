@@ -109,6 +109,18 @@ pub fn reset_all_caught() {
     }
 }
 
+/// What goes into the pipe has its default effect again, the handlers of others stay: in a child that
+/// is to know nothing of the pipe.
+pub fn reset_own() {
+    let own = write_to_pipe as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for signal in 1..=LAST_SIGNAL {
+        if handler_of(signal) == own {
+            // A signal that was caught can be changed.
+            let _ = reset(signal);
+        }
+    }
+}
+
 /// `signal` has no effect.
 pub fn ignore(signal: i32) -> io::Result<()> {
     set_action(signal, libc::SIG_IGN)
@@ -132,13 +144,17 @@ fn set_action(signal: i32, handler: libc::sighandler_t) -> io::Result<()> {
 }
 
 fn is_caught(signal: i32) -> bool {
+    ![libc::SIG_DFL, libc::SIG_IGN].contains(&handler_of(signal))
+}
+
+fn handler_of(signal: i32) -> libc::sighandler_t {
     // SAFETY: as in `set_action`; the kernel fills `action` or fails and leaves it as it was.
     let action = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &raw mut action);
         action
     };
-    action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN
+    action.sa_sigaction
 }
 
 /// Signals of this thread are blocked as long as this exists.

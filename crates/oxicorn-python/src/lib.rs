@@ -4,6 +4,7 @@
 //! * `arbiter`: performs what `oxicorn-arbiter` decides; the one place that forks
 //! * `worker`: a worker process with its threads and its end of the link
 //! * `directory_watch`: what the reloader waits for
+//! * `forked`: the end of processes that the application forks
 //! * `wsgi`: a request becomes an environ, what the application returns a response
 //! * `request_headers`: what environ and scope read alike
 //! * `asgi`: a request becomes a scope and a task of the event loop, what it sends a response
@@ -11,6 +12,7 @@
 mod arbiter;
 mod asgi;
 mod directory_watch;
+mod forked;
 mod latin1;
 mod request_headers;
 mod settings;
@@ -35,6 +37,8 @@ mod _native {
     use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending, WebSocketExchange};
     #[pymodule_export]
     use crate::directory_watch::DirectoryWatch;
+    #[pymodule_export]
+    use crate::forked::{after_fork, before_fork, is_forked_by_others, let_go, own_process};
     #[pymodule_export]
     use crate::settings::rows::{
         class_names, hook_names, parse_address, setting_names, setting_row,

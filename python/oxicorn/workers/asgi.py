@@ -7,13 +7,17 @@ doorbell rings. What is here: which loop, the order of start and end, signals.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import functools
 import sys
+import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from oxicorn import _native
+from oxicorn.forked import Guard, end
 from oxicorn.workers import executor_calls
 from oxicorn.workers.base import Worker
 from oxicorn.workers.interface import single_callable
@@ -21,6 +25,7 @@ from oxicorn.workers.lifespan import Lifespan, StartupFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextvars import Context
     from types import FrameType
 
     Application = Callable[..., Awaitable[None]]
@@ -31,6 +36,8 @@ __all__ = ["AsgiWorker"]
 SHUTDOWN_SHARE = 0.25
 #: Seconds tasks that were cancelled get to end.
 CANCEL_PATIENCE = 1.0
+#: By what asyncio's futures and anyio's threads tell a loop what became of a call.
+REPORTS = frozenset({"_set_state", "_report_result"})
 
 
 class AsgiWorker(Worker):
@@ -42,6 +49,7 @@ class AsgiWorker(Worker):
         #: What the lifespan left for the requests.
         self.state: dict[str, Any] = {}
         self._hurry = False
+        self._thread = 0
         self._news: asyncio.Event | None = None
 
     @property
@@ -67,8 +75,10 @@ class AsgiWorker(Worker):
     def start(self, context: _native.WorkerContext) -> None:
         """Runs the loop from the lifespan's startup to its shutdown."""
         assert self.loop is not None
+        self._thread = threading.get_ident()
         try:
-            self.loop.run_until_complete(self._serve(context))
+            with Guard(self.log):
+                self.loop.run_until_complete(self._serve(context))
         finally:
             self._close_loop()
 
@@ -173,6 +183,46 @@ class AsgiWorker(Worker):
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         self.loop.close()
+
+    def forked(self) -> None:
+        """In a process that the application forked: the loop, and all it waits for, is not its own.
+
+        Where the call that forked has ended, and so the process has to, is seen by what the loop is
+        told then: by a task for those who await it; by the thread of a pool (``run_in_executor``,
+        anyio's worker threads, asgiref), which would go on to wait for more to do.
+        """
+        super().forked()
+        if self.loop is None:
+            return
+        loop: Any = self.loop
+        if threading.get_ident() == self._thread:
+            loop.call_soon = functools.partial(self._end_task, asyncio.current_task(self.loop))
+        else:
+            loop.call_soon_threadsafe = self._end_thread
+
+    def _end_task(
+        self,
+        forker: asyncio.Task[Any] | None,
+        callback: Callable[..., Any],
+        *arguments: Any,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        assert self.loop is not None
+        if forker is not None and forker.done() and forker in arguments:
+            end(self.log, None if forker.cancelled() else forker.exception())
+        # Nothing else is ever done by this loop.
+        return asyncio.Handle(callback, arguments, self.loop, context)
+
+    def _end_thread(self, callback: Callable[..., Any], *results: Any, **_context: Any) -> NoReturn:
+        if getattr(callback, "__name__", "") not in REPORTS:
+            text = "a forked process cannot call its parent's event loop"
+            end(self.log, RuntimeError(text))
+        for result in results:
+            if isinstance(result, concurrent.futures.Future) and result.done():
+                end(self.log, None if result.cancelled() else result.exception())
+            if isinstance(result, BaseException):
+                end(self.log, result)
+        end(self.log, None)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT, SIGINT: end now, but not in the middle of a callback. Hook ``worker_int``."""

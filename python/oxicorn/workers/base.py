@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from oxicorn import _native, native_logs, util
+from oxicorn import _native, forked, native_logs, util
 from oxicorn.http.unserved import environ_of, error_response
 
 if TYPE_CHECKING:
@@ -102,13 +102,15 @@ class Worker:
         self._change_user()
         context.init(self)
         self.init_signals()
+        forked.in_child.append(self.forked)
         context.unblock_signals()
         if self.cfg.reload:
             self._make_reloader()
         self._load()
         if self.reloader is not None:
             self.reloader.start()
-        self.cfg.post_worker_init(self)
+        with forked.Guard(self.log):
+            self.cfg.post_worker_init(self)
         self.start(context)
 
     def start(self, context: _native.WorkerContext) -> None:
@@ -150,7 +152,8 @@ class Worker:
 
     def _load(self) -> None:
         try:
-            self.load_wsgi()
+            with forked.Guard(self.log):
+                self.load_wsgi()
         except BaseException as error:
             if self.reloader is None or self.files_of_failures is None:
                 raise
@@ -192,6 +195,16 @@ class Worker:
         # System calls of the application are not interrupted by these two.
         signal.siginterrupt(signal.SIGTERM, False)
         signal.siginterrupt(signal.SIGUSR1, False)
+
+    def forked(self) -> None:
+        """In a process that the application forked: signals mean there what they mean to a program.
+
+        (With Gunicorn its ``terminate()`` is of no effect: the worker's handlers are inherited.)
+        """
+        signal.set_wakeup_fd(-1)
+        for signum in self.SIGNALS:
+            if getattr(signal.getsignal(signum), "__self__", None) is self:
+                signal.signal(signum, signal.SIG_DFL)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: the end has begun. What the worker has, and is still given, is served."""

@@ -20,7 +20,7 @@ class ThreadWorker(Worker):
         """Starts the threads, waits for the end, gives them ``graceful_timeout`` to finish."""
         assert self.context is not None
         pool = [
-            threading.Thread(target=self.context.serve, name=f"gthread-{number}", daemon=True)
+            threading.Thread(target=self._serve, name=f"gthread-{number}", daemon=True)
             for number in range(self.cfg.threads)
         ]
         for thread in pool:
@@ -29,3 +29,10 @@ class ThreadWorker(Worker):
         deadline = time.monotonic() + self.cfg.graceful_timeout
         for thread in pool:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _serve(self) -> None:
+        assert self.context is not None
+        # Threads of the application inherit it: they are waited for at the end, as in Gunicorn,
+        # while one of the pool that does not come back is not.
+        threading.current_thread()._daemonic = False  # type: ignore[attr-defined]
+        self.context.serve()

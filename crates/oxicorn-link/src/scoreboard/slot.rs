@@ -82,6 +82,11 @@ impl Slot {
         Self { mapping, at }
     }
 
+    /// Children that this process forks do not have the scoreboard: to touch it there ends them.
+    pub fn keep_from_children(&self) -> std::io::Result<()> {
+        self.mapping.keep_from_children()
+    }
+
     fn get(&self, what: usize) -> u64 {
         read(&self.mapping, self.at + what)
     }

@@ -4,9 +4,13 @@
 //! thread it runs on are right in the child. With all signals blocked: the child has the arbiter's
 //! handlers until it has its own, and a signal sent to it meanwhile must neither be lost nor be taken
 //! for one sent to the arbiter.
+//!
+//! What hooks and applications fork is no business of this file: see `crate::forked`.
 
 use oxicorn_os::signals::{self, Blocked};
 use pyo3::prelude::*;
+
+use crate::forked;
 
 /// Which side of the fork this is.
 pub(crate) enum Side {
@@ -16,10 +20,13 @@ pub(crate) enum Side {
     Child(Blocked),
 }
 
-/// Forks; an error means that there is no child.
-pub(crate) fn fork(py: Python<'_>) -> PyResult<Side> {
+/// Forks; an error means that there is no child. `server` is the arbiter's face: a process that a hook
+/// forked makes no workers.
+pub(crate) fn fork(server: &Bound<'_, PyAny>) -> PyResult<Side> {
+    let py = server.py();
+    forked::end_if_forked(server, None);
     let blocked = signals::block_all()?;
-    let pid: i32 = py.import("os")?.call_method0("fork")?.extract()?;
+    let pid = forked::for_us(|| py.import("os")?.call_method0("fork")?.extract())?;
     if pid == 0 {
         signals::reset_all_caught();
         return Ok(Side::Child(blocked));

@@ -61,6 +61,7 @@ pub(crate) struct SuccessorChild {
 #[pyfunction]
 pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
     let py = server.py();
+    crate::forked::end_if_forked(server, None);
     let outcome = Supervisor::start(server)?.run(py)?;
     match outcome {
         Outcome::Exit(code) => Ok(code),

@@ -21,6 +21,7 @@ use super::stacks::PendingDump;
 use super::supervisor::{Supervisor, announce, bind_all};
 use super::workers::{LinkEnds, WorkerProcess};
 use super::{GatewayChild, Outcome, WorkerChild, log};
+use crate::forked;
 use crate::settings::Settings;
 use crate::worker::{WorkerKind, WorkerSetup};
 
@@ -28,7 +29,7 @@ impl<'py> Supervisor<'py> {
     /// Does one action; an outcome ends the loop.
     pub(crate) fn perform(&mut self, py: Python<'py>, action: Action) -> PyResult<Option<Outcome>> {
         match action {
-            Action::SpawnGateway => return self.spawn_gateway(py),
+            Action::SpawnGateway => return self.spawn_gateway(),
             Action::SpawnWorker {
                 worker,
                 age,
@@ -68,7 +69,7 @@ impl<'py> Supervisor<'py> {
                 self.listeners.clear();
             }
             Action::AnnounceBooted => self.server.call_method0("booted").map(drop)?,
-            Action::StartSuccessor => return self.start_successor(py),
+            Action::StartSuccessor => return self.start_successor(),
             Action::Promote => self.promote()?,
             Action::StopGateway => {
                 self.server.call_method0("stopping")?;
@@ -139,12 +140,15 @@ impl<'py> Supervisor<'py> {
 
     // The gateway.
 
-    fn spawn_gateway(&mut self, py: Python<'py>) -> PyResult<Option<Outcome>> {
+    fn spawn_gateway(&mut self) -> PyResult<Option<Outcome>> {
         let (control, control_of_gateway) = Channel::pair()?;
+        forked::keep_from_children(&control);
         let setup = self.gateway_setup(control_of_gateway)?;
         let settings = setup.settings.clone();
-        match fork::fork(py) {
+        match fork::fork(&self.server) {
             Ok(Side::Parent(pid)) => {
+                // What is the gateway's alone no hook may find open.
+                drop(setup);
                 self.gateway = Some(GatewayProcess { pid, control });
                 self.tell(Event::GatewaySpawned {
                     pid: u32::try_from(pid).unwrap_or(0),
@@ -265,7 +269,7 @@ impl<'py> Supervisor<'py> {
         let release = EventFd::new()?;
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
         let face = self.server.call_method1("make_worker", (age,))?.unbind();
-        match fork::fork(py)? {
+        match fork::fork(&self.server)? {
             Side::Parent(pid) => {
                 self.server.call_method1("worker_started", (&face, pid))?;
                 if let Some(slot) = &slot {

@@ -11,13 +11,13 @@ use super::listeners::Listener;
 use super::supervisor::Supervisor;
 use super::{Outcome, SuccessorChild, log};
 
-impl<'py> Supervisor<'py> {
-    pub(crate) fn start_successor(&mut self, py: Python<'py>) -> PyResult<Option<Outcome>> {
+impl Supervisor<'_> {
+    pub(crate) fn start_successor(&mut self) -> PyResult<Option<Outcome>> {
         let mut listeners = Vec::with_capacity(self.listeners.len());
         for listener in &self.listeners {
             listeners.push(listener.socket.try_clone()?);
         }
-        match fork::fork(py) {
+        match fork::fork(&self.server) {
             Ok(Side::Parent(pid)) => {
                 self.successor = Some(pid);
                 self.server.setattr("reexec_pid", pid)?;

@@ -21,6 +21,7 @@ use super::listeners::{self, Listener, Origin};
 use super::log;
 use super::stacks::PendingDump;
 use super::workers::{WorkerProcess, Workers};
+use crate::forked;
 use crate::worker::notice::{Notice, PACKET};
 
 /// The longest the loop sleeps: heartbeats are looked at so often.
@@ -95,6 +96,9 @@ impl<'py> Supervisor<'py> {
             arbiter = arbiter.with_predecessor();
         }
         let (notices, notices_of_workers) = Channel::pair()?;
+        for channel in [&notices, &notices_of_workers] {
+            forked::keep_from_children(channel);
+        }
         let (scoreboard, scoreboard_file) = Scoreboard::create(SLOTS, 1)?;
         Ok(Self {
             arbiter,
@@ -123,7 +127,9 @@ impl<'py> Supervisor<'py> {
         self.tell(Event::Started);
         loop {
             while let Some(action) = self.arbiter.poll_action() {
-                if let Some(outcome) = self.perform(py, action)? {
+                let outcome = self.perform(py, action)?;
+                forked::end_if_forked(&self.server, None);
+                if let Some(outcome) = outcome {
                     return Ok(outcome);
                 }
             }
@@ -421,6 +427,9 @@ pub(crate) fn announce(
         .map(|listener| listener.text.as_str())
         .collect();
     server.setattr("LISTENERS", &texts)?;
+    for listener in listeners {
+        forked::keep_from_children(&listener.socket);
+    }
     let pid = if with_pid {
         format!(" ({})", process::id())
     } else {

@@ -9,6 +9,8 @@ use oxicorn_link::scoreboard::Slot;
 use oxicorn_os::eventfd::EventFd;
 use pyo3::prelude::*;
 
+use crate::forked;
+
 /// What is kept of a worker's link, to hand it to this gateway and to the next one.
 #[derive(Debug)]
 pub(crate) struct LinkEnds {
@@ -21,12 +23,16 @@ pub(crate) struct LinkEnds {
 impl LinkEnds {
     /// Splits a new link: these ends stay here, the parts go to the worker.
     pub(crate) fn of(parts: &LinkParts) -> std::io::Result<Self> {
-        Ok(Self {
+        let ends = Self {
             memory: parts.memory.try_clone()?,
             gateway_doorbell: parts.gateway_doorbell.try_clone()?,
             worker_doorbell: parts.worker_doorbell.try_clone()?,
             gateway_side: parts.gateway_side.try_clone()?,
-        })
+        };
+        // Its end of file tells the worker that arbiter and gateway are gone.
+        forked::keep_from_children(&ends.gateway_side);
+        forked::keep_from_children(&ends.memory);
+        Ok(ends)
     }
 }
 

@@ -3,13 +3,14 @@
 //! It passes every step on to the application's coroutine, so to the application it is not there; and it
 //! sees the end of the call where it happens, which a callback of the task would see a turn later.
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{ffi, intern};
 
 use super::book::Exchange;
 use super::server::AsgiServer;
+use crate::forked::is_forked;
 
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
@@ -49,6 +50,7 @@ impl Call {
 
     /// Sees to the consequences of a step.
     fn settle(&self, py: Python<'_>, step: PyResult<Step>) -> PyResult<Option<Py<PyAny>>> {
+        self.end_if_forked(py, &step)?;
         let result = match step {
             Ok(Step::Yielded(what)) => return Ok(Some(what)),
             Ok(Step::Returned) => Ok(()),
@@ -61,7 +63,25 @@ impl Call {
         Ok(None)
     }
 
+    /// A process that the application forked ends with the step in which it did. One that wants to wait
+    /// cannot: what it would be woken by is its parent's.
+    fn end_if_forked(&self, py: Python<'_>, step: &PyResult<Step>) -> PyResult<()> {
+        if !is_forked() {
+            return Ok(());
+        }
+        let error = match step {
+            Ok(Step::Yielded(_)) => Some(PyRuntimeError::new_err(
+                "a forked process cannot await: the event loop is its parent's",
+            )),
+            Ok(Step::Returned) => None,
+            Err(error) => Some(error.clone_ref(py)),
+        };
+        self.server.get().end_if_forked(py, error.as_ref())
+    }
+
     fn step(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Step> {
+        // Of another request than the one that forked.
+        self.server.get().end_if_forked(py, None)?;
         let mut result = std::ptr::null_mut();
         // SAFETY: attached; both objects are alive, and `result` takes the reference that is returned.
         let status =
@@ -107,6 +127,7 @@ impl Call {
         py: Python<'_>,
         arguments: &Bound<'_, pyo3::types::PyTuple>,
     ) -> PyResult<Py<PyAny>> {
+        self.server.get().end_if_forked(py, None)?;
         let thrown = self
             .coroutine
             .bind(py)

@@ -21,6 +21,7 @@ use oxicorn_link::{
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 
+use crate::forked::{dead_link, is_forked};
 use crate::worker::Serving;
 
 /// How long a wait for room lasts before signals are looked for.
@@ -87,6 +88,9 @@ impl Link {
 
     /// The next event.
     pub(crate) fn next_event(&self, payload: &mut Vec<u8>) -> Option<EventHeader> {
+        if is_forked() {
+            return None;
+        }
         lock(&self.events).try_next(payload)
     }
 
@@ -107,6 +111,9 @@ impl Link {
         head: &[u8],
         body: &[u8],
     ) -> PyResult<()> {
+        if is_forked() {
+            return Err(dead_link());
+        }
         let first = lock(&self.responses).try_send(kind, stream, flags, head, body);
         match first {
             Ok(()) => Ok(()),
@@ -135,18 +142,26 @@ impl Link {
             match sent {
                 Ok(()) => return Ok(()),
                 Err(RingFull::MessageTooLong) => return Err(too_large()),
-                Err(RingFull::NoRoomYet) => py.check_signals()?,
+                Err(RingFull::NoRoomYet) => {
+                    py.check_signals()?;
+                    if is_forked() {
+                        return Err(dead_link());
+                    }
+                }
             }
         }
     }
 
     /// Whether the gateway that placed this request is still there.
     pub(crate) fn is_current(&self, stream: StreamId) -> bool {
-        lock(&self.responses).is_current(stream)
+        !is_forked() && lock(&self.responses).is_current(stream)
     }
 
     /// The descriptor that a message about `stream` spoke of.
     pub(crate) fn take_descriptor(&self, stream: StreamId) -> PyResult<OwnedFd> {
+        if is_forked() {
+            return Err(dead_link());
+        }
         let taken = self.descriptors.take(stream);
         taken.map_err(|error| PyOSError::new_err(error.to_string()))
     }
@@ -158,6 +173,9 @@ impl Link {
         stream: StreamId,
         file: &OwnedFd,
     ) -> PyResult<()> {
+        if is_forked() {
+            return Err(dead_link());
+        }
         let sent = py.detach(|| self.descriptors.send(stream, file.as_fd(), WAIT));
         sent.map_err(|error| PyOSError::new_err(error.to_string()))
     }

@@ -24,6 +24,7 @@ use super::response::Response;
 use super::scope::{ScopeFactory, ScopeSettings};
 use super::shared::{Shared, lock};
 use super::websocket::WebSocketExchange;
+use crate::forked;
 use crate::request_headers::takes_trailers;
 use crate::settings::with_settings;
 use crate::worker::WorkerContext;
@@ -213,7 +214,9 @@ impl AsgiServer {
                 None if logs => Some(make_request(py, &view, py.None().bind(py))?),
                 other => other,
             };
-            let awaitable = this.application.bind(py).call1(arguments)?;
+            let called = this.application.bind(py).call1(arguments);
+            this.end_if_forked(py, called.as_ref().err())?;
+            let awaitable = called?;
             let scope = scope.clone().unbind();
             let request = request.map(Bound::unbind);
             let entry = entry.clone_ref(py);
@@ -248,6 +251,14 @@ impl AsgiServer {
             event_loop.call_method1(intern!(py, "create_task"), (call,))?
         };
         Ok(task.unbind())
+    }
+
+    /// A process that the application forked has no event loop to go back to: it is the parent's, down to
+    /// what it waits for.
+    pub(crate) fn end_if_forked(&self, py: Python<'_>, error: Option<&PyErr>) -> PyResult<()> {
+        let worker = self.context.get().worker()?.bind(py);
+        forked::end_if_forked(worker, error);
+        Ok(())
     }
 
     /// A call of the application has ended. What is returned is for the task.
@@ -374,6 +385,7 @@ impl AsgiServer {
 
     /// The doorbell has rung.
     fn wake(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().end_if_forked(slf.py(), None)?;
         slf.get().shared.link.sleep_end();
         Self::turn(slf)
     }
@@ -382,7 +394,9 @@ impl AsgiServer {
     fn turn(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        py.check_signals()?;
+        let handled = py.check_signals();
+        this.end_if_forked(py, handled.as_ref().err())?;
+        handled?;
         let mut payload = std::mem::take(&mut *lock(&this.payload));
         let events = this.take_events(py, &mut payload)?;
         let requests = Self::take_requests(slf, &mut payload)?;
@@ -408,6 +422,7 @@ impl AsgiServer {
 
     /// Sends what was held back since the loop turned last.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.end_if_forked(py, None)?;
         for exchange in self.shared.take_listed() {
             let exchange = exchange.bind(py);
             exchange.try_borrow_mut()?.flush(py)?;

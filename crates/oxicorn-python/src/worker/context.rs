@@ -28,6 +28,7 @@ use super::notice::Notice;
 use super::pool::{Claim, Pool};
 use super::sentinel::Sentinel;
 use crate::asgi::{AsgiServer, Link};
+use crate::forked;
 use crate::wsgi::{AccessLogging, Application, Constants};
 
 /// How a worker takes its requests.
@@ -117,12 +118,20 @@ impl WorkerContext {
             },
         )
         .map_err(|error| PyOSError::new_err(error.to_string()))?;
+        end.keep_from_children()?;
         let engine = Engine::new(setup.kind, end.split())?;
         let (wakeup, signalled) = UnixStream::pair()?;
         wakeup.set_nonblocking(true)?;
         signalled.set_nonblocking(true)?;
         let notices = Arc::new(setup.notices);
         let slot = setup.slot;
+        if let Some(slot) = &slot {
+            slot.keep_from_children()?;
+        }
+        forked::keep_from_children(&*notices);
+        forked::keep_from_children(&watched);
+        forked::keep_from_children(&wakeup);
+        forked::keep_from_children(&signalled);
         let sentinel = Sentinel::new(
             engine.serving(),
             slot.clone(),
@@ -156,6 +165,9 @@ impl WorkerContext {
     }
 
     fn send_notice(&self, notice: Notice) {
+        if forked::is_forked() {
+            return;
+        }
         // It fails if the arbiter is gone, which the sentinel notices by itself.
         let _ = self
             .notices
@@ -203,6 +215,7 @@ impl WorkerContext {
             slot.begin_request(claim.since);
         }
         let result = application.serve(py, &threads.lane, claim.stream, payload);
+        self.end_if_forked(py, result.as_ref().err())?;
         let now = time::monotonic();
         if let Some(slot) = &self.slot {
             slot.end_request(now);
@@ -243,6 +256,12 @@ impl WorkerContext {
 
     pub(crate) fn worker(&self) -> PyResult<&Py<PyAny>> {
         self.worker.get().ok_or_else(not_initialised)
+    }
+
+    /// A process that the application forked ends where it comes back from the application.
+    fn end_if_forked(&self, py: Python<'_>, error: Option<&PyErr>) -> PyResult<()> {
+        forked::end_if_forked(self.worker()?.bind(py), error);
+        Ok(())
     }
 
     fn start_sentinel(&self, py: Python<'_>) -> PyResult<()> {
@@ -317,6 +336,7 @@ impl WorkerContext {
 
     /// Hooks have run: requests may come.
     fn ready(&self, py: Python<'_>) -> PyResult<()> {
+        self.end_if_forked(py, None)?;
         let logs = self.access.decide(self.worker()?.bind(py))?;
         if let Some(slot) = &self.slot {
             slot.set_state(WorkerState::Ready);
@@ -339,12 +359,17 @@ impl WorkerContext {
         let mut payload = Vec::new();
         let pool = &self.threads()?.pool;
         let mut waiter = pool.waiter();
-        while let Some(claim) = pool.next(py, &mut waiter, &mut payload)? {
+        loop {
+            let next = pool.next(py, &mut waiter, &mut payload);
+            // A signal handler may have forked.
+            self.end_if_forked(py, next.as_ref().err())?;
+            let Some(claim) = next? else {
+                return Ok(());
+            };
             let handled = self.handle(py, &claim, &mut payload);
             self.stay_in_pool(py, handled)?;
             self.count(py)?;
         }
-        Ok(())
     }
 
     /// Waits on the main thread, where Python runs signal handlers, until the worker is stopped.
@@ -353,7 +378,9 @@ impl WorkerContext {
         let mut seen = 0;
         while pool.is_alive() {
             seen = py.detach(|| pool.wait_for_news(seen));
-            py.check_signals()?;
+            let handled = py.check_signals();
+            self.end_if_forked(py, handled.as_ref().err())?;
+            handled?;
         }
         Ok(())
     }
@@ -381,6 +408,9 @@ impl WorkerContext {
 
     /// Takes no more requests.
     fn stop(&self) {
+        if forked::is_forked() {
+            return;
+        }
         self.engine.serving().stop();
     }
 

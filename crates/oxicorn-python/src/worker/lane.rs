@@ -25,6 +25,7 @@ use pyo3::exceptions::{PyBrokenPipeError, PyOSError};
 use pyo3::prelude::*;
 
 use super::calls::Calls;
+use crate::forked;
 
 create_exception!(
     oxicorn._native,
@@ -134,7 +135,7 @@ impl Lane {
     /// Whether the gateway has said that the request took too long; only known of streams that are
     /// listened for.
     pub(crate) fn is_expired(&self, py: Python<'_>, stream: &Stream) -> bool {
-        if !stream.registered {
+        if !stream.registered || forked::is_forked() {
             return false;
         }
         let mut inbox = lock(py, &self.inbox);
@@ -153,6 +154,7 @@ impl Lane {
         body: &[u8],
         bits: u8,
     ) -> PyResult<()> {
+        refuse_if_forked()?;
         let last = bits & LAST;
         if head.len() > RESPONSE_HEAD {
             self.send_abort(py, stream, AbortReason::TooLarge, flags::GOES_ON)?;
@@ -181,6 +183,7 @@ impl Lane {
         mut body: &[u8],
         last: u8,
     ) -> PyResult<()> {
+        refuse_if_forked()?;
         self.look(stream)?;
         while body.len() > RESPONSE_PIECE || body.len() as u64 > stream.window.available() {
             let allowed = self.allowance(py, stream)?;
@@ -205,6 +208,7 @@ impl Lane {
         file: i32,
         part: FilePart,
     ) -> PyResult<()> {
+        refuse_if_forked()?;
         // SAFETY: the application's file object, which owns the descriptor, is held by the caller for
         // the time of this call.
         let file = unsafe { BorrowedFd::borrow_raw(file) };
@@ -230,6 +234,7 @@ impl Lane {
         stream: &Stream,
         head: &[u8],
     ) -> PyResult<()> {
+        refuse_if_forked()?;
         self.send(py, ResponseKind::Informational, stream.id, 0, head, &[])
     }
 
@@ -240,6 +245,7 @@ impl Lane {
         stream: &mut Stream,
         trailers: &[u8],
     ) -> PyResult<()> {
+        refuse_if_forked()?;
         if trailers.len() > RESPONSE_HEAD {
             self.send_abort(py, stream, AbortReason::TooLarge, flags::GOES_ON)?;
             return Err(PyOSError::new_err("the trailers are too large"));
@@ -263,6 +269,7 @@ impl Lane {
         reason: AbortReason,
         bits: u8,
     ) -> PyResult<()> {
+        refuse_if_forked()?;
         self.forget(stream);
         self.send(
             py,
@@ -285,6 +292,7 @@ impl Lane {
         py: Python<'_>,
         stream: &mut Stream,
     ) -> PyResult<(OwnedFd, Vec<u8>)> {
+        refuse_if_forked()?;
         self.register_unless(stream, false);
         self.send(py, ResponseKind::Hijack, stream.id, 0, &[], &[])?;
         let unread = self.wait_for(py, stream, |arrived| arrived.hijacked.take())?;
@@ -295,6 +303,7 @@ impl Lane {
 
     /// The descriptor that a message about `stream` spoke of.
     pub(crate) fn take_descriptor(&self, stream: StreamId) -> PyResult<OwnedFd> {
+        refuse_if_forked()?;
         let taken = self.descriptors.take(stream);
         taken.map_err(|error| PyOSError::new_err(error.to_string()))
     }
@@ -368,6 +377,7 @@ impl Lane {
             let waiter = &mut waiter;
             py.detach(move || waiter.wait(WAIT));
             py.check_signals()?;
+            refuse_if_forked()?;
             self.check_gateway(py, stream)?;
         }
     }
@@ -432,12 +442,25 @@ impl Lane {
             });
             match sent {
                 Ok(()) => return Ok(()),
-                Err(RingFull::NoRoomYet) => py.check_signals()?,
+                Err(RingFull::NoRoomYet) => {
+                    py.check_signals()?;
+                    refuse_if_forked()?;
+                }
                 Err(RingFull::MessageTooLong) => {
                     return Err(PyOSError::new_err("the response head is too large"));
                 }
             }
         }
+    }
+}
+
+/// In a process that the application forked other threads may hold the locks for ever, and the link is
+/// its parent's.
+fn refuse_if_forked() -> PyResult<()> {
+    if forked::is_forked() {
+        Err(forked::dead_link())
+    } else {
+        Ok(())
     }
 }
 

@@ -31,6 +31,7 @@ use oxicorn_os::time;
 use pyo3::prelude::*;
 
 use super::Serving;
+use crate::forked::is_forked;
 
 /// How long the watcher lets a request lie before it takes the busy thread to be blocked: several times
 /// what a quick application takes, and little beside what a blocking one waits for.
@@ -154,6 +155,9 @@ impl Pool {
                 py.detach(|| self.wait(waiter));
             }
             py.check_signals()?;
+            if is_forked() {
+                return Ok(None);
+            }
         }
     }
 

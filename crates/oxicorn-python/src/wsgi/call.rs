@@ -17,6 +17,7 @@ use super::environ::{Constants, EnvironFactory, PerRequest};
 use super::exchange::{Exchange, Phase, body_piece};
 use super::hooks::Hooks;
 use super::{Input, LazySocket};
+use crate::forked;
 use crate::worker::lane::{ClientGone, Lane, Stream};
 
 /// The application of this worker with everything that is the same for all its requests.
@@ -79,6 +80,7 @@ impl Application {
         )?;
         let mut made = Made::since(time::monotonic());
         let result = self.respond(py, lane, stream, &view, &exchange, &mut made);
+        forked::end_if_forked(self.worker.bind(py), result.as_ref().err());
         let ended = result.or_else(|error| self.handle_error(py, &exchange, &view, error));
         let logged = self.log_access(py, &exchange, &view, &mut made);
         let hooked = self.hooks.after(py, &self.worker, &exchange, &made);
@@ -113,7 +115,9 @@ impl Application {
         made.environ = Some(environ.clone());
         exchange.try_borrow_mut()?.watch(&environ)?;
         let start_response = exchange.getattr(intern!(py, "start_response"))?;
-        let iterable = self.callable.bind(py).call1((environ, start_response))?;
+        let called = self.callable.bind(py).call1((environ, start_response));
+        forked::end_if_forked(self.worker.bind(py), called.as_ref().err());
+        let iterable = called?;
         self.send_iterable(py, exchange, &iterable, view, made)
     }
 
@@ -171,6 +175,8 @@ impl Application {
         let sent = self
             .send_pieces(py, exchange, iterable)
             .and_then(|()| self.log_access(py, exchange, view, made));
+        // What a response leaves to be closed is the parent's.
+        forked::end_if_forked(self.worker.bind(py), sent.as_ref().err());
         let closed = close(iterable);
         sent.and(closed)
     }

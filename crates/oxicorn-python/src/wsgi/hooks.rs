@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyList};
 use super::call::Made;
 use super::environ::is_https;
 use super::exchange::{Exchange, Phase};
+use crate::forked;
 use crate::latin1;
 
 /// `pre_request` and `post_request`, where they are set.
@@ -62,7 +63,9 @@ impl Hooks {
         }
         let request = make_request(py, view, input)?;
         if let Some(hook) = &self.pre_request {
-            hook.bind(py).call1((worker, &request))?;
+            let ran = hook.bind(py).call1((worker, &request));
+            forked::end_if_forked(worker.bind(py), ran.as_ref().err());
+            ran?;
         }
         Ok(Some(request))
     }
@@ -101,6 +104,7 @@ impl Hooks {
             3 => hook.call1((worker, request, environ)),
             _ => hook.call1((worker, request, environ, response)),
         };
+        forked::end_if_forked(worker.bind(py), result.as_ref().err());
         match result {
             Ok(_) => Ok(()),
             Err(error) => {
