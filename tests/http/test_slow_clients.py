@@ -14,15 +14,14 @@ from tests.support.http import chunk, encode
 from tests.support.load import Load
 from tests.support.wait import wait_for
 
-#: A request that takes longer than this waited for somebody slow.
-PROMPT = 1.0
+#: Seconds for which the gateway reads on after a last answer.
+LINGERING = 2.0
 
 
-def assert_prompt(server, count: int = 20) -> None:
+def assert_served(server, count: int = 20) -> None:
+    """While others go no further: who waited for one of them would not be answered at all."""
     for _ in range(count):
-        start = time.monotonic()
         assert server.get("/hello").body == b"hello"
-        assert time.monotonic() - start < PROMPT
 
 
 def test_head_and_body_byte_by_byte(server):
@@ -51,7 +50,7 @@ def test_slow_sender_holds_no_worker(serve):
         for number, peer in enumerate(peers):
             data = encode("POST", "/reads_input", body=b"x" * 1000)
             peer.send(data[: 10 if number % 2 else -10])
-        assert_prompt(server)
+        assert_served(server)
         for number, peer in enumerate(peers):
             peer.send(encode("POST", "/reads_input", body=b"x" * 1000)[10 if number % 2 else -10 :])
         for peer in peers:
@@ -65,7 +64,7 @@ def test_slow_reader_holds_no_worker(serve):
         peers = [stack.enter_context(server.connect(receive_buffer=4096)) for _ in range(10)]
         for peer in peers:
             peer.send(encode(target="/big?500000"))
-        assert_prompt(server)
+        assert_served(server)
         for peer in peers:
             assert len(peer.answer().body) == 500_000
 
@@ -73,11 +72,14 @@ def test_slow_reader_holds_no_worker(serve):
 def test_lingering_clients_hold_no_worker(serve):
     """A client that got its answer and does not close must not delay the next one."""
     server = serve(None, spec="matrix")
+    count = 15
+    start = time.monotonic()
     with contextlib.ExitStack() as stack:
-        for _ in range(5):
+        for _ in range(count):
             peer = stack.enter_context(server.connect())
             assert peer.get("/hello", [("Connection", "close")]).body == b"hello"
-        assert_prompt(server, 5)
+        assert_served(server, 5)
+    assert time.monotonic() - start < count * LINGERING / 2, "they were waited for one after the other"
 
 
 def test_reader_that_stalls_does_not_make_the_server_grow(serve):
@@ -90,7 +92,7 @@ def test_reader_that_stalls_does_not_make_the_server_grow(serve):
 
         def memory_is_steady() -> bool:
             first = processes.proportional_memory(server.pid)
-            assert_prompt(server, 50)
+            assert_served(server, 50)
             return abs(processes.proportional_memory(server.pid) - first) < 256 * 1024
 
         wait_for(memory_is_steady)
@@ -107,11 +109,10 @@ def test_thousand_idle_connections(serve):
             peer.send(encode(target="/hello"))
         for peer in peers[::2]:
             assert peer.answer().body == b"hello"
-        assert_prompt(server)
+        assert_served(server)
         with Load(server.address, clients=4, target="/hello") as load:
             load.wait_for_answers(500)
         load.assert_flawless()
-        assert load.slowest < PROMPT
         grown = processes.proportional_memory(server.pid) - before
         assert grown < 32 * 1024 * 1024, f"{grown / 1000:.0f} bytes for each idle connection"
         for peer in peers:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-#: ``/`` at once, ``/?SECONDS`` after that time, ``/pid`` the worker's pid, ``/version`` what a reload changes.
-SOURCE = """
-import os
-import time
+from tests.support import gate
 
+#: ``/`` at once, ``/?SECONDS`` after that time, ``/gate?NAME`` when the gate is open, ``/pid`` the worker's pid,
+#: ``/version`` what a reload changes.
+SOURCE = (
+    gate.SOURCE
+    + """
 VERSION = "1"
 
 def application(environ, start_response):
     query = environ["QUERY_STRING"]
-    if query:
+    if environ["PATH_INFO"] == "/gate":
+        held(query)
+    elif query:
         slow_view(float(query))
     body = {"/pid": str(os.getpid()), "/version": VERSION}.get(environ["PATH_INFO"], "hello").encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -22,6 +26,7 @@ def application(environ, start_response):
 def slow_view(seconds):
     time.sleep(seconds)
 """
+)
 
 
 @pytest.fixture

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from operator import gt
 
 import pytest
 
-from tests.support.http import encode
+from tests.support.gate import SOURCE, Gate
+from tests.support.http import Answer, encode
 from tests.support.load import Load
 from tests.support.wait import stays, wait_for
 
@@ -42,15 +47,16 @@ def test_max_requests_loses_nothing(serve, source, worker, keep_alive):
 
 
 def test_single_worker_is_recycled_without_a_gap(serve, source):
-    """With one worker the successor has to be ready first."""
-    slow_import = "import time\ntime.sleep(0.4)\n"
-    server = serve(slow_import + source, "--max-requests", "40")
+    """With one worker the successor has to be ready first: until it has imported everything, the old one serves."""
+    server = serve(source + "\nif os.path.exists('booted'):\n    held('import')\n", "--max-requests", "40")
     first = server.worker_pids()
-    with Load(server.address, clients=2) as load:
+    server.write("booted", "")
+    with Load(server.address, clients=2) as load, Gate(server, "import") as gate:
+        gate.wait_until_reached()
         load.wait_for_answers(200)
+        gate.open()
         wait_for(lambda: not set(first) & set(server.worker_pids()))
     load.assert_flawless(at_least=200)
-    assert load.slowest < 0.35, f"somebody waited {load.slowest:.2f} s for an import"
 
 
 # Timeout
@@ -75,7 +81,7 @@ def test_request_beyond_timeout_is_a_504_with_the_stack_in_the_log(serve, source
     with server.connect() as peer:
         answer = peer.get("/stuck?60")
         assert answer.status == 504
-        assert 0.9 < time.monotonic() - start < 4
+        assert time.monotonic() - start > 0.9
         # The connection is the gateway's: it goes on.
         if answer.keeps_connection:
             assert peer.get("/").body == b"hello"
@@ -147,14 +153,15 @@ def test_stopped_worker_is_replaced(serve, source):
 
 
 def test_no_request_waits_behind_a_busy_worker(serve, source):
-    """One worker of two is busy for seconds: fast requests all go to the other."""
+    """One worker of two is busy: fast requests all go to the other."""
     server = serve(source, "--workers", "2")
-    with server.connect() as slow:
-        slow.send(encode(target="/?3"))
+    with Gate(server) as gate, server.connect() as slow:
+        slow.send(encode(target=gate.target))
         with Load(server.address, clients=4) as load:
+            gate.wait_until_reached()
             load.wait_for_answers(200)
         load.assert_flawless(at_least=200)
-        assert load.slowest < 1.5, f"a fast request waited {load.slowest:.2f} s"
+        gate.open()
         assert slow.answer().status == 200
 
 
@@ -163,13 +170,18 @@ def test_request_placed_ahead_of_a_slow_one_is_taken_back(serve, source):
     server = serve(source, "--workers", "2")
     with Load(server.address, clients=8, pause=0.0) as load:
         load.wait_for_answers(500)
-        for _ in range(3):
-            with server.connect() as slow:
-                slow.send(encode(target="/?1.5"))
-                load.wait_for_answers(200)
+        for name in ("one", "two", "three"):
+            with Gate(server, name) as gate, server.connect() as slow:
+                slow.send(encode(target=gate.target))
+                gate.wait_until_reached()
+                # Each client has one request at a time: who waits for the gate is answered no more.
+                before = load.answers_of_clients
+                wait_for(
+                    lambda before=before: all(map(gt, load.answers_of_clients, before)), what="every client goes on"
+                )
+                gate.open()
                 assert slow.answer().status == 200
-    load.assert_flawless(at_least=1100)
-    assert load.slowest < 1.0, f"a fast request waited {load.slowest:.2f} s"
+    load.assert_flawless(at_least=500)
 
 
 def test_busy_moments_spread_over_all_workers(serve, source):
@@ -182,74 +194,76 @@ def test_busy_moments_spread_over_all_workers(serve, source):
 
 def test_gthread_serves_as_many_at_once_as_it_has_threads(serve, source):
     server = serve(source, "--worker-class", "gthread", "--threads", "4")
-    start = time.monotonic()
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(server.get, ["/?1"] * 4))
-    assert [answer.status for answer in answers] == [200] * 4
-    assert time.monotonic() - start < 2.5, "four requests of one second each, side by side"
+    with Gate(server) as gate, ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(server.get, gate.target) for _ in range(4)]
+        gate.wait_until_reached(4)
+        gate.open()
+        assert [answer.result().status for answer in answers] == [200] * 4
 
 
 def test_full_queue_is_a_503_at_once(serve, source):
     server = serve(source, config="queue_limit = 4\n")
-    with server.connect() as busy:
-        busy.send(encode(target="/?2"))
+    with Gate(server) as gate, server.connect() as busy, ThreadPoolExecutor(12) as pool:
+        busy.send(encode(target=gate.target))
+        gate.wait_until_reached()
+        answers = [pool.submit(server.get) for _ in range(12)]
 
-        def client(_: int) -> tuple[int, float, str | None]:
-            start = time.monotonic()
-            answer = server.get()
-            return answer.status, time.monotonic() - start, answer.header("retry-after")
+        def refused() -> list[Answer]:
+            return [answer.result() for answer in answers if answer.done()]
 
-        with server.connect(timeout=0.3) as other:
-            other.send(encode())
-            with pytest.raises(TimeoutError):
-                other.answer()  # now the worker is surely busy
-        with ThreadPoolExecutor(12) as pool:
-            answers = list(pool.map(client, range(12)))
+        # While the worker is busy: four wait; one more may be placed ahead in the worker's ring.
+        wait_for(lambda: len(refused()) >= 7, what="those beyond the queue are told")
+        for answer in refused():
+            assert answer.status == 503
+            assert (answer.header("retry-after") or "").isdigit()
+        gate.open()
         assert busy.answer().status == 200
-    # Four wait; one more may be placed ahead in the worker's ring.
-    assert 4 <= len([status for status, _, _ in answers if status == 200]) <= 5
-    refused = [answer for answer in answers if answer[0] == 503]
-    assert len(refused) >= 7
-    for _, waited, retry_after in refused:
-        assert waited < 1.0
-        assert retry_after is not None
-        assert retry_after.isdigit()
+        statuses = Counter(answer.result().status for answer in answers)
+    assert 4 <= statuses[200] <= 5
+    assert statuses.total() == statuses[200] + statuses[503]
 
 
 def test_request_that_waited_too_long_is_a_503(serve, source):
     server = serve(source, config="queue_timeout = 1\n")
-    with server.connect() as busy:
-        busy.send(encode(target="/?3"))
-        with server.connect(timeout=0.3) as other:
-            other.send(encode())
-            with pytest.raises(TimeoutError):
-                other.answer()
+    with Gate(server) as gate, server.connect() as busy:
+        busy.send(encode(target=gate.target))
+        gate.wait_until_reached()
         start = time.monotonic()
         answer = server.get()
         assert answer.status == 503
         assert answer.header("retry-after") is not None
-        assert 0.8 < time.monotonic() - start < 2.0
+        assert time.monotonic() - start > 0.8
+        gate.open()
         assert busy.answer().status == 200
 
 
 def test_client_that_leaves_the_queue_costs_no_worker_time(serve):
     """A request whose client is gone before a worker had it is never run."""
-    server = serve("""
-        import time
-        calls = []
+    server = serve(
+        SOURCE
+        + """
+calls = []
 
-        def application(environ, start_response):
-            calls.append(environ["PATH_INFO"])
-            if environ["PATH_INFO"] == "/slow":
-                time.sleep(1.0)
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [" ".join(calls).encode()]
-    """)
-    with server.connect() as slow:
-        slow.send(encode(target="/slow"))
-        with server.connect(timeout=0.3) as other:
+def application(environ, start_response):
+    calls.append(environ["PATH_INFO"])
+    if environ["PATH_INFO"] == "/gate":
+        held(environ["QUERY_STRING"])
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [" ".join(calls).encode()]
+""",
+        access_log=True,
+    )
+    with Gate(server) as gate, server.connect() as slow:
+        slow.send(encode(target=gate.target))
+        gate.wait_until_reached()
+        with server.connect() as other:
             other.send(encode(target="/left"))
+            # A reset: an end alone could be a half-close.
+            other.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            other.socket.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 other.answer()
+        wait_for(lambda: any("/left" in line for line in server.access_log), what="it is known to have left")
+        gate.open()
         assert slow.answer().status == 200
     assert b"/left" not in server.get("/after").body

@@ -124,6 +124,11 @@ class Load:
         return sum(sum(record.answered.values()) for record in self._records)
 
     @property
+    def answers_of_clients(self) -> list[int]:
+        """The same, for each client."""
+        return [sum(record.answered.values()) for record in self._records]
+
+    @property
     def statuses(self) -> Counter[int]:
         """How many answers of each status."""
         return sum((record.answered for record in self._records), Counter())

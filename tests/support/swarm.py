@@ -82,6 +82,17 @@ class Swarm:
                 broken += 1
         return broken
 
+    def fill(self, data: bytes, deadline: float = 20.0) -> None:
+        """Sends ``data`` again and again until nobody has room for a byte more, for a while (or is cut off)."""
+        end = time.monotonic() + deadline
+        full_since = time.monotonic()
+        while time.monotonic() < full_since + 0.5:
+            assert time.monotonic() < end, "there is always room for more"
+            for peer in self.sockets:
+                with contextlib.suppress(OSError):
+                    if peer.send(data):
+                        full_since = time.monotonic()
+
     def received(self) -> list[bytes]:
         """What has come for each, as much as there is at once; for those that were closed too."""
         found = []
