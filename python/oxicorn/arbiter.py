@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, compat, forked, native_logs, systemd, util
-from oxicorn.errors import AppImportError, ConfigError, HaltServer
+from oxicorn import _native, boot, compat, forked, native_logs, systemd, util
+from oxicorn.errors import ConfigError, HaltServer
 from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
 from oxicorn.workers.base import STACK_DUMP_SIGNAL
@@ -42,9 +42,9 @@ class Arbiter:
     """The supervising process (Gunicorn's ``gunicorn.arbiter.Arbiter``)."""
 
     #: Exit code of a worker that could not boot, and of the server then.
-    WORKER_BOOT_ERROR = 3
+    WORKER_BOOT_ERROR = boot.WORKER_BOOT_ERROR
     #: Exit code of a worker whose application could not be loaded, and of the server then.
-    APP_LOAD_ERROR = 4
+    APP_LOAD_ERROR = boot.APP_LOAD_ERROR
 
     def __init__(self, app: BaseApplication) -> None:
         compat.adopt_server_names()
@@ -87,6 +87,8 @@ class Arbiter:
         self._preloaded: set[str] = set()
         #: With ``reload``: what workers that cannot load the application leave for the others.
         self._files_of_failures: SharedFiles | None = None
+        #: Why workers could not boot, as far as it was told.
+        self._told = boot.ToldReasons()
         #: Whether workers of an earlier generation serve, or did.
         self._has_reloaded = False
         self.apply_settings()
@@ -164,10 +166,20 @@ class Arbiter:
         except HaltServer as halt:
             self.log.error("%s", halt.reason)
             return halt.exit_status
+        except SystemExit as stop:
+            self._log_exit_of_a_hook(stop)
+            raise
         finally:
             # A worker process leaves through here as well; the file is not its own.
             if os.getpid() == self.master_pid:
                 self._remove_pidfile()
+
+    def _log_exit_of_a_hook(self, stop: SystemExit) -> None:
+        """``sys.exit(TEXT)`` of a hook: Python says it on standard error; the log may be a file."""
+        if stop.code is not None and not isinstance(stop.code, int):
+            self.log.error("%s", stop.code)
+            if self.cfg.errorlog == "-":
+                stop.code = 1
 
     def start(self) -> None:
         """First words, pid file, hook ``on_starting``."""
@@ -244,6 +256,7 @@ class Arbiter:
         """SIGUSR1. First here, where there is the right to make files in root's directories."""
         self.log.reopen_files()
         self._hand_over_logs()
+        self._told.forget()
 
     def ready(self) -> None:
         """The listeners are bound; no worker has been started yet. Hook ``when_ready``."""
@@ -268,6 +281,7 @@ class Arbiter:
             raise
         self._reload_logs(cfg)
         self.apply_settings()
+        self._told.forget()
         self._has_reloaded = True
         if self.cfg.preload_app:
             self._preload_anew()
@@ -403,11 +417,13 @@ class Arbiter:
     def make_worker(self, age: int) -> Worker:
         """The object that stands for the next worker, before its fork. Hook ``pre_fork``."""
         self.worker_age = age
+        self._told.forget_old()
         worker: Worker = self.worker_class(
             age, self.pid, self.LISTENERS, self.app, self.timeout / 2.0, self.cfg, self.log
         )
         worker.files_of_failures = self._files_of_failures
         worker.has_predecessors = self._has_reloaded
+        worker.told = self._told
         with forked.Guard(self.log):
             self.cfg.pre_fork(self, worker)
         return worker
@@ -436,18 +452,23 @@ class Arbiter:
                     self.cfg.post_fork(self, worker)
                 worker.init_process(context)
             return 0
-        except SystemExit as stop:
-            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        except AppImportError as error:
-            self.log.debug("Exception while loading the application", exc_info=True)
-            print(f"{error}", file=sys.stderr)
-            sys.stderr.flush()
-            return self.APP_LOAD_ERROR
-        except Exception:
-            self.log.exception("Exception in worker process")
-            return 255 if worker.booted else self.WORKER_BOOT_ERROR
+        except BaseException as error:
+            return self._exit_code(worker, error)
         finally:
             self._end_worker(worker)
+
+    def _exit_code(self, worker: Worker, error: BaseException) -> int:
+        """What ended ``worker``, told in the log unless it was asked for; the exit code."""
+        # Who was told to stop while it booted leaves by SystemExit too.
+        if not worker.booted and (worker.alive or not isinstance(error, SystemExit)):
+            return boot.tell(worker, error)
+        if not isinstance(error, SystemExit):
+            self.log.exception("Exception in worker process")
+            return 255
+        if isinstance(error.code, (int, type(None))):
+            return error.code or 0
+        self.log.error("%s", error.code)
+        return 1
 
     def _end_worker(self, worker: Worker) -> None:
         self.log.info("Worker exiting (pid: %s)", worker.pid)

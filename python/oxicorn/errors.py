@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AppImportError", "ConfigError", "HaltServer", "SettingRefused"]
+__all__ = ["AppImportError", "BootFailed", "ConfigError", "HaltServer", "SettingRefused"]
 
 
 class HaltServer(BaseException):
@@ -47,3 +47,7 @@ class SettingRefused(ConfigError, ValueError, TypeError):
 
 class AppImportError(Exception):
     """The application object cannot be found or is not callable (exit code 4)."""
+
+
+class BootFailed(Exception):
+    """A worker cannot serve; the text is the whole reason (exit code 3)."""

@@ -228,6 +228,17 @@ impl BootFailure {
         }
     }
 
+    /// What it says where the worker was still booting and nobody had told it to go: any code but 0 is a failure, such as
+    /// that of a library that ends the process. A signal comes from outside (a lack of memory, an operator), and 0 also
+    /// from a worker that a terminal's Ctrl-C reached first: the next one may have more luck.
+    pub const fn of_boot(exit: Exit) -> Option<Self> {
+        match exit {
+            Exit::Code(0) | Exit::Signal(_) => None,
+            Exit::Code(4) => Some(Self::Application),
+            Exit::Code(_) => Some(Self::Boot),
+        }
+    }
+
     /// The code the worker, and on a first boot the server, exits with.
     pub const fn exit_code(self) -> i32 {
         match self {

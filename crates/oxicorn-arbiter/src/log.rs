@@ -51,6 +51,11 @@ pub enum LogLine {
         pid: u32,
         exit: Exit,
     },
+    /// It ended by itself before it was ready, with a code that does not say why.
+    WorkerEndedEarly {
+        pid: u32,
+        code: i32,
+    },
     /// It ended by the SIGKILL the arbiter sent.
     WorkerKilled {
         pid: u32,
@@ -151,6 +156,7 @@ impl LogLine {
             | Self::UpgradeIgnored(_) => Level::Warning,
             Self::WorkerEnded { exit, .. } => exit_level(*exit),
             Self::WorkerFaulty { .. }
+            | Self::WorkerEndedEarly { .. }
             | Self::WorkerBootOverdue { .. }
             | Self::WorkerSpawnFailed { .. }
             | Self::WorkerUnreapable { .. }
@@ -192,6 +198,10 @@ impl fmt::Display for LogLine {
                 write!(f, "Worker graceful timeout (pid:{pid})")
             }
             Self::WorkerEnded { pid, exit } => write_exit(f, "Worker", *pid, *exit),
+            Self::WorkerEndedEarly { pid, code } => write!(
+                f,
+                "Worker (pid:{pid}) exited with code {code} before it was ready."
+            ),
             Self::WorkerKilled { pid } => write!(f, "Worker (pid:{pid}) was sent SIGKILL!"),
             Self::WorkerFaulty { pid } => {
                 write!(

@@ -34,7 +34,11 @@
 use std::time::Duration;
 
 use crate::action::WorkerSignal;
+use crate::event::Exit;
 use crate::plan::{Generation, WorkerId};
+
+const SIGQUIT: i32 = 3;
+const SIGTERM: i32 = 15;
 
 /// Where a worker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -159,6 +163,20 @@ impl WorkerRecord {
     /// It knows that it has to end.
     pub(crate) const fn is_told(&self) -> bool {
         self.told
+    }
+
+    /// Whether `exit` is by the very signal that told it to stop: in the middle of its own end no handler of its stands
+    /// any more.
+    pub(crate) fn obeyed(&self, exit: Exit) -> bool {
+        let WorkerState::Stopping { signal, .. } = self.state else {
+            return false;
+        };
+        let number = match signal {
+            Some(WorkerSignal::Quick) => SIGQUIT,
+            Some(WorkerSignal::Graceful) => SIGTERM,
+            _ => return false,
+        };
+        exit == Exit::Signal(number)
     }
 
     /// Has a process that was not told to go.

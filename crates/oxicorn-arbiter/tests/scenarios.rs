@@ -178,6 +178,39 @@ fn a_first_boot_that_fails_ends_the_server_with_its_code() {
 }
 
 #[test]
+fn a_process_that_ends_itself_in_the_first_boot_ends_the_server_unless_its_code_is_0() {
+    for code in [1, 42, 255] {
+        let mut s = Scenario::booting(plan(1));
+        s.forget();
+        s.exits(1, code);
+        let line = format!("# Worker (pid:101) exited with code {code} before it was ready.");
+        assert!(s.did(&line), "{code}");
+        s.event(Event::GatewayExited(Exit::Code(0)));
+        assert!(s.did("# Reason: Worker failed to boot."), "{code}");
+        assert!(s.did("exit 3"), "{code}");
+    }
+    let mut s = Scenario::booting(plan(1));
+    s.forget();
+    s.exits(1, 0);
+    assert!(s.did("# Worker (pid:101) exited with code 0 before it was ready."));
+    assert!(!s.arbiter.is_stopping());
+    s.after_ms(100);
+    assert!(s.did("spawn w2 g1"));
+}
+
+#[test]
+fn a_worker_that_dies_of_the_signal_it_was_sent_is_not_worth_a_line() {
+    let mut s = Scenario::booting(plan(2));
+    s.exits(1, 3);
+    s.forget();
+    s.event(Event::WorkerExited {
+        worker: WorkerId(2),
+        exit: Exit::Signal(3),
+    });
+    s.expect(["reaped w2"]);
+}
+
+#[test]
 fn an_application_that_is_not_found_ends_the_server_with_4() {
     let mut s = Scenario::booting(plan(1));
     s.exits(1, 4);
@@ -314,14 +347,14 @@ fn a_generation_that_cannot_boot_is_given_up_and_the_old_one_serves_on() {
 fn a_generation_whose_workers_die_is_given_up_after_three() {
     let mut s = Scenario::serving(1);
     s.reload(plan(1));
-    s.exits(2, 1);
-    s.exits(3, 1);
+    s.is_killed(2);
+    s.is_killed(3);
     s.after_ms(100);
     assert_eq!(s.arbiter.loading().map(|g| g.0), Some(2));
     s.forget();
-    s.exits(4, 1);
+    s.is_killed(4);
     s.expect([
-        "# Worker (pid:104) exited with code 1.",
+        "# Worker (pid:104) was sent SIGKILL! Perhaps out of memory?",
         "forget w4",
         "reaped w4",
         "abandon g2",

@@ -16,7 +16,7 @@ from oxicorn import _native, compat, util
 from oxicorn.app import config_file
 from oxicorn.config import Config, as_raw, get_default_config_file
 from oxicorn.daemon import Launch, detach
-from oxicorn.errors import ConfigError
+from oxicorn.errors import AppImportError, ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -273,14 +273,26 @@ class Application(BaseApplication):
             print(f"Error: {line}", file=sys.stderr)
         try:
             self.load()
-        except Exception:
-            print("\nError while loading the application:\n", file=sys.stderr)
-            import traceback
-
-            traceback.print_exc()
-            sys.stderr.flush()
+        except (Exception, SystemExit) as error:
+            self._print_load_failure(error)
             sys.exit(1)
         sys.exit(1 if found else 0)
+
+    def _print_load_failure(self, error: BaseException) -> None:
+        """The same words as in the error log when a worker cannot load the application."""
+        import traceback
+
+        from oxicorn import boot
+
+        print("\nError while loading the application:\n", file=sys.stderr)
+        if isinstance(error, AppImportError):
+            print(boot.reason(error), file=sys.stderr)
+        else:
+            if isinstance(error, SystemExit):
+                print(boot.reason(error), file=sys.stderr)
+            debug = self.cfg.loglevel.lower() == "debug"
+            traceback.print_exception(error if debug else boot.folded(error))
+        sys.stderr.flush()
 
 
 class _LazyParser:

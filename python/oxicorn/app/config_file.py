@@ -46,10 +46,10 @@ def read_module(name: str) -> dict[str, Any]:
     before = sys.modules.pop(name, None)
     try:
         return vars(importlib.import_module(name))
-    except Exception:
+    except (Exception, SystemExit) as error:
         if before is not None:
             sys.modules[name] = before
-        raise _failed(f"python:{name}") from None
+        raise _failed(f"python:{name}", error) from None
 
 
 def read_file(filename: str) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def read_file(filename: str) -> dict[str, Any]:
     sys.modules[MODULE] = module
     try:
         exec(_code(loader, filename), vars(module))
-    except Exception:
-        raise _failed(filename) from None
+    except (Exception, SystemExit) as error:
+        raise _failed(filename, error) from None
     return vars(module)
 
 
@@ -87,10 +87,12 @@ def _code(loader: InspectLoader, filename: str) -> Any:
     return loader.get_code(MODULE)
 
 
-def _failed(location: str) -> ConfigFileFailed:
+def _failed(location: str, error: BaseException) -> ConfigFileFailed:
     import traceback
 
-    text = traceback.format_exc().rstrip("\n")
+    from oxicorn import boot
+
+    text = "".join(traceback.format_exception(boot.folded(error))).rstrip("\n")
     return ConfigFileFailed(f"Failed to read config file: {location}\n{text}")
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from oxicorn import _native
+from oxicorn.errors import BootFailed
 from oxicorn.forked import Guard, end
 from oxicorn.workers import executor_calls
 from oxicorn.workers.base import Worker
@@ -65,8 +66,8 @@ class AsgiWorker(Worker):
         try:
             self.loop = new_event_loop(self.cfg.asgi_loop)
         except ImportError:
-            self.log.error("asgi_loop: uvloop is not installed; install it, or use asyncio or auto")
-            sys.exit(BOOT_ERROR)
+            text = "asgi_loop: uvloop is not installed; install it, or use asyncio or auto"
+            raise BootFailed(text) from None
         executor_calls.watch(self.loop)
         self.loop.set_exception_handler(handle_loop_error)
         asyncio.set_event_loop(self.loop)
@@ -129,8 +130,7 @@ class AsgiWorker(Worker):
         try:
             supported = await lifespan.startup()
         except StartupFailed as failure:
-            self.log.error("ASGI lifespan startup failed: %s", failure, exc_info=failure.__cause__)
-            sys.exit(BOOT_ERROR)
+            raise BootFailed(f"ASGI lifespan startup failed: {failure}") from failure.__cause__
         if not supported:
             self.log.debug("ASGI application without lifespan: %s", lifespan.refusal)
             return None
@@ -238,10 +238,6 @@ class AsgiWorker(Worker):
         """A request is older than ``timeout`` and about to be cancelled: logs where it waits."""
         stack = "\n".join(task_stack(task))
         self.log.error("Stack of the request that timed out:\n%s", stack)
-
-
-#: Exit code of a worker that cannot boot (``Arbiter.WORKER_BOOT_ERROR``).
-BOOT_ERROR = 3
 
 
 def new_event_loop(name: str) -> asyncio.AbstractEventLoop:

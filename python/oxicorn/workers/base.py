@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from oxicorn.app.base import BaseApplication
+    from oxicorn.boot import ToldReasons
     from oxicorn.config import Config
     from oxicorn.glogging import Logger
     from oxicorn.native_logs import AccessLogging
@@ -30,6 +31,9 @@ QUIT_PAUSE = 0.1
 
 class Worker:
     """Base of the worker classes (Gunicorn's ``gunicorn.workers.base.Worker``)."""
+
+    #: Set by the arbiter: why workers could not boot, as far as it was told.
+    told: ToldReasons
 
     SIGNALS: ClassVar[list[int]] = [
         getattr(signal, f"SIG{name}")

@@ -99,7 +99,7 @@ impl Arbiter {
             self.act(Action::ForgetWorker(worker));
         }
         self.act(Action::WorkerReaped { worker, exit });
-        match BootFailure::from_exit(exit) {
+        match BootFailure::of_boot(exit) {
             Some(failure) if record.is_booting() => self.judge_boot_failure(&record, failure),
             _ if record.is_active() => self.count_loss(&record),
             _ => {}
@@ -230,7 +230,12 @@ impl Arbiter {
         let pid = record.log_pid();
         if record.is_killed() {
             self.log(LogLine::WorkerKilled { pid });
-        } else if exit != Exit::Code(0) {
+        } else if record.is_booting()
+            && let Exit::Code(code) = exit
+            && BootFailure::from_exit(exit).is_none()
+        {
+            self.log(LogLine::WorkerEndedEarly { pid, code });
+        } else if exit != Exit::Code(0) && !record.obeyed(exit) {
             self.log(LogLine::WorkerEnded { pid, exit });
         }
     }
