@@ -199,13 +199,26 @@ def import_app(spec: str) -> Callable[..., Any]:
 
 def _import_module(name: str, expression: str) -> Any:
     try:
+        if name.startswith("."):
+            raise ImportError(f"{name!r} is not the name of a module")
         return importlib.import_module(name)
     except ImportError:
         # `oxicorn app.py` is a frequent slip: say what was meant instead of "no module named py".
-        if name.endswith(".py") and os.path.exists(name):
-            hint = f"{name.rsplit('.', 1)[0]}:{expression or '<attribute>'}"
-            raise ImportError(f"Failed to find application, did you mean '{hint}'?") from None
-        raise
+        meant = _module_at(name)
+        if meant is None:
+            raise
+        hint = f"{meant}:{expression or '<attribute>'}"
+        raise ImportError(f"Failed to find application, did you mean '{hint}'?") from None
+
+
+def _module_at(path: str) -> str | None:
+    """The module's name where a path is written instead: ``./shop/app.py`` is ``shop.app``."""
+    if not path.endswith(".py") and os.sep not in path:
+        return None
+    relative = os.path.relpath(path.removesuffix(".py"))
+    parts = relative.split(os.sep)
+    is_there = os.path.exists(path) or os.path.exists(path + ".py")
+    return ".".join(parts) if is_there and all(part.isidentifier() for part in parts) else None
 
 
 def _parse_expression(text: str) -> tuple[str, ast.Call | None]:

@@ -126,7 +126,8 @@ def test_address_that_stays_in_use_ends_the_server(serve):
         assert server.wait_for_exit() == 1
         assert 3 < time.monotonic() - start < 9
     assert server.log.count("Connection in use") == 5
-    assert "[ERROR] Can't connect to ('127.0.0.1', " in server.log
+    end = "Can't connect to" if server.kind.is_gunicorn else "Cannot listen at"
+    assert f"[ERROR] {end} ('127.0.0.1', " in server.log
     assert "Booting worker" not in server.log
 
 

@@ -34,7 +34,7 @@ fn type_of(definition: &Definition) -> String {
     let fixed = match definition.kind {
         Kind::Bool => "bool | None",
         Kind::Integer { .. } => "int",
-        Kind::Text | Kind::StatsdAddress => "str | None",
+        Kind::Text | Kind::LogFormat | Kind::StatsdAddress => "str | None",
         Kind::TextList | Kind::FileList => "str | Sequence[str]",
         Kind::CommaList | Kind::NetworkList | Kind::Protocols | Kind::Directory => "str",
         Kind::TextDict => "dict[str, str]",

@@ -6,7 +6,7 @@ use crate::settings::{LOG_LEVELS, Settings};
 use crate::table::TABLE;
 use crate::validate::is_pattern;
 use crate::value::{Quoted, Source, Value};
-use crate::worker_class::WorkerClass;
+use crate::worker_class::{WorkerClass, hint};
 
 /// One line for each setting that was set to something this release cannot do yet.
 ///
@@ -37,11 +37,22 @@ fn complaint(settings: &Settings, definition: &Definition) -> Option<String> {
 fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<String> {
     let class = settings.worker_class();
     let available = WorkerClass::AVAILABLE;
-    (!available.contains(&class)).then(|| {
-        let [one, other, last] = available;
-        format!(
-            "worker_class ({source}): {class} is not available in this release, {one}, {other} and {last} are"
-        )
+    if available.contains(&class) {
+        return None;
+    }
+    let [one, other, last] = &available;
+    let instead = format!("{one}, {other} and {last} are");
+    Some(match class {
+        WorkerClass::Named(name) => {
+            let hint = hint(&name).unwrap_or_else(|| format!("in this release {instead}"));
+            format!(
+                "worker_class ({source}): {} is not available: {hint}",
+                Quoted(&name)
+            )
+        }
+        _ => {
+            format!("worker_class ({source}): {class} is not available in this release, {instead}")
+        }
     })
 }
 
@@ -104,6 +115,16 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         "http",
         &mut warnings,
     );
+    warn_of_zeros(settings, &mut warnings);
+    if let Some(path) = settings.text("pidfile")
+        && !path.is_empty()
+        && path.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        warnings.push(format!(
+            "pidfile: {} is the name of a file; a port is given with bind, a number of processes with workers",
+            Quoted(path)
+        ));
+    }
     if *settings.get("ssl_version") != Value::Int(2) {
         warnings.push("ssl_version has no effect, ssl_context is its successor".into());
     }
@@ -116,6 +137,20 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Numbers that mean something else than nothing.
+fn warn_of_zeros(settings: &Settings, warnings: &mut Vec<String>) {
+    let set_to_zero =
+        |name: &str| settings.count(name) == 0 && settings.source(name) != Some(&Source::Default);
+    if set_to_zero("workers") {
+        warnings.push(
+            "workers: 0 starts none: requests wait, until SIGTTIN adds a worker or queue_timeout ends them".into(),
+        );
+    }
+    if set_to_zero("threads") {
+        warnings.push("threads: 0 means 1".into());
+    }
 }
 
 fn warn_of_word(
@@ -201,6 +236,43 @@ mod tests {
             .collect();
         assert_eq!(silent, ["protocol"]);
         assert_eq!(lines(&[("protocol", text("uwsgi"))]).len(), 1);
+    }
+
+    #[test]
+    fn says_what_zeros_mean_and_what_is_no_port() {
+        let settings = resolve(&[
+            ("workers", Raw::Int(0)),
+            ("threads", Raw::Int(0)),
+            ("pidfile", text("8000")),
+        ]);
+        assert_eq!(
+            warnings(&settings),
+            [
+                "workers: 0 starts none: requests wait, until SIGTTIN adds a worker or queue_timeout ends them",
+                "threads: 0 means 1",
+                "pidfile: '8000' is the name of a file; a port is given with bind, a number of processes with workers",
+            ]
+        );
+        let fine = resolve(&[("pidfile", text("/run/8000")), ("workers", Raw::Int(1))]);
+        assert_eq!(warnings(&fine), Vec::<String>::new());
+    }
+
+    #[test]
+    fn says_what_was_meant_by_a_class_that_does_not_exist() {
+        let of = |name: &str| lines(&[("worker_class", text(name))]);
+        let start = "worker_class (gunicorn.conf.py): ";
+        assert_eq!(
+            of("synk"),
+            [format!(
+                "{start}'synk' is not available: did you mean sync?"
+            )]
+        );
+        assert_eq!(
+            of("shop.Worker"),
+            [format!(
+                "{start}'shop.Worker' is not available: in this release sync, gthread and asgi are"
+            )]
+        );
     }
 
     #[test]

@@ -44,6 +44,14 @@ pub enum BindAddressError {
     Descriptor(String),
     /// Nothing after `unix:`.
     EmptyPath,
+    /// A path without `unix:` before it.
+    Path(String),
+    /// A number that is no host; a port stands behind a colon.
+    PortAlone(String),
+    /// `*`, which is no host.
+    Star(String),
+    /// An address for a browser.
+    Url(String),
 }
 
 impl fmt::Display for BindAddressError {
@@ -52,6 +60,10 @@ impl fmt::Display for BindAddressError {
             Self::Port(text) => write!(f, "{} is not a valid port number", Quoted(text)),
             Self::Descriptor(text) => write!(f, "{} is not a valid file descriptor", Quoted(text)),
             Self::EmptyPath => f.write_str("the path of the unix socket is empty"),
+            Self::Path(path) => write!(f, "for a unix socket write unix:{path}"),
+            Self::PortAlone(port) => write!(f, "for a port on every interface write :{port}"),
+            Self::Star(rest) => write!(f, "for every interface write {rest}"),
+            Self::Url(rest) => write!(f, "write {rest}"),
         }
     }
 }
@@ -61,6 +73,7 @@ impl std::error::Error for BindAddressError {}
 impl BindAddress {
     /// Reads one entry of `bind`.
     pub fn parse(text: &str) -> Result<Self, BindAddressError> {
+        refuse_slip(text)?;
         Self::parse_with_port(text, DEFAULT_PORT)
     }
 
@@ -99,6 +112,30 @@ impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.listening_at(false))
     }
+}
+
+/// What people write who mean something else: a resolver would take it for a strange host.
+fn refuse_slip(text: &str) -> Result<(), BindAddressError> {
+    if let Some(rest) = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+    {
+        return Err(BindAddressError::Url(rest.trim_end_matches('/').into()));
+    }
+    if text.starts_with(['/', '.', '~']) {
+        return Err(BindAddressError::Path(text.into()));
+    }
+    if let Some(rest) = text.strip_prefix('*')
+        && (rest.is_empty() || rest.starts_with(':'))
+    {
+        let rest = if rest.is_empty() { "0.0.0.0" } else { rest };
+        return Err(BindAddressError::Star(rest.into()));
+    }
+    // A larger number would be an IPv4 address, in a way of writing that only resolvers know.
+    if text.parse::<u16>().is_ok() {
+        return Err(BindAddressError::PortAlone(text.into()));
+    }
+    Ok(())
 }
 
 fn parse_unix(path: &str) -> Result<BindAddress, BindAddressError> {
@@ -213,7 +250,12 @@ mod tests {
             ("a:-1", no_port("-1")),
             ("[::1]x", no_port("x")),
             ("[::1", no_port(":1")),
-            ("http://x:1", no_port("//x:1")),
+            ("http://x:1/", BindAddressError::Url("x:1".into())),
+            ("/a/b.sock", BindAddressError::Path("/a/b.sock".into())),
+            ("./b.sock", BindAddressError::Path("./b.sock".into())),
+            ("8499", BindAddressError::PortAlone("8499".into())),
+            ("*:8499", BindAddressError::Star(":8499".into())),
+            ("*", BindAddressError::Star("0.0.0.0".into())),
             ("fd://x", descriptor("x")),
             ("fd://-1", descriptor("-1")),
             ("unix:", BindAddressError::EmptyPath),

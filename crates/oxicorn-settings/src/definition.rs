@@ -244,6 +244,8 @@ pub enum Kind {
     Directory,
     /// `host:port` or `unix://PATH`.
     StatsdAddress,
+    /// What an access log line looks like, or None.
+    LogFormat,
     /// Any value.
     Anything,
 }
@@ -253,7 +255,7 @@ impl Kind {
     pub fn described(&self) -> String {
         let fixed = match self {
             Self::Bool => "True or False",
-            Self::Text => "text",
+            Self::Text | Self::LogFormat => "text",
             Self::TextList => "list of texts",
             Self::CommaList => "texts separated by commas",
             Self::NetworkList => "IP addresses and networks separated by commas, or `*`",

@@ -27,6 +27,15 @@ pub(crate) fn nearest_flag(flag: &str) -> Option<&'static str> {
     nearest(flag, longs.copied())
 }
 
+/// The word that `word` is a near misspelling of, if there is one; words may be short, since nothing else is expected.
+pub(crate) fn nearest_word(
+    word: &str,
+    words: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let tolerance = if word.len() < 5 { 1 } else { 2 };
+    nearest_within(tolerance, word, words)
+}
+
 fn fold(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }
@@ -58,6 +67,14 @@ fn nearest(text: &str, candidates: impl Iterator<Item = &'static str>) -> Option
         5..8 => 1,
         _ => 2,
     };
+    nearest_within(tolerance, text, candidates)
+}
+
+fn nearest_within(
+    tolerance: usize,
+    text: &str,
+    candidates: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
     candidates
         .map(|candidate| (slips(text, candidate), candidate))
         .filter(|(slips, _)| *slips <= tolerance)

@@ -7,6 +7,7 @@
 use crate::bind_address::BindAddress;
 use crate::definition::{Choice, Default, Definition, Kind, NoneMeans};
 use crate::environment::{Environment, Host};
+use crate::log_format;
 use crate::network::Network;
 use crate::resolver::SettingError;
 use crate::value::{Quoted, Raw, Source, Value};
@@ -73,6 +74,7 @@ fn check(
         }),
         Kind::Directory => directory(raw, environment, host),
         Kind::StatsdAddress => statsd_address(raw),
+        Kind::LogFormat => log_format(raw),
         Kind::Anything => Ok(anything(raw)),
     }
 }
@@ -379,6 +381,14 @@ pub fn parse_statsd_address(text: &str) -> Option<BindAddress> {
         Ok(BindAddress::Descriptor(_)) | Err(_) => None,
         Ok(address) => Some(address),
     }
+}
+
+fn log_format(raw: Raw) -> Result<Value, Refusal> {
+    let value = text(raw)?;
+    let fault = value.as_str().and_then(log_format::fault);
+    fault.map_or(Ok(value), |fault| {
+        Err(format!("must be text with atoms such as %(h)s: {fault}"))
+    })
 }
 
 fn anything(raw: Raw) -> Value {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::misspelling::nearest_word;
 use crate::value::Value;
 
 /// The kind of worker that serves. `Display` gives the word of the line `Using worker: ...`.
@@ -58,6 +59,60 @@ const SERVED_BY_ASGI: [&str; 4] = [
     "uvicorn_worker.UvicornWorker",
     "uvicorn_worker.UvicornH11Worker",
 ];
+
+/// Words that are no class, and what was meant: Gunicorn's former classes, and what others call theirs.
+const NO_CLASS: [(&[&str], &str); 5] = [
+    (
+        &["eventlet", "gunicorn.workers.geventlet.EventletWorker"],
+        "Gunicorn dropped it in 26.0, gthread serves many requests at a time",
+    ),
+    (
+        &[
+            "gaiohttp",
+            "gunicorn.workers.gaiohttp.AiohttpWorker",
+            "aiohttp",
+        ],
+        "Gunicorn dropped it in 20.0, asgi has an event loop",
+    ),
+    (
+        &[
+            "uvicorn",
+            "uvloop",
+            "asyncio",
+            "async",
+            "trio",
+            "asgi3",
+            "http",
+            "h11",
+            "httptools",
+        ],
+        "ASGI applications are served by asgi",
+    ),
+    (
+        &["wsgi", "process"],
+        "WSGI applications are served by sync or gthread",
+    ),
+    (
+        &["thread", "threads", "threaded", "threading", "pool"],
+        "threads are served by gthread",
+    ),
+];
+
+/// What was probably meant by a worker class that does not exist.
+pub(crate) fn hint(name: &str) -> Option<String> {
+    let bare = name.rsplit('#').next().unwrap_or(name).to_lowercase();
+    let known = NO_CLASS.iter().find(|(names, _)| {
+        let mut names = names.iter().map(|name| name.to_lowercase());
+        names.any(|known| known == bare)
+    });
+    if let Some((_, meant)) = known {
+        return Some((*meant).to_owned());
+    }
+    let names = KNOWN.iter().flat_map(|(_, aliases, _)| *aliases).copied();
+    let paths = SERVED_BY_ASGI.into_iter();
+    let near = nearest_word(&bare, names).or_else(|| nearest_word(name, paths));
+    near.map(|near| format!("did you mean {near}?"))
+}
 
 impl WorkerClass {
     /// What `worker_class` and `threads` mean together. Every class whose name ends with `SyncWorker` becomes `gthread`
@@ -156,6 +211,42 @@ mod tests {
             WorkerClass::in_force(&Value::Object(3), 2),
             WorkerClass::Object(3)
         );
+    }
+
+    #[test]
+    fn says_what_was_meant_by_a_name_that_is_no_class() {
+        for (name, expected) in [
+            ("synk", "did you mean sync?"),
+            ("gthreads", "did you mean gthread?"),
+            ("gthraed", "did you mean gthread?"),
+            ("ASGI", "did you mean asgi?"),
+            ("gevnet", "did you mean gevent?"),
+            (
+                "uvicorn.workers.UvicornWorkr",
+                "did you mean uvicorn.workers.UvicornWorker?",
+            ),
+            (
+                "eventlet",
+                "Gunicorn dropped it in 26.0, gthread serves many requests at a time",
+            ),
+            (
+                "egg:gunicorn#eventlet",
+                "Gunicorn dropped it in 26.0, gthread serves many requests at a time",
+            ),
+            (
+                "gaiohttp",
+                "Gunicorn dropped it in 20.0, asgi has an event loop",
+            ),
+            ("uvicorn", "ASGI applications are served by asgi"),
+            ("async", "ASGI applications are served by asgi"),
+            ("wsgi", "WSGI applications are served by sync or gthread"),
+            ("threads", "threads are served by gthread"),
+        ] {
+            assert_eq!(hint(name).as_deref(), Some(expected), "{name}");
+        }
+        for name in ["does_not_exist", "shop.workers.Worker", ""] {
+            assert_eq!(hint(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -133,7 +133,7 @@ class BaseApplication:
             compat.introduce()
             code = Arbiter(self).run()
         except (ConfigError, RuntimeError) as error:
-            text = f"\nError: {error}\n"
+            text = _in_words(error)
             print(text, file=sys.stderr)
             sys.stderr.flush()
             self._launch.failed(text, 1)
@@ -317,10 +317,15 @@ def _refuse_what_is_missing(cfg: Config) -> None:
 
 
 def _refuse(error: BaseException) -> NoReturn:
-    text = str(error) if isinstance(error, config_file.ConfigFileFailed) else f"\nError: {error}\n"
+    text = str(error) if isinstance(error, config_file.ConfigFileFailed) else _in_words(error)
     print(text, file=sys.stderr)
     sys.stderr.flush()
     sys.exit(1)
+
+
+def _in_words(error: BaseException) -> str:
+    """As Gunicorn prints what keeps it from starting; some of its texts begin with the word."""
+    return f"\nError: {str(error).removeprefix('Error: ')}\n"
 
 
 def _signal_handlers() -> dict[int, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from oxicorn import util
 from oxicorn.app.base import Application
@@ -21,6 +22,8 @@ class WSGIApplication(Application):
     """Runs the application named on the command line or by the setting ``wsgi_app``."""
 
     app_uri: str | None = None
+    #: Whether the command line was read before: a reload reads it again.
+    _is_read = False
     #: Whether that is a Paste Deploy file.
     _is_paste = False
 
@@ -28,6 +31,12 @@ class WSGIApplication(Application):
         self, parser: argparse.ArgumentParser, opts: argparse.Namespace, args: list[str]
     ) -> dict[str, Any] | None:
         """Process titles show the application's name unless ``proc_name`` is set."""
+        ignored = args if opts.paste else args[1:]
+        if ignored and not self._is_read:
+            # Gunicorn ignores them, too, without a word.
+            words = " ".join(ignored)
+            print(f"Warning: only one application is served, ignored: {words}", file=sys.stderr)
+        self._is_read = True
         if opts.paste:
             return self._use_paste(opts.paste)
         self._is_paste = False
@@ -45,7 +54,9 @@ class WSGIApplication(Application):
         if self.app_uri is None:
             self.app_uri = self.cfg.wsgi_app
         if self.app_uri is None:
-            raise ConfigError("No application module specified.")
+            raise ConfigError(
+                "No application module specified. Name it as MODULE:CALLABLE, such as app:app."
+            )
 
     def _use_paste(self, uri: str) -> dict[str, Any]:
         """``FILE[#NAME]`` is the application; what the file means for the settings."""

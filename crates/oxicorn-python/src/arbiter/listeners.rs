@@ -170,7 +170,7 @@ pub(crate) fn open(
                 log::write(server, Level::Error, &format!("Invalid address: {address}"));
             }
             _ => {
-                let text = format!("connection to {address} failed: {error}");
+                let text = format!("Cannot bind {address}: {}", plain(&error));
                 log::write(server, Level::Error, &text);
             }
         }
@@ -180,8 +180,17 @@ pub(crate) fn open(
         log::write(server, Level::Error, "Retrying in 1 second.");
         server.py().detach(|| std::thread::sleep(PAUSE));
     }
-    log::write(server, Level::Error, &format!("Can't connect to {address}"));
+    log::write(server, Level::Error, &format!("Cannot listen at {address}"));
     None
+}
+
+/// The system's words, without the number that Rust adds.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
 }
 
 fn try_open(bind: &BindAddress, options: Options) -> io::Result<Listener> {

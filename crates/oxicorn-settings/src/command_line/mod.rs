@@ -1,7 +1,8 @@
 //! The command line: Gunicorn's flags, read as Python's argparse reads them.
 //!
 //! ```text
-//!  arguments ──► spelling: abbreviations spelled out ──► parser: clap, built from the table ──► Raw per setting
+//!  arguments ──► spelling: abbreviations spelled out ──► unknown: refuses what is no flag
+//!            ──► parser: clap, built from the table ──► Raw per setting
 //! ```
 //!
 //! `GUNICORN_CMD_ARGS` and `OXICORN_CMD_ARGS` hold more of the same and go the same way; only the command line itself names
@@ -9,6 +10,7 @@
 
 mod parser;
 mod spelling;
+mod unknown;
 
 use crate::environment::Environment;
 use crate::shell_words;
@@ -155,6 +157,7 @@ fn read(args: &[String]) -> Result<Arguments, Fault> {
         return Ok(Arguments::default());
     }
     let spelled = spelling::spell_out(args).map_err(Fault::Refused)?;
+    unknown::refuse(&spelled).map_err(Fault::Refused)?;
     parser::read(spelled)
 }
 

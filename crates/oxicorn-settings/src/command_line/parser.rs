@@ -8,7 +8,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{Arguments, Fault, Stop, USAGE};
 use crate::VERSION;
 use crate::definition::{Action, Default, Definition, Parity};
-use crate::misspelling::nearest_flag;
 use crate::table::TABLE;
 use crate::validate::{Base, parse_integer};
 use crate::value::{Quoted, Raw};
@@ -182,16 +181,16 @@ fn fault(error: &clap::Error) -> Fault {
         ErrorKind::DisplayVersion => {
             return Fault::Asked(Stop::Version(error.render().to_string()));
         }
-        ErrorKind::UnknownArgument => unknown(argument),
         ErrorKind::InvalidValue => {
             format!("argument {}: expected one argument", names_of(argument))
         }
         ErrorKind::ValueValidation => {
             format!(
-                "argument {}: invalid {} value: {}",
+                "argument {}: invalid {} value: {}{}",
                 names_of(argument),
                 type_of(argument),
-                Quoted(value)
+                Quoted(value),
+                hint_for(argument, value)
             )
         }
         ErrorKind::TooManyValues => {
@@ -211,10 +210,13 @@ fn fault(error: &clap::Error) -> Fault {
     })
 }
 
-fn unknown(argument: &str) -> String {
-    match nearest_flag(argument) {
-        Some(flag) => format!("unrecognized arguments: {argument}, did you mean {flag}?"),
-        None => format!("unrecognized arguments: {argument}"),
+/// uWSGI's `-w` is the application.
+fn hint_for(argument: &str, value: &str) -> &'static str {
+    let is_workers = definition_of(argument).is_some_and(|found| found.name == "workers");
+    if is_workers && value.contains([':', '.']) {
+        " (the application is named without a flag)"
+    } else {
+        ""
     }
 }
 

@@ -5,6 +5,7 @@
 //! if it is a negative number or has a space in it; such a value is joined to its flag with `=`.
 
 use crate::definition::Action;
+use crate::other_servers::instead_of;
 use crate::table::TABLE;
 
 /// Flags that no setting stands behind.
@@ -83,6 +84,8 @@ fn flag_for(written: &str) -> Result<Option<&'static str>, String> {
         match candidates[..] {
             [] => {}
             [only] => return Ok(Some(only)),
+            // `--http` of uvicorn is no abbreviation.
+            _ if instead_of(written).is_some() => return Ok(None),
             _ => {
                 return Err(format!(
                     "ambiguous option: {written} could match {}",

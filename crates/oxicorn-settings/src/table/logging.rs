@@ -57,14 +57,16 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         name: "access_log_format",
         section: Section::Logging,
         flags: Flags::text(&["--access-logformat"], "STRING"),
-        kind: Kind::Text,
+        kind: Kind::LogFormat,
         default: Default::Str("%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\""),
         doc: "What an access log line looks like. It is text with atoms such as `%(h)s` (client), `%(r)s` (request \
           line), `%(s)s` (status), `%({user-agent}i)s` (request header), `%({server}o)s` (response header), \
           `%({NAME}e)s` (environ).",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::Better("values are escaped, so no client can forge a line"),
+        parity: Parity::Better(
+            "values are escaped, so no client can forge a line; a format that cannot work is refused",
+        ),
     },
     Definition {
         name: "errorlog",

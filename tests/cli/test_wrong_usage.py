@@ -1,0 +1,252 @@
+"""What people type wrong: each usage has one line that says what to do, and an exit code.
+
+The table is the documentation of what is promised. A usage that is refused ends the process before anything is started
+(code 2 for flags, 1 for settings); one that is odd but works has a warning, looked at with ``--check-config``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+REFUSED, UNREADABLE, NOT_BOOTED, NOT_LOADED = 1, 2, 3, 4
+
+APPLICATION = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+app = application
+number = 5
+nothing = None
+
+def create_app():
+    return application
+"""
+
+EXITS = "import sys\nsys.exit(0)\n"
+
+#: Where it listens, for those that come so far.
+BIND = "--bind=127.0.0.1:0"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What is typed, and what is answered."""
+
+    args: str | list[str]
+    #: A part of the one line that says it.
+    says: str
+    code: int = REFUSED
+    config: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    #: The application's source.
+    source: str = APPLICATION
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments."""
+        return self.args.split() if isinstance(self.args, str) else self.args
+
+
+def flag(args: str, says: str) -> Usage:
+    return Usage(args, says, UNREADABLE)
+
+
+def warned(args: str, says: str, **options: str) -> Usage:
+    return Usage(f"--check-config {args}", says, 0, **options)
+
+
+def loads(spec: str, says: str, code: int = NOT_LOADED, source: str = APPLICATION) -> Usage:
+    return Usage([BIND, spec], says, code, source=source)
+
+
+def config(text: str, says: str, args: str = "app") -> Usage:
+    return Usage(args, says, config=text)
+
+
+USAGES = [
+    # Flags that nobody knows, and those of other servers.
+    flag("--bogus app", "unrecognized arguments: --bogus"),
+    flag("--bogus --other=3 -x app", "unrecognized arguments: --bogus --other=3 -x"),
+    flag("--workesr 3 app", "--workesr, did you mean --workers?"),
+    flag("--worker-clsas=sync app", "did you mean --worker-class?"),
+    flag("--host 0.0.0.0 --port 80 app", "(--host, --port: use --bind HOST:PORT)"),
+    flag("--http :80 app", "--http: use --bind HOST:PORT"),
+    flag("--listen *:80 app", "--listen: use --bind HOST:PORT"),
+    flag("--uds /run/app.sock app", "--uds: use --bind unix:PATH"),
+    flag("--fd 3 app", "--fd: use --bind fd://N"),
+    flag("--factory app:create_app", "--factory: write the call, as in 'MODULE:create_app()'"),
+    flag("--app-dir src app", "--app-dir: use --chdir"),
+    flag("--interface asgi app", "--interface: use --worker-class"),
+    flag("--ssl-certfile a --ssl-keyfile b app", "--ssl-certfile: use --certfile; --ssl-keyfile: use --keyfile"),
+    flag("--loop uvloop app", "--loop: use --asgi-loop"),
+    flag("--lifespan off app", "--lifespan: use --asgi-lifespan"),
+    flag("--limit-concurrency 5 app", "--limit-concurrency: use --worker-connections"),
+    flag("--timeout-keep-alive 5 app", "--timeout-keep-alive: use --keep-alive"),
+    flag("--ws websockets app", "--ws: leave it out"),
+    flag("--proxy-headers app", "--proxy-headers: use --forwarded-allow-ips"),
+    flag("--no-access-log app", "--no-access-log: leave it out"),
+    flag("--env-file .env app", "--env-file: use --env NAME=VALUE"),
+    flag("--reload-dir src app", "--reload-dir: use --reload-extra-file"),
+    flag("--blocking-threads 4 app", "--blocking-threads: use --threads"),
+    flag("--unix-socket a.sock app", "--unix-socket: use --bind unix:PATH"),
+    flag("--url-prefix=/shop app", "--url-prefix: use --root-path"),
+    flag("--processes 4 --harakiri 30 app", "--processes: use --workers; --harakiri: use --timeout"),
+    flag("--wsgi-file app.py", "--wsgi-file: name the application without a flag"),
+    flag("--master --vacuum app", "--master, --vacuum: leave it out, it is always so"),
+    flag("--yaml uwsgi.yaml", "--yaml: use --config FILE"),
+    # Values that flags do not take.
+    flag("-w many app", "argument -w/--workers: invalid int value: 'many'"),
+    flag("-w app:application", "invalid int value: 'app:application' (the application is named without a flag)"),
+    flag("-t 1.5 app", "argument -t/--timeout: invalid int value: '1.5'"),
+    flag("-w", "argument -w/--workers: expected one argument"),
+    flag("--bind --reload app", "argument -b/--bind: expected one argument"),
+    flag("--reload=yes app", "argument --reload: ignored explicit argument 'yes'"),
+    flag("--umask 09 app", "invalid auto_int value: '09'"),
+    flag("--work 3 app", "ambiguous option: --work could match --workers"),
+    flag("app --reload other", "unrecognized arguments: other"),
+    # Numbers.
+    Usage("-w -1 app", "workers: -1 (command line, --workers): must be an integer, 0 or more"),
+    Usage("--threads -1 app", "threads: -1 (command line, --threads): must be an integer, 0 or more"),
+    Usage("--timeout -5 app", "timeout: -5 (command line, --timeout): must be an integer, 0 or more"),
+    warned("-w 0 app", "workers: 0 starts none: requests wait"),
+    warned("--threads 0 app", "threads: 0 means 1"),
+    config("workers = 2.5", "workers: 2.5 ("),
+    config("timeout = None", "timeout: None ("),
+    # Addresses.
+    Usage("-b /run/app.sock app", "for a unix socket write unix:/run/app.sock"),
+    Usage("-b 8499 app", "for a port on every interface write :8499"),
+    Usage("-b *:8499 app", "for every interface write :8499"),
+    Usage("-b http://localhost:80 app", "write localhost:80"),
+    Usage("-b 127.0.0.1:99999 app", "'99999' is not a valid port number"),
+    Usage("-b 127.0.0.1:http app", "'http' is not a valid port number"),
+    Usage("-b ::1 app", "':1' is not a valid port number"),
+    Usage("-b unix: app", "the path of the unix socket is empty"),
+    Usage("-b fd://stdin app", "'stdin' is not a valid file descriptor"),
+    Usage("-b unix:/nowhere/app.sock app", "[ERROR] Cannot bind /nowhere/app.sock: No such file or directory"),
+    Usage("-b 192.0.2.1:8499 app", "[ERROR] Invalid address: ('192.0.2.1', 8499)"),
+    Usage("-b fd://77 app", "[ERROR] Cannot bind fd://77: "),
+    Usage("-b unix:app.py app", "[ERROR] Cannot bind app.py: 'app.py' is not a socket"),
+    # Worker classes, and what is not there.
+    Usage("-k synk app", "'synk' is not available: did you mean sync?"),
+    Usage("-k gthreads app", "'gthreads' is not available: did you mean gthread?"),
+    Usage("-k eventlet app", "'eventlet' is not available: Gunicorn dropped it in 26.0"),
+    Usage("-k gaiohttp app", "'gaiohttp' is not available: Gunicorn dropped it in 20.0"),
+    Usage("-k uvicorn app", "'uvicorn' is not available: ASGI applications are served by asgi"),
+    Usage("-k uvicorn.workers.UvicornWorkr app", "did you mean uvicorn.workers.UvicornWorker?"),
+    Usage("-k gevent app", "gevent is not available in this release, sync, gthread and asgi are"),
+    Usage("--certfile cert.pem app", "certfile (command line, --certfile): TLS is not available in this release"),
+    Usage("--protocol uwsgi app", "protocol (command line, --protocol): "),
+    Usage("--http-protocols h2 app", "http_protocols (command line, --http-protocols): "),
+    # The application.
+    Usage("", "No application module specified. Name it as MODULE:CALLABLE"),
+    warned("app other:app", "only one application is served, ignored: other:app"),
+    loads("nowhere", "ModuleNotFoundError: No module named 'nowhere'", NOT_BOOTED),
+    loads("app.py", "did you mean 'app:<attribute>'?", NOT_BOOTED),
+    loads("./app.py:app", "did you mean 'app:app'?", NOT_BOOTED),
+    loads("app:missing", "Failed to find attribute 'missing' in 'app'."),
+    loads("app:number", "Application object must be callable."),
+    loads("app:nothing", "Failed to find application object: 'nothing'"),
+    loads("app:create_app(", "Failed to parse 'create_app(' as an attribute name or function call."),
+    loads("app:create_app(1)", "Failed to call 'create_app': "),
+    loads("app:create_app(os)", "Failed to parse arguments as literal values"),
+    loads(
+        "app", "[ERROR] Worker failed to boot: FATAL: no database", 3, "import sys\nsys.exit('FATAL: no database')\n"
+    ),
+    loads("app", "[ERROR] Worker failed to boot: the application called sys.exit(0)", 3, "import sys\nsys.exit(0)\n"),
+    Usage("--check-config app", "the application called sys.exit(0)", source="import sys\nsys.exit(0)\n"),
+    Usage("--check-config app:missing", "Failed to find attribute 'missing' in 'app'."),
+    # Files and directories.
+    Usage("-c nowhere.py app", "Error: 'nowhere.py' doesn't exist"),
+    Usage("--chdir nowhere app", "chdir: 'nowhere' (command line, --chdir): must be an existing directory"),
+    Usage(f"{BIND} -p /nowhere/pid app", "Error: /nowhere doesn't exist. Can't create pidfile."),
+    Usage(f"{BIND} --error-logfile /nowhere/log app", "Error: '/nowhere/log' isn't writable"),
+    Usage(f"{BIND} --log-config nowhere.ini app", "Error: log config 'nowhere.ini' not found"),
+    Usage(f"{BIND} --worker-tmp-dir /nowhere app", "Error: /nowhere doesn't exist. Can't create workertmp."),
+    Usage("--check-config -p app.py/pid app", "Error: pidfile: there is no directory"),
+    warned("-p 8000 app", "pidfile: '8000' is the name of a file; a port is given with bind"),
+    # Logs.
+    Usage("--access-logformat %(h app", "access_log_format: '%(h' (command line, --access-logformat)"),
+    Usage("--access-logformat %(h)z app", "'z' cannot follow a name, s can"),
+    Usage("--access-logformat %h%l app", "a placeholder has no name"),
+    config("access_log_format = '100%'", "it ends within a placeholder; a percent sign is written %%"),
+    warned("--log-level loud app", "loglevel: 'loud' is none of debug, info, warning, error, critical; info is used"),
+    Usage("--statsd-host nowhere:xx app", "statsd_host: 'nowhere:xx' (command line, --statsd-host): must be HOST:PORT"),
+    Usage(f"{BIND} --logger-class shop.Logger app", "shop.Logger"),
+    # Who may, and whom to trust.
+    Usage("--forwarded-allow-ips 10.0.0.1/24 app", "has host bits set"),
+    Usage("--header-map maybe app", "must be one of: drop, refuse, dangerous"),
+    Usage("--user no-such-user app", "user: 'no-such-user' (command line, --user)"),
+    Usage("--group no-such-group app", "group: 'no-such-group' (command line, --group)"),
+    Usage("-e COLOUR app", "raw_env: ['COLOUR'] (command line, --env)"),
+    # The config file.
+    config("workers = 'many'", "gunicorn.conf.py, line 1): must be an integer, 0 or more"),
+    config("\nreload = 1", "gunicorn.conf.py, line 2): must be True or False"),
+    config("when_ready = 5", "must be a callable with the arguments (server)"),
+    config("def post_fork(server): pass", "must be a callable with the arguments (server, worker)"),
+    config("def worker_int(server, worker): pass", "must be a callable with the arguments (worker)"),
+    config("raise RuntimeError('not today')", "RuntimeError: not today"),
+    config("import sys; sys.exit('no secret')", "SystemExit: no secret"),
+    config("def broken(:", "SyntaxError: invalid syntax"),
+    config("worker_class = 'synk'", "gunicorn.conf.py, line 1): 'synk' is not available: did you mean sync?"),
+    warned("app", "'worker' is not a setting and has no effect; did you mean 'workers'?", config="worker = 4"),
+    warned("app", "'time_out' is not a setting and has no effect; did you mean 'timeout'?", config="time_out = 4"),
+    # The environment.
+    Usage("app", "workers: 'many' (environment variable WEB_CONCURRENCY)", env={"WEB_CONCURRENCY": "many"}),
+    Usage("app", "GUNICORN_CMD_ARGS: unrecognized arguments: --bogus", 2, env={"GUNICORN_CMD_ARGS": "--bogus"}),
+    Usage("app", "GUNICORN_CMD_ARGS: no closing quotation", 2, env={"GUNICORN_CMD_ARGS": "--name 'shop"}),
+    Usage("app", "is not a valid port number", env={"PORT": "http"}),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(kind) -> Iterator[list[tuple[int, str]]]:
+    """What became of each usage; all of them are run at once, since a process of its own costs much more."""
+    if kind.is_gunicorn:
+        pytest.skip("the words are oxicorn's")
+    with tempfile.TemporaryDirectory(prefix="oxicorn-usages-") as parent:
+        cases = [case(usage, Path(parent) / str(number)) for number, usage in enumerate(USAGES)]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.usages"],
+            input=json.dumps(cases),
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            env={"PATH": os.environ["PATH"], "HOME": parent},
+            text=True,
+            check=True,
+        )
+        yield json.loads(done.stdout)
+
+
+def case(usage: Usage, directory: Path) -> dict[str, object]:
+    """A directory with the usage's files in it."""
+    directory.mkdir()
+    (directory / "app.py").write_text(usage.source)
+    if usage.config:
+        (directory / "gunicorn.conf.py").write_text(usage.config + "\n")
+    return {"directory": str(directory), "args": usage.words, "env": usage.env}
+
+
+@pytest.mark.parametrize("number", range(len(USAGES)), ids=lambda number: " ".join(USAGES[number].words)[:60] or "-")
+def test_says_in_one_line_what_is_wrong(answers, number):
+    usage, (code, text) = USAGES[number], answers[number]
+    lines = [line for line in text.splitlines() if usage.says in line]
+    if "--check-config" in usage.words and usage.code == 0:
+        assert text.startswith("Warning: ")
+    assert len(lines) == 1, text
+    assert code == usage.code, text
+    assert "Error: Error" not in text
+    assert text.count("Traceback") <= 1
+
+
+def test_there_are_many_of_them():
+    assert len(USAGES) >= 74
