@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from tests.support.http import chunk
+from tests.support.http import chunk, encode
 from tests.support.wait import stays, wait_for
 
 pytestmark = pytest.mark.usefixtures("only_oxicorn")
@@ -54,6 +54,38 @@ def test_chunked_body_comes_piece_by_piece(define, server):
         assert peer.answer("POST").status == 200
         assert b"".join(note["piece"] for note in case.notes) == b"onetwothree"
         assert peer.get("/").status == 200
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0\r\nx-trailer: 1\r\n\r\n"], ids=["bare", "trailers"])
+def test_end_of_an_empty_body_that_comes_while_the_loop_is_busy(define, server, end):
+    """It comes when the request was given to the worker and the worker has not looked yet."""
+
+    async def busy(scope, receive, send):
+        import os
+        import time
+
+        note(busy=True)
+        while not os.path.exists("released"):
+            time.sleep(0.005)
+        await answer(send)
+
+    async def application(scope, receive, send):
+        await answer(send, b"%d" % len(await drain(receive)))
+
+    released_file = server.directory / "released"
+    released_file.unlink(missing_ok=True)
+    blocking, case = define(busy), define(application)
+    with server.connect() as blocked, server.connect() as peer:
+        blocked.send(encode(target=blocking.target))
+        assert blocking.note("busy")
+        peer.send(f"POST {case.target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        # Refused by the gateway alone, which has placed what came before.
+        assert server.request("BAD METHOD", "/").status == 400
+        peer.send(end)
+        assert server.request("BAD METHOD", "/").status == 400
+        released_file.touch()
+        assert blocked.answer().status == 200
+        assert peer.answer("POST").body == b"0"
 
 
 def test_continue_is_sent_when_the_application_asks(define, server):

@@ -78,8 +78,10 @@ impl Gateway {
             discard_descriptor(&mut record.link, header);
             return Ok(());
         };
-        // Every message is a sign of progress.
-        if let Place::Worker { taken, .. } = &mut exchange.place {
+        // Every message is a sign of progress, as long as somebody waits for it.
+        if let Place::Worker { taken, .. } = &mut exchange.place
+            && (taken.is_none() || exchange.connection.is_some())
+        {
             *taken = Some(self.clock.now());
         }
         let client = exchange.connection;
@@ -90,6 +92,10 @@ impl Gateway {
             }
             if ends_call(header) {
                 self.complete(id);
+            } else if begins_to_answer(header) && !record.streams {
+                // A thread listens from its first message on: what it was told before may have passed
+                // unheard.
+                self.cancel(id, CancelReason::ClientGone);
             }
             return Ok(());
         };
@@ -313,6 +319,11 @@ impl Gateway {
         self.error_log
             .error(format_args!("Error handling request {line}: {reason}"));
     }
+}
+
+/// Whether a thread that sends this has not yet heard anything about its request.
+fn begins_to_answer(header: ResponseHeader) -> bool {
+    matches!(header.kind, ResponseKind::Head | ResponseKind::Hijack) && !is_last(header)
 }
 
 fn is_placed_at(exchange: &Exchange, key: WorkerId) -> bool {

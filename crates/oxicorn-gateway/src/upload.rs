@@ -3,7 +3,8 @@
 //! Decides when such a request is handed over, and what of its body goes on when. It is handed over as
 //! soon as the client makes us wait. What has come by the time it is placed goes with it if that is all;
 //! else nothing of the body does, and it follows in events once the worker asks for it by giving credit.
-//! (Not before: until the worker has taken the request it may be given to another one.)
+//! (Not before, be it only the end of an empty body: until the worker has taken the request it may be given to
+//! another one, and knows nothing of what it is told about it.)
 //!
 //! ```text
 //!   socket -> input -> proto -> request.body (at most about HELD) -> events, as credit allows
@@ -39,8 +40,9 @@ const UNWANTED: u64 = 1024 * 1024;
 /// A body on its way.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    /// What the worker wants.
-    window: SendWindow,
+    /// What the worker wants; `None` before it has asked for the body. It may not have taken the request
+    /// until then, and what is said about it would find nobody who listens.
+    window: Option<SendWindow>,
     /// Nothing of the body is missing here.
     pub(crate) complete: bool,
     /// The request was placed without its body.
@@ -52,7 +54,7 @@ pub(crate) struct Upload {
 impl Upload {
     fn new(awaits_continue: bool) -> Self {
         Self {
-            window: SendWindow::new(0),
+            window: None,
             complete: false,
             streamed: false,
             awaits_continue,
@@ -61,14 +63,16 @@ impl Upload {
 
     /// Whether the worker waits for bytes that have not come.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.window.available() > 0 && !self.complete
+        let wanted = |window: &SendWindow| window.available() > 0;
+        self.window.as_ref().is_some_and(wanted) && !self.complete
     }
 
     /// The credit a worker can give is bounded, whatever it says: so are the events that wait for it.
     fn credit(&mut self, bytes: u32) {
-        let most = u64::from(REQUEST_WINDOW).saturating_sub(self.window.available());
+        let window = self.window.get_or_insert_with(|| SendWindow::new(0));
+        let most = u64::from(REQUEST_WINDOW).saturating_sub(window.available());
         let bytes = u64::from(bytes).min(most);
-        self.window.credit(u32::try_from(bytes).unwrap_or(u32::MAX));
+        window.credit(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 }
 
@@ -246,16 +250,16 @@ impl Gateway {
         let (Some(upload), Some(record)) = (&mut request.upload, self.pool.of_id(worker)) else {
             return;
         };
-        if !upload.streamed {
+        let Some(window) = upload.window.as_mut().filter(|_| upload.streamed) else {
             return;
-        }
+        };
         let stream = id.stream(record.link.epoch());
         let held = request.body.bytes();
         let most = PIECE.min(record.link.max_event_payload());
         let (mut at, mut ended) = (0, false);
-        while upload.window.available() > 0 && at < held.len() {
-            let window = usize::try_from(upload.window.available()).unwrap_or(most);
-            let count = (held.len() - at).min(most).min(window);
+        while window.available() > 0 && at < held.len() {
+            let wanted = usize::try_from(window.available()).unwrap_or(most);
+            let count = (held.len() - at).min(most).min(wanted);
             let whole = at + count == held.len();
             ended = whole && upload.complete && request.trailers.is_empty();
             let bits = if ended { flags::END } else { 0 };
@@ -265,7 +269,7 @@ impl Gateway {
                 record.wait_for_room(id);
                 break;
             }
-            upload.window.spend(count);
+            window.spend(count);
             at += count;
         }
         let over = at == held.len() && upload.complete;

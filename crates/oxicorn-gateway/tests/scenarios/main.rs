@@ -18,5 +18,6 @@ mod scenario;
 mod sockets;
 mod timeouts;
 mod unattended;
+mod unclaimed;
 mod websocket;
 mod workers;
