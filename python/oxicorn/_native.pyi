@@ -14,6 +14,7 @@ __all__ = [
     "CommandLineStop",
     "DirectoryWatch",
     "Exchange",
+    "Heartbeat",
     "HttpExchange",
     "Input",
     "Receive",
@@ -104,6 +105,10 @@ class AsgiServer:
     def flush(self) -> None: ...
     def active(self) -> int: ...
     def cancel_all(self) -> None: ...
+
+@final
+class Heartbeat:
+    def last(self, pid: int) -> float | None: ...
 
 @final
 class HttpExchange:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, boot, compat, forked, native_logs, systemd, util
+from oxicorn import _native, boot, compat, forked, native_logs, sock, systemd, util
 from oxicorn.errors import ConfigError, HaltServer
 from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from oxicorn.config import Config
     from oxicorn.native_logs import GatewayLogging
     from oxicorn.reloader import SharedFiles
+    from oxicorn.sock import BaseSocket
     from oxicorn.workers.base import Worker
 
 __all__ = ["Arbiter"]
@@ -71,8 +72,8 @@ class Arbiter:
         self.pidfile: Pidfile | None = None
         #: pid -> worker, for every living worker.
         self.WORKERS: dict[int, Worker] = {}
-        #: Bind addresses as Gunicorn prints them.
-        self.LISTENERS: list[str] = []
+        #: The listeners; as text they are what Gunicorn prints.
+        self.LISTENERS: list[BaseSocket] = []
         self.worker_age = 0
         #: Process of the pool for heavy applications, which this release has not.
         self.dirty_arbiter_pid = 0
@@ -211,6 +212,23 @@ class Arbiter:
                 f"{LISTENERS_VARIABLE}={text!r} in the environment: numbers were expected"
             ) from None
 
+    def listening(self, found: list[tuple[str, int, Any]]) -> None:
+        """The listeners are these now: text, descriptor, address in the settings.
+
+        Those of before are let go of: their descriptors are about to be closed.
+        """
+        before = {str(listener): listener for listener in self.LISTENERS}
+        self.LISTENERS = []
+        for text, descriptor, address in found:
+            listener = before.pop(text, None)
+            if listener is None:
+                listener = sock.listener_of(text, descriptor, address, self.cfg, self.log)
+            else:
+                listener.renew(descriptor)
+            self.LISTENERS.append(listener)
+        for listener in before.values():
+            listener.close()
+
     def bound(self) -> None:
         """The listeners are bound, nothing has been forked yet."""
         self.announce_worker_class()
@@ -344,6 +362,7 @@ class Arbiter:
     def ended(self) -> None:
         """Everything else has ended. Hook ``on_exit``."""
         self._remove_pidfile()
+        self.listening([])
         with forked.Guard(self.log):
             self.cfg.on_exit(self)
 
@@ -428,6 +447,10 @@ class Arbiter:
             self.cfg.pre_fork(self, worker)
         return worker
 
+    def show_heartbeat(self, worker: Worker, heartbeat: _native.Heartbeat) -> None:
+        """Where the signs of life of ``worker`` are to be read."""
+        worker.tmp.show(heartbeat, worker)
+
     def worker_started(self, worker: Worker, pid: int) -> None:
         """The process of ``worker`` exists."""
         self._stats["workers_spawned"] += 1
@@ -445,6 +468,8 @@ class Arbiter:
         """The life of a worker process; its exit code."""
         worker.pid = os.getpid()
         self.pid = worker.ppid
+        for listener in self.LISTENERS:
+            listener.close()  # The arbiter's: this process has none of them.
         try:
             with forked.Guard(self.log):
                 self.log.info("Booting worker with pid: %s", worker.pid)

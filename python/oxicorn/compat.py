@@ -37,8 +37,8 @@ PACKAGE = "gunicorn"
 SHARED = frozenset(
     """
     __main__ app app.base app.pasterapp app.wsgiapp arbiter config debug errors glogging http
-    http.errors http.message http.wsgi instrument instrument.statsd pidfile reloader
-    systemd util workers workers.base workers.gasgi workers.gthread workers.sync
+    http.errors http.message http.wsgi instrument instrument.statsd pidfile reloader sock
+    systemd util workers workers.base workers.gasgi workers.gthread workers.sync workers.workertmp
     """.split()
 )
 #: What an import gives a module; the rest of a module's attributes is its own.

@@ -32,7 +32,7 @@ mod _native {
     }
 
     #[pymodule_export]
-    use crate::arbiter::serve;
+    use crate::arbiter::{Heartbeat, serve};
     #[pymodule_export]
     use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending, WebSocketExchange};
     #[pymodule_export]

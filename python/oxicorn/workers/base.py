@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import _native, forked, native_logs, util
 from oxicorn.http.unserved import environ_of, error_response
+from oxicorn.workers.workertmp import WorkerTmp
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -66,6 +67,7 @@ class Worker:
         #: Set by the arbiter: for the reloader, and whether workers have served before this one.
         self.files_of_failures: SharedFiles | None = None
         self.has_predecessors = False
+        self.tmp = WorkerTmp(cfg)
         self.max_requests = self._draw_max_requests()
 
     def __str__(self) -> str:

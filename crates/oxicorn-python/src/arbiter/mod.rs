@@ -9,6 +9,7 @@
 mod fork;
 mod gateway;
 mod generation;
+mod heartbeat;
 mod listeners;
 mod log;
 mod performer;
@@ -21,6 +22,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use pyo3::prelude::*;
 
+pub(crate) use self::heartbeat::Heartbeat;
 use self::supervisor::Supervisor;
 use crate::worker::{WorkerContext, WorkerSetup};
 

@@ -16,9 +16,10 @@ use pyo3::prelude::*;
 use super::fork::{self, Side};
 use super::gateway::GatewayProcess;
 use super::generation::{GenerationFile, plan_of, with_settings};
+use super::heartbeat::Heartbeat;
 use super::listeners::Listener;
 use super::stacks::PendingDump;
-use super::supervisor::{Supervisor, announce, bind_all};
+use super::supervisor::{Supervisor, announce, bind_all, show};
 use super::workers::{LinkEnds, WorkerProcess};
 use super::{GatewayChild, Outcome, WorkerChild, log};
 use crate::forked;
@@ -66,6 +67,7 @@ impl<'py> Supervisor<'py> {
                 // First: whoever finds a socket file is let in.
                 self.remove_socket_files();
                 self.tell_gateway(&ToGateway::Drain { deadline_ms });
+                show(&self.server, &[])?;
                 self.listeners.clear();
             }
             Action::AnnounceBooted => self.server.call_method0("booted").map(drop)?,
@@ -269,6 +271,11 @@ impl<'py> Supervisor<'py> {
         let release = EventFd::new()?;
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
         let face = self.server.call_method1("make_worker", (age,))?.unbind();
+        if let Some(slot) = &slot {
+            let heartbeat = Heartbeat::of(slot.clone());
+            self.server
+                .call_method1("show_heartbeat", (&face, heartbeat))?;
+        }
         match fork::fork(&self.server)? {
             Side::Parent(pid) => {
                 self.server.call_method1("worker_started", (&face, pid))?;
@@ -474,8 +481,8 @@ impl<'py> Supervisor<'py> {
     }
 
     fn change_listeners(&mut self, listeners: Vec<super::listeners::Listener>) -> PyResult<()> {
+        announce(&self.server, &listeners, false)?;
         let old = std::mem::replace(&mut self.listeners, listeners);
-        announce(&self.server, &self.listeners, false)?;
         if let Some(gateway) = &self.gateway {
             let binds = self
                 .listeners

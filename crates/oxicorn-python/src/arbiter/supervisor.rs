@@ -1,6 +1,6 @@
 //! The arbiter's loop and what it holds.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use oxicorn_arbiter::{Arbiter, Command, Event, Level, ReplacementReason, WorkerId};
@@ -13,6 +13,7 @@ use oxicorn_os::{poll, sockets, time};
 use oxicorn_settings::BindAddress;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use super::Outcome;
 use super::gateway::GatewayProcess;
@@ -22,6 +23,7 @@ use super::log;
 use super::stacks::PendingDump;
 use super::workers::{WorkerProcess, Workers};
 use crate::forked;
+use crate::settings::convert::address_to_python;
 use crate::worker::notice::{Notice, PACKET};
 
 /// The longest the loop sleeps: heartbeats are looked at so often.
@@ -416,17 +418,28 @@ pub(crate) fn bind_all(
     Ok(bound)
 }
 
+/// Lets hooks see the listeners. The descriptors stay ours: before they are closed hooks are shown others, or none.
+pub(crate) fn show(server: &Bound<'_, PyAny>, listeners: &[Listener]) -> PyResult<()> {
+    let py = server.py();
+    let shown = PyList::empty(py);
+    for listener in listeners {
+        let address = address_to_python(py, &listener.bind)?;
+        shown.append((&listener.text, listener.socket.as_raw_fd(), address))?;
+    }
+    server.call_method1("listening", (shown,)).map(drop)
+}
+
 /// `Listening at: ...`; with the pid at the start, without after a reload, as Gunicorn.
 pub(crate) fn announce(
     server: &Bound<'_, PyAny>,
     listeners: &[Listener],
     with_pid: bool,
 ) -> PyResult<()> {
+    show(server, listeners)?;
     let texts: Vec<&str> = listeners
         .iter()
         .map(|listener| listener.text.as_str())
         .collect();
-    server.setattr("LISTENERS", &texts)?;
     for listener in listeners {
         forked::keep_from_children(&listener.socket);
     }

@@ -75,7 +75,7 @@ fn plain(value: &Bound<'_, PyAny>) -> Option<Raw> {
 }
 
 /// An address as Gunicorn gives it to Python: host and port, a path, or a descriptor.
-pub(super) fn address_to_python<'py>(
+pub(crate) fn address_to_python<'py>(
     py: Python<'py>,
     address: &BindAddress,
 ) -> PyResult<Bound<'py, PyAny>> {

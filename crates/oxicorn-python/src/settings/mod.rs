@@ -5,7 +5,7 @@
 //! * `host`: what validators ask of the machine
 //! * `rows`: the table itself, for programs that look at it
 
-mod convert;
+pub(crate) mod convert;
 mod host;
 pub(crate) mod rows;
 

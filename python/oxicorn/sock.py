@@ -1,0 +1,121 @@
+"""The listeners as hooks see them: ``server.LISTENERS`` and ``worker.sockets``.
+
+They are bound, handed to the gateway and closed by the native module. What is here stands on the
+same descriptors as long as the arbiter has them, and never closes one. In a worker, which has none
+of them, the addresses are left.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["BaseSocket", "TCP6Socket", "TCPSocket", "UnixSocket", "close_sockets", "listener_of"]
+
+PLATFORM = sys.platform
+#: Linux' ``struct tcp_info``; of a listener, the number at BACKLOG is how many connections wait.
+TCP_INFO = "B" * 8 + "I" * 24
+BACKLOG = 12
+
+
+class _Borrowed(socket.socket):
+    """A socket whose descriptor is somebody else's: to close it is to let go of it."""
+
+    def close(self) -> None:
+        """The descriptor stays open, and is not known here any more."""
+        self.detach()
+
+    def __del__(self) -> None:
+        self.detach()
+
+
+class BaseSocket:
+    """A listener (Gunicorn's ``gunicorn.sock``): the socket's methods and what the settings say."""
+
+    FAMILY: ClassVar[int] = socket.AF_UNSPEC
+
+    def __init__(self, address: Any, conf: Any, log: Any, fd: int, text: str) -> None:
+        self.conf = conf
+        self.log = log
+        #: As the settings name it: ``(host, port)`` or a path.
+        self.cfg_addr = address
+        self.sock: socket.socket = _Borrowed(fileno=fd)
+        self._name = self.sock.getsockname()
+        self._text = text
+        if isinstance(address, int):
+            self.cfg_addr = self._name
+
+    def renew(self, fd: int) -> None:
+        """The same listener has another descriptor now."""
+        self.sock.close()
+        self.sock = _Borrowed(fileno=fd)
+
+    def getsockname(self) -> Any:
+        """The address that is listened at, also where the socket is not to be had any more."""
+        return self._name
+
+    def close(self) -> None:
+        """Lets go of the socket; clients are served as before, until the server stops."""
+        self.sock.close()
+
+    def get_backlog(self) -> int:
+        """How many connections wait in the kernel; -1 where that is not known."""
+        return -1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["sock"], name)
+
+    def __str__(self) -> str:
+        """The address as logs have it."""
+        return self._text
+
+
+class TCPSocket(BaseSocket):
+    """A listener on an IPv4 address."""
+
+    FAMILY = socket.AF_INET
+
+    def get_backlog(self) -> int:
+        """How many connections wait in the kernel; -1 where that is not known."""
+        try:
+            size = struct.calcsize(TCP_INFO)
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+        except (AttributeError, OSError):
+            return -1
+        return int(struct.unpack(TCP_INFO, info)[BACKLOG])
+
+
+class TCP6Socket(TCPSocket):
+    """A listener on an IPv6 address."""
+
+    FAMILY = socket.AF_INET6
+
+
+class UnixSocket(BaseSocket):
+    """A listener on a path or an abstract name."""
+
+    FAMILY = socket.AF_UNIX
+
+
+def listener_of(text: str, fd: int, address: Any, conf: Any, log: Any) -> BaseSocket:
+    """The object for the listening socket ``fd``."""
+    with _Borrowed(fileno=fd) as sock:
+        family = sock.family
+    kinds: tuple[type[BaseSocket], ...] = (TCPSocket, TCP6Socket, UnixSocket)
+    kind = next((kind for kind in kinds if family == kind.FAMILY), BaseSocket)
+    return kind(address, conf, log, fd, text)
+
+
+def close_sockets(listeners: Iterable[Any], unlink: bool = True) -> None:
+    """Closes sockets, and removes the files of those that have one."""
+    for sock in listeners:
+        name = sock.getsockname()
+        sock.close()
+        if unlink and isinstance(name, str) and name.startswith("/"):
+            os.unlink(name)

@@ -1,0 +1,57 @@
+"""``worker.tmp``: when a worker gave its last sign of life.
+
+Gunicorn's workers touch a temporary file, which is where the name comes from. Here they beat in
+shared memory, all by themselves; nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from oxicorn import _native
+
+__all__ = ["WorkerTmp"]
+
+
+class WorkerTmp:
+    """The heartbeat of one worker, for arbiter and worker."""
+
+    def __init__(self, cfg: Any) -> None:
+        self._made = time.monotonic()
+        self._heartbeat: _native.Heartbeat | None = None
+        self._worker: Callable[[], Any] = lambda: None
+        self._file: int | None = None
+
+    def show(self, heartbeat: _native.Heartbeat, worker: Any) -> None:
+        """Where the heartbeat of ``worker`` is to be read, from now on."""
+        self._heartbeat = heartbeat
+        self._worker = weakref.ref(worker)
+
+    def notify(self) -> None:
+        """A sign of life; the native side gives it by itself, so calling it is not needed."""
+
+    def last_update(self) -> float:
+        """When it was, in seconds of ``time.monotonic()``; before the first, when it was made."""
+        last = None
+        pid = getattr(self._worker(), "pid", None)
+        if self._heartbeat is not None and isinstance(pid, int):
+            last = self._heartbeat.last(pid)
+        return self._made if last is None else last
+
+    def fileno(self) -> int:
+        """A descriptor, for code that wants one; nothing is written there."""
+        if self._file is None:
+            self._file = os.memfd_create("oxicorn-workertmp")
+        return self._file
+
+    def close(self) -> None:
+        """Closes the descriptor, if there is one."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
