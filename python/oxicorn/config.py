@@ -16,6 +16,14 @@ from collections.abc import Iterator, Mapping
 
 from oxicorn import _native, compat, util
 from oxicorn.errors import SettingRefused
+from oxicorn.setting import (
+    OWN_SETTINGS,
+    Setting,
+    class_of,
+    known_settings,
+    no_hook,
+    table_setting,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +38,12 @@ _CLASSES = frozenset(_native.class_names())
 _NAMES = frozenset(_native.setting_names())
 
 
+#: Variables with arguments, the stronger one last.
+_ARGUMENTS = ("GUNICORN_CMD_ARGS", "OXICORN_CMD_ARGS")
 #: Names of the class that writes the logs where nobody asks for another.
 STANDARD_LOGGERS = ("oxicorn.glogging.Logger", "gunicorn.glogging.Logger", "simple")
 #: What it becomes where ``statsd_host`` is set.
 STATSD_LOGGER = "oxicorn.instrument.statsd.Statsd"
-
-
-def _no_hook(*_args: object) -> None:
-    """Stands in for every hook that is not set."""
 
 
 def log_request(worker: Any, req: Any) -> None:
@@ -45,116 +51,26 @@ def log_request(worker: Any, req: Any) -> None:
     worker.log.debug("%s %s", req.method, req.path)
 
 
-class Setting:
-    """One setting of a ``Config``: Gunicorn's ``cfg.settings[name]``.
-
-    Beside the value it has the row of the table: ``section``, ``cli`` (flags), ``meta``, ``type``,
-    ``action``, ``nargs``, ``const``, ``default``, ``short``, ``desc``; and what Gunicorn's has not:
-    ``allowed``, ``own``, ``since``, ``reloads``, ``parity``.
-    """
-
-    cli: tuple[str, ...] | None
-    section: str
-    meta: str | None
-    action: str | None
-    nargs: str | None
-    const: Any
-    default: Any
-    short: str
-    desc: str
-
-    #: What a row leaves out.
-    _ABSENT = ("cli", "meta", "type", "action", "nargs", "const")
-
-    def __init_subclass__(cls) -> None:
-        raise TypeError(
-            "settings of one's own cannot be added to the table; read them from the environment, "
-            "or from a command line of your own with cfg.parser()"
-        )
-
-    def __init__(self, cfg: Config, name: str) -> None:
-        self._cfg = cfg
-        self.name = name
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
-        for key, value in {**dict.fromkeys(self._ABSENT), **_row(self.name)}.items():
-            self.__dict__.setdefault(key, value)
-        if attribute not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
-        return self.__dict__[attribute]
-
-    @property
-    def order(self) -> int:
-        """Where it stands in the table."""
-        return _native.setting_names().index(self.name)
-
-    @property
-    def value(self) -> Any:
-        """The value in force."""
-        return self._cfg.get(self.name)
-
-    def get(self) -> Any:
-        """The value in force."""
-        return self.value
-
-    def set(self, value: Any) -> None:
-        """Validates and stores a value; raises as ``Config.set``."""
-        self._cfg.set(self.name, value)
-
-    def add_option(self, parser: argparse.ArgumentParser) -> None:
-        """Adds the setting's flags, if it has any, to an argparse parser."""
-        if not self.cli:
-            return
-        options: dict[str, Any] = {"dest": self.name, "action": self.action or "store"}
-        if self.action is None:
-            options["type"] = self.type or str
-        for key, value in (("metavar", self.meta), ("nargs", self.nargs), ("const", self.const)):
-            if value is not None:
-                options[key] = value
-        text = f"{self.short} [{self.default}]".replace("%", "%%")
-        parser.add_argument(*self.cli, default=None, help=text, **options)
-
-    def __lt__(self, other: Setting) -> bool:
-        return self.section == other.section and self.order < other.order
-
-    def __repr__(self) -> str:
-        return f"<Setting {self.name} with value {self.value!r}>"
-
-
-def _row(name: str) -> dict[str, Any]:
-    row = _native.setting_row(name)
-    row["type"] = {"int": int, "auto_int": _auto_int}.get(row.get("type", ""))
-    if name in _HOOKS:
-        row["default"] = _no_hook
-    return row
-
-
-def _auto_int(text: str) -> int:
-    """A number in any base; a leading 0 means octal, as file modes are written."""
-    if len(text) > 1 and text[0] == "0" and text[1].isdigit():
-        text = f"0o{text[1:]}"
-    return int(text, 0)
-
-
 class _SettingsView(Mapping[str, Setting]):
     def __init__(self, cfg: Config) -> None:
         self._cfg = cfg
 
     def __getitem__(self, name: str) -> Setting:
+        if name in self._cfg.own:
+            return self._cfg.own[name]
         if name not in _NAMES:
             raise KeyError(name)
-        return Setting(self._cfg, name)
+        return table_setting(name)(self._cfg)
 
     def __contains__(self, name: object) -> bool:
-        return name in _NAMES
+        return name in _NAMES or name in self._cfg.own
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_native.setting_names())
+        yield from _native.setting_names()
+        yield from self._cfg.own
 
     def __len__(self) -> int:
-        return len(_NAMES)
+        return len(_NAMES) + len(self._cfg.own)
 
 
 class Config:
@@ -165,6 +81,10 @@ class Config:
     env_orig: dict[str, str]
     #: What everybody said.
     sources: _native.Resolver
+    #: The settings that the program has defined, by name, and what the environment and the command
+    #: line say about them.
+    own: dict[str, Setting]
+    own_arguments: list[tuple[str, dict[str, Any]]]
 
     def __init__(self, usage: str | None = None, prog: str | None = None) -> None:
         environment = dict(os.environ)
@@ -172,8 +92,12 @@ class Config:
             usage=usage,
             prog=prog or os.path.basename(sys.argv[0]),
             env_orig=environment,
-            sources=_native.Resolver(environment),
+            own={setting.name: setting() for setting in OWN_SETTINGS},
+            own_arguments=[],
         )
+        if self.own:
+            environment = self._without_own_arguments(environment)
+        self.__dict__["sources"] = _native.Resolver(environment)
 
     @functools.cached_property
     def native(self) -> _native.Settings:
@@ -190,26 +114,32 @@ class Config:
 
     def get(self, name: str) -> Any:
         """The value of setting ``name``; an unset hook gives a function that does nothing."""
+        if name in self.own:
+            return self.own[name].get()
         value = self.__dict__.get("native", self.sources).get(name)
         if value is None and name in _HOOKS:
-            return _no_hook
+            return no_hook
         return value
 
     def __getattr__(self, name: str) -> Any:
-        if name in _NAMES:
+        if name in _NAMES or name in self.__dict__.get("own", ()):
             return self.get(name)
         raise AttributeError(f"No configuration setting for: {name}")
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in _NAMES:
+        if name in _NAMES or name in self.own:
             raise AttributeError("Invalid access!")
         super().__setattr__(name, value)
 
     def __str__(self) -> str:
-        return self.native.print_config()
+        lines = [f"{name} = {setting.value}" for name, setting in self.own.items()]
+        return "\n".join([self.native.print_config(), *lines])
 
     def set(self, name: str, value: object) -> None:
         """Validates ``value`` and puts it in force; AttributeError for unknown names."""
+        if name in self.own:
+            self.own[name].set(value)
+            return
         if name not in _NAMES:
             raise AttributeError(f"No configuration setting for: {name}")
         said = as_raw(name, value)
@@ -242,8 +172,48 @@ class Config:
         """The arguments of ``GUNICORN_CMD_ARGS`` and ``OXICORN_CMD_ARGS``."""
         import shlex
 
-        names = ("GUNICORN_CMD_ARGS", "OXICORN_CMD_ARGS")
-        return [word for name in names for word in shlex.split(self.env_orig.get(name, ""))]
+        return [word for name in _ARGUMENTS for word in shlex.split(self.env_orig.get(name, ""))]
+
+    # Settings that the program has defined.
+
+    def own_parser(self) -> argparse.ArgumentParser:
+        """Knows their flags and nothing else."""
+        import argparse  # only programs with settings of their own need it
+
+        parser = argparse.ArgumentParser(
+            prog=self.prog, usage=argparse.SUPPRESS, add_help=False, allow_abbrev=False
+        )
+        for setting in self.own.values():
+            setting.add_option(parser)
+        return parser
+
+    def take_own_arguments(self, arguments: list[str], source: str) -> list[str]:
+        """Keeps what arguments say about them; the other arguments."""
+        found, others = self.own_parser().parse_known_args(arguments)
+        said = {name: value for name, value in vars(found).items() if value is not None}
+        self.own_arguments.append((source, said))
+        return others
+
+    def _without_own_arguments(self, environment: dict[str, str]) -> dict[str, str]:
+        import shlex
+
+        arguments = {name: environment[name] for name in _ARGUMENTS if name in environment}
+        for name, text in arguments.items():
+            arguments[name] = shlex.join(self.take_own_arguments(shlex.split(text), name))
+        return {**environment, **arguments}
+
+    def apply_own_arguments(self) -> None:
+        """Puts in force what environment and command line say about them, the latter last."""
+        for source, said in self.own_arguments:
+            for name, value in said.items():
+                self.set_own(name, value, source)
+
+    def set_own(self, name: str, value: object, source: str, path: str | None = None) -> None:
+        """Sets one of them; SettingRefused says what its validator has against it."""
+        try:
+            self.own[name].set(value)
+        except Exception as error:
+            raise SettingRefused(name, repr(value), str(error), source, path) from error
 
     # What Gunicorn derives from settings.
 
@@ -381,9 +351,18 @@ def get_default_config_file() -> str | None:
     return None
 
 
+#: What Gunicorn's module has and a server has no use for: name -> module.
+_ELSEWHERE = {"auto_int": "setting", "SettingMeta": "setting", "reloader_engines": "reloader"}
+
+
 def __getattr__(name: str) -> Any:
-    """``AccessLogFormat`` and the like: Gunicorn has a class for each setting, we its row."""
-    folded = {setting.replace("_", ""): setting for setting in _NAMES}
-    if name[:1].isupper() and name.lower() in folded:
-        return Setting(Config(), folded[name.lower()])
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """``AccessLogFormat`` and the like, each setting's class; ``KNOWN_SETTINGS``; validators."""
+    if name == "KNOWN_SETTINGS":
+        return known_settings()
+    module = "validators" if name.startswith("validate_") else _ELSEWHERE.get(name)
+    if module is not None:
+        return getattr(importlib.import_module(f"oxicorn.{module}"), name)
+    found = class_of(name)
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found

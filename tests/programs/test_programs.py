@@ -284,11 +284,3 @@ def test_config_object(program, kind):
         "hook": True,
         "arity": 2,
     }
-
-
-def test_settings_of_ones_own_are_refused(program, kind):
-    if kind.is_gunicorn:
-        pytest.skip("Gunicorn takes them")
-    server = program("from oxicorn.config import Setting\n\nclass Shop(Setting):\n    name = 'shop'\n")
-    assert server.wait_for_exit() == 1
-    assert "TypeError: settings of one's own cannot be added to the table" in server.log

@@ -177,9 +177,14 @@ class Application(BaseApplication):
         self._read_command_line()
         args = sources.positionals()
         given = {**dict.fromkeys(self.cfg.settings), **sources.given()}
+        for _, said in self.cfg.own_arguments:
+            given.update(said)
         opts = types.SimpleNamespace(**given, args=args)
         framework = self.init(_LazyParser(self.cfg), opts, args)  # type: ignore[arg-type]
         for name, value in (framework or {}).items():
+            if name.lower() in self.cfg.own:
+                self.cfg.set_own(name.lower(), value, "the program that runs the server")
+                continue
             sources.apply_framework(name.lower(), *as_raw(name.lower(), value))
         location = sources.config_location() or get_default_config_file()
         if location is not None:
@@ -187,15 +192,21 @@ class Application(BaseApplication):
             self._enter(os.path.abspath(sources.chdir_hint() or self.cfg.chdir))
             self.load_config_from_file(location)
         sources.apply_arguments()
+        self.cfg.apply_own_arguments()
         self.cfg.resolve_anew()
         self.chdir()
 
     def _read_command_line(self) -> None:
+        arguments = sys.argv[1:]
+        if self.cfg.own:
+            arguments = self.cfg.take_own_arguments(arguments, "the command line")
         try:
-            self.cfg.sources.read_arguments(sys.argv[1:])
+            self.cfg.sources.read_arguments(arguments)
             return
         except _native.CommandLineStop as stop:
             text, code = stop.args
+        if self.cfg.own and not {"-h", "--help"}.isdisjoint(arguments):
+            text = f"{text.rstrip()}\n\n{self.cfg.own_parser().format_help()}"
         if self.prog is not None:
             import re
 

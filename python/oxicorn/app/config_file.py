@@ -99,7 +99,9 @@ def _failed(location: str, error: BaseException) -> ConfigFileFailed:
 def apply(cfg: Config, values: dict[str, Any], location: str) -> None:
     """Hands the values to the settings; a name that looks like a setting's gets a warning."""
     for name, value in values.items():
-        if name in cfg.settings:
+        if name in cfg.own:
+            cfg.set_own(name, value, location, location)
+        elif name in cfg.settings:
             cfg.sources.apply_file(name, *as_raw(name, value, location, location), location)
         elif not name.startswith("_") and not _is_module_or_callable(value):
             _warn_of_misspelling(name, location)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from oxicorn import _native, util
 from oxicorn.app import config_file
 from oxicorn.app.base import BaseApplication
+from oxicorn.setting import OWN_SETTINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class Program(BaseApplication):
         if not isinstance(target, str) and not callable(target):
             raise TypeError(f"the application must be a callable or its name, unlike {target!r}")
         for name in settings:
-            if name not in _native.setting_names():
+            own = {setting.name for setting in OWN_SETTINGS}
+            if name not in own and name not in _native.setting_names():
                 meant = _native.Resolver.did_you_mean(name)
                 hint = f", did you mean {meant!r}?" if meant else ""
                 raise TypeError(f"no setting is called {name!r}{hint}")
