@@ -74,6 +74,7 @@ class Arbiter:
         self.WORKERS: dict[int, Worker] = {}
         #: The listeners; as text they are what Gunicorn prints.
         self.LISTENERS: list[BaseSocket] = []
+        forked.in_child.append(self._let_go_of_listeners)
         self.worker_age = 0
         #: Process of the pool for heavy applications, which this release has not.
         self.dirty_arbiter_pid = 0
@@ -227,6 +228,11 @@ class Arbiter:
                 listener.renew(descriptor)
             self.LISTENERS.append(listener)
         for listener in before.values():
+            listener.close()
+
+    def _let_go_of_listeners(self) -> None:
+        """In other processes than the arbiter: they have none of the descriptors."""
+        for listener in self.LISTENERS:
             listener.close()
 
     def bound(self) -> None:
@@ -468,8 +474,7 @@ class Arbiter:
         """The life of a worker process; its exit code."""
         worker.pid = os.getpid()
         self.pid = worker.ppid
-        for listener in self.LISTENERS:
-            listener.close()  # The arbiter's: this process has none of them.
+        self._let_go_of_listeners()
         try:
             with forked.Guard(self.log):
                 self.log.info("Booting worker with pid: %s", worker.pid)
