@@ -48,6 +48,7 @@ class SettingsDict(TypedDict, total=False):
     limit_connections: int
     limit_client_connections: int
     keepalive_requests: int
+    keepalive_drain: int
     header_timeout: int
     body_timeout: int
     body_min_rate: int

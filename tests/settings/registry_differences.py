@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 OWN_NAME = "it is called oxicorn"
+LONGER_THAN_BALANCERS = "load balancers keep idle connections for a minute, and must close them first"
 
 #: ``SETTING.value`` (as the validator leaves the default) and ``SETTING.default`` -> reason.
 DEFAULTS = {
@@ -13,6 +14,8 @@ DEFAULTS = {
     "control_socket.default": OWN_NAME,
     "default_proc_name.value": OWN_NAME,
     "default_proc_name.default": OWN_NAME,
+    "keepalive.value": LONGER_THAN_BALANCERS,
+    "keepalive.default": LONGER_THAN_BALANCERS,
     "logger_class.value": OWN_NAME,
     "logger_class.default": OWN_NAME,
 }

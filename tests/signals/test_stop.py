@@ -91,6 +91,34 @@ def test_term_closes_idle_connections(serve):
         assert time.monotonic() - start < 5
 
 
+def test_term_answers_one_more_request_on_a_kept_connection(serve):
+    """A load balancer may be sending it while the server is told to stop: closing at once would be a reset."""
+    server = serve(SLOW, "--keep-alive", "60", *WORKERS["gthread"])
+    with server.connect() as peer:
+        assert peer.get().keeps_connection
+        server.kill(signal.SIGTERM)
+        server.wait_for_log("Handling signal: term")
+        answer = peer.request("POST", body=b"order")
+        assert answer.body == b"hello"
+        assert not answer.keeps_connection
+        assert peer.is_closed(within=5)
+    assert server.wait_for_exit() == 0
+
+
+def test_term_does_not_wait_where_no_connection_is_kept(serve):
+    """The time for kept connections is a bound, not a delay."""
+    server = serve(SLOW, "--keep-alive", "60", "--keep-alive-drain", "60", "--graceful-timeout", "300")
+    assert server.get(headers=[("Connection", "close")]).body == b"hello"
+    assert server.stop(signal.SIGTERM, deadline=20) == 0
+
+
+def test_ctrl_c_does_not_wait_for_kept_connections(serve):
+    server = serve(SLOW, "--keep-alive", "60", "--keep-alive-drain", "60", "--graceful-timeout", "300")
+    with server.connect() as peer:
+        assert peer.get().keeps_connection
+        assert server.stop(signal.SIGINT, deadline=20) == 0
+
+
 def test_term_serves_the_backlog(serve):
     """Connections that were made before TERM and could not be served yet are not reset."""
     server = serve(SLOW)

@@ -117,6 +117,8 @@ DIFFERENCES: dict[str, str] = {
     "signals/test_stop.py::test_term_lets_nobody_new_in": DRAIN,
     "signals/test_stop.py::test_term_under_load_answers_everything_it_accepted": DRAIN,
     "signals/test_stop.py::test_term_serves_the_backlog": DRAIN,
+    "signals/test_stop.py::test_term_does_not_wait_where_no_connection_is_kept": "the setting is oxicorn's",
+    "signals/test_stop.py::test_ctrl_c_does_not_wait_for_kept_connections": "the setting is oxicorn's",
     "signals/test_told.py::test_term_to_every_process_loses_nothing": DRAIN,
     # Privileges
     "process/test_privileges.py::test_gateway_runs_as_the_user_and_group": GATEWAY,

@@ -1,9 +1,11 @@
 //! The orderly end: nothing that was promised is lost.
 //!
 //! Who is in a backlog has a connection by TCP's rules, so it is let in before a listener is
-//! closed, and its first request is served. Connections that wait for a further request are closed,
-//! those in the middle of one finish it and are told `Connection: close`. What is not finished at
-//! the deadline is cut. The same happens when the arbiter dies: no orphans, nothing lost.
+//! closed, and its first request is served. Requests under way are finished and told `Connection:
+//! close`. So is one more request on a connection that was promised to be kept: its client, often a
+//! load balancer, may be sending it at this very moment, and would meet a reset. Those that send none
+//! for a short while are closed. What is not finished at the deadline is cut. The same happens when
+//! the arbiter dies: no orphans, nothing lost.
 
 use std::time::Duration;
 
@@ -18,26 +20,45 @@ use crate::refusal::Refusal;
 /// How long a client that has connected and not yet sent anything may take to begin.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
+/// Of the time for the end, the part in which kept connections may bring another request: its answer
+/// needs time too.
+const KEPT_PART: u32 = 2;
+
 /// The end has begun.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Drain {
     deadline: Duration,
+    /// When kept connections that bring nothing are closed.
+    kept_until: Duration,
+}
+
+impl Drain {
+    /// How long a connection may wait for its next request now, if it might until `deadline` before.
+    pub(crate) fn wait_for_request(&self, deadline: Option<Duration>) -> Duration {
+        deadline.map_or(self.kept_until, |deadline| deadline.min(self.kept_until))
+    }
 }
 
 impl Gateway {
     /// Begins the end, or moves its deadline.
     pub(crate) fn start_drain(&mut self, limit: Duration) {
         let now = self.clock.now();
-        self.drain = Some(Drain {
-            deadline: now + limit,
-        });
+        let kept = self.resolved.settings.timeouts.kept_in_drain;
+        let drain = Drain {
+            deadline: now.saturating_add(limit),
+            kept_until: now.saturating_add(kept.min(limit / KEPT_PART)),
+        };
+        self.drain = Some(drain);
         self.close_listeners(|_| false);
         let keys: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
-            connection.http.deny_keep_alive();
+            // Where the head has left, the client was promised another request.
+            if connection.request.status == 0 {
+                connection.http.deny_keep_alive();
+            }
             if connection.phase == Phase::WebSocket {
                 self.close_websocket(key, CloseCode::SERVICE_RESTART, b"");
                 continue;
@@ -47,16 +68,28 @@ impl Gateway {
                 connection.linger = true;
                 self.end(key);
             } else if is_waiting(connection) && connection.served > 0 {
-                self.close(key);
+                connection.deadline = Some(drain.wait_for_request(connection.deadline));
             } else if is_waiting(connection) {
                 connection.deadline = Some(now + FIRST_REQUEST_GRACE);
             }
         }
+        self.close_waiting(now);
         self.flush_unsent();
         if let Some(tick) = self.tick_waker.take() {
             tick.wake();
         }
         self.settle();
+    }
+
+    /// Closes those whose time for another request is over, which may be none.
+    fn close_waiting(&mut self, now: Duration) {
+        let is_due = |one: &Connection| one.deadline.is_some_and(|deadline| deadline <= now);
+        let waiting = self.connections.iter();
+        let due = waiting.filter(|(_, one)| is_waiting(one) && is_due(one));
+        let due: Vec<_> = due.map(|(key, _)| key).collect();
+        for key in due {
+            self.close(key);
+        }
     }
 
     /// Ends when nothing is left.

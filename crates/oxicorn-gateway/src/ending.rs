@@ -41,7 +41,13 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.http.start_next_exchange().is_err() || self.drain.is_some() {
+        let keep_alive = connection.resolved.settings.timeouts.keep_alive;
+        let mut deadline = Resolved::deadline(now, keep_alive);
+        if let Some(drain) = &self.drain {
+            deadline = Some(drain.wait_for_request(deadline));
+        }
+        let is_over = self.drain.is_some() && deadline.is_some_and(|deadline| deadline <= now);
+        if connection.http.start_next_exchange().is_err() || is_over {
             return self.end(key);
         }
         connection.request.clear();
@@ -50,8 +56,7 @@ impl Gateway {
         connection.output.shrink(IDLE_OUTPUT);
         connection.phase = Phase::Idle;
         connection.since = now;
-        let keep_alive = connection.resolved.settings.timeouts.keep_alive;
-        connection.deadline = Resolved::deadline(now, keep_alive);
+        connection.deadline = deadline;
         let must_read = std::mem::take(&mut connection.reading_stopped) || !connection.has_task;
         if must_read {
             self.wake(key);

@@ -107,6 +107,8 @@ impl Default for Settings {
 pub struct Timeouts {
     /// `keepalive`: how long a connection may wait for its next request.
     pub keep_alive: Duration,
+    /// `keepalive_drain`: how long one is still answered after the end has begun.
+    pub kept_in_drain: Duration,
     /// From the first byte of a request (or the accept) to the end of its head.
     pub head: Duration,
     /// The span over which the rate of a request body is measured.
@@ -126,7 +128,8 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            keep_alive: Duration::from_secs(2),
+            keep_alive: Duration::from_secs(75),
+            kept_in_drain: Duration::from_secs(2),
             head: Duration::from_secs(30),
             body: Duration::from_secs(30),
             body_rate: 240,

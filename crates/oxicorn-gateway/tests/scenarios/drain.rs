@@ -3,10 +3,11 @@
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use oxicorn_gateway::Settings;
 use oxicorn_gateway::control::{FromGateway, ToGateway};
 use oxicorn_link::wire::{ResponseKind, flags};
 
-use crate::scenario::{Client, Scenario, eventually, patient};
+use crate::scenario::{Client, Scenario, StubWorker, eventually, patient};
 
 fn drain(scenario: &Scenario, deadline: Duration) {
     let deadline_ms = u64::try_from(deadline.as_millis()).unwrap();
@@ -16,15 +17,76 @@ fn drain(scenario: &Scenario, deadline: Duration) {
     });
 }
 
-#[test]
-fn idle_connections_are_closed_at_once_and_the_gateway_ends() {
-    let (mut scenario, mut worker) = Scenario::with_worker(patient());
+/// A client whose connection was kept after its first response.
+fn kept(scenario: &Scenario, worker: &mut StubWorker) -> Client {
     let mut client = scenario.connect();
     client.get("/");
     worker.echo();
-    client.read_response();
+    assert_eq!(
+        client.read_response().header("connection"),
+        Some("keep-alive")
+    );
+    client
+}
+
+#[test]
+fn a_further_request_on_a_kept_connection_is_answered_and_told_of_the_end() {
+    let (mut scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = kept(&scenario, &mut worker);
+    drain(&scenario, Duration::from_mins(1));
+    client.get("/again");
+    worker.echo();
+    let response = client.read_response();
+    assert_eq!(
+        (response.status, response.header("connection")),
+        (200, Some("close"))
+    );
+    client.expect_end();
+    scenario.expect("drained", |message| *message == FromGateway::Drained);
+    assert_eq!(scenario.exit_code(), 0);
+}
+
+#[test]
+fn kept_connections_that_bring_nothing_are_closed_and_the_gateway_ends() {
+    let (mut scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = kept(&scenario, &mut worker);
     drain(&scenario, Duration::from_mins(1));
     client.expect_end();
+    scenario.expect("drained", |message| *message == FromGateway::Drained);
+    assert_eq!(scenario.exit_code(), 0);
+}
+
+/// By the setting, or because there is little time for the whole end.
+#[test]
+fn how_long_kept_connections_are_answered_is_bounded() {
+    let without = |mut settings: Settings| {
+        settings.timeouts.kept_in_drain = Duration::ZERO;
+        settings
+    };
+    for (settings, limit) in [
+        (without(patient()), Duration::from_mins(10)),
+        (patient(), Duration::from_millis(200)),
+    ] {
+        let (mut scenario, mut worker) = Scenario::with_worker(settings);
+        let mut client = kept(&scenario, &mut worker);
+        drain(&scenario, limit);
+        client.expect_end();
+        scenario.expect("drained", |message| *message == FromGateway::Drained);
+        assert_eq!(scenario.exit_code(), 0);
+    }
+}
+
+#[test]
+fn without_kept_connections_a_stop_is_immediate() {
+    let mut settings = patient();
+    settings.timeouts.kept_in_drain = Duration::from_mins(10);
+    let (mut scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    worker.echo();
+    client.read_response();
+    client.expect_end();
+    drain(&scenario, Duration::from_hours(1));
     scenario.expect("drained", |message| *message == FromGateway::Drained);
     assert_eq!(scenario.exit_code(), 0);
 }
@@ -56,7 +118,15 @@ fn a_response_that_streams_is_finished() {
     client.read_head();
     drain(&scenario, Duration::from_mins(1));
     worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"two");
-    assert_eq!(client.read_to_end(), b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
+    // Its head was out before anybody knew of the end: one more request is answered.
+    client.get("/again");
+    worker.echo();
+    let rest = String::from_utf8(client.read_to_end()).unwrap();
+    assert!(
+        rest.starts_with("3\r\none\r\n3\r\ntwo\r\n0\r\n\r\nHTTP/1.1 200 "),
+        "{rest}"
+    );
+    assert!(rest.contains("Connection: close"), "{rest}");
     assert_eq!(scenario.exit_code(), 0);
 }
 

@@ -225,6 +225,7 @@ fn set_limits(settings: &Settings, result: &mut GatewaySettings) {
 fn set_timeouts(settings: &Settings, result: &mut GatewaySettings) {
     let timeouts = &mut result.timeouts;
     timeouts.keep_alive = settings.keep_alive();
+    timeouts.kept_in_drain = settings.seconds("keepalive_drain");
     timeouts.head = settings.seconds("header_timeout");
     timeouts.body = settings.seconds("body_timeout");
     timeouts.body_rate = settings.count("body_min_rate");

@@ -39,6 +39,15 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "How many requests one connection may bring before it is closed; 0: any number.",
     ),
     bound(
+        "keepalive_drain",
+        &["--keep-alive-drain"],
+        0,
+        2,
+        "How many seconds a kept connection may bring one more request after a graceful stop has begun: it is answered \
+         with `Connection: close`, where closing at once would meet a request that is on its way. Never longer than \
+         `keepalive` or half of `graceful_timeout`; 0 closes at once. A stop without such connections does not wait.",
+    ),
+    bound(
         "header_timeout",
         &["--header-timeout"],
         0,
@@ -123,6 +132,7 @@ mod tests {
             "limit_request_body",
             "limit_client_connections",
             "keepalive_requests",
+            "keepalive_drain",
             "header_timeout",
             "body_timeout",
             "body_min_rate",

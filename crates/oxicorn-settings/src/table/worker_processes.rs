@@ -181,11 +181,15 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             least: 0,
             most: i64::MAX,
         },
-        default: Default::Int(2),
-        doc: "How many seconds a connection may wait for its next request; 0 closes it after each response.",
+        default: Default::Int(75),
+        doc: "How many seconds a connection may wait for its next request; 0 closes it after each response. Behind a \
+          load balancer it must be longer than the balancer keeps idle connections.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::Better("`sync` keeps connections alive too, since no worker waits on them"),
+        parity: Parity::Better(
+            "75 by default, where Gunicorn has 2: load balancers keep idle connections for a minute, and would send \
+             requests into closing ones; `sync` keeps connections alive too. Idle connections cost no worker anything",
+        ),
     },
     Definition {
         name: "asgi_loop",
