@@ -283,3 +283,31 @@ def test_hooks_may_use_what_the_server_offers(serve):
     first = server.worker_pids()
     server.wait_for_workers(2, without=first[:1])
     assert server.get().body == b"hello"
+
+
+def test_commands_of_a_hooks_thread_keep_their_exit_codes(serve):
+    """The arbiter waits for its own children only, however often one of them ends meanwhile."""
+    server = serve(
+        """
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [b"hello"]
+        """,
+        config="""
+            import os, subprocess, threading, time
+
+            def run():
+                # A worker that is forked meanwhile would hold the pipes of the command.
+                while not os.path.exists("go"):
+                    time.sleep(0.01)
+                codes = {subprocess.run(["sh", "-c", "exit 7"]).returncode for _ in range(100)}
+                with open("codes", "w") as file:
+                    file.write(f"{codes}\\n")
+
+            def when_ready(server):
+                threading.Thread(target=run, daemon=True).start()
+        """,
+    )
+    server.write("go", "")
+    codes = wait_for(lambda: server.lines("codes"), what="all commands have run")
+    assert codes == ["{7}"]

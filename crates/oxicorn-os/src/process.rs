@@ -26,21 +26,33 @@ impl Exit {
     }
 }
 
-/// Reaps one child that has ended. `None`: no child has, or there is none at all.
-pub fn wait_any() -> io::Result<Option<(i32, Exit)>> {
+/// Reaps this child, if it has ended. Others are left to whoever started them.
+///
+/// # Errors
+/// `ECHILD`: there is no such child; somebody else in this process has reaped it.
+pub fn wait_for(pid: i32) -> io::Result<Option<Exit>> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
     loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(None) | Err(Errno::CHILD) => return Ok(None),
-            Ok(Some((pid, status))) => {
+        match rustix::process::waitpid(Some(pid), WaitOptions::NOHANG) {
+            Ok(None) => return Ok(None),
+            Ok(Some((_, status))) => {
                 // Stopped and continued children are not asked for.
                 if let Some(exit) = Exit::from_status(status) {
-                    return Ok(Some((pid.as_raw_nonzero().get(), exit)));
+                    return Ok(Some(exit));
                 }
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Reaps whoever was given to this process because its own parent died, as the first process of a
+/// container has to. What other threads of this process started is left to them.
+pub fn reap_adopted() {
+    let of_this_thread = WaitOptions::from_bits_retain(libc::__WNOTHREAD.cast_unsigned());
+    let options = WaitOptions::NOHANG | of_this_thread;
+    while let Ok(Some(_)) | Err(Errno::INTR) = rustix::process::wait(options) {}
 }
 
 /// Sends a signal to one process. `false`: there is no such process (any more). A number that is
@@ -142,33 +154,51 @@ mod tests {
 
     use super::*;
 
-    // One test, since `wait_any` would reap the children of tests in other threads.
     #[test]
     #[expect(clippy::zombie_processes, reason = "reaping them is what is tested")]
-    fn children_are_reaped_with_how_they_ended() {
+    fn a_child_is_reaped_with_how_it_ended_and_no_other() {
+        let other = Command::new("true").spawn().unwrap();
         let code = Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap();
-        wait_for(&code);
-        assert_eq!(wait_any().unwrap(), Some((pid_of(&code), Exit::Code(3))));
+        wait_until_ended(&other);
+        wait_until_ended(&code);
+        assert_eq!(wait_for(pid_of(&code)).unwrap(), Some(Exit::Code(3)));
+        assert!(exists(pid_of(&other)), "it waits for whoever started it");
+        assert_eq!(wait_for(pid_of(&other)).unwrap(), Some(Exit::Code(0)));
 
         let killed = Command::new("sleep").arg("1000").spawn().unwrap();
-        assert_eq!(wait_any().unwrap(), None);
+        assert_eq!(wait_for(pid_of(&killed)).unwrap(), None);
         assert!(kill(pid_of(&killed), libc::SIGKILL).unwrap());
-        wait_for(&killed);
-        assert!(exists(pid_of(&killed)));
-        assert_eq!(
-            wait_any().unwrap(),
-            Some((pid_of(&killed), Exit::Signal(libc::SIGKILL)))
-        );
-        assert_eq!(wait_any().unwrap(), None);
+        wait_until_ended(&killed);
+        let exit = Some(Exit::Signal(libc::SIGKILL));
+        assert_eq!(wait_for(pid_of(&killed)).unwrap(), exit);
         assert!(!kill(pid_of(&killed), libc::SIGKILL).unwrap());
         assert!(!exists(pid_of(&killed)));
+        let error = wait_for(pid_of(&killed)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECHILD));
+    }
+
+    #[test]
+    fn children_of_other_threads_are_not_taken_for_adopted_ones() {
+        let (started, pid) = std::sync::mpsc::channel();
+        let (go_on, told) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let mut child = Command::new("true").spawn().unwrap();
+            wait_until_ended(&child);
+            started.send(()).unwrap();
+            told.recv().unwrap();
+            child.wait().unwrap().success()
+        });
+        pid.recv().unwrap();
+        reap_adopted();
+        go_on.send(()).unwrap();
+        assert!(thread.join().unwrap(), "its exit code is there");
     }
 
     fn pid_of(child: &std::process::Child) -> i32 {
         child.id().cast_signed()
     }
 
-    fn wait_for(child: &std::process::Child) {
+    fn wait_until_ended(child: &std::process::Child) {
         let ended = pidfd(pid_of(child)).unwrap();
         crate::poll::wait_readable(&[ended.as_fd()], None).unwrap();
     }

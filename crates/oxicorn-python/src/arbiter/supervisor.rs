@@ -35,6 +35,9 @@ const MESSAGES_PER_TURN: usize = 64;
 /// Places on the scoreboard, successors included; workers beyond them serve without figures.
 const SLOTS: usize = 1024;
 
+/// The first process of a container (or machine) is given those whose parents died.
+const FIRST_PROCESS: i32 = 1;
+
 /// Signals that are orders.
 const COMMANDS: [(i32, Command); 9] = [
     (libc::SIGTERM, Command::Terminate),
@@ -265,33 +268,52 @@ impl<'py> Supervisor<'py> {
         }
     }
 
+    /// Only those the arbiter started: what a hook started, also on a thread of its own, waits for that hook.
     fn reap(&mut self) -> PyResult<()> {
-        while let Some((pid, exit)) = process::wait_any()? {
-            let exit = match exit {
-                Exit::Code(code) => oxicorn_arbiter::Exit::Code(code),
-                Exit::Signal(signal) => oxicorn_arbiter::Exit::Signal(signal),
+        let gateway = self.gateway.as_ref().map(|gateway| gateway.pid);
+        let workers = self.workers.iter().map(|(_, worker)| worker.pid);
+        let own: Vec<i32> = gateway
+            .into_iter()
+            .chain(self.successor)
+            .chain(workers)
+            .collect();
+        for pid in own {
+            let exit = match process::wait_for(pid) {
+                Ok(None) => continue,
+                Ok(Some(Exit::Code(code))) => oxicorn_arbiter::Exit::Code(code),
+                Ok(Some(Exit::Signal(signal))) => oxicorn_arbiter::Exit::Signal(signal),
+                // A hook has waited for it: how it ended nobody knows any more.
+                Err(_) => oxicorn_arbiter::Exit::Code(0),
             };
-            // What a process said before it ended counts.
-            self.take_notices();
-            if self
-                .gateway
-                .as_ref()
-                .is_some_and(|gateway| gateway.pid == pid)
-            {
-                self.take_gateway_messages(usize::MAX);
-                self.gateway = None;
-                self.tell(Event::GatewayExited(exit));
-            } else if self
-                .successor
-                .take_if(|successor| *successor == pid)
-                .is_some()
-            {
-                self.server.setattr("reexec_pid", 0)?;
-                self.tell(Event::SuccessorExited);
-                self.tell_settings()?;
-            } else if let Some(worker) = self.workers.by_pid(pid) {
-                self.tell(Event::WorkerExited { worker, exit });
-            }
+            self.handle_end(pid, exit)?;
+        }
+        if process::id() == FIRST_PROCESS {
+            process::reap_adopted();
+        }
+        Ok(())
+    }
+
+    fn handle_end(&mut self, pid: i32, exit: oxicorn_arbiter::Exit) -> PyResult<()> {
+        // What a process said before it ended counts.
+        self.take_notices();
+        if self
+            .gateway
+            .as_ref()
+            .is_some_and(|gateway| gateway.pid == pid)
+        {
+            self.take_gateway_messages(usize::MAX);
+            self.gateway = None;
+            self.tell(Event::GatewayExited(exit));
+        } else if self
+            .successor
+            .take_if(|successor| *successor == pid)
+            .is_some()
+        {
+            self.server.setattr("reexec_pid", 0)?;
+            self.tell(Event::SuccessorExited);
+            self.tell_settings()?;
+        } else if let Some(worker) = self.workers.by_pid(pid) {
+            self.tell(Event::WorkerExited { worker, exit });
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use oxicorn_link::{LinkParts, WaitMode, WorkerEnd, WorkerParts};
 use oxicorn_os::channel::{Blocking, Channel};
 use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::signals::Blocked;
-use oxicorn_os::{process, time};
+use oxicorn_os::time;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -78,7 +78,6 @@ pub(crate) struct WorkerSetup {
 pub(crate) struct WorkerContext {
     engine: Engine,
     id: u32,
-    pid: i32,
     notices: Arc<Channel>,
     signals: Mutex<Option<Blocked>>,
     stack_dump: OwnedFd,
@@ -145,7 +144,6 @@ impl WorkerContext {
         Ok(Self {
             engine,
             id: setup.id,
-            pid: process::id(),
             notices,
             signals: Mutex::new(Some(setup.signals)),
             stack_dump: setup.stack_dump,
@@ -400,7 +398,7 @@ impl WorkerContext {
     fn retire(&self) {
         let is_news = !self.told.swap(true, Ordering::Relaxed);
         // A child that the application forked has the worker's handlers and speaks only for itself.
-        if is_news && process::id() == self.pid {
+        if is_news && !forked::is_forked() {
             self.send_notice(Notice::Told);
             self.engine.serving().interrupt();
         }
