@@ -271,7 +271,7 @@ class Arbiter:
     def announce_worker_class(self) -> None:
         """Says which worker class serves, and what settings ask for in vain."""
         self.log.info("Using worker: %s", self.cfg.worker_class_str)
-        for text in self.cfg.native.replacements():
+        for text in (*self.cfg.native.replacements(), *self.cfg.chosen.notes):
             self.log.info("%s", text)
         for text in (*self.cfg.native.warnings(), *self.cfg.native.not_available_yet()):
             self.log.warning("%s", text)
@@ -300,7 +300,8 @@ class Arbiter:
             cfg = self.app.reload_config()
         try:
             _refuse_missing_directory(cfg)
-        except RuntimeError:
+            assert cfg.chosen is not None  # The class of the workers is loaded.
+        except (ConfigError, RuntimeError):
             self.app.cfg = self.cfg
             raise
         self._reload_logs(cfg)
@@ -480,7 +481,8 @@ class Arbiter:
                 self.log.info("Booting worker with pid: %s", worker.pid)
                 with forked.Guard(self.log):
                     self.cfg.post_fork(self, worker)
-                worker.init_process(context)
+                worker.context = context
+                worker.init_process()
             return 0
         except BaseException as error:
             return self._exit_code(worker, error)

@@ -41,6 +41,9 @@ SHARED = frozenset(
     systemd util workers workers.base workers.gasgi workers.gthread workers.sync workers.workertmp
     """.split()
 )
+#: uvicorn's classes for Gunicorn are found in these; a server of their own they could not run here.
+UVICORNS = frozenset(("uvicorn.workers", "uvicorn_worker"))
+UVICORN = "oxicorn.workers.uvicorn"
 #: What an import gives a module; the rest of a module's attributes is its own.
 _OF_IMPORT = frozenset(("__name__", "__spec__", "__loader__", "__package__", "__class__"))
 
@@ -164,6 +167,8 @@ class _Finder:
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
         package, _, inner = fullname.partition(".")
+        if fullname in UVICORNS:
+            return importlib.machinery.ModuleSpec(fullname, _loader(UVICORN))
         if package != PACKAGE:
             return None
         if not inner:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import ipaddress
     from typing import Any
 
+    from oxicorn.workers.chosen import Chosen
+
 __all__ = ["Config", "Setting", "get_default_config_file", "make_settings"]
 
 _HOOKS = frozenset(_native.hook_names())
@@ -220,14 +222,28 @@ class Config:
     @property
     def worker_class_str(self) -> str:
         """The worker class in force: ``sync`` with more than one thread is ``gthread``."""
+        asked = self.get("worker_class")
+        if isinstance(asked, type):
+            return asked.__name__
         return self.native.effective_worker_class()
 
     @property
     def worker_class(self) -> type:
         """The Python class whose instances hooks get as ``worker``."""
-        from oxicorn.workers import worker_class
+        return self.chosen.worker
 
-        return worker_class(self.worker_class_str)
+    @property
+    def chosen(self) -> Chosen:
+        """That class and what there is to tell about it; it is loaded once."""
+        key = (self.get("worker_class"), self.get("threads"))
+        known = self.__dict__.get("_chosen")
+        if known is None or known[0] is not self.native or known[1] != key:
+            from oxicorn.workers.chosen import choose
+
+            known = (self.native, key, choose(self))
+            self.__dict__["_chosen"] = known
+        chosen: Chosen = known[2]
+        return chosen
 
     @property
     def logger_class(self) -> Any:

@@ -35,25 +35,40 @@ fn complaint(settings: &Settings, definition: &Definition) -> Option<String> {
 }
 
 fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<String> {
-    let class = settings.worker_class();
-    let available = WorkerClass::AVAILABLE;
-    if available.contains(&class) {
-        return None;
-    }
-    let [one, other, last] = &available;
-    let instead = format!("{one}, {other} and {last} are");
-    Some(match class {
+    let class = settings.asked_worker_class();
+    let instead = match &class {
+        // Whether a class of the user's can serve is known when it is loaded.
+        WorkerClass::Sync | WorkerClass::Gthread | WorkerClass::Asgi | WorkerClass::Object(_) => {
+            return None;
+        }
+        WorkerClass::Named(name) if is_of_the_user(name) => return None,
         WorkerClass::Named(name) => {
-            let hint = hint(&name).unwrap_or_else(|| format!("in this release {instead}"));
-            format!(
-                "worker_class ({source}): {} is not available: {hint}",
-                Quoted(&name)
-            )
+            let hint = hint(name)
+                .unwrap_or_else(|| "in this release sync, gthread and asgi are".to_owned());
+            let name = Quoted(name);
+            return Some(format!(
+                "worker_class ({source}): {name} is not available: {hint}"
+            ));
         }
-        _ => {
-            format!("worker_class ({source}): {class} is not available in this release, {instead}")
+        WorkerClass::Gevent | WorkerClass::GeventPywsgi => {
+            "set gthread, and threads to how many requests run at a time"
         }
-    })
+        WorkerClass::Tornado => "set asgi for an ASGI application, gthread for others",
+    };
+    Some(format!(
+        "worker_class ({source}): {class} is not available in this release, {instead}"
+    ))
+}
+
+/// Whether a name may be that of a class nobody knows here: a dotted path or an entry point.
+fn is_of_the_user(name: &str) -> bool {
+    let known = [
+        "gunicorn.",
+        "oxicorn.",
+        "uvicorn.workers.",
+        "uvicorn_worker.",
+    ];
+    name.contains(['.', '#']) && !known.iter().any(|package| name.starts_with(package))
 }
 
 /// Whether somebody set it to something other than its default.
@@ -201,7 +216,8 @@ mod tests {
     fn names_setting_source_and_feature() {
         let line = "certfile (gunicorn.conf.py): TLS is not available in this release";
         assert_eq!(lines(&[("certfile", text("a.pem"))]), [line]);
-        let line = "worker_class (gunicorn.conf.py): gevent is not available in this release, sync, gthread and asgi are";
+        let line = "worker_class (gunicorn.conf.py): gevent is not available in this release, \
+                    set gthread, and threads to how many requests run at a time";
         assert_eq!(lines(&[("worker_class", text("gevent"))]), [line]);
     }
 
@@ -268,11 +284,14 @@ mod tests {
             )]
         );
         assert_eq!(
-            of("shop.Worker"),
+            of("shops"),
             [format!(
-                "{start}'shop.Worker' is not available: in this release sync, gthread and asgi are"
+                "{start}'shops' is not available: in this release sync, gthread and asgi are"
             )]
         );
+        // A class of the user's is judged when it is loaded.
+        assert_eq!(of("shop.Worker"), Vec::<String>::new());
+        assert_eq!(of("egg:shop#worker"), Vec::<String>::new());
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Settings {
     values: Vec<(Value, Source)>,
     /// `bind`, read.
     bind: Vec<BindAddress>,
+    /// What a worker class of the user's has turned out to be.
+    served_as: Option<WorkerClass>,
 }
 
 impl Settings {
@@ -38,6 +40,7 @@ impl Settings {
             host,
             values,
             bind: Vec::new(),
+            served_as: None,
         };
         settings.bind = settings.read_bind()?;
         settings.check_assignments("raw_env")?;
@@ -57,7 +60,11 @@ impl Settings {
         )?;
         let mut values = self.values.clone();
         values[position] = (value, source);
+        let served_as = self.served_as.take();
         *self = Self::new(values, self.environment.clone(), Arc::clone(&self.host))?;
+        if !matches!(name, "worker_class" | "threads") {
+            self.served_as = served_as;
+        }
         Ok(())
     }
 
@@ -208,9 +215,21 @@ impl Settings {
         self.seconds("keepalive")
     }
 
-    /// The worker class in force: `sync` with more than one thread is `gthread`.
-    pub fn worker_class(&self) -> WorkerClass {
+    /// The worker class that is asked for: `sync` with more than one thread is `gthread`.
+    pub fn asked_worker_class(&self) -> WorkerClass {
         WorkerClass::in_force(self.get("worker_class"), self.threads())
+    }
+
+    /// The worker class in force: what was asked for, or what that has turned out to be.
+    pub fn worker_class(&self) -> WorkerClass {
+        let served_as = self.served_as.clone();
+        served_as.unwrap_or_else(|| self.asked_worker_class())
+    }
+
+    /// Workers are served as `class`, whatever was asked for: a class of the user's derives from it. It holds until
+    /// `worker_class` or `threads` is set again.
+    pub fn serve_as(&mut self, class: WorkerClass) {
+        self.served_as = Some(class);
     }
 
     /// `loglevel`, in lower case; `info` where it is no level.

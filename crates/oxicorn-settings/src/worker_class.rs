@@ -129,15 +129,13 @@ impl WorkerClass {
         }
     }
 
-    /// The names of the classes this release can run.
-    pub(crate) const AVAILABLE: [Self; 3] = [Self::Sync, Self::Gthread, Self::Asgi];
-
     /// Whether this names a class of another package that the asgi class takes the place of.
     pub(crate) fn is_replaced(name: &str) -> bool {
         SERVED_BY_ASGI.contains(&name)
     }
 
-    fn named(name: &str) -> Self {
+    /// The class that a name stands for.
+    pub fn named(name: &str) -> Self {
         let alias = ["egg:gunicorn#", "egg:oxicorn#"]
             .iter()
             .find_map(|egg| name.strip_prefix(egg))

@@ -61,7 +61,7 @@ class AsgiWorker(Worker):
         """
         return not self.alive
 
-    def init_process(self, context: _native.WorkerContext) -> None:
+    def init_process(self) -> None:
         """The loop is there before the application is loaded, which may ask for it."""
         try:
             self.loop = new_event_loop(self.cfg.asgi_loop)
@@ -71,15 +71,20 @@ class AsgiWorker(Worker):
         executor_calls.watch(self.loop)
         self.loop.set_exception_handler(handle_loop_error)
         asyncio.set_event_loop(self.loop)
-        super().init_process(context)
+        super().init_process()
 
     def start(self, context: _native.WorkerContext) -> None:
+        """The application is told of it by the lifespan protocol, and requests come behind that."""
+        self.run()
+
+    def run(self) -> None:
         """Runs the loop from the lifespan's startup to its shutdown."""
         assert self.loop is not None
+        assert self.context is not None
         self._thread = threading.get_ident()
         try:
             with Guard(self.log):
-                self.loop.run_until_complete(self._serve(context))
+                self.loop.run_until_complete(self._serve(self.context))
         finally:
             self._close_loop()
 

@@ -102,9 +102,10 @@ class Worker:
     def notify(self) -> None:
         """A sign of life; the native side gives it by itself, so calling it is not needed."""
 
-    def init_process(self, context: _native.WorkerContext) -> None:
+    def init_process(self) -> None:
         """Signals, application, hook ``post_worker_init``, then serves until stopped."""
-        self.context = context
+        context = self.context
+        assert context is not None
         self._change_user()
         context.init(self)
         self.init_signals()

@@ -203,7 +203,13 @@ impl Settings {
     }
 
     fn effective_worker_class(&self) -> String {
-        self.inner.worker_class().to_string()
+        self.inner.asked_worker_class().to_string()
+    }
+
+    /// What the class that was asked for has turned out to be: the name of one of ours.
+    fn serve_as(&mut self, name: &str) {
+        self.inner
+            .serve_as(oxicorn_settings::WorkerClass::named(name));
     }
 
     /// Bind addresses as Gunicorn gives them to Python.

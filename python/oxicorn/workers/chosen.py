@@ -1,0 +1,122 @@
+"""Which class the workers are of: what setting ``worker_class`` names, and what that means here.
+
+A class of the user's runs if it derives from one of ours, under whatever name it knows that. What
+it overrides and nobody calls here is named at the start.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from oxicorn import util
+from oxicorn.errors import ConfigError
+from oxicorn.workers import SUPPORTED_WORKERS, worker_class
+
+if TYPE_CHECKING:
+    from oxicorn.config import Config
+
+__all__ = ["Chosen", "choose"]
+
+#: uvicorn's classes, by the modules they are found in.
+UVICORN_MODULES = ("uvicorn.workers", "uvicorn_worker", "uvicorn_worker._workers")
+UVICORN_CLASSES = ("UvicornWorker", "UvicornH11Worker")
+
+#: Methods of Gunicorn's and uvicorn's classes that have no counterpart: connections and waiting are
+#: the gateway's.
+NEVER_CALLED = """
+    accept handle handle_request run_for_one run_for_multiple wait is_parent_alive enqueue_req
+    murder_keepalived finish_request get_thread_pool notify callback_notify
+""".split()
+
+AS_THREADS = "set worker_class to gthread, and threads to how many requests run at a time"
+#: What to set instead of a class with a server of its own, by the package it comes from.
+INSTEAD = {
+    "aiohttp": "its applications are neither WSGI nor ASGI; run them with aiohttp.web.run_app",
+    "gevent": AS_THREADS,
+    "eventlet": AS_THREADS,
+    "meinheld": "set worker_class to sync or gthread",
+}
+DEFAULT_ADVICE = (
+    "derive it from SyncWorker or ThreadWorker for WSGI, from AsgiWorker for ASGI, "
+    "or set worker_class to sync, gthread or asgi"
+)
+
+
+class Chosen:
+    """The class, the kind of worker it is, and what there is to tell about it."""
+
+    def __init__(self, worker: type, kind: str, notes: list[str]) -> None:
+        self.worker = worker
+        #: ``sync``, ``gthread`` or ``asgi``.
+        self.kind = kind
+        #: A line each, for the log.
+        self.notes = notes
+
+
+def choose(cfg: Config) -> Chosen:
+    """Loads the class of ``worker_class`` and puts in force what it means for other settings.
+
+    ConfigError or RuntimeError: it cannot be used; the text says what to set instead.
+    """
+    name, said = cfg.worker_class_str, cfg.get("worker_class")
+    if name in SUPPORTED_WORKERS:
+        alias = _uvicorn_alias(said)
+        worker = _uvicorns(alias) if alias is not None else worker_class(name)
+        return _finish(cfg, worker, name, [])
+    found = util.load_class(said, what="worker_class")
+    if hasattr(found, "setup"):
+        found.setup()
+    for kind in SUPPORTED_WORKERS:
+        if isinstance(found, type) and issubclass(found, worker_class(kind)):
+            return _finish(cfg, found, kind, _without_effect(found, worker_class(kind)))
+    original = _uvicorn_ancestor(found)
+    if original is None:
+        raise ConfigError(_refusal(name, found))
+    # It was imported before Gunicorn's names led here, and has the real Gunicorn below it.
+    stand_in = type(found.__name__, (_uvicorns(original),), {"CONFIG_KWARGS": found.CONFIG_KWARGS})
+    notes = [f"worker_class: {name} is served by oxicorn's own asgi worker, with its CONFIG_KWARGS"]
+    return _finish(cfg, stand_in, "asgi", notes)
+
+
+def _finish(cfg: Config, worker: type, kind: str, notes: list[str]) -> Chosen:
+    cfg.native.serve_as(kind)
+    if hasattr(worker, "CONFIG_KWARGS"):
+        from oxicorn.workers.uvicorn import translate
+
+        notes = [*notes, *translate(worker, cfg)]
+    return Chosen(worker, kind, notes)
+
+
+def _uvicorn_alias(said: Any) -> str | None:
+    """The name of uvicorn's class that a text means."""
+    module, _, name = said.rpartition(".") if isinstance(said, str) else ("", "", "")
+    return name if module in UVICORN_MODULES and name in UVICORN_CLASSES else None
+
+
+def _uvicorn_ancestor(found: Any) -> str | None:
+    for base in getattr(found, "__mro__", ()):
+        if base.__module__ in UVICORN_MODULES and base.__name__ in UVICORN_CLASSES:
+            return str(base.__name__)
+    return None
+
+
+def _uvicorns(name: str) -> type:
+    found: type = getattr(importlib.import_module("oxicorn.workers.uvicorn"), name)
+    return found
+
+
+def _without_effect(worker: type, base: type) -> list[str]:
+    above = worker.__mro__[: worker.__mro__.index(base)]
+    own = [cls for cls in above if not cls.__module__.startswith("oxicorn.")]
+    found = sorted(name for name in NEVER_CALLED if any(name in vars(cls) for cls in own))
+    if not found:
+        return []
+    return [f"worker_class: {worker.__qualname__} overrides what nobody calls: {', '.join(found)}"]
+
+
+def _refusal(name: str, found: Any) -> str:
+    modules = {base.__module__.partition(".")[0] for base in getattr(found, "__mro__", ())}
+    words = {*modules, *name.lower().replace("_", ".").split(".")}
+    advice = next((INSTEAD[word] for word in INSTEAD if word in words), DEFAULT_ADVICE)
+    return f"worker_class {name} cannot serve here, since a worker has no connections: {advice}"

@@ -1,0 +1,112 @@
+"""uvicorn's worker classes for Gunicorn: by name, and as bases of classes with ``CONFIG_KWARGS``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.server import Servers
+from tests.support.websocket import WebSocket
+
+SOURCE = """
+    import asyncio, json, logging
+
+    from {module} import UvicornWorker
+
+    async def application(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            logging.getLogger("uvicorn.error").info("said by uvicorn.error")
+            logging.getLogger("uvicorn.access").info("said by uvicorn.access")
+            return await send({{"type": "lifespan.startup.complete"}})
+        loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        found = json.dumps([scope["client"], scope["root_path"], loop]).encode()
+        await send({{"type": "http.response.start", "status": 200, "headers": [(b"x-own", b"yes")]}})
+        await send({{"type": "http.response.body", "body": found}})
+
+    def create():
+        return application
+
+    class Configured(UvicornWorker):
+        CONFIG_KWARGS = {{
+            "loop": "asyncio", "http": "h11", "root_path": "/api", "lifespan": "on", "ws_max_size": 100,
+            "ws_ping_interval": 30.0, "ws_ping_timeout": None, "ws_per_message_deflate": False,
+            "forwarded_allow_ips": ["127.0.0.1", "10.0.0.0/8"], "headers": [("X-Added", "always")],
+            "server_header": False, "limit_concurrency": 50, "access_log": True, "log_level": "debug",
+            "unknown_to_us": 1,
+        }}
+
+        def init_process(self):
+            self.log.info("init_process of %s", type(self).__name__)
+            super().init_process()
+
+    class Plain(UvicornWorker):
+        CONFIG_KWARGS = {{"factory": True, "proxy_headers": False}}
+"""
+
+MODULES = ["uvicorn.workers", "uvicorn_worker"]
+FORWARDED = [("X-Forwarded-For", "203.0.113.9, 10.0.0.1")]
+
+pytestmark = pytest.mark.usefixtures("only_oxicorn")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_configured_class(serve: Servers, module: str) -> None:
+    server = serve(SOURCE.format(module=module), "-k", "app.Configured", "--access-logfile", "access.log")
+    answer = server.request("GET", "/", FORWARDED)
+    assert json.loads(answer.text) == [["203.0.113.9", 0], "/api", "asyncio"]
+    assert (answer.header("x-added"), answer.header("x-own")) == ("always", "yes")
+    log = server.log
+    assert "init_process of Configured" in log
+    assert "Using worker: app.Configured" in log
+    assert "said by uvicorn.error" in log
+    assert "said by uvicorn.access" in server.read("access.log")
+    untranslated = [line for line in log.splitlines() if "CONFIG_KWARGS" in line]
+    assert ["server_header" in line or "unknown_to_us" in line for line in untranslated] == [True, True], log
+    assert "the server writes Server itself" in log
+
+
+def test_what_is_translated_is_a_setting(serve: Servers) -> None:
+    config = """
+        worker_class = "app.Configured"
+        def when_ready(server):
+            cfg = server.cfg
+            found = (cfg.websocket_max_message_size, cfg.websocket_ping_interval, cfg.websocket_ping_timeout,
+                     cfg.websocket_compression, cfg.worker_connections, cfg.asgi_lifespan)
+            server.log.info("found %s", " ".join(map(str, found)))
+    """
+    server = serve(SOURCE.format(module="uvicorn_worker"), config=config)
+    assert "found 100 30 0 off 50 on" in server.log
+    with WebSocket(server.address, "/", [("Sec-WebSocket-Extensions", "permessage-deflate")]) as client:
+        assert client.answer.header("sec-websocket-extensions") is None
+
+
+def test_factory_and_no_proxy_headers(serve: Servers) -> None:
+    server = serve(SOURCE.format(module="uvicorn_worker"), "-k", "app.Plain", spec="app:create")
+    assert json.loads(server.request("GET", "/", FORWARDED).text)[0][0] == "127.0.0.1"
+
+
+def test_class_in_the_config_file(serve: Servers) -> None:
+    config = """
+        from uvicorn.workers import UvicornWorker
+        class Here(UvicornWorker):
+            CONFIG_KWARGS = {"root_path": "/here"}
+        worker_class = Here
+    """
+    server = serve(SOURCE.format(module="uvicorn_worker"), config=config)
+    assert json.loads(server.get("/").text)[1] == "/here"
+    assert "Using worker: Here" in server.log
+
+
+def test_a_wrong_value_is_one_clear_line(serve: Servers) -> None:
+    config = """
+        from uvicorn.workers import UvicornWorker
+        class Here(UvicornWorker):
+            CONFIG_KWARGS = {"lifespan": "sometimes"}
+        worker_class = Here
+    """
+    server = serve(SOURCE.format(module="uvicorn_worker"), config=config, ready=None)
+    assert server.wait_for_exit() == 1
+    assert "worker_class Here: CONFIG_KWARGS['lifespan']: " in server.log
+    assert "Traceback" not in server.log
