@@ -5,7 +5,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -180,3 +182,68 @@ def test_who_may_not_become_somebody_else_does_not_start(open_server):
     server = open_server.start("--user", "nobody", app=WHOAMI, command=command, ready=None)
     assert server.wait_for_exit() == 3
     assert "Operation not permitted" in server.log
+
+
+ECHO = """
+    def application(environ, start_response):
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return [body]
+"""
+
+
+@needs_root
+def test_uploads_do_not_need_the_directory_of_another_user(open_server):
+    """TMPDIR is root's where root starts the server."""
+    private = open_server.directory / "of-root"
+    private.mkdir(mode=0o700)
+    arguments = ("--user", "nobody", "--log-level", "debug")
+    server = open_server.start(*arguments, app=ECHO, env={"TMPDIR": str(private)})
+    body = os.urandom(300_000)
+    answer = server.request("POST", "/", body=body)
+    assert (answer.status, answer.body) == (200, body)
+    server.wait_for_log(r"\[DEBUG\] Temporary files are made in /tmp \(system\)$")
+
+
+@needs_root
+def test_a_setting_that_cannot_be_honoured_is_told(open_server):
+    private = open_server.directory / "of-root"
+    private.mkdir(mode=0o700)
+    server = open_server.start("--user", "nobody", app=ECHO, config=f"tmp_upload_dir = {str(private)!r}")
+    body = os.urandom(300_000)
+    assert server.request("POST", "/", body=body).body == body
+    said = "emporary files are made in /tmp (system): none can be made in " + f"{private} (tmp_upload_dir)"
+    server.wait_for_log(r"\[WARNING\] T" + re.escape(said))
+    command = [server.kind.executable, "--check-config", "--user", "nobody", "app:application"]
+    checked = subprocess.run(command, cwd=server.directory, capture_output=True, text=True, check=True)
+    assert f"Warning: t{said}" in checked.stderr
+
+
+#: A mount namespace of its own, seen by nobody else, in which the directories are read-only.
+READ_ONLY = """
+    mount --make-rprivate /
+    for directory in {directories}; do
+        mount --bind $directory $directory && mount -o remount,bind,ro $directory || exit 1
+    done
+    cd "$PWD" && exec "$@"
+"""
+NAMESPACE = ["unshare", "--map-root-user", "--mount"]
+
+
+@pytest.mark.skipif(subprocess.run([*NAMESPACE, "true"], check=False).returncode != 0, reason="no namespaces here")
+@pytest.mark.parametrize(
+    ("read_only", "said"),
+    [
+        ("/tmp /var/tmp", r"\[DEBUG\] Temporary files are made in /dev/shm \(worker_tmp_dir\)"),
+        ("/tmp /var/tmp /dev/shm", r"\[WARNING\] Temporary files cannot be made in any of .* in memory, \d+ bytes"),
+    ],
+    ids=["as-in-a-container", "nothing-writable"],
+)
+def test_uploads_on_a_read_only_root(serve, kind, read_only, said):
+    command = [*NAMESPACE, "sh", "-c", READ_ONLY.format(directories=read_only), "sh", kind.executable]
+    arguments = ("--worker-tmp-dir", "/dev/shm", "--log-level", "debug")
+    server = serve(ECHO, *arguments, command=command, env={"PYTHONDONTWRITEBYTECODE": "1"})
+    body = os.urandom(300_000)
+    answer = server.request("POST", "/", body=body)
+    assert (answer.status, answer.body) == (200, body)
+    server.wait_for_log(said)

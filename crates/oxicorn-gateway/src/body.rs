@@ -5,29 +5,20 @@
 //! whose descriptor the worker is given. The bound between the two is a setting.
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
 
-use oxicorn_os::tempfile;
+use crate::spool::{Spool, SpoolFile};
 
 /// Small pieces are written together: a client that sends byte by byte must not cost a system call
 /// for each.
 const BLOCK: usize = 8 * 1024;
-
-/// When and where bodies become files.
-#[derive(Debug, Clone)]
-pub(crate) struct SpoolRules {
-    /// Bytes kept in memory at most.
-    pub(crate) memory: usize,
-    pub(crate) directory: PathBuf,
-}
 
 /// A body.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     /// All of it; where there is a file, what is still to be written to it.
     memory: Vec<u8>,
-    file: Option<File>,
+    file: Option<SpoolFile>,
     len: u64,
 }
 
@@ -49,22 +40,16 @@ impl Body {
 
     /// The file with all of it, once it is complete.
     pub(crate) fn file(&self) -> Option<&File> {
-        self.file.as_ref()
+        self.file.as_ref().map(SpoolFile::file)
     }
 
     /// Appends a piece. An error of the disk is the server's fault, not the client's.
     ///
-    /// `pressed`: no more memory for it.
-    pub(crate) fn push(
-        &mut self,
-        piece: &[u8],
-        rules: &SpoolRules,
-        pressed: bool,
-    ) -> io::Result<()> {
+    /// `memory`: bytes it may keep there at most.
+    pub(crate) fn push(&mut self, piece: &[u8], memory: usize, spool: &Spool) -> io::Result<()> {
         self.len += piece.len() as u64;
-        let memory = if pressed { 0 } else { rules.memory };
         if self.file.is_none() && self.memory.len() + piece.len() > memory {
-            self.spill(&rules.directory)?;
+            self.spill(spool)?;
         }
         let Some(file) = &mut self.file else {
             self.memory.extend_from_slice(piece);
@@ -104,12 +89,12 @@ impl Body {
         };
         file.write_all(&self.memory)?;
         self.memory = Vec::new();
-        io::Seek::rewind(file)
+        file.rewind()
     }
 
     /// Moves what is in memory into a file.
-    fn spill(&mut self, directory: &Path) -> io::Result<()> {
-        let mut file = tempfile::unlinked(directory)?;
+    fn spill(&mut self, spool: &Spool) -> io::Result<()> {
+        let mut file = spool.file()?;
         file.write_all(&self.memory)?;
         self.memory = Vec::new();
         self.file = Some(file);
@@ -128,18 +113,20 @@ mod tests {
 
     use super::*;
 
-    fn rules() -> SpoolRules {
-        SpoolRules {
-            memory: 10,
-            directory: std::env::temp_dir(),
-        }
+    const MEMORY: usize = 10;
+
+    fn spool() -> Spool {
+        Spool::new(
+            &crate::settings::Settings::default(),
+            std::rc::Rc::default(),
+        )
     }
 
     #[test]
     fn short_bodies_stay_in_memory() {
         let mut body = Body::default();
-        body.push(b"01234", &rules(), false).expect("memory");
-        body.push(b"56789", &rules(), false).expect("memory");
+        body.push(b"01234", MEMORY, &spool()).expect("memory");
+        body.push(b"56789", MEMORY, &spool()).expect("memory");
         assert_eq!((body.bytes(), body.len()), (&b"0123456789"[..], 10));
         assert!(body.file().is_none());
     }
@@ -148,7 +135,7 @@ mod tests {
     fn long_bodies_are_a_file_from_the_first_byte_on() {
         let mut body = Body::default();
         for piece in [&b"01234"[..], b"56789", b"x", b"yz"] {
-            body.push(piece, &rules(), false).expect("a temp dir");
+            body.push(piece, MEMORY, &spool()).expect("a temp dir");
         }
         body.complete().expect("a temp dir");
         assert_eq!((body.bytes(), body.len()), (&b""[..], 13));
@@ -164,8 +151,8 @@ mod tests {
     #[test]
     fn without_memory_to_spare_short_bodies_are_files_too() {
         let mut body = Body::default();
-        body.push(b"01", &rules(), false).expect("memory");
-        body.push(b"2", &rules(), true).expect("a temp dir");
+        body.push(b"01", MEMORY, &spool()).expect("memory");
+        body.push(b"2", 0, &spool()).expect("a temp dir");
         body.complete().expect("a temp dir");
         assert!(body.file().is_some() && body.bytes().is_empty());
     }
@@ -179,7 +166,7 @@ mod tests {
             .enumerate()
         {
             let piece = vec![b'a' + u8::try_from(number).expect("few"); *size];
-            body.push(&piece, &rules(), false).expect("a temp dir");
+            body.push(&piece, MEMORY, &spool()).expect("a temp dir");
             expected.extend(piece);
         }
         body.complete().expect("a temp dir");
@@ -187,14 +174,5 @@ mod tests {
         let mut file = body.file().expect("long").try_clone().expect("descriptors");
         file.read_to_end(&mut found).expect("a file");
         assert!(found == expected);
-    }
-
-    #[test]
-    fn a_disk_that_fails_is_an_error() {
-        let rules = SpoolRules {
-            memory: 0,
-            directory: "/nonexistent".into(),
-        };
-        assert!(Body::default().push(b"x", &rules, false).is_err());
     }
 }

@@ -177,7 +177,10 @@ impl Gateway {
     fn change_settings(&mut self, settings: Settings) {
         self.dispatcher.set_policy(policy(&settings.queue));
         self.change_logs(&settings);
-        self.resolved = Rc::new(Resolved::new(settings));
+        let (said, _) = self.resolved.spool.describe();
+        let memory_files = self.resolved.spool.memory_files();
+        self.resolved = Rc::new(Resolved::new(settings, memory_files));
+        self.tell_of_spool(Some(&said));
     }
 
     /// A log that stays where it is is only opened anew.

@@ -63,6 +63,7 @@ mod runtime;
 mod send;
 mod settings;
 mod socket;
+mod spool;
 mod statsd;
 mod unattended;
 mod upload;
@@ -73,8 +74,9 @@ pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables}
 pub use clock::TimeSource;
 pub use settings::{
     AccessLog, ErrorLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd, StatsdAddress,
-    Timeouts, Trust, WebSocket, WebSocketCompression,
+    TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
 };
+pub use spool::can_be_used;
 
 use std::os::fd::OwnedFd;
 

@@ -12,7 +12,7 @@ use oxicorn_link::wire::{self, BodyPlace, RequestEncoder, flags};
 use oxicorn_link::{DescriptorError, Placement, RingFull, StreamId};
 use oxicorn_proto::http1::{BodyFraming, Version, percent_decode};
 
-use crate::body::{Body, SpoolRules};
+use crate::body::Body;
 use crate::connection::Connection;
 use crate::gateway::Scratch;
 use crate::pool::WorkerRecord;
@@ -71,14 +71,10 @@ fn place_spilled(
     let Connection {
         request, resolved, ..
     } = connection;
-    let rules = SpoolRules {
-        memory: 0,
-        directory: resolved.spool.directory.clone(),
-    };
     let mut spilled = Body::default();
     for part in [message, inline_body(connection)] {
         spilled
-            .push(part, &rules, false)
+            .push(part, 0, &resolved.spool)
             .map_err(PlaceError::Disk)?;
     }
     spilled.complete().map_err(PlaceError::Disk)?;

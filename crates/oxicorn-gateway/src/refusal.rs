@@ -102,6 +102,16 @@ impl Refusal {
             Whose::Peer,
         )
     };
+    /// No room for a body like this, on the disk or where memory serves for one.
+    pub(crate) const NO_STORAGE: Self = Self {
+        retry_after: Some(Duration::from_secs(1)),
+        ..Self::new(
+            503,
+            "Service Unavailable",
+            "no room for so long a request body now",
+            Whose::Peer,
+        )
+    };
     /// The server ends, and nobody is left to ask.
     pub(crate) const STOPPING: Self = Self::new(
         503,
@@ -203,9 +213,16 @@ impl Gateway {
 
     /// The body could not be put aside.
     pub(crate) fn refuse_for_disk(&mut self, key: usize, error: &io::Error) {
-        self.error_log.error(format_args!(
-            "Request body could not be kept in a file: {error}"
-        ));
+        let is_full = error.kind() == io::ErrorKind::StorageFull;
+        // The bound of memory files is no fault of the system, and was told of at the start.
+        if !is_full || error.raw_os_error().is_some() {
+            self.error_log.error(format_args!(
+                "Request body could not be kept in a file: {error}"
+            ));
+        }
+        if is_full {
+            return self.refuse(key, Refusal::NO_STORAGE);
+        }
         if let Some(connection) = self.connections.get_mut(key) {
             connection.linger = true;
         }

@@ -1,6 +1,6 @@
 //! Settings made ready for use: what connections read all the time, worked out once.
 
-use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use oxicorn_proto::http1::Rules;
 use oxicorn_proto::proxy_protocol::Mode;
 use oxicorn_proto::trust::{AddressSet, TrustRules};
 
-use crate::body::SpoolRules;
 use crate::settings::{ProxyProtocol, Queue, Settings, Trust};
+use crate::spool::{MemoryFiles, Spool};
 
 /// One reload's settings; connections keep those they started with.
 #[derive(Debug)]
@@ -18,19 +18,19 @@ pub(crate) struct Resolved {
     pub(crate) settings: Settings,
     pub(crate) rules: Arc<Rules>,
     pub(crate) trust: TrustRules,
-    pub(crate) spool: SpoolRules,
+    pub(crate) body_memory: usize,
+    pub(crate) spool: Spool,
     pub(crate) proxy_mode: Option<Mode>,
 }
 
 impl Resolved {
-    pub(crate) fn new(settings: Settings) -> Self {
+    /// `memory_files`: those that live through a reload.
+    pub(crate) fn new(settings: Settings, memory_files: Rc<MemoryFiles>) -> Self {
         Self {
             rules: Arc::new(settings.rules.clone()),
             trust: trust_rules(&settings.trust),
-            spool: SpoolRules {
-                memory: settings.body_memory,
-                directory: temporary_directory(&settings),
-            },
+            body_memory: settings.body_memory,
+            spool: Spool::new(&settings, memory_files),
             proxy_mode: match settings.trust.proxy_protocol {
                 ProxyProtocol::Off => None,
                 ProxyProtocol::V1 => Some(Mode::V1),
@@ -63,11 +63,4 @@ pub(crate) fn policy(queue: &Queue) -> Policy {
         prefetch_budget: queue.prefetch_budget,
         stall_after: queue.stall_after,
     }
-}
-
-fn temporary_directory(settings: &Settings) -> PathBuf {
-    settings
-        .temporary_directory
-        .clone()
-        .unwrap_or_else(std::env::temp_dir)
 }

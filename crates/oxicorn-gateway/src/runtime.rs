@@ -77,7 +77,7 @@ async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<()
     } = setup;
     let control = ControlEnd::new(control);
     let orders = control.watched();
-    let resolved = Rc::new(Resolved::new(settings));
+    let resolved = Rc::new(Resolved::new(settings, Rc::default()));
     let mut gateway = Gateway::new(Parts {
         time,
         resolved,
@@ -107,6 +107,7 @@ async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<()
     };
     let relay = gateway.resolved.settings.relay.errors;
     gateway.error_log.set_relay(relay);
+    gateway.tell_of_spool(None);
     install(gateway);
     spawn_local(obey(orders));
     spawn_local(ring_for_ever());

@@ -43,8 +43,8 @@ pub struct Settings {
     pub https: bool,
     /// Bytes of a request body kept in memory; what is longer goes to an unlinked temporary file.
     pub body_memory: usize,
-    /// Where those files are made; none: `TMPDIR`, else `/tmp`.
-    pub temporary_directory: Option<PathBuf>,
+    /// Where those files are made: in the first of these that can be used.
+    pub temporary_directories: Vec<TemporaryDirectory>,
     /// Bytes of one response that are taken from the worker before the client has read them; less
     /// than a link's window (1 MiB) counts as that.
     pub response_buffer: usize,
@@ -85,7 +85,7 @@ impl Default for Settings {
             server_header: "oxicorn".into(),
             https: false,
             body_memory: 128 * 1024,
-            temporary_directory: None,
+            temporary_directories: vec![TemporaryDirectory::system("/tmp")],
             response_buffer: 1024 * 1024,
             connection_limit: 65_536,
             listeners_are_shared: false,
@@ -96,6 +96,28 @@ impl Default for Settings {
             sendfile: true,
             stream_requests: false,
             websocket: None,
+        }
+    }
+}
+
+/// A directory for temporary files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemporaryDirectory {
+    /// The directory.
+    pub path: PathBuf,
+    /// Who names it: a setting, a variable of the environment, the system.
+    pub source: String,
+    /// It is a setting: that it cannot be used is worth a word.
+    pub is_setting: bool,
+}
+
+impl TemporaryDirectory {
+    /// One that systems have.
+    pub fn system(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            source: "system".into(),
+            is_setting: false,
         }
     }
 }

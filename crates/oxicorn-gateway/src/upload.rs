@@ -168,8 +168,9 @@ impl Gateway {
             connection.request.body.keep(piece);
             Ok(())
         } else {
-            let spool = &connection.resolved.spool;
-            connection.request.body.push(piece, spool, pressed)
+            let resolved = &connection.resolved;
+            let memory = if pressed { 0 } else { resolved.body_memory };
+            connection.request.body.push(piece, memory, &resolved.spool)
         };
         connection.input.consume(consumed);
         kept

@@ -32,7 +32,7 @@ mod _native {
     }
 
     #[pymodule_export]
-    use crate::arbiter::{Heartbeat, serve};
+    use crate::arbiter::{Heartbeat, holds_temporary_files, serve, temporary_directory_choices};
     #[pymodule_export]
     use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending, WebSocketExchange};
     #[pymodule_export]

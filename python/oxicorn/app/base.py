@@ -282,6 +282,8 @@ class Application(BaseApplication):
         found = list(check.problems(self.cfg))
         for line in found:
             print(f"Error: {line}", file=sys.stderr)
+        text, is_warning = check.temporary_files(self.cfg)
+        print(f"Warning: {text}" if is_warning else f"Note: {text}", file=sys.stderr)
         try:
             self.load()
         except (Exception, SystemExit) as error:

@@ -6,15 +6,20 @@ for real where it has a configuration of its own: there is no other way to know 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from typing import Any
 
+from oxicorn import _native, util
 from oxicorn.config import Config
 
-__all__ = ["problems"]
+__all__ = ["problems", "temporary_files"]
+
+#: Exit code of the process that tries directories: none can be used.
+NOWHERE = 255
 
 #: Settings whose value is a file that is read.
 READ = ("certfile", "keyfile", "ca_certs", "logconfig", "logconfig_json")
@@ -37,6 +42,47 @@ def problems(cfg: Config) -> Iterator[str]:
         yield from _address(address)
     yield from _statsd(cfg.get("statsd_host"))
     yield from _logging(cfg)
+
+
+def temporary_files(cfg: Config) -> tuple[str, bool]:
+    """Where temporary files will be made, and whether that is a reason to warn."""
+    choices = _native.temporary_directory_choices(cfg)
+    used = _first_usable(cfg, [path for path, _, _ in choices])
+    names = [f"{path} ({source})" for path, source, _ in choices]
+    if used is None:
+        text = (
+            f"temporary files cannot be made in any of {', '.join(names)}: request bodies longer "
+            "than body_memory are kept in memory; set tmp_upload_dir"
+        )
+        return text, True
+    text = f"temporary files are made in {names[used]}"
+    passed_over = [
+        name for name, (_, _, is_setting) in zip(names, choices[:used], strict=False) if is_setting
+    ]
+    if passed_over:
+        text += f": none can be made in {passed_over[0]}"
+    return text, bool(passed_over)
+
+
+def _first_usable(cfg: Config, directories: list[str]) -> int | None:
+    """Tried in a process of the user that will write there."""
+    pid = os.fork()
+    if pid == 0:
+        found = NOWHERE
+        try:
+            # Who may not become that user learns it when the server is started.
+            with contextlib.suppress(OSError):
+                util.set_owner_process(cfg.uid, cfg.gid, cfg.initgroups)
+            usable = (number for number, path in enumerate(directories) if _holds(path))
+            found = next(usable, NOWHERE)
+        finally:
+            os._exit(found)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if 0 <= code < NOWHERE else None
+
+
+def _holds(directory: str) -> bool:
+    return _native.holds_temporary_files(directory)
 
 
 def _worker_class(cfg: Config) -> Iterator[str]:

@@ -1,13 +1,15 @@
 //! The gateway process from the arbiter's side: what it is given, how it is spoken to.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
 use oxicorn_gateway::{
     AccessLog, ErrorLog, Level, ProxyProtocol, Relay, Settings as GatewaySettings, Statsd,
-    StatsdAddress, WebSocket, WebSocketCompression,
+    StatsdAddress, TemporaryDirectory, WebSocket, WebSocketCompression,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
@@ -187,11 +189,67 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.relay = logging.relay;
     result.statsd = logging.statsd;
     result.body_memory = size(settings, "body_memory");
-    result.temporary_directory = text(settings, "tmp_upload_dir").map(Into::into);
+    result.temporary_directories = temporary_directories(settings);
     result.response_buffer = size(settings, "response_buffer");
     result.websocket = websocket(settings);
     result.stream_requests = settings.worker_class() == WorkerClass::Asgi;
     result
+}
+
+/// Where temporary files may be made, in the order of Python's `tempfile` but for the two settings. The
+/// working directory, where the application lies, is the last.
+fn temporary_directories(settings: &Settings) -> Vec<TemporaryDirectory> {
+    let setting = |name: &str| {
+        text(settings, name).map(|path| TemporaryDirectory {
+            path: path.into(),
+            source: name.into(),
+            is_setting: true,
+        })
+    };
+    let variable = |name: &str| {
+        let path = std::env::var_os(name).filter(|path| !path.is_empty())?;
+        Some(TemporaryDirectory {
+            path: path.into(),
+            source: name.into(),
+            is_setting: false,
+        })
+    };
+    let working = std::env::current_dir().ok().map(|path| TemporaryDirectory {
+        path,
+        source: "the working directory".into(),
+        is_setting: false,
+    });
+    let of_system = ["/tmp", "/var/tmp", "/usr/tmp"].map(TemporaryDirectory::system);
+    setting("tmp_upload_dir")
+        .into_iter()
+        .chain(["TMPDIR", "TEMP", "TMP"].into_iter().filter_map(variable))
+        .chain(of_system)
+        .chain(setting("worker_tmp_dir"))
+        .chain(working)
+        .collect()
+}
+
+/// The same for `--check-config`: (path, who names it, whether that is a setting).
+#[pyfunction]
+pub(crate) fn temporary_directory_choices(
+    cfg: &Bound<'_, PyAny>,
+) -> PyResult<Vec<(OsString, String, bool)>> {
+    with_settings(cfg, |settings| {
+        temporary_directories(&settings.inner)
+            .into_iter()
+            .map(|choice| (choice.path.into(), choice.source, choice.is_setting))
+            .collect()
+    })
+}
+
+/// Whether this process can make temporary files in `directory`.
+#[pyfunction]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a new path is what Python's is turned into"
+)]
+pub(crate) fn holds_temporary_files(directory: PathBuf) -> bool {
+    oxicorn_gateway::can_be_used(&directory)
 }
 
 /// WebSockets, where the workers speak them.

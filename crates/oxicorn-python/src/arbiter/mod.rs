@@ -18,6 +18,8 @@ mod successor;
 mod supervisor;
 mod workers;
 
+pub(crate) use gateway::{holds_temporary_files, temporary_directory_choices};
+
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use pyo3::prelude::*;

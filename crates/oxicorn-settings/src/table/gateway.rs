@@ -69,8 +69,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(65_536),
-        doc: "How many bytes of a request body are kept in memory. A longer body goes to a temporary file in \
-          `tmp_upload_dir`, which the worker is given.",
+        doc: "How many bytes of a request body are kept in memory. A longer body goes to a temporary file (see \
+          `tmp_upload_dir`), which the worker is given.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,

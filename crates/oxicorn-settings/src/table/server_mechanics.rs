@@ -125,10 +125,13 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--worker-tmp-dir"], "DIR"),
         kind: Kind::Text,
         default: Default::None,
-        doc: "The directory of Gunicorn's heartbeat files. It must exist.",
+        doc: "The directory of Gunicorn's heartbeat files. It must exist. Temporary files are made in it where \
+          `tmp_upload_dir` and the system's directories cannot be used.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotApplicable("heartbeats are beaten in shared memory, no file is needed"),
+        parity: Parity::NotApplicable(
+            "heartbeats are beaten in shared memory; long request bodies go there if nothing better can be written to",
+        ),
     },
     Definition {
         name: "user",
@@ -194,8 +197,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::NONE,
         kind: Kind::Text,
         default: Default::None,
-        doc: "The directory of request bodies that are longer than `body_memory`. Unset, it is `TMPDIR`, else \
-          `/tmp`.",
+        doc: "The directory of request bodies that are longer than `body_memory`. The first is taken in which the \
+          server's `user` can make a file, of this one, the variables `TMPDIR`, `TEMP` and `TMP`, `/tmp`, `/var/tmp`, \
+          `/usr/tmp`, `worker_tmp_dir` and the working directory. Where there is none they are kept in memory, in all \
+          up to half of `buffer_limit`, and the log says so.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better("it is used; Gunicorn takes it and does nothing"),
