@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, boot, compat, forked, native_logs, sock, systemd, util
+from oxicorn import _native, boot, compat, forked, native_logs, sock, systemd, terminal, util
 from oxicorn.errors import ConfigError, HaltServer
 from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
@@ -245,6 +245,8 @@ class Arbiter:
     def booted(self) -> None:
         """The first workers are ready: whoever waits for the service may go on."""
         self._notify("READY=1\nSTATUS=serving")
+        if self.LISTENERS and terminal.is_watched(self.cfg):
+            self.log.info("%s", terminal.where_to_look(self.LISTENERS))
 
     def reloading(self) -> None:
         """A reload begins."""

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from oxicorn import logconfig, syslog
+from oxicorn import logconfig, syslog, terminal
 from oxicorn.logconfig import CONFIG_DEFAULTS, LoggingConfiguration
 from oxicorn.syslog import SYSLOG_FACILITIES, parse_syslog_address
 
@@ -112,7 +112,8 @@ class Logger:
             self._remove_own_handlers(log)
         if cfg.capture_output and cfg.errorlog != "-":
             self._capture_output(cfg.errorlog)
-        error_format = logging.Formatter(self.error_fmt, self.datefmt)
+        stream = sys.stderr if cfg.errorlog == "-" else None
+        error_format = terminal.formatter(stream, self.error_fmt, self.datefmt)
         self._set_handler(self.error_log, cfg.errorlog, error_format)
         if cfg.accesslog is not None:
             access_format = logging.Formatter(self.access_fmt)

@@ -1,17 +1,19 @@
 //! The command line: Gunicorn's flags, read as Python's argparse reads them.
 //!
 //! ```text
-//!  arguments ──► spelling: abbreviations spelled out ──► unknown: refuses what is no flag
+//!  arguments ──► spelling: abbreviations spelled out ──► unknown: help, version, refuses what is no flag
 //!            ──► parser: clap, built from the table ──► Raw per setting
 //! ```
 //!
 //! `GUNICORN_CMD_ARGS` and `OXICORN_CMD_ARGS` hold more of the same and go the same way; only the command line itself names
 //! the application. Nothing is validated here beyond what argparse would refuse with exit code 2.
 
+mod help;
 mod parser;
 mod spelling;
 mod unknown;
 
+use self::unknown::Asked;
 use crate::environment::Environment;
 use crate::shell_words;
 use crate::value::{Raw, Source};
@@ -69,6 +71,10 @@ impl Stop {
             Self::Help(_) | Self::Version(_) => 0,
             Self::Usage(_) => 2,
         }
+    }
+
+    fn version() -> Self {
+        Self::Version(format!("oxicorn (version {})\n", crate::VERSION))
     }
 
     fn usage(fault: &str) -> Self {
@@ -157,8 +163,11 @@ fn read(args: &[String]) -> Result<Arguments, Fault> {
         return Ok(Arguments::default());
     }
     let spelled = spelling::spell_out(args).map_err(Fault::Refused)?;
-    unknown::refuse(&spelled).map_err(Fault::Refused)?;
-    parser::read(spelled)
+    match unknown::look_for(&spelled).map_err(Fault::Refused)? {
+        Some(Asked::Help(topic)) => Err(Fault::Asked(Stop::Help(help::text(topic)))),
+        Some(Asked::Version) => Err(Fault::Asked(Stop::version())),
+        None => parser::read(spelled),
+    }
 }
 
 #[cfg(test)]

@@ -5,18 +5,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Arguments, Fault, Stop, USAGE};
-use crate::VERSION;
-use crate::definition::{Action, Default, Definition, Parity};
+use super::{Arguments, Fault};
+use crate::definition::{Action, Definition};
 use crate::table::TABLE;
 use crate::validate::{Base, parse_integer};
 use crate::value::{Quoted, Raw};
 
 /// The id of everything that is no flag's.
 const POSITIONALS: &str = "APP_MODULE";
-
-/// Columns of `--help`; the terminal is not asked, so that help is the same everywhere.
-const HELP_WIDTH: usize = 100;
 
 /// Reads arguments whose flags are spelled out.
 pub(super) fn read(args: Vec<String>) -> Result<Arguments, Fault> {
@@ -33,26 +29,11 @@ pub(super) fn read(args: Vec<String>) -> Result<Arguments, Fault> {
 }
 
 fn command() -> Command {
-    let help = Arg::new("help")
-        .short('h')
-        .long("help")
-        .action(ArgAction::Help)
-        .help("Print this and exit.");
-    let version = Arg::new("version")
-        .short('v')
-        .long("version")
-        .action(ArgAction::Version)
-        .help("Print the version and exit.");
     Command::new("oxicorn")
         .no_binary_name(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
-        .version(format!("(version {VERSION})"))
-        .override_usage(USAGE)
-        .help_template("usage: {usage}\n\n{all-args}\n")
-        .term_width(HELP_WIDTH)
         .args_override_self(true)
-        .args([help, version])
         .args(
             TABLE
                 .iter()
@@ -81,9 +62,7 @@ fn argument(definition: &'static Definition) -> Arg {
     let argument = Arg::new(definition.name)
         .short(short)
         .long(flags.long().and_then(|name| name.strip_prefix("--")))
-        .visible_aliases(longs.skip(1))
-        .help(help_line(definition))
-        .help_heading(definition.section.title());
+        .aliases(longs.skip(1));
     match flags.action {
         Action::Switch(_) => argument.action(ArgAction::SetTrue),
         Action::Repeat => argument.action(ArgAction::Append).value_name(flags.metavar),
@@ -104,24 +83,6 @@ fn argument(definition: &'static Definition) -> Arg {
 fn number(base: Base) -> ValueParser {
     let parse = move |text: &str| parse_integer(text, base).ok_or("no number");
     ValueParser::from(parse)
-}
-
-/// The summary, the default, and whether the feature is there.
-fn help_line(definition: &Definition) -> String {
-    let mut line = definition.summary().replace('`', "");
-    let default = match definition.default {
-        Default::Computed { described, .. } => described.replace('`', ""),
-        Default::Int(number) => number.to_string(),
-        Default::Str(text) => text.to_owned(),
-        _ => String::new(),
-    };
-    if !default.is_empty() {
-        line = format!("{line} [{default}]");
-    }
-    if matches!(definition.parity, Parity::NotYet(_)) {
-        line.push_str(" (not available yet)");
-    }
-    line
 }
 
 /// What the arguments say about a setting.
@@ -177,10 +138,6 @@ fn fault(error: &clap::Error) -> Fault {
         context(ContextKind::InvalidValue),
     );
     Fault::Refused(match error.kind() {
-        ErrorKind::DisplayHelp => return Fault::Asked(Stop::Help(error.render().to_string())),
-        ErrorKind::DisplayVersion => {
-            return Fault::Asked(Stop::Version(error.render().to_string()));
-        }
         ErrorKind::InvalidValue => {
             format!("argument {}: expected one argument", names_of(argument))
         }

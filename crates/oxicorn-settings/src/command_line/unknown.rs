@@ -5,14 +5,24 @@ use crate::misspelling::nearest_flag;
 use crate::other_servers::instead_of;
 use crate::table::TABLE;
 
-/// Flags that no setting stands behind.
-const OTHER_FLAGS: [&str; 4] = ["--help", "-h", "--version", "-v"];
+/// What `args` ask for instead of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked<'a> {
+    /// `--help`, perhaps with what follows it.
+    Help(Option<&'a str>),
+    /// `--version`.
+    Version,
+}
 
-/// The refusal of all flags in `args` that are none, if there are any. Abbreviations have been spelled out.
-pub(super) fn refuse(args: &[String]) -> Result<(), String> {
-    let unknown = flags(args);
+/// Whether help or the version is asked for, else the refusal of all flags in `args` that are none. Abbreviations have
+/// been spelled out.
+pub(super) fn look_for(args: &[String]) -> Result<Option<Asked<'_>>, String> {
+    let unknown = match flags(args) {
+        Found::Asked(asked) => return Ok(Some(asked)),
+        Found::Unknown(unknown) => unknown,
+    };
     let Some((first, rest)) = unknown.split_first() else {
-        return Ok(());
+        return Ok(None);
     };
     let mut text = format!("unrecognized arguments: {}", unknown.join(" "));
     if let ([], None, Some(meant)) = (
@@ -56,8 +66,14 @@ fn name_of(argument: &str) -> &str {
     argument.split('=').next().unwrap_or(argument)
 }
 
-/// The unknown flags in `args`, as they were written. None where help or the version is asked for: that comes first.
-fn flags(args: &[String]) -> Vec<&str> {
+enum Found<'a> {
+    /// Unknown flags, as they were written.
+    Unknown(Vec<&'a str>),
+    /// That comes first.
+    Asked(Asked<'a>),
+}
+
+fn flags(args: &[String]) -> Found<'_> {
     let mut unknown = Vec::new();
     let mut args = args.iter().map(String::as_str).peekable();
     while let Some(argument) = args.next() {
@@ -65,7 +81,8 @@ fn flags(args: &[String]) -> Vec<&str> {
             break;
         }
         match classify(argument) {
-            Word::Asks => return Vec::new(),
+            Word::AsksForHelp => return Found::Asked(Asked::Help(args.next())),
+            Word::AsksForVersion => return Found::Asked(Asked::Version),
             Word::Unknown => unknown.push(argument),
             Word::Waits => {
                 // Its value; what begins with a hyphen is none.
@@ -74,12 +91,14 @@ fn flags(args: &[String]) -> Vec<&str> {
             Word::Complete => {}
         }
     }
-    unknown
+    Found::Unknown(unknown)
 }
 
 enum Word {
-    /// Help or version.
-    Asks,
+    /// `--help`.
+    AsksForHelp,
+    /// `--version`.
+    AsksForVersion,
     /// A flag that nobody knows.
     Unknown,
     /// A flag whose value is the next argument.
@@ -89,8 +108,10 @@ enum Word {
 }
 
 fn classify(argument: &str) -> Word {
-    if OTHER_FLAGS.contains(&argument) {
-        return Word::Asks;
+    match argument {
+        "--help" => return Word::AsksForHelp,
+        "--version" => return Word::AsksForVersion,
+        _ => {}
     }
     let Some(rest) = argument.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
         return Word::Complete;
@@ -112,8 +133,10 @@ fn classify(argument: &str) -> Word {
 /// `-w3`, `-w`, `-RD`: switches, at the end perhaps one with a value.
 fn short_flags(letters: &str) -> Word {
     for (position, letter) in letters.char_indices() {
-        if OTHER_FLAGS.contains(&format!("-{letter}").as_str()) {
-            return Word::Asks;
+        match letter {
+            'h' => return Word::AsksForHelp,
+            'v' => return Word::AsksForVersion,
+            _ => {}
         }
         match definition(&format!("-{letter}")) {
             None => return Word::Unknown,
@@ -144,7 +167,7 @@ mod tests {
 
     fn refusal(line: &str) -> Option<String> {
         let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        refuse(&args).err()
+        look_for(&args).err()
     }
 
     #[test]
@@ -178,6 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn help_and_version_come_before_what_is_unknown() {
+        let asked = |line: &str| {
+            let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            look_for(&args).map(|asked| format!("{asked:?}"))
+        };
+        for (line, expected) in [
+            ("--bogus --help", "Some(Help(None))"),
+            ("-h", "Some(Help(None))"),
+            ("-Rh logging", "Some(Help(Some(\"logging\")))"),
+            ("--help --bind", "Some(Help(Some(\"--bind\")))"),
+            ("-w 3 -v", "Some(Version)"),
+            ("-w -h", "Some(Help(None))"),
+            ("-- --help", "None"),
+        ] {
+            assert_eq!(asked(line).as_deref(), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
     fn leaves_the_others_alone() {
         for line in [
             "",
@@ -187,8 +229,6 @@ mod tests {
             "--access-logfile - app",
             "--proxy-protocol app",
             "--proxy-protocol=v1",
-            "--bogus --help",
-            "-h",
         ] {
             assert_eq!(refusal(line), None, "{line}");
         }
