@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
 from oxicorn import _native, boot, compat, forked, native_logs, sock, systemd, terminal, util
+from oxicorn.commands import Commands
 from oxicorn.errors import ConfigError, HaltServer
 from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
@@ -39,7 +40,7 @@ LISTENERS_VARIABLE = "GUNICORN_FD"
 SUCCESSOR_SUFFIX = ".2"
 
 
-class Arbiter:
+class Arbiter(Commands):
     """The supervising process (Gunicorn's ``gunicorn.arbiter.Arbiter``)."""
 
     #: Exit code of a worker that could not boot, and of the server then.
@@ -48,11 +49,10 @@ class Arbiter:
     APP_LOAD_ERROR = boot.APP_LOAD_ERROR
 
     def __init__(self, app: BaseApplication) -> None:
+        super().__init__()
         compat.adopt_server_names()
         os.environ["SERVER_SOFTWARE"] = oxicorn.SERVER_SOFTWARE
-        self.app = app
-        self.cfg = app.cfg
-        self.log = _make_logger(app.cfg)
+        self.log: Any = None
         self.pid = os.getpid()
         self.master_pid = self.pid
         #: The arbiter that this one takes over from (SIGUSR2), and the one that takes over from it.
@@ -93,13 +93,20 @@ class Arbiter:
         self._told = boot.ToldReasons()
         #: Whether workers of an earlier generation serve, or did.
         self._has_reloaded = False
-        self.apply_settings()
+        self.setup(app)
         self.set_num_workers(self.cfg.workers, None)
 
     # What settings mean for this process.
 
+    def setup(self, app: BaseApplication) -> None:
+        """Takes over the settings of ``app``: at start and with each reload."""
+        self.app = app
+        if self.log is None:
+            self.log = _make_logger(app.cfg)
+        self.apply_settings()
+
     def apply_settings(self) -> None:
-        """Takes over ``self.app.cfg``: at start and after a reload."""
+        """Takes over ``self.app.cfg``, also for the fork of a worker of another generation."""
         self.cfg = self.app.cfg
         self.timeout = self.cfg.timeout
         self.address = self.cfg.address
@@ -145,9 +152,10 @@ class Arbiter:
     @num_workers.setter
     def num_workers(self, value: int) -> None:
         """Asks for more or fewer workers, as TTIN and TTOU do; the hook runs when it is done."""
-        number = signal.SIGTTIN if value > self.num_workers else signal.SIGTTOU
+        more = value > self.num_workers
+        order = ("ttin", signal.SIGTTIN) if more else ("ttou", signal.SIGTTOU)
         for _ in range(abs(value - self.num_workers)):
-            os.kill(self.master_pid, number)
+            self._order(*order)
 
     def set_num_workers(self, value: int, old: int | None) -> None:
         """Called with every change of the number; runs the hook ``nworkers_changed``."""
@@ -157,9 +165,13 @@ class Arbiter:
 
     # The life of the server, called by the native loop.
 
-    def run(self) -> int:
-        """Serves until told to stop; the exit code."""
+    def run(self) -> NoReturn:
+        """Serves until told to stop, then raises SystemExit with the exit code; so do workers."""
+        self.refuse_uncalled()
         forked.own_process()
+        sys.exit(self._serve())
+
+    def _serve(self) -> int:
         try:
             with forked.Guard(self.log):
                 self.start()
@@ -260,6 +272,7 @@ class Arbiter:
 
     def stopping(self) -> None:
         """The end has begun, of the service, or only of this server where another takes over."""
+        self.end_begins()
         if self.reexec_pid:
             self._notify(f"MAINPID={self.reexec_pid}\nREADY=1\nSTATUS=serving")
         else:
@@ -307,7 +320,7 @@ class Arbiter:
             self.app.cfg = self.cfg
             raise
         self._reload_logs(cfg)
-        self.apply_settings()
+        self.setup(self.app)
         self._told.forget()
         self._has_reloaded = True
         if self.cfg.preload_app:
@@ -547,25 +560,11 @@ class Arbiter:
         for pid in list(self.WORKERS):
             self.kill_worker(pid, sig)
 
-    def reload(self) -> None:
-        """Asks for a reload, as SIGHUP does."""
-        os.kill(self.master_pid, signal.SIGHUP)
-
-    def stop(self, graceful: bool = True) -> None:
-        """Asks for the end, as SIGTERM (graceful) or SIGQUIT do."""
-        os.kill(self.master_pid, signal.SIGTERM if graceful else signal.SIGQUIT)
-
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
         """Asks for the end; with an exit code of one's own it can only be called from a hook."""
         if exit_status:
             raise HaltServer(reason or "halt() was called", exit_status)
         self.stop()
-
-    def manage_workers(self) -> None:
-        """Not needed: the loop makes and ends workers as soon as there is a reason."""
-
-    def wakeup(self) -> None:
-        """Not needed: the loop waits for whatever happens."""
 
     @property
     def stack_dump_signal(self) -> int:

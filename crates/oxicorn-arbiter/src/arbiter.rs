@@ -208,6 +208,7 @@ impl Arbiter {
             Event::Started => self.start(),
             Event::Command(command) => self.handle_command(command),
             Event::SourceChanged(change) => self.handle_source_changed(change),
+            Event::SpawnRequested => self.handle_spawn_requested(),
             Event::SuccessorStarted => self.handle_successor_started(),
             Event::SuccessorFailed => self.handle_successor_failed(),
             Event::SuccessorExited => self.handle_successor_exited(),

@@ -16,6 +16,9 @@ pub enum Event {
     /// it give the same.
     SourceChanged(u64),
 
+    /// A program of its own asks for one worker more than wanted (Gunicorn's `Arbiter.spawn_worker`).
+    SpawnRequested,
+
     /// [`crate::Action::StartSuccessor`] was done.
     SuccessorStarted,
     /// It could not be done.
@@ -102,6 +105,7 @@ impl Event {
             Self::Started => "Started",
             Self::Command(command) => command.signal_name(),
             Self::SourceChanged(_) => "SourceChanged",
+            Self::SpawnRequested => "SpawnRequested",
             Self::SuccessorStarted => "SuccessorStarted",
             Self::SuccessorFailed => "SuccessorFailed",
             Self::SuccessorExited => "SuccessorExited",

@@ -60,6 +60,7 @@ fn steps(world: &World) -> Vec<Step> {
         steps.extend(answers.map(Step::Event));
     }
     steps.push(Step::Event(Event::SourceChanged(7)));
+    steps.push(Step::Event(Event::SpawnRequested));
     if world.upgrading {
         steps.extend([Event::SuccessorStarted, Event::SuccessorFailed].map(Step::Event));
     }

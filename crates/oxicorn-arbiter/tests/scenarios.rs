@@ -556,6 +556,32 @@ fn the_successor_is_ready_before_the_predecessor_is_retired() {
 }
 
 #[test]
+fn a_worker_beyond_the_number_wanted_takes_the_place_of_the_oldest() {
+    let mut s = Scenario::serving(2);
+    s.event(Event::SpawnRequested);
+    s.expect(["spawn w3 g1", "attach w3"]);
+    // Asked for again before it is there: the next one's turn comes after it.
+    s.event(Event::SpawnRequested);
+    s.expect([""; 0]);
+    s.ready(3);
+    s.expect(["announce w3", "TERM w1", "retire w1"]);
+    s.drained(1);
+    s.exits(1, 0);
+    assert!(s.did("spawn w4 g1"));
+    s.ready(4);
+    assert!(s.did("TERM w2"));
+}
+
+#[test]
+fn nobody_is_asked_for_where_all_leave_or_boot() {
+    let mut s = Scenario::serving(1);
+    s.wants_successor(1);
+    s.forget();
+    s.event(Event::SpawnRequested);
+    s.expect([""; 0]);
+}
+
+#[test]
 fn workers_that_ask_together_are_replaced_in_turn() {
     let mut s = Scenario::serving(3);
     for worker in 1..=3 {

@@ -56,6 +56,8 @@ class BaseApplication:
         #: a symbolic link, a reload (and a successor) follows it to where it leads now.
         self.start_directory = util.getcwd()
         self._launch = Launch(None)
+        #: Whether a running server reads the settings again: bad ones must not end it.
+        self._is_reloading = False
         self.do_load_config()
 
     def do_load_config(self) -> None:
@@ -63,6 +65,8 @@ class BaseApplication:
         try:
             self._load_settings()
         except Exception as error:
+            if self._is_reloading:
+                raise
             _refuse(error)
 
     def _load_settings(self) -> None:
@@ -94,7 +98,7 @@ class BaseApplication:
         raise NotImplementedError
 
     def reload(self) -> None:
-        """Loads the settings again, as ``do_load_config``."""
+        """Loads the settings again, as ``do_load_config``; called by a reload of the server."""
         self.do_load_config()
         if self.cfg.spew:
             from oxicorn import debug
@@ -104,13 +108,18 @@ class BaseApplication:
     def reload_config(self) -> Config:
         """The settings as they are now outside; raises instead of ending the process (SIGHUP)."""
         old, directory = self.cfg, os.getcwd()
+        self._is_reloading = True
         try:
-            self._load_settings()
+            self.reload()
             return self.cfg
-        except BaseException:
+        except BaseException as error:
             self.cfg = old
             os.chdir(directory)
+            if isinstance(error, SystemExit):
+                raise RuntimeError(f"the application's reload() ended with {error!r}") from error
             raise
+        finally:
+            self._is_reloading = False
 
     def wsgi(self) -> Callable[..., Any]:
         """The application, loaded once in this process."""
@@ -131,13 +140,13 @@ class BaseApplication:
             )  # most of what a server imports; --version needs none of it
 
             compat.introduce()
-            code = Arbiter(self).run()
+            Arbiter(self).run()
         except (ConfigError, RuntimeError) as error:
             text = _in_words(error)
             print(text, file=sys.stderr)
             sys.stderr.flush()
             self._launch.failed(text, 1)
-            code = 1
+            sys.exit(1)
         except Exception:
             import traceback
 
@@ -146,7 +155,6 @@ class BaseApplication:
         finally:
             if os.getpid() == started_in:
                 _restore(handlers)
-        sys.exit(code)
 
     def launched(self) -> None:
         """The server listens: a daemon lets go of the process that was started."""

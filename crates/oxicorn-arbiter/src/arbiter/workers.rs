@@ -71,6 +71,17 @@ impl Arbiter {
         record.mark_outgoing()
     }
 
+    /// In Gunicorn the worker beyond the number wanted makes the oldest one leave. So it is the oldest that gets a
+    /// successor; who boots already, or leaves, needs nobody to ask for it.
+    pub(super) fn handle_spawn_requested(&mut self) -> Result<(), Illegal> {
+        let serving = self.serving;
+        let staying = self
+            .book
+            .select(|r| r.is_ready() && !r.is_outgoing() && r.generation() == serving);
+        let oldest = staying.into_iter().min().ok_or(Illegal)?;
+        self.handle_worker_wants_replacement(oldest)
+    }
+
     /// It says so before it exits. The exit code would tell the same, but only once its exit hooks have run.
     pub(super) fn handle_worker_boot_failed(
         &mut self,

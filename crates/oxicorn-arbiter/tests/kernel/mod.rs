@@ -380,7 +380,7 @@ impl Kernel {
         let wait = ready + self.random.within_ms(self.habits.trouble_ms);
         let in_flight_others = u32::try_from(self.random.below(3)).expect("small");
         let reason = ReplacementReason::MaxRequests;
-        let event = match self.random.below(6) {
+        let event = match self.random.below(7) {
             _ if self.habits.only_dies => exited(worker, Exit::Signal(9)),
             0 => exited(worker, Exit::Signal(9)),
             1 => exited(worker, Exit::Code(0)),
@@ -390,6 +390,7 @@ impl Kernel {
                 in_flight_others,
             },
             4 => Event::HeartbeatMissed(worker),
+            5 => Event::SpawnRequested,
             _ => Event::WorkerFault(worker),
         };
         self.later_worker(wait, event);

@@ -59,7 +59,7 @@ impl<'py> Supervisor<'py> {
                     worker.release.ring();
                 }
             }
-            Action::SignalWorker { worker, signal } => self.signal_worker(worker, signal),
+            Action::SignalWorker { worker, signal } => self.signal_worker(worker, signal)?,
             Action::DumpStacks(worker) => self.dump_stacks(worker),
             Action::DrainGateway { within } => {
                 let deadline_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
@@ -118,7 +118,7 @@ impl<'py> Supervisor<'py> {
 
     /// Calls a method of the server that runs a hook. What the hook raises is logged: a mistake in
     /// it does not take the server down, unless it is meant to (`SystemExit`, `HaltServer`).
-    fn run_hook<A>(&self, hook: &str, method: &str, arguments: A) -> PyResult<()>
+    pub(crate) fn run_hook<A>(&self, hook: &str, method: &str, arguments: A) -> PyResult<()>
     where
         A: for<'a> pyo3::call::PyCallArgs<'a>,
     {
@@ -343,7 +343,7 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    fn signal_worker(&self, id: WorkerId, signal: WorkerSignal) {
+    fn signal_worker(&self, id: WorkerId, signal: WorkerSignal) -> PyResult<()> {
         let signal = match signal {
             WorkerSignal::Graceful => libc::SIGTERM,
             WorkerSignal::Quick => libc::SIGQUIT,
@@ -351,10 +351,15 @@ impl<'py> Supervisor<'py> {
             WorkerSignal::Kill => libc::SIGKILL,
             WorkerSignal::Reopen => libc::SIGUSR1,
         };
-        if let Some(worker) = self.workers.get(id) {
-            // It may have ended by itself; its end is reaped either way.
-            let _ = process::kill(worker.pid, signal);
+        let Some(worker) = self.workers.get(id) else {
+            return Ok(());
+        };
+        if self.overrides.kill_worker {
+            return self.run_hook("kill_worker", "kill_worker", (worker.pid, signal));
         }
+        // It may have ended by itself; its end is reaped either way.
+        let _ = process::kill(worker.pid, signal);
+        Ok(())
     }
 
     fn dump_stacks(&mut self, id: WorkerId) {

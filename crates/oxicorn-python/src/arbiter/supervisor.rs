@@ -38,18 +38,35 @@ const SLOTS: usize = 1024;
 /// The first process of a container (or machine) is given those whose parents died.
 const FIRST_PROCESS: i32 = 1;
 
-/// Signals that are orders.
-const COMMANDS: [(i32, Command); 9] = [
-    (libc::SIGTERM, Command::Terminate),
-    (libc::SIGINT, Command::Interrupt),
-    (libc::SIGQUIT, Command::Quit),
-    (libc::SIGHUP, Command::Reload),
-    (libc::SIGTTIN, Command::MoreWorkers),
-    (libc::SIGTTOU, Command::FewerWorkers),
-    (libc::SIGUSR1, Command::Reopen),
-    (libc::SIGUSR2, Command::Upgrade),
-    (libc::SIGWINCH, Command::StopWorkers),
+/// Signals that are orders, and the orders' names on the Python side.
+const COMMANDS: [(i32, &str, Command); 9] = [
+    (libc::SIGTERM, "term", Command::Terminate),
+    (libc::SIGINT, "int", Command::Interrupt),
+    (libc::SIGQUIT, "quit", Command::Quit),
+    (libc::SIGHUP, "hup", Command::Reload),
+    (libc::SIGTTIN, "ttin", Command::MoreWorkers),
+    (libc::SIGTTOU, "ttou", Command::FewerWorkers),
+    (libc::SIGUSR1, "usr1", Command::Reopen),
+    (libc::SIGUSR2, "usr2", Command::Upgrade),
+    (libc::SIGWINCH, "winch", Command::StopWorkers),
 ];
+
+/// Methods of Gunicorn's arbiter that are called only where a program overrides them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Overrides {
+    pub(crate) manage_workers: bool,
+    pub(crate) kill_worker: bool,
+}
+
+impl Overrides {
+    fn of(server: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let overrides = |name| server.call_method1("overrides", (name,))?.extract();
+        Ok(Self {
+            manage_workers: overrides("manage_workers")?,
+            kill_worker: overrides("kill_worker")?,
+        })
+    }
+}
 
 /// Everything the arbiter process holds. Dropping it closes descriptors and does nothing else, since a
 /// forked child drops its copy.
@@ -72,6 +89,10 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) dumps: Vec<PendingDump>,
     /// Whether the hook `when_ready` has run.
     pub(crate) was_ready: bool,
+    /// What a program's own arbiter overrides.
+    pub(crate) overrides: Overrides,
+    /// When `manage_workers` of such an arbiter was called last; `None`: something has changed since.
+    managed: Option<Duration>,
     /// When the backlog was measured last.
     backlog_seen: Duration,
     /// How many workers the logger was told of.
@@ -83,10 +104,11 @@ impl<'py> Supervisor<'py> {
     /// Binds the listeners, says so, and takes over the signals.
     pub(crate) fn start(server: &Bound<'py, PyAny>) -> PyResult<Self> {
         let signals = SignalPipe::new()?;
-        for (signal, _) in COMMANDS {
+        for (signal, ..) in COMMANDS {
             signals.catch(signal)?;
         }
         signals.catch(libc::SIGCHLD)?;
+        server.call_method0("init_signals")?;
         let cfg = server.getattr("cfg")?;
         let (inherited, is_activated) = inherit(server, &cfg)?;
         let listeners = if is_activated {
@@ -120,6 +142,8 @@ impl<'py> Supervisor<'py> {
             notices_of_workers,
             dumps: Vec::new(),
             was_ready: false,
+            overrides: Overrides::of(server)?,
+            managed: Some(time::monotonic()),
             backlog_seen: time::monotonic(),
             reported_workers: None,
             signals,
@@ -138,6 +162,10 @@ impl<'py> Supervisor<'py> {
                     return Ok(outcome);
                 }
             }
+            // Callbacks may have asked for something.
+            if self.take_orders()? {
+                continue;
+            }
             self.wait(py)?;
             self.take_signals()?;
             self.look_for_predecessor()?;
@@ -148,11 +176,18 @@ impl<'py> Supervisor<'py> {
             self.report_workers();
             self.log_finished_dumps();
             self.measure_backlog()?;
+            self.manage_workers()?;
             self.arbiter.handle_timeout(time::monotonic());
         }
     }
 
     pub(crate) fn tell(&mut self, event: Event) {
+        if matches!(
+            event,
+            Event::WorkerSpawned { .. } | Event::WorkerReady(_) | Event::WorkerExited { .. }
+        ) {
+            self.managed = None;
+        }
         self.arbiter.handle(event, time::monotonic());
     }
 
@@ -171,16 +206,49 @@ impl<'py> Supervisor<'py> {
         let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.notices.as_fd()];
         watched.extend(self.gateway.as_ref().map(|gateway| gateway.control.as_fd()));
         py.detach(|| poll::wait_readable(&watched, Some(until.min(LOOK_AROUND))))?;
-        Ok(())
+        // A program may have set handlers of its own for signals it wants for itself.
+        py.check_signals()
     }
 
+    /// Each signal is a method of the Python arbiter, which a program may override; what it comes to is an order.
     fn take_signals(&mut self) -> PyResult<()> {
         while let Some(signal) = self.signals.next_signal()? {
             // Not among them is CHLD: reaping follows anyway.
-            if let Some((_, command)) = COMMANDS.iter().find(|(number, _)| *number == signal) {
-                self.tell(Event::Command(*command));
+            if COMMANDS.iter().any(|(number, ..)| *number == signal) {
+                self.server.call_method1("handle_signal", (signal,))?;
+                forked::end_if_forked(&self.server, None);
             }
         }
+        Ok(())
+    }
+
+    /// Takes what signals, hooks and programs asked for; whether there was anything.
+    fn take_orders(&mut self) -> PyResult<bool> {
+        let mut any = false;
+        loop {
+            let order = self.server.call_method0("next_order")?;
+            let Some(order) = order.extract::<Option<String>>()? else {
+                return Ok(any);
+            };
+            any = true;
+            let command = COMMANDS.iter().find(|(_, name, _)| *name == order);
+            self.tell(match command {
+                Some((.., command)) => Event::Command(*command),
+                None => Event::SpawnRequested,
+            });
+        }
+    }
+
+    /// Gunicorn's `manage_workers`, where a program has its own: each second, and when a worker came or went.
+    fn manage_workers(&mut self) -> PyResult<()> {
+        let now = time::monotonic();
+        let is_due = |managed: Duration| now.saturating_sub(managed) >= LOOK_AROUND;
+        if !self.overrides.manage_workers || !self.managed.is_none_or(is_due) {
+            return Ok(());
+        }
+        self.managed = Some(now);
+        self.run_hook("manage_workers", "manage_workers", ())?;
+        forked::end_if_forked(&self.server, None);
         Ok(())
     }
 
