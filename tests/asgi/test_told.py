@@ -35,6 +35,9 @@ def note(text):
 async def application(scope, receive, send):
     if scope["type"] == "lifespan":
         raise RuntimeError("no lifespan")
+    if scope["path"] == "/slow":
+        note("slow")
+        await asyncio.sleep(60)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     if scope["path"] == "/":
         await asyncio.sleep(float(scope["query_string"] or 0))
@@ -119,3 +122,22 @@ def test_the_lifespan_has_its_time_behind_an_endless_stream(serve: Servers) -> N
         wait_for(lambda: (server.directory / "begun").exists(), what="the stream has begun")
         assert server.stop(signal.SIGTERM, deadline=20) == 0
     assert (server.directory / "shutdown").exists()
+    # That the stream has no end is the server's doing now, and told as such.
+    assert "Response to GET /stream HTTP/1.1 broken off: its worker ended before it did" in server.log
+    assert "Error handling request" not in server.log
+
+
+def test_a_request_that_a_worker_breaks_off_is_not_the_applications_failure(
+    serve: Servers, flags: tuple[str, ...]
+) -> None:
+    """QUIT for a worker, as in a quick stop."""
+    server = serve(SOURCE, *flags, access_log=True)
+    (old,) = server.worker_pids()
+    with server.connect() as peer:
+        peer.send(encode(target="/slow"))
+        wait_for(lambda: server.lines("notes"), what="the application works on it")
+        os.kill(old, signal.SIGQUIT)
+        assert peer.answer().status == 503
+    server.wait_for_workers(1, without=[old])
+    wait_for(lambda: [line for line in server.access_log if '"GET /slow HTTP/1.1" 503' in line])
+    assert "Error handling request" not in server.log

@@ -319,5 +319,6 @@ pub(crate) fn describe(reason: wire::AbortReason) -> &'static str {
         wire::AbortReason::TooLarge => "the response head is too large",
         wire::AbortReason::Silent => "the application wants no answer sent",
         wire::AbortReason::Interrupted => "the worker was stopped",
+        wire::AbortReason::Stopping => "its worker ended before it did",
     }
 }

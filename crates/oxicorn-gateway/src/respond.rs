@@ -249,6 +249,10 @@ impl Gateway {
         if ended {
             self.complete(id);
         }
+        if answered && reason == AbortReason::Stopping {
+            self.log_broken_off(client, describe(reason));
+            return self.cut(client, describe(reason));
+        }
         if answered {
             self.log_failure(client, &describe(reason));
             return self.cut(client, describe(reason));
@@ -257,6 +261,7 @@ impl Gateway {
             AbortReason::Silent => self.cut(client, describe(reason)),
             AbortReason::Declined => self.submit_again(client),
             AbortReason::Interrupted => self.refuse(client, Refusal::WORKER_LOST),
+            AbortReason::Stopping => self.refuse(client, Refusal::STOPPING),
             AbortReason::ApplicationFailed
             | AbortReason::LengthMismatch
             | AbortReason::TooLarge => self.refuse(client, Refusal::APPLICATION_FAILED),
@@ -311,13 +316,24 @@ impl Gateway {
     }
 
     fn log_failure(&mut self, client: usize, reason: &dyn std::fmt::Display) {
-        let Some(connection) = self.connections.get(client) else {
-            return;
-        };
+        if let Some(line) = self.request_line(client) {
+            self.error_log
+                .error(format_args!("Error handling request {line}: {reason}"));
+        }
+    }
+
+    /// The server's own doing: nothing is wrong with the application.
+    fn log_broken_off(&mut self, client: usize, reason: &str) {
+        if let Some(line) = self.request_line(client) {
+            self.error_log
+                .warning(format_args!("Response to {line} broken off: {reason}"));
+        }
+    }
+
+    fn request_line(&self, client: usize) -> Option<String> {
+        let connection = self.connections.get(client)?;
         let head = connection.http.head(connection.input.head());
-        let line = String::from_utf8_lossy(head.request_line());
-        self.error_log
-            .error(format_args!("Error handling request {line}: {reason}"));
+        Some(String::from_utf8_lossy(head.request_line()).into_owned())
     }
 }
 

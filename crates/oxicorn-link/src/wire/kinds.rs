@@ -94,6 +94,8 @@ numbered! {
         /// The application wants the connection closed without a word (`StopIteration`, by which
         /// libraries that took the socket over used to end).
         Silent = 6,
+        /// The worker ends, and broke the call off: no fault of the application's.
+        Stopping = 7,
     }
 }
 

@@ -252,6 +252,9 @@ impl HttpExchange {
         } else if self.gone {
             self.response.abort(py, &shared.link, AbortReason::Silent)?;
             Verdict::Fine
+        } else if shared.is_stopping() {
+            self.response.break_off(py, &shared.link)?;
+            Verdict::Fine
         } else if self.response.is_started() {
             self.response.fail(py, &shared.link)?;
             Verdict::Broke("ASGI application returned without completing the response")
@@ -271,6 +274,8 @@ impl HttpExchange {
         self.returned = true;
         if self.gone {
             self.response.abort(py, &shared.link, AbortReason::Silent)?;
+        } else if !self.response.is_complete() && shared.is_stopping() {
+            self.response.break_off(py, &shared.link)?;
         } else if !self.response.is_complete() {
             self.response.fail(py, &shared.link)?;
         }

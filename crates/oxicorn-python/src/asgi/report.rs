@@ -36,8 +36,7 @@ impl AsgiServer {
         if gone {
             return Ok(());
         }
-        let stopping = !self.shared.link.is_alive();
-        if stopping && error.is_instance(py, cancelled_error(py)?) {
+        if self.shared.is_stopping() && error.is_instance(py, cancelled_error(py)?) {
             return Ok(());
         }
         self.log_error(py, scope, "Error handling request", Some(error))
@@ -102,7 +101,7 @@ impl AsgiServer {
         let failed = {
             let exchange = exchange.try_borrow()?;
             match exchange.response() {
-                response if response.has_failed() => Some(500),
+                response if response.has_failed() => Some(response.status()),
                 response if response.status() == 0 => Some(CLIENT_LEFT),
                 _ => None,
             }

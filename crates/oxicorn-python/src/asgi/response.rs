@@ -384,17 +384,32 @@ impl Response {
     /// The application failed: an error page if the client has seen nothing and was to see nothing yet;
     /// else the response ends visibly incomplete.
     pub(crate) fn fail(&mut self, py: Python<'_>, link: &Link) -> PyResult<()> {
+        self.give_up(py, link, 500, AbortReason::ApplicationFailed)
+    }
+
+    /// The worker ends before the call did: the same, without a word of failure.
+    pub(crate) fn break_off(&mut self, py: Python<'_>, link: &Link) -> PyResult<()> {
+        self.give_up(py, link, 503, AbortReason::Stopping)
+    }
+
+    fn give_up(
+        &mut self,
+        py: Python<'_>,
+        link: &Link,
+        status: u16,
+        reason: AbortReason,
+    ) -> PyResult<()> {
         if self.over {
             return Ok(());
         }
         if self.head_left || self.given > 0 {
             self.said = Said::Body;
             self.flush(py, link)?;
-            return self.abort(py, link, AbortReason::ApplicationFailed);
+            return self.abort(py, link, reason);
         }
-        let (head, page) = error_response(500);
+        let (head, page) = error_response(status);
         self.said = Said::Complete;
-        self.head.status = 500;
+        self.head.status = status;
         self.failed = true;
         self.over = true;
         let (kind, end) = (ResponseKind::Head, flags::END | self.logged_bit());

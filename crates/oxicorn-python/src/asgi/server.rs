@@ -435,8 +435,9 @@ impl AsgiServer {
         lock(&self.book).len()
     }
 
-    /// Cancels every call that runs.
+    /// Cancels every call that runs, because the worker ends.
     fn cancel_all(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.stop();
         for exchange in self.all_exchanges(py) {
             exchange.cancel(py)?;
         }

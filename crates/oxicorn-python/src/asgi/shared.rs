@@ -1,5 +1,6 @@
 //! What all exchanges of a worker have in common: the link, the loop, and who has something held back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::intern;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) keeps_start: bool,
     /// The scope offers the extensions that send files.
     pub(crate) offers_files: bool,
+    /// The worker ends and has cancelled every call.
+    is_stopping: AtomicBool,
     call_soon: Py<PyAny>,
     /// `AsgiServer.flush`
     flush: OnceLock<Py<PyAny>>,
@@ -57,12 +60,23 @@ impl Shared {
             grace: grace.extract()?,
             keeps_start,
             offers_files,
+            is_stopping: AtomicBool::new(false),
             call_soon: event_loop.getattr("call_soon")?.unbind(),
             flush: OnceLock::new(),
             listed: Mutex::default(),
             done: Py::new(py, Sending(Sent::Done))?,
             request_message: request_message.unbind(),
         })
+    }
+
+    /// From now on calls end because they were cancelled.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a call that ends now does so because the worker ends.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
     }
 
     /// `flush` is what the loop shall call when something is held back.

@@ -154,6 +154,7 @@ pub(crate) fn error_page(status: u16) -> String {
 const fn reason_phrase(status: u16) -> &'static str {
     match status {
         103 => "Early Hints",
+        503 => "Service Unavailable",
         _ => "Internal Server Error",
     }
 }

@@ -121,7 +121,9 @@ impl WebSocketExchange {
         self.incoming.clear();
         let mut verdict = Verdict::Fine;
         if let Some(denial) = &mut self.denial {
-            if !denial.is_complete() && !self.gone {
+            if !denial.is_complete() && !self.gone && shared.is_stopping() {
+                denial.break_off(py, &shared.link)?;
+            } else if !denial.is_complete() && !self.gone {
                 denial.fail(py, &shared.link)?;
                 verdict = Verdict::Broke("ASGI application returned without completing its denial");
             } else if self.gone {
@@ -147,9 +149,11 @@ impl WebSocketExchange {
         self.incoming.clear();
         match &mut self.denial {
             Some(denial) if self.gone => denial.abort(py, &shared.link, AbortReason::Silent)?,
-            Some(denial) if !denial.is_complete() => denial.fail(py, &shared.link)?,
-            Some(_) => {}
+            Some(denial) if denial.is_complete() => {}
+            Some(denial) if shared.is_stopping() => denial.break_off(py, &shared.link)?,
+            Some(denial) => denial.fail(py, &shared.link)?,
             None if self.gone || self.state == State::Closed => self.say_last(py)?,
+            None if shared.is_stopping() => self.abort(py, AbortReason::Stopping)?,
             None => self.abort(py, AbortReason::ApplicationFailed)?,
         }
         Ok(self.receivers.take())
