@@ -258,7 +258,7 @@ class Arbiter(Commands):
         """The first workers are ready: whoever waits for the service may go on."""
         self._notify("READY=1\nSTATUS=serving")
         if self.LISTENERS and terminal.is_watched(self.cfg):
-            self.log.info("%s", terminal.where_to_look(self.LISTENERS))
+            self.log.info("%s", terminal.where_to_look([str(one) for one in self.LISTENERS]))
 
     def reloading(self) -> None:
         """A reload begins."""
