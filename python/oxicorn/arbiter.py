@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import oxicorn
 from oxicorn import _native, boot, compat, forked, native_logs, sock, systemd, terminal, util
 from oxicorn.commands import Commands
-from oxicorn.errors import ConfigError, HaltServer
+from oxicorn.errors import ConfigError, HaltServer, HookFailed
 from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
 from oxicorn.workers.base import STACK_DUMP_SIGNAL
@@ -326,13 +326,20 @@ class Arbiter(Commands):
         if self.cfg.preload_app:
             self._preload_anew()
 
-    def reload_refused(self, error: BaseException) -> None:
-        """What ``reload_settings`` or the new listeners raised: a wrong setting is no crash."""
+    def reload_refused(self, error: BaseException) -> bool:
+        """What ``reload_settings``, the new listeners or ``reloaded`` raised: it is no crash.
+
+        Whether it was the hook, not the settings.
+        """
         what = "Reload refused, the old settings stay"
+        if isinstance(error, HookFailed):
+            self.log.error("Exception in hook %s", error, exc_info=error.__cause__)
+            return True
         if isinstance(error, (ConfigError, RuntimeError)):
             self.log.error("%s: %s", what, error)
         else:
             self.log.error("%s", what, exc_info=error)
+        return False
 
     def _reload_logs(self, cfg: Config) -> None:
         """Logs as ``cfg`` wants them, or as before where that cannot be: the rest is reloaded."""
@@ -374,7 +381,10 @@ class Arbiter(Commands):
         """The new settings are in force. Hook ``on_reload``; the pid file may have moved."""
         self._stats["reloads"] += 1
         with forked.Guard(self.log):
-            self.cfg.on_reload(self)
+            try:
+                self.cfg.on_reload(self)
+            except Exception as error:
+                raise HookFailed("on_reload") from error
         old = self.pidfile
         # First the new one: where it cannot be written the reload is refused and the old one stays.
         self._write_pidfile()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["AppImportError", "BootFailed", "ConfigError", "HaltServer", "SettingRefused"]
+__all__ = [
+    "AppImportError",
+    "BootFailed",
+    "ConfigError",
+    "HaltServer",
+    "HookFailed",
+    "SettingRefused",
+]
 
 
 class HaltServer(BaseException):
@@ -15,6 +22,10 @@ class HaltServer(BaseException):
 
     def __str__(self) -> str:
         return f"<HaltServer {self.reason!r} {self.exit_status}>"
+
+
+class HookFailed(Exception):
+    """A hook of the config file raised; what, is the cause."""
 
 
 class ConfigError(Exception):

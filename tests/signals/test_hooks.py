@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import textwrap
 
 import pytest
 
+from tests.support.server import free_port
 from tests.support.wait import wait_for
 
 APP = """
@@ -311,3 +313,28 @@ def test_commands_of_a_hooks_thread_keep_their_exit_codes(serve):
     server.write("go", "")
     codes = wait_for(lambda: server.lines("codes"), what="all commands have run")
     assert codes == ["{7}"]
+
+
+def test_a_reload_whose_hook_raises_is_refused_for_that_reason(serve):
+    """Nothing of it stays: neither its settings nor its addresses."""
+    server, other = serve.new(), free_port()
+    server.start(app=APP, bind="", config=f'bind = "{server.bind}"')
+    server.write(
+        "gunicorn.conf.py",
+        f"""
+        bind = ["{server.bind}", "127.0.0.1:{other}"]
+
+        def on_reload(server):
+            raise LookupError("no such thing")
+        """,
+    )
+    old = server.worker_pids()
+    server.kill(signal.SIGHUP)
+    server.wait_for_log(r"Exception in hook on_reload$")
+    server.wait_for_log(r"Reason: Hook on_reload raised an exception\.$")
+    assert "LookupError: no such thing" in server.log
+    assert "Configuration is not valid" not in server.log
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", other)).close()
+    assert server.get().status == 200
+    assert server.worker_pids() == old

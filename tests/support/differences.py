@@ -112,6 +112,7 @@ DIFFERENCES: dict[str, str] = {
     "process/test_reload.py::test_preloaded_code_is_reloaded_too": "HUP loads preloaded applications anew",
     # Signals and hooks
     "signals/test_hooks.py::test_reload_hooks": SUCCESSOR_FIRST,
+    "signals/test_hooks.py::test_a_reload_whose_hook_raises_is_refused_for_that_reason": "such a reload is given up",
     "signals/test_hooks.py::test_commands_of_a_hooks_thread_keep_their_exit_codes": "only own children are waited for",
     "signals/test_scaling.py::test_scaling_survives_a_reload": "HUP remembers TTIN and TTOU unless `workers` changed",
     "signals/test_scaling.py::test_hangup_that_reaches_the_workers_kills_none": "workers ignore HUP",

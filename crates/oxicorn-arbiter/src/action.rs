@@ -74,7 +74,7 @@ pub enum Action {
     Promote,
 
     /// Load the configuration; answer [`crate::Event::ConfigurationLoaded`] or
-    /// [`crate::Event::ConfigurationRefused`]. Keep it filed under this generation.
+    /// [`crate::Event::ConfigurationRefused`] or [`crate::Event::ReloadHookFailed`]. Keep it filed under this generation.
     LoadConfiguration {
         /// What the workers started from it will be called.
         generation: Generation,

@@ -25,7 +25,7 @@ use crate::book::Book;
 use crate::boot_patience::BootPatience;
 use crate::event::Event;
 use crate::gateway::Gateway;
-use crate::log::LogLine;
+use crate::log::{LogLine, Reason};
 use crate::plan::{Generation, Plan, WorkerId};
 use crate::worker::{Illegal, WorkerRecord, WorkerState};
 
@@ -215,8 +215,9 @@ impl Arbiter {
             Event::PredecessorGone => self.handle_predecessor_gone(),
             Event::ApplicationPreloaded => self.handle_preloaded(),
             Event::PreloadFailed => self.handle_preload_failed(),
-            Event::ConfigurationLoaded(plan) => self.handle_configuration(Some(plan)),
-            Event::ConfigurationRefused => self.handle_configuration(None),
+            Event::ConfigurationLoaded(plan) => self.handle_configuration(Ok(plan)),
+            Event::ConfigurationRefused => self.handle_configuration(Err(Reason::Configuration)),
+            Event::ReloadHookFailed => self.handle_configuration(Err(Reason::ReloadHook)),
             Event::GatewaySpawned { pid } => self.handle_gateway_spawned(pid),
             Event::GatewaySpawnFailed => self.handle_gateway_spawn_failed(),
             Event::GatewayReady => self.handle_gateway_ready(),

@@ -36,6 +36,9 @@ pub enum Event {
     ConfigurationLoaded(Plan),
     /// Answer to [`crate::Action::LoadConfiguration`]: it is not valid (the performer has logged why).
     ConfigurationRefused,
+    /// Answer to [`crate::Action::LoadConfiguration`]: it is valid, but the hook that was called with it raised (the
+    /// performer has logged what).
+    ReloadHookFailed,
 
     /// [`crate::Action::SpawnGateway`] was done. Reported before anything else about this gateway.
     GatewaySpawned {
@@ -114,6 +117,7 @@ impl Event {
             Self::PreloadFailed => "PreloadFailed",
             Self::ConfigurationLoaded(_) => "ConfigurationLoaded",
             Self::ConfigurationRefused => "ConfigurationRefused",
+            Self::ReloadHookFailed => "ReloadHookFailed",
             Self::GatewaySpawned { .. } => "GatewaySpawned",
             Self::GatewaySpawnFailed => "GatewaySpawnFailed",
             Self::GatewayReady => "GatewayReady",

@@ -108,6 +108,8 @@ pub enum Reason {
     WorkersDied,
     /// The configuration is not valid.
     Configuration,
+    /// The hook `on_reload` raised.
+    ReloadHook,
     /// The gateway ended before it was ever ready.
     Gateway,
     /// The application could not be loaded ahead of the workers.
@@ -130,6 +132,7 @@ impl fmt::Display for Reason {
             Self::BootOverdue => f.write_str("Worker was not ready in time (boot_timeout)."),
             Self::WorkersDied => f.write_str("Workers died before they were ready."),
             Self::Configuration => f.write_str("Configuration is not valid."),
+            Self::ReloadHook => f.write_str("Hook on_reload raised an exception."),
             Self::Gateway => f.write_str("Gateway failed to boot."),
             Self::Preload => f.write_str("App failed to load."),
         }

@@ -56,6 +56,7 @@ fn steps(world: &World) -> Vec<Step> {
             Event::ConfigurationLoaded(plan(1)),
             Event::ConfigurationLoaded(plan(2)),
             Event::ConfigurationRefused,
+            Event::ReloadHookFailed,
         ];
         steps.extend(answers.map(Step::Event));
     }

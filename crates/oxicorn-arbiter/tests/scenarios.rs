@@ -378,6 +378,18 @@ fn an_invalid_configuration_changes_nothing() {
 }
 
 #[test]
+fn a_hook_that_raises_is_not_called_an_invalid_configuration() {
+    let mut s = Scenario::serving(1);
+    s.command(Command::Reload);
+    s.forget();
+    s.event(Event::ReloadHookFailed);
+    s.expect([
+        "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
+               Reason: Hook on_reload raised an exception.",
+    ]);
+}
+
+#[test]
 fn the_newest_reload_wins() {
     let mut s = Scenario::serving(2);
     s.reload(plan(2));

@@ -76,16 +76,19 @@ impl Arbiter {
         self.act(Action::LoadConfiguration { generation });
     }
 
-    /// `None`: it is not valid. A generation already booting goes on then: its configuration was.
-    pub(super) fn handle_configuration(&mut self, plan: Option<Plan>) -> Result<(), Illegal> {
+    /// An error: it cannot be used. A generation already booting goes on then: its configuration can.
+    pub(super) fn handle_configuration(
+        &mut self,
+        plan: Result<Plan, Reason>,
+    ) -> Result<(), Illegal> {
         let Configuration::Loading { generation, again } = self.configuration else {
             return Err(Illegal);
         };
         self.configuration = Configuration::Settled;
         match plan {
-            None => self.log_given_up(generation, Reason::Configuration),
-            Some(_) if again => self.act(Action::AbandonGeneration(generation)),
-            Some(plan) => self.open_generation(generation, plan),
+            Err(reason) => self.log_given_up(generation, reason),
+            Ok(_) if again => self.act(Action::AbandonGeneration(generation)),
+            Ok(plan) => self.open_generation(generation, plan),
         }
         if again {
             self.load_configuration();

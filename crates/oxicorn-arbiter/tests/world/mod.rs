@@ -221,7 +221,9 @@ impl World {
                     std::mem::take(&mut self.upgrading) && matches!(event, Event::SuccessorStarted);
             }
             Event::SuccessorExited => self.has_successor = false,
-            Event::ConfigurationLoaded(_) | Event::ConfigurationRefused => self.loading = false,
+            Event::ConfigurationLoaded(_)
+            | Event::ConfigurationRefused
+            | Event::ReloadHookFailed => self.loading = false,
             Event::ApplicationPreloaded | Event::PreloadFailed => self.preloading = false,
             _ => {}
         }

@@ -411,11 +411,16 @@ impl<'py> Supervisor<'py> {
             Ok(plan) => self.tell(Event::ConfigurationLoaded(plan)),
             Err(error) => {
                 let error = error.into_value(py);
-                self.server.call_method1("reload_refused", (error,))?;
+                let told = self.server.call_method1("reload_refused", (error,))?;
+                self.forget_generation(generation);
                 let serving = self.arbiter.serving();
                 self.use_generation(py, serving)?;
                 self.settled()?;
-                self.tell(Event::ConfigurationRefused);
+                self.tell(if told.is_truthy()? {
+                    Event::ReloadHookFailed
+                } else {
+                    Event::ConfigurationRefused
+                });
             }
         }
         Ok(())
@@ -447,16 +452,22 @@ impl<'py> Supervisor<'py> {
     }
 
     fn abandon(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
-        if let Some(file) = self.generations.remove(generation) {
-            for listener in file.listeners.iter().flatten() {
-                if self.listeners.iter().all(|kept| kept.bind != listener.bind) {
-                    listener.remove_file();
-                }
-            }
-        }
+        self.forget_generation(generation);
         let serving = self.arbiter.serving();
         self.use_generation(py, serving)?;
         self.settled()
+    }
+
+    /// Nobody listens any more where only it did.
+    fn forget_generation(&mut self, generation: Generation) {
+        let Some(file) = self.generations.remove(generation) else {
+            return;
+        };
+        for listener in file.listeners.iter().flatten() {
+            if self.listeners.iter().all(|kept| kept.bind != listener.bind) {
+                listener.remove_file();
+            }
+        }
     }
 
     /// No reload is under way any more.
