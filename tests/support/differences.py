@@ -57,6 +57,9 @@ DIFFERENCES: dict[str, str] = {
     ),
     "wsgi/test_applications.py::test_head_has_a_bound": "a response's head is bounded, as what is held for a client is",
     "wsgi/test_files.py::test_empty_file_without_length_ends_exactly_once": EMPTY_FILE,
+    "wsgi/test_file_kinds.py::test_every_file_arrives_as_it_is_read": (
+        "the descriptor is sent from where it stands, whatever reading would give"
+    ),
     # HTTP/1
     "http/test_keep_alive.py::test_connection_is_kept[sync]": KEEP_ALIVE_ON_SYNC,
     "http/test_keep_alive.py::test_connection_is_kept_after_every_framing[sync]": KEEP_ALIVE_ON_SYNC,

@@ -18,6 +18,17 @@ pub fn regular_length(descriptor: RawFd) -> Option<u64> {
     is_regular.then(|| u64::try_from(found.st_size).unwrap_or(0))
 }
 
+/// The same of a file whose bytes are stored somewhere: those of `/proc` and `/sys`, which make theirs when
+/// they are read, have no blocks, and a length that says nothing. (A file of nothing but holes, or one so
+/// small that its file system keeps it elsewhere, is not recognised either.)
+pub fn stored_length(descriptor: RawFd) -> Option<u64> {
+    let length = regular_length(descriptor)?;
+    // SAFETY: as above.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let found = rustix::fs::fstat(descriptor).ok()?;
+    (found.st_blocks > 0).then_some(length)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -32,5 +43,15 @@ mod tests {
         assert_eq!(super::regular_length(end.as_raw_fd()), None);
         assert_eq!(super::regular_length(-1), None);
         assert_eq!(super::regular_length(i32::MAX), None);
+    }
+
+    #[test]
+    fn what_is_made_when_it_is_read_is_not_stored() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![1; 100_000]).unwrap();
+        file.sync_all().unwrap();
+        assert_eq!(super::stored_length(file.as_raw_fd()), Some(100_000));
+        let made = std::fs::File::open("/proc/self/status").unwrap();
+        assert_eq!(super::stored_length(made.as_raw_fd()), None);
     }
 }

@@ -1,6 +1,5 @@
 //! Calling the application and turning what it returns into a response.
 
-use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use super::access::{self, AccessLogging};
 use super::environ::{Constants, EnvironFactory, PerRequest};
 use super::exchange::{Exchange, Phase, body_piece};
 use super::hooks::Hooks;
+use super::plain_file::PlainFile;
 use super::{Input, LazySocket};
 use crate::forked;
 use crate::worker::lane::{ClientGone, Lane, Stream};
@@ -215,7 +215,7 @@ impl Application {
             return Ok(false);
         }
         let filelike = iterable.getattr(intern!(py, "filelike"))?;
-        let Some(file) = RegularFile::of(&filelike) else {
+        let Some(file) = PlainFile::of(&filelike) else {
             return Ok(false);
         };
         let mut exchange = exchange.try_borrow_mut()?;
@@ -312,38 +312,5 @@ fn close(iterable: &Bound<'_, PyAny>) -> PyResult<()> {
     match iterable.getattr_opt(intern!(iterable.py(), "close"))? {
         Some(close) => close.call0().map(drop),
         None => Ok(()),
-    }
-}
-
-/// A file that can be sent from its descriptor.
-struct RegularFile {
-    descriptor: c_int,
-    offset: u64,
-    /// Bytes from the offset to the end.
-    rest: u64,
-}
-
-impl RegularFile {
-    /// `None` for whatever has no descriptor of a regular file (sockets, pipes, `BytesIO`): such are
-    /// read block by block.
-    fn of(filelike: &Bound<'_, PyAny>) -> Option<Self> {
-        let py = filelike.py();
-        let descriptor: c_int = filelike
-            .call_method0(intern!(py, "fileno"))
-            .ok()?
-            .extract()
-            .ok()?;
-        // `tell` and not the descriptor's own position, which a buffered reader has moved ahead of.
-        let offset: u64 = filelike
-            .call_method0(intern!(py, "tell"))
-            .ok()?
-            .extract()
-            .ok()?;
-        let length = oxicorn_os::file::regular_length(descriptor)?;
-        Some(Self {
-            descriptor,
-            offset,
-            rest: length.saturating_sub(offset),
-        })
     }
 }

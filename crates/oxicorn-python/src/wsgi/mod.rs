@@ -12,6 +12,7 @@ mod exchange;
 mod head;
 mod hooks;
 mod input;
+mod plain_file;
 
 pub(crate) use access::AccessLogging;
 pub(crate) use call::Application;
