@@ -2,7 +2,8 @@
 
 Which process runs when is decided and done by the native module; this class holds what must be
 Python (hooks, logger, settings) and is called by it. Everything here runs in the arbiter process,
-except ``run_worker``, which is the first thing a new worker process does.
+except ``run_worker``, which is the first thing a new worker process does, and what is said to run
+in a template (setting ``preload_app``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from oxicorn.pidfile import Pidfile
 from oxicorn.workers.base import STACK_DUMP_SIGNAL
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
     from oxicorn.native_logs import GatewayLogging
@@ -85,15 +88,15 @@ class Arbiter(Commands):
         self._stats["start_time"] = time.time()
         self._num_workers: int | None = None
         self._raw_env: dict[str, str | None] = {}
-        #: The application's own modules, if it is preloaded.
-        self._preloaded: set[str] = set()
         #: With ``reload``: what workers that cannot load the application leave for the others.
         self._files_of_failures: SharedFiles | None = None
         #: Why workers could not boot, as far as it was told.
         self._told = boot.ToldReasons()
         #: Whether workers of an earlier generation serve, or did.
-        self._has_reloaded = False
+        self.has_reloaded = False
         self.setup(app)
+        #: Attributes that are not a hook's.
+        self.own_names = frozenset((*vars(self), "own_names"))
         self.set_num_workers(self.cfg.workers, None)
 
     # What settings mean for this process.
@@ -197,15 +200,22 @@ class Arbiter(Commands):
 
     def start(self) -> None:
         """First words, pid file, hook ``on_starting``."""
-        # What the config file printed: kept in the buffer, every process forked from here would
-        # write it again when it ends.
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
+        _flush_streams()  # What the config file has printed.
         self.log.info("Starting oxicorn %s", oxicorn.__version__)
         _refuse_missing_directory(self.cfg)
         self._write_pidfile()
+        if self.cfg.preload_app and self.cfg.preload_in_arbiter:
+            self._preload()
         self.cfg.on_starting(self)
+
+    def _preload(self) -> None:
+        """Loads the application here (setting ``preload_in_arbiter``)."""
+        try:
+            with forked.Guard(self.log):
+                self.app.wsgi()
+        except Exception as error:
+            boot.tell_preload(self, error)
+            raise HaltServer("App failed to load.", 1) from error
 
     def inherited_listeners(self) -> tuple[list[int], bool]:
         """Listening sockets this process was started with, and whether they are systemd's."""
@@ -302,13 +312,6 @@ class Arbiter(Commands):
         with forked.Guard(self.log):
             self.cfg.when_ready(self)
 
-    def preload(self) -> None:
-        """Loads the application before the first fork (setting ``preload_app``)."""
-        before = set(sys.modules)
-        with forked.Guard(self.log):
-            self.app.wsgi()
-        self._preloaded = _own_modules(set(sys.modules) - before)
-
     def reload_settings(self) -> None:
         """Reads the settings again; raises, with everything as it was, if they are not usable."""
         with forked.Guard(self.log):
@@ -319,12 +322,20 @@ class Arbiter(Commands):
         except (ConfigError, RuntimeError):
             self.app.cfg = self.cfg
             raise
+        if cfg.preload_app and cfg.preload_in_arbiter:
+            self._load_in_arbiter()
         self._reload_logs(cfg)
         self.setup(self.app)
         self._told.forget()
-        self._has_reloaded = True
-        if self.cfg.preload_app:
-            self._preload_anew()
+        self.has_reloaded = True
+
+    def _load_in_arbiter(self) -> None:
+        try:
+            with forked.Guard(self.log):
+                self.app.wsgi()  # Loaded once: a reload keeps it.
+        except BaseException:
+            self.app.cfg = self.cfg
+            raise
 
     def reload_refused(self, error: BaseException) -> bool:
         """What ``reload_settings``, the new listeners or ``reloaded`` raised: it is no crash.
@@ -351,23 +362,6 @@ class Arbiter(Commands):
             restore = getattr(self.log, "restore", self.log.setup)
             restore(before)
             self.log.error("Logging configuration refused, the old one stays: %s", error)
-
-    def _preload_anew(self) -> None:
-        """Imports the application again: a reload must serve the code that is on disk now.
-
-        Its own modules are imported anew; installed packages stay as they are.
-        """
-        old = {name: sys.modules.pop(name) for name in self._preloaded if name in sys.modules}
-        self.app.callable = None
-        try:
-            self.preload()
-        except BaseException as error:
-            sys.modules.update(old)
-            if self._files_of_failures is not None:
-                from oxicorn.reloader import files_of_failure
-
-                self._files_of_failures.replace(files_of_failure(error))
-            raise
 
     def use_settings(self, cfg: Config, application: Callable[..., Any] | None) -> None:
         """Puts the settings and the preloaded application of one generation in force."""
@@ -469,14 +463,20 @@ class Arbiter(Commands):
         """The object that stands for the next worker, before its fork. Hook ``pre_fork``."""
         self.worker_age = age
         self._told.forget_old()
-        worker: Worker = self.worker_class(
-            age, self.pid, self.LISTENERS, self.app, self.timeout / 2.0, self.cfg, self.log
-        )
-        worker.files_of_failures = self._files_of_failures
-        worker.has_predecessors = self._has_reloaded
-        worker.told = self._told
+        worker = self.new_worker(age, self.cfg)
         with forked.Guard(self.log):
             self.cfg.pre_fork(self, worker)
+        return worker
+
+    def new_worker(self, age: int, cfg: Config) -> Worker:
+        """The object that stands for a worker with these settings."""
+        worker: Worker = cfg.worker_class(
+            age, self.pid, self.LISTENERS, self.app, cfg.timeout / 2.0, cfg, self.log
+        )
+        worker.files_of_failures = self._files_of_failures
+        worker.has_predecessors = self.has_reloaded
+        worker.told = self._told
+        worker.own_names = frozenset(vars(worker))
         return worker
 
     def show_heartbeat(self, worker: Worker, heartbeat: _native.Heartbeat) -> None:
@@ -535,6 +535,96 @@ class Arbiter(Commands):
         except Exception:
             self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
 
+    # Templates (setting ``preload_app``).
+
+    def make_ordered(self, age: int, cfg: Config) -> tuple[Worker, bytes]:
+        """The object for a worker that a template is to fork, and what the template must know."""
+        from oxicorn import template  # only preloading needs it
+
+        self.worker_age = age
+        self._told.forget_old()
+        return self.new_worker(age, cfg), template.packed_state(self)
+
+    def ordered_started(self, worker: Worker, pid: int, left: bytes) -> None:
+        """It is there. ``left`` is what ``pre_fork`` has changed."""
+        from oxicorn import template
+
+        of_server, of_worker = template.unpack(left)
+        template.apply(self, of_server)
+        template.apply(worker, of_worker)
+        self.worker_started(worker, pid)
+
+    def enter_template(self, cfg: Config, stack_dump: int) -> None:
+        """In a new template process, before anything else: the settings of its generation."""
+        import faulthandler
+
+        self._let_go_of_listeners()
+        self.use_settings(cfg, self.app.callable)
+        signal.signal(signal.SIGUSR1, self._reopen_logs_of_template)
+        faulthandler.register(STACK_DUMP_SIGNAL, file=stack_dump, all_threads=True)
+
+    def load_in_template(self) -> bool:
+        """Loads the application; False, with the reason in the log, if it cannot be loaded."""
+        import gc
+
+        self._warn_of_old_code()
+        try:
+            with forked.Guard(self.log):
+                self.app.wsgi()
+        except BaseException as error:
+            boot.tell_preload(self, error)
+            if self._files_of_failures is not None:
+                from oxicorn.reloader import files_of_failure
+
+                self._files_of_failures.replace(files_of_failure(error))
+            return False
+        # The application may have put a handler of its own in its place.
+        signal.signal(signal.SIGUSR1, self._reopen_logs_of_template)
+        # What is loaded is not looked at by the workers' collections any more: looking at objects
+        # writes to them, and pages that are written to are not shared.
+        gc.collect()
+        gc.freeze()
+        return True
+
+    def _reopen_logs_of_template(self, sig: int, frame: FrameType | None) -> None:
+        self.log.reopen_files()
+
+    def _warn_of_old_code(self) -> None:
+        """What hooks or the config file have imported in the arbiter, no reload can load again."""
+        module = getattr(self.app, "app_uri", None) or ""
+        name = module.partition(":")[0]
+        if self.has_reloaded and (self.app.callable is not None or name in sys.modules):
+            self.log.warning(
+                "The application was imported in the arbiter, by a hook or the config file: "
+                "this reload cannot load its code again. Import it in post_fork or later."
+            )
+
+    def prepare_fork(self, age: int, state: bytes) -> tuple[Worker, bytes]:
+        """In the template: the worker to be forked, and what hook ``pre_fork`` has changed."""
+        from oxicorn import template
+
+        of_server, workers = template.unpack(state)
+        template.apply(self, of_server)
+        template.restore_workers(self, workers)
+        worker = self.new_worker(age, self.cfg)
+        try:
+            with forked.Guard(self.log):
+                self.cfg.pre_fork(self, worker)
+        except HaltServer as halt:
+            self.log.error("%s", halt.reason)
+            self.stop()
+            raise
+        _flush_streams()
+        changed = template.changes(of_server, template.of_server(self))
+        return worker, template.pack(changed, template.of_worker(worker))
+
+    def left_template(self) -> None:
+        """In a worker that a template has forked, before anything else."""
+        # As gevent's own os.fork() does; it is not by this that a template forks.
+        hub = sys.modules.get("gevent.hub")
+        if hub is not None:
+            hub.reinit()
+
     # The logs.
 
     def gateway_logging(self) -> GatewayLogging:
@@ -586,6 +676,13 @@ class Arbiter(Commands):
         self.log.error("%s", what, exc_info=error)
 
 
+def _flush_streams() -> None:
+    """What stays in the buffers, every process forked from here would write again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
 def _predecessor() -> int:
     text = os.environ.get(PREDECESSOR_VARIABLE, "")
     if not text:
@@ -616,17 +713,3 @@ def _make_logger(cfg: Config) -> Any:
         traceback.print_exc()
         name = getattr(logger_class, "__qualname__", logger_class)
         raise ConfigError(f"logger_class {name} cannot be used: {error!r}") from error
-
-
-def _own_modules(names: set[str]) -> set[str]:
-    """Those of ``names`` that are Python files outside of the installed packages."""
-    import sysconfig  # only preloading needs it
-
-    installed = tuple({os.path.realpath(path) + os.sep for path in sysconfig.get_paths().values()})
-    return {
-        name
-        for name in names
-        if (path := getattr(sys.modules.get(name), "__file__", None))
-        and path.endswith(".py")
-        and not os.path.realpath(path).startswith(installed)
-    }

@@ -20,9 +20,19 @@ from typing import TYPE_CHECKING
 from oxicorn.errors import AppImportError, BootFailed
 
 if TYPE_CHECKING:
+    from oxicorn.arbiter import Arbiter
+    from oxicorn.config import Config
     from oxicorn.workers.base import Worker
 
-__all__ = ["APP_LOAD_ERROR", "WORKER_BOOT_ERROR", "ToldReasons", "folded", "reason", "tell"]
+__all__ = [
+    "APP_LOAD_ERROR",
+    "WORKER_BOOT_ERROR",
+    "ToldReasons",
+    "folded",
+    "reason",
+    "tell",
+    "tell_preload",
+]
 
 #: Exit codes of a worker that could not boot, and of one whose application could not be loaded.
 WORKER_BOOT_ERROR = 3
@@ -103,7 +113,21 @@ def _tell(worker: Worker, error: BaseException) -> None:
         exc_info = error if worker.cfg.loglevel.lower() == "debug" else folded(error)
         log.error("%s", _headline(error), exc_info=exc_info)
     if teller == worker.pid and not worker.has_predecessors:
-        _tell_terminal(worker, text)
+        _tell_terminal(worker.cfg, text)
+
+
+def tell_preload(server: Arbiter, error: BaseException) -> None:
+    """Logs why the application cannot be loaded ahead of the workers."""
+    log, text = server.log, reason(error)
+    if isinstance(error, AppImportError):
+        log.debug("Exception while loading the application", exc_info=error)
+        log.error("%s", text)
+    else:
+        exc_info = error if server.cfg.loglevel.lower() == "debug" else folded(error)
+        headline = f": {text}" if isinstance(error, SystemExit) else ""
+        log.error("Exception while loading the application%s", headline, exc_info=exc_info)
+    if not server.has_reloaded:
+        _tell_terminal(server.cfg, text)
 
 
 def _headline(error: BaseException) -> str:
@@ -164,9 +188,8 @@ def _place(error: BaseException) -> str:
     return "" if trace is None else f"{_file_of(trace)}:{trace.tb_lineno}"
 
 
-def _tell_terminal(worker: Worker, text: str) -> None:
+def _tell_terminal(cfg: Config, text: str) -> None:
     """Whoever started the server in a terminal sees the reason there too, wherever the log goes."""
-    cfg = worker.cfg
     if cfg.errorlog != "-" and not cfg.capture_output and sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)
 

@@ -62,6 +62,7 @@ class SettingsDict(TypedDict, total=False):
     check_config: bool | None
     print_config: bool | None
     preload_app: bool | None
+    preload_in_arbiter: bool | None
     sendfile: bool | None
     reuse_port: bool | None
     chdir: str

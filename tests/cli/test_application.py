@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 SOURCE = """
@@ -126,23 +128,52 @@ def test_broken_module_ends_the_server_with_its_traceback(serve, source, message
     assert "[ERROR] Reason: Worker failed to boot." in server.log
 
 
-def test_preload_loads_once_in_the_master(serve):
-    server = serve(
-        """
-        import os
-        LOADED_BY = os.getpid()
+LOADED_BY = """
+import os
+LOADED_BY = os.getpid()
+open("loads", "a").write(f"{LOADED_BY}\\n")
 
-        def application(environ, start_response):
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [f"{LOADED_BY} {os.getpid()}".encode()]
-        """,
-        "--preload",
-        "--workers",
-        "2",
-    )
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{LOADED_BY} {os.getpid()}".encode()]
+"""
+
+
+def test_preload_loads_once_for_all_workers(serve):
+    server = serve(LOADED_BY, "--preload", "--workers", "2")
     loaded, served = map(int, server.get().text.split())
-    assert loaded == server.pid
+    assert server.lines("loads") == [str(loaded)]
     assert served in server.worker_pids()
+    assert loaded not in server.worker_pids()
+
+
+def test_preload_in_the_arbiter_is_gunicorns_way(serve):
+    own = "" if serve.kind.is_gunicorn else "preload_in_arbiter = True\n"
+    hooks = """
+preload_app = True
+workers = 2
+def on_starting(server):
+    server.log.info("on_starting: %s", server.app.callable.__name__)
+def pre_fork(server, worker):
+    server.log.info("pre_fork: %s", server.app.callable.__name__)
+"""
+    server = serve(LOADED_BY, config=own + hooks)
+    server.wait_for_log("on_starting: application")
+    server.wait_for_log("pre_fork: application", count=2)
+    old = server.wait_for_workers(2)
+    assert int(server.get().text.split()[0]) == server.pid
+    # HUP keeps the code.
+    server.write("app.py", "raise RuntimeError('never imported')\n")
+    server.kill(signal.SIGHUP)
+    server.wait_for_workers(2, without=old)
+    assert server.lines("loads") == [str(server.pid)]
+
+
+def test_failing_preload_in_the_arbiter_ends_the_server(serve):
+    own = [] if serve.kind.is_gunicorn else ["--preload-in-arbiter"]
+    server = serve("raise ValueError('not today')\n", "--preload", *own, ready=None)
+    assert server.wait_for_exit() == 1
+    assert "ValueError: not today" in server.log
 
 
 def test_failing_preload_ends_the_server(serve):

@@ -325,17 +325,17 @@ class Server:
         """Every living process of this server."""
         return processes.of_session(self.followed.session if self.followed is not None else self.popen.pid)
 
-    def _pids(self, role: str) -> list[int]:
+    def pids(self, role: str) -> list[int]:
         start = f"{self.kind.name}: {role} "
         return [process.pid for process in self.processes() if process.title.startswith(start)]
 
     def worker_pids(self) -> list[int]:
         """The workers."""
-        return self._pids("worker")
+        return self.pids("worker")
 
     def gateway_pid(self) -> int:
         """The process that owns the client connections."""
-        (pid,) = wait_for(lambda: self._pids("gateway"), what="a gateway process")
+        (pid,) = wait_for(lambda: self.pids("gateway"), what="a gateway process")
         return pid
 
     def wait_for_workers(self, count: int, without: Sequence[int] = ()) -> list[int]:

@@ -14,11 +14,17 @@ use crate::plan::{Generation, WorkerId};
 pub enum Action {
     /// Fork the gateway; answer [`crate::Event::GatewaySpawned`] or [`crate::Event::GatewaySpawnFailed`].
     SpawnGateway,
-    /// Load the application in the arbiter; answer [`crate::Event::ApplicationPreloaded`] or
-    /// [`crate::Event::PreloadFailed`]. Ordered once, after the gateway was forked, before the first worker.
-    PreloadApplication,
-    /// Make a link and fork a worker with the configuration of this generation; answer
-    /// [`crate::Event::WorkerSpawned`] or [`crate::Event::WorkerSpawnFailed`].
+    /// Fork the process that loads the application of this generation and forks its workers; answer
+    /// [`crate::Event::TemplateSpawned`] or [`crate::Event::TemplateSpawnFailed`] at once.
+    SpawnTemplate(Generation),
+    /// Tell the loaded template of this generation to end.
+    StopTemplate(Generation),
+    /// SIGKILL it.
+    KillTemplate(Generation),
+    /// Have it write its Python stacks to the error log.
+    DumpStacksOfTemplate(Generation),
+    /// Make a link and have a worker forked with the configuration of this generation, by its template if it has one;
+    /// answer [`crate::Event::WorkerSpawned`] or [`crate::Event::WorkerSpawnFailed`], unless the template ends before.
     SpawnWorker {
         /// Its number from now on.
         worker: WorkerId,

@@ -1,8 +1,8 @@
 //! The machine itself: what it remembers, and which event goes where.
 //!
 //! One file a concern below this one: `commands` (what a user orders), `workers` (what happens to workers), `gateway`,
-//! `reload`, `staffing` (the comparison of what is there with what is wanted), `stop`, `deadlines`. None of them assigns a
-//! worker's or the gateway's state: that is `worker.rs` and `gateway.rs`.
+//! `reload`, `templates`, `staffing` (the comparison of what is there with what is wanted), `stop`, `deadlines`. None of them assigns a
+//! worker's, the gateway's or a template's state: that is `worker.rs`, `gateway.rs` and `template.rs`.
 
 mod commands;
 mod deadlines;
@@ -10,6 +10,7 @@ mod gateway;
 mod reload;
 mod staffing;
 mod stop;
+mod templates;
 mod upgrade;
 mod workers;
 
@@ -27,6 +28,7 @@ use crate::event::Event;
 use crate::gateway::Gateway;
 use crate::log::{LogLine, Reason};
 use crate::plan::{Generation, Plan, WorkerId};
+use crate::template::{Template, Templates};
 use crate::worker::{Illegal, WorkerRecord, WorkerState};
 
 /// The supervising process's decisions. See the crate's description for how to drive it.
@@ -57,8 +59,8 @@ pub struct Arbiter {
     patience: BootPatience,
     /// All wanted workers of a serving generation were ready once. Before it, a worker that cannot boot ends the server.
     boot: Boot,
-    /// The application is being preloaded: no worker may be forked yet.
-    preloading: bool,
+    templates: Templates,
+    template_backoff: Backoff,
 
     /// What `NumWorkersChanged` and the debug line said last.
     upgrade: Upgrade,
@@ -109,7 +111,8 @@ impl Arbiter {
             backoff: Backoff::default(),
             patience: BootPatience::default(),
             boot: Boot::Pending,
-            preloading: false,
+            templates: Templates::default(),
+            template_backoff: Backoff::default(),
             upgrade: Upgrade::default(),
             idled: false,
             changes: VecDeque::new(),
@@ -146,6 +149,13 @@ impl Arbiter {
                 Some(Action::SpawnWorker { worker, .. }) if self.is_disowned(worker) => {
                     self.cancel_order(worker);
                 }
+                // Its template has ended before it was told.
+                Some(Action::SpawnWorker { worker, .. }) if self.book.find(worker).is_none() => {}
+                Some(
+                    Action::StopTemplate(generation)
+                    | Action::KillTemplate(generation)
+                    | Action::DumpStacksOfTemplate(generation),
+                ) if self.templates.find(generation).is_none() => {}
                 // Reaped since: its pid may be somebody else's by now.
                 Some(
                     Action::SignalWorker { worker, .. }
@@ -171,6 +181,11 @@ impl Arbiter {
     /// One of them.
     pub fn worker(&self, worker: WorkerId) -> Option<&WorkerRecord> {
         self.book.find(worker)
+    }
+
+    /// The process that loads the application of this generation and forks its workers.
+    pub fn template(&self, generation: Generation) -> Option<&Template> {
+        self.templates.find(generation)
     }
 
     /// The generation that gets the requests.
@@ -213,8 +228,14 @@ impl Arbiter {
             Event::SuccessorFailed => self.handle_successor_failed(),
             Event::SuccessorExited => self.handle_successor_exited(),
             Event::PredecessorGone => self.handle_predecessor_gone(),
-            Event::ApplicationPreloaded => self.handle_preloaded(),
-            Event::PreloadFailed => self.handle_preload_failed(),
+            Event::TemplateSpawned { generation, pid } => {
+                self.handle_template_spawned(generation, pid)
+            }
+            Event::TemplateSpawnFailed(generation) => self.handle_template_spawn_failed(generation),
+            Event::TemplateReady(generation) => self.handle_template_ready(generation),
+            Event::TemplateExited { generation, exit } => {
+                self.handle_template_exited(generation, exit)
+            }
             Event::ConfigurationLoaded(plan) => self.handle_configuration(Ok(plan)),
             Event::ConfigurationRefused => self.handle_configuration(Err(Reason::Configuration)),
             Event::ReloadHookFailed => self.handle_configuration(Err(Reason::ReloadHook)),
@@ -255,6 +276,7 @@ impl Arbiter {
 
     /// Nobody has begun to start it yet, and nobody needs to.
     fn cancel_order(&mut self, worker: WorkerId) {
+        self.note_fork_answered(worker);
         self.book.strike(worker);
         self.reconcile();
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::plan::{Plan, WorkerId};
+use crate::plan::{Generation, Plan, WorkerId};
 
 /// Something happened. The performer reports it with the time it noticed it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,10 +28,24 @@ pub enum Event {
     /// The arbiter whose successor this one is has ended.
     PredecessorGone,
 
-    /// [`crate::Action::PreloadApplication`] succeeded.
-    ApplicationPreloaded,
-    /// It did not (the performer has logged the traceback).
-    PreloadFailed,
+    /// [`crate::Action::SpawnTemplate`] was done. Reported before anything else about this template.
+    TemplateSpawned {
+        /// Whose application it loads.
+        generation: Generation,
+        /// Its process.
+        pid: u32,
+    },
+    /// The fork failed.
+    TemplateSpawnFailed(Generation),
+    /// The template of this generation has loaded the application.
+    TemplateReady(Generation),
+    /// It was reaped. Reported after everything it said, the pids of workers it forked above all.
+    TemplateExited {
+        /// Whose it was.
+        generation: Generation,
+        /// How it ended. (If it could not load the application, it has logged why.)
+        exit: Exit,
+    },
     /// Answer to [`crate::Action::LoadConfiguration`].
     ConfigurationLoaded(Plan),
     /// Answer to [`crate::Action::LoadConfiguration`]: it is not valid (the performer has logged why).
@@ -113,8 +127,10 @@ impl Event {
             Self::SuccessorFailed => "SuccessorFailed",
             Self::SuccessorExited => "SuccessorExited",
             Self::PredecessorGone => "PredecessorGone",
-            Self::ApplicationPreloaded => "ApplicationPreloaded",
-            Self::PreloadFailed => "PreloadFailed",
+            Self::TemplateSpawned { .. } => "TemplateSpawned",
+            Self::TemplateSpawnFailed(_) => "TemplateSpawnFailed",
+            Self::TemplateReady(_) => "TemplateReady",
+            Self::TemplateExited { .. } => "TemplateExited",
             Self::ConfigurationLoaded(_) => "ConfigurationLoaded",
             Self::ConfigurationRefused => "ConfigurationRefused",
             Self::ReloadHookFailed => "ReloadHookFailed",

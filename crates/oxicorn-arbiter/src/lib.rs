@@ -34,6 +34,8 @@
 //! * **Told first, released last.** Whatever makes a worker go without haste, TERM is the first thing it gets: the
 //!   application may have streams that end only if it says so. The worker serves what it has, and what the gateway still
 //!   gives it, until it is released.
+//! * **Code that is being loaded harms nobody.** With [`Plan::preload_app`] a process of its own loads a generation's
+//!   application and forks its workers; it may take long, fail or die, and those who serve go on. A dead one is replaced.
 //! * **Every wait has an end.** A worker told to go is signalled gracefully, then quickly, then killed; the constants are in
 //!   [`timing`]. After TERM everything is over within `graceful_timeout` + twice [`timing::STOP_GRACE`] + [`timing::REAP_GRACE`].
 //! * **Illegal or stale events change nothing.** Notices cross with deaths (a worker reports ready and is reaped before the
@@ -50,6 +52,7 @@ mod event;
 mod gateway;
 mod log;
 mod plan;
+mod template;
 mod worker;
 
 pub use crate::action::{Action, ExitCode, WorkerSignal};
@@ -57,4 +60,5 @@ pub use crate::arbiter::Arbiter;
 pub use crate::event::{BootFailure, Command, Event, Exit, ReplacementReason};
 pub use crate::log::{Level, LogLine, Reason, Relative};
 pub use crate::plan::{Generation, Plan, WorkerId, timing};
+pub use crate::template::{Template, TemplateState};
 pub use crate::worker::{WorkerRecord, WorkerState};

@@ -69,6 +69,28 @@ pub enum LogLine {
     WorkerUnreapable {
         pid: u32,
     },
+    TemplateSpawnFailed,
+    /// It ended by itself or by somebody else's signal.
+    TemplateEnded {
+        pid: u32,
+        exit: Exit,
+    },
+    TemplateTimeout {
+        pid: u32,
+    },
+    /// Follows `TemplateTimeout` where it was still loading.
+    TemplateOverdue {
+        pid: u32,
+        within: Duration,
+        next: Duration,
+    },
+    /// Follows `TemplateTimeout` where it was forking a worker.
+    TemplateStuck {
+        pid: u32,
+    },
+    TemplateUnreapable {
+        pid: u32,
+    },
     GatewayEnded {
         pid: u32,
         exit: Exit,
@@ -104,6 +126,8 @@ pub enum Reason {
     Boot(BootFailure),
     /// A worker was not ready in time.
     BootOverdue,
+    /// The application was not loaded in time, ahead of the workers.
+    PreloadOverdue,
     /// Too many workers died before they served.
     WorkersDied,
     /// The configuration is not valid.
@@ -130,6 +154,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Boot(failure) => failure.fmt(f),
             Self::BootOverdue => f.write_str("Worker was not ready in time (boot_timeout)."),
+            Self::PreloadOverdue => f.write_str("App was not loaded in time (boot_timeout)."),
             Self::WorkersDied => f.write_str("Workers died before they were ready."),
             Self::Configuration => f.write_str("Configuration is not valid."),
             Self::ReloadHook => f.write_str("Hook on_reload raised an exception."),
@@ -157,17 +182,21 @@ impl LogLine {
             Self::WorkerGracefulTimeout { .. }
             | Self::WorkerKilled { .. }
             | Self::UpgradeIgnored(_) => Level::Warning,
-            Self::WorkerEnded { exit, .. } => exit_level(*exit),
+            Self::WorkerEnded { exit, .. } | Self::TemplateEnded { exit, .. } => exit_level(*exit),
             Self::WorkerFaulty { .. }
             | Self::WorkerEndedEarly { .. }
             | Self::WorkerBootOverdue { .. }
             | Self::WorkerSpawnFailed { .. }
             | Self::WorkerUnreapable { .. }
+            | Self::TemplateSpawnFailed
+            | Self::TemplateOverdue { .. }
+            | Self::TemplateStuck { .. }
+            | Self::TemplateUnreapable { .. }
             | Self::GatewayEnded { .. }
             | Self::GatewaySpawnFailed
             | Self::GatewayUnreapable { .. }
             | Self::ReloadGivenUp { .. } => Level::Error,
-            Self::WorkerTimeout { .. } => Level::Critical,
+            Self::WorkerTimeout { .. } | Self::TemplateTimeout { .. } => Level::Critical,
         }
     }
 }
@@ -217,6 +246,23 @@ impl fmt::Display for LogLine {
             }
             Self::WorkerUnreapable { pid } => {
                 write!(f, "Worker (pid:{pid}) does not die; leaving it behind.")
+            }
+            Self::TemplateSpawnFailed => f.write_str("Template could not be started."),
+            Self::TemplateEnded { pid, exit } => write_exit(f, "Template", *pid, *exit),
+            Self::TemplateTimeout { pid } => write!(f, "TEMPLATE TIMEOUT (pid:{pid})"),
+            Self::TemplateOverdue { pid, within, next } => write!(
+                f,
+                "Template (pid:{pid}) had not loaded the application after {} s (boot_timeout). \
+                 The next one has {} s.",
+                within.as_secs(),
+                next.as_secs()
+            ),
+            Self::TemplateStuck { pid } => write!(
+                f,
+                "Template (pid:{pid}) stands still in a fork (a hook, or what the application does then)."
+            ),
+            Self::TemplateUnreapable { pid } => {
+                write!(f, "Template (pid:{pid}) does not die; leaving it behind.")
             }
             Self::GatewayEnded { pid, exit } => write_exit(f, "Gateway", *pid, *exit),
             Self::GatewaySpawnFailed => f.write_str("Gateway could not be started."),

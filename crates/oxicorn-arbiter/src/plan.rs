@@ -26,7 +26,8 @@ pub struct Plan {
     pub graceful_timeout: Duration,
     /// What a worker may take until it is ready, at first ([`timing::BOOT_DOUBLINGS`]). Zero: as long as it likes.
     pub boot_timeout: Duration,
-    /// Load the application once, before the first worker is forked ([`crate::Action::PreloadApplication`]).
+    /// Load the application in a process of its own, from which the generation's workers are forked
+    /// ([`crate::Action::SpawnTemplate`]).
     pub preload_app: bool,
     /// It runs in the background: WINCH, which terminals send when they are resized, is an order there.
     pub daemon: bool,

@@ -11,7 +11,9 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use oxicorn_arbiter::{BootFailure, Command, Event, Exit, Plan, ReplacementReason, WorkerId};
+use oxicorn_arbiter::{
+    BootFailure, Command, Event, Exit, Generation, Plan, ReplacementReason, WorkerId,
+};
 use world::World;
 
 const GRACEFUL: Duration = Duration::from_secs(30);
@@ -55,6 +57,7 @@ fn steps(world: &World) -> Vec<Step> {
         let answers = [
             Event::ConfigurationLoaded(plan(1)),
             Event::ConfigurationLoaded(plan(2)),
+            Event::ConfigurationLoaded(preloaded(1)),
             Event::ConfigurationRefused,
             Event::ReloadHookFailed,
         ];
@@ -68,8 +71,10 @@ fn steps(world: &World) -> Vec<Step> {
     if world.has_successor {
         steps.push(Step::Event(Event::SuccessorExited));
     }
-    if world.preloading {
-        steps.extend([Event::ApplicationPreloaded, Event::PreloadFailed].map(Step::Event));
+    for (&generation, template) in &world.templates {
+        // One that was killed answers nothing any more.
+        let forking = template.forking.filter(|_| !template.killed);
+        steps.extend(events_of_template(generation, forking).map(Step::Event));
     }
     for &worker in world.workers.keys() {
         steps.extend(events_of(worker).map(Step::Event));
@@ -77,6 +82,37 @@ fn steps(world: &World) -> Vec<Step> {
     // A notice of one that is gone, or never was.
     steps.push(Step::Event(Event::WorkerReady(WorkerId(0))));
     steps
+}
+
+fn preloaded(workers: u32) -> Plan {
+    Plan {
+        preload_app: true,
+        ..plan(workers)
+    }
+}
+
+fn events_of_template(generation: Generation, forking: Option<WorkerId>) -> [Event; 4] {
+    let exit = Exit::Code(1);
+    // What was never ordered is not answered; a second word of readiness is as harmless.
+    let (spawned, failed) = match forking {
+        Some(worker) => (
+            Event::WorkerSpawned {
+                worker,
+                pid: 1000 + worker.0,
+            },
+            Event::WorkerSpawnFailed(worker),
+        ),
+        None => (
+            Event::TemplateReady(generation),
+            Event::TemplateReady(generation),
+        ),
+    };
+    [
+        Event::TemplateReady(generation),
+        Event::TemplateExited { generation, exit },
+        spawned,
+        failed,
+    ]
 }
 
 fn events_of(worker: WorkerId) -> [Event; 10] {
@@ -184,6 +220,18 @@ fn serving(workers: u32) -> World {
     world
 }
 
+fn serving_from_template(workers: u32) -> World {
+    let generation = Generation(1);
+    let mut world = started(preloaded(workers));
+    world.event(Event::GatewayReady);
+    world.event(Event::TemplateReady(generation));
+    for worker in 1..=workers {
+        world.answer_order(generation);
+        world.event(Event::WorkerReady(WorkerId(worker)));
+    }
+    world
+}
+
 fn reloading(workers: u32) -> World {
     let mut world = serving(workers);
     world.event(Event::Command(Command::Reload));
@@ -197,14 +245,31 @@ fn from_the_start_with_one_worker() {
 }
 
 #[test]
-fn from_the_start_with_preload() {
-    walk(
-        started(Plan {
-            preload_app: true,
-            ..plan(1)
-        }),
-        3,
-    );
+fn from_the_start_with_a_template() {
+    walk(started(preloaded(1)), 4);
+}
+
+#[test]
+fn from_two_workers_of_a_template() {
+    walk(serving_from_template(2), 3);
+}
+
+#[test]
+fn from_the_middle_of_a_reload_with_templates() {
+    let mut world = serving_from_template(1);
+    world.event(Event::Command(Command::Reload));
+    world.event(Event::ConfigurationLoaded(preloaded(1)));
+    walk(world, 3);
+}
+
+#[test]
+fn from_a_worker_that_its_template_is_forking() {
+    let mut world = serving_from_template(1);
+    world.event(Event::WorkerExited {
+        worker: WorkerId(1),
+        exit: Exit::Signal(9),
+    });
+    walk(world, 3);
 }
 
 #[test]

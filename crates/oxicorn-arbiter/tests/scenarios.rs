@@ -21,36 +21,6 @@ fn starts_the_gateway_before_the_workers_and_serves_as_soon_as_one_is_ready() {
 }
 
 #[test]
-fn preloads_after_the_gateway_was_forked_and_before_any_worker() {
-    let mut s = Scenario::new(Plan {
-        preload_app: true,
-        ..plan(1)
-    });
-    s.event(Event::Started);
-    s.expect(["workers 1", "spawn gateway", "preload"]);
-    s.event(Event::GatewayReady);
-    s.expect(["serve g1"]);
-    s.event(Event::ApplicationPreloaded);
-    s.expect(["spawn w1 g1", "attach w1"]);
-}
-
-#[test]
-fn a_failed_preload_ends_the_server_with_1() {
-    let mut s = Scenario::booting(Plan {
-        preload_app: true,
-        ..plan(1)
-    });
-    s.event(Event::PreloadFailed);
-    s.expect(["stop gateway"]);
-    s.event(Event::GatewayExited(Exit::Code(0)));
-    s.expect([
-        "# Shutting down: Master",
-        "# Reason: App failed to load.",
-        "exit 1",
-    ]);
-}
-
-#[test]
 fn runs_without_workers_until_ttin() {
     let mut s = Scenario::new(plan(0));
     s.event(Event::Started);

@@ -67,7 +67,7 @@ fn any_plan(random: &mut Random) -> Plan {
     let workers = u32::try_from(random.below(6)).expect("small");
     Plan {
         workers,
-        preload_app: random.percent(20),
+        preload_app: random.percent(50),
         daemon: random.percent(50),
         ..plan()
     }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
 
 /// Most descriptors in one message.
@@ -146,6 +146,20 @@ impl Channel {
     }
 }
 
+/// Closing one direction.
+impl Channel {
+    /// The other end receives what was sent, and then that this is all.
+    pub fn close_sending(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.0, Shutdown::Write)?)
+    }
+
+    /// The other end cannot send any more; what it has sent can still be received. So nothing is lost between the last
+    /// look and the end of this channel, and the sender knows.
+    pub fn close_receiving(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.0, Shutdown::Read)?)
+    }
+}
+
 impl From<OwnedFd> for Channel {
     fn from(descriptor: OwnedFd) -> Self {
         Self(descriptor)
@@ -219,6 +233,24 @@ mod tests {
         assert_eq!(recv(), Received::Closed);
         let error = there.send(b"x", &[], Blocking::No).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn one_direction_can_be_closed_and_loses_nothing() {
+        let (here, there) = Channel::pair().unwrap();
+        there.send(b"sent before", &[], Blocking::No).unwrap();
+        here.close_receiving().unwrap();
+        let error = there.send(b"too late", &[], Blocking::No).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        let (mut message, mut none) = (Vec::new(), Vec::new());
+        let mut recv = |from: &Channel| from.recv(&mut message, &mut none, Blocking::No).unwrap();
+        assert_eq!(recv(&here), Received::Message(11));
+        assert_eq!(recv(&here), Received::Closed);
+
+        here.send(b"last", &[], Blocking::No).unwrap();
+        here.close_sending().unwrap();
+        assert_eq!(recv(&there), Received::Message(4));
+        assert_eq!(recv(&there), Received::Closed);
     }
 
     #[test]

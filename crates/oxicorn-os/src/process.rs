@@ -1,12 +1,15 @@
 //! Other processes: how they ended, signals to them, and when the parent dies.
 //!
-//! Forking is not here: it goes through the interpreter.
+//! Forking is done by whoever can tell the interpreter of it; here is the bare call.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+
+/// Between two looks at who the parent is: what a process needs to end.
+const NEW_PARENT_LOOK: std::time::Duration = std::time::Duration::from_micros(50);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +50,17 @@ pub fn wait_for(pid: i32) -> io::Result<Option<Exit>> {
     }
 }
 
-/// Reaps whoever was given to this process because its own parent died, as the first process of a
-/// container has to. What other threads of this process started is left to them.
-pub fn reap_adopted() {
-    let of_this_thread = WaitOptions::from_bits_retain(libc::__WNOTHREAD.cast_unsigned());
-    let options = WaitOptions::NOHANG | of_this_thread;
-    while let Ok(Some(_)) | Err(Errno::INTR) = rustix::process::wait(options) {}
+/// A child of this thread that has ended and was not reaped, which this does not do either: one that it started, or
+/// that was given to this process because its own parent died. What other threads of this process started is left to them.
+pub fn ended_child() -> Option<i32> {
+    // SAFETY: a siginfo_t is plain numbers, for which zero is a value.
+    let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WNOTHREAD;
+    // SAFETY: the kernel fills a live siginfo_t of ours, or leaves it as it is.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut found, options) };
+    // SAFETY: filled for a child, or zero as made above.
+    let pid = unsafe { found.si_pid() };
+    (result == 0 && pid != 0).then_some(pid)
 }
 
 /// Sends a signal to one process. `false`: there is no such process (any more). A number that is
@@ -118,6 +126,58 @@ fn set_parent_death_signal(signal: Option<Signal>, expected_parent: i32) -> io::
     } else {
         Parent::Gone
     })
+}
+
+/// Whether descendants whose parent ends become children of this process, instead of the system's first one.
+pub fn adopt_orphans(adopt: bool) -> io::Result<()> {
+    // SAFETY: this prctl takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, libc::c_ulong::from(adopt)) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Forks; 0 in the child. The C library brings its own state in order on both sides.
+///
+/// # Safety
+///
+/// Locks that other threads hold stay locked in the child for ever: whoever has threads must bring what the child uses
+/// in order, as an interpreter does around its forks.
+pub unsafe fn fork() -> io::Result<i32> {
+    // SAFETY: the caller's; the call itself has no preconditions.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(pid)
+    }
+}
+
+/// Waits for the end of one child and reaps it. `None`: somebody else has.
+pub fn wait_until_ended(child: i32) -> io::Result<Option<Exit>> {
+    let pid = Pid::from_raw(child).ok_or(io::ErrorKind::InvalidInput)?;
+    loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                if let Some(exit) = Exit::from_status(status) {
+                    return Ok(Some(exit));
+                }
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits until this process has another parent than `parent`, which is about to end.
+pub fn wait_for_new_parent(parent: i32) {
+    // An end of file or a pidfd would tell that it ends, but not that this has been noted here.
+    while parent_id() == parent {
+        std::thread::sleep(NEW_PARENT_LOOK);
+    }
 }
 
 /// Ends this process at once: no destructors, no `atexit`, nothing flushed. For a forked child that
@@ -189,9 +249,10 @@ mod tests {
             child.wait().unwrap().success()
         });
         pid.recv().unwrap();
-        reap_adopted();
+        let ended = ended_child();
         go_on.send(()).unwrap();
         assert!(thread.join().unwrap(), "its exit code is there");
+        assert_eq!(ended, None);
     }
 
     fn pid_of(child: &std::process::Child) -> i32 {

@@ -126,10 +126,23 @@ pub fn ignore(signal: i32) -> io::Result<()> {
     set_action(signal, libc::SIG_IGN)
 }
 
+/// `signal` has no effect on this process, nor on what it waits for; on a program that this one starts it has its
+/// default effect, which it had not if it were ignored.
+pub fn disregard(signal: i32) -> io::Result<()> {
+    extern "C" fn do_nothing(_: libc::c_int) {}
+    let handler = do_nothing as extern "C" fn(libc::c_int);
+    set_action_with(signal, handler as libc::sighandler_t, libc::SA_RESTART)
+}
+
 fn set_action(signal: i32, handler: libc::sighandler_t) -> io::Result<()> {
+    set_action_with(signal, handler, 0)
+}
+
+fn set_action_with(signal: i32, handler: libc::sighandler_t, flags: i32) -> io::Result<()> {
     // SAFETY: a sigaction is plain numbers, a mask and a pointer, for which zero is a value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
+    action.sa_flags = flags;
     // SAFETY: `action` is a live sigaction of ours; the handler, if it is one, is an extern "C"
     // function of one int that does only what handlers may do.
     let result = unsafe {
@@ -263,6 +276,9 @@ mod tests {
 
         assert!(is_caught(libc::SIGUSR1));
         ignore(libc::SIGUSR2).unwrap();
+        disregard(libc::SIGWINCH).unwrap();
+        raise(libc::SIGWINCH);
+        assert!(is_caught(libc::SIGWINCH));
         reset_all_caught();
         assert!(!is_caught(libc::SIGUSR1));
         raise(libc::SIGUSR2);

@@ -69,6 +69,8 @@ class Worker:
         self.has_predecessors = False
         self.tmp = WorkerTmp(cfg)
         self.max_requests = self._draw_max_requests()
+        #: Set by the arbiter: attributes that are not a hook's.
+        self.own_names: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"<Worker {self.pid}>"

@@ -1,9 +1,9 @@
 //! The start, and what a user orders.
 
 use super::{Arbiter, Phase};
-use crate::action::{Action, ExitCode, WorkerSignal};
+use crate::action::{Action, WorkerSignal};
 use crate::event::Command;
-use crate::log::{LogLine, Reason};
+use crate::log::LogLine;
 use crate::worker::{Illegal, WorkerState};
 
 impl Arbiter {
@@ -15,25 +15,6 @@ impl Arbiter {
         self.phase = Phase::Running;
         self.announce_wanted();
         self.start_gateway();
-        if self.plan.preload_app {
-            self.preloading = true;
-            self.act(Action::PreloadApplication);
-        }
-        Ok(())
-    }
-
-    pub(super) fn handle_preloaded(&mut self) -> Result<(), Illegal> {
-        if !std::mem::take(&mut self.preloading) {
-            return Err(Illegal);
-        }
-        Ok(())
-    }
-
-    pub(super) fn handle_preload_failed(&mut self) -> Result<(), Illegal> {
-        self.handle_preloaded()?;
-        if self.is_running() {
-            self.halt(ExitCode::FAILURE, Reason::Preload);
-        }
         Ok(())
     }
 

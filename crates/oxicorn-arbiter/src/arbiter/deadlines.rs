@@ -33,6 +33,7 @@ impl Arbiter {
         {
             self.kill_gateway();
         }
+        self.enforce_template_deadlines();
         self.leave_the_undead();
     }
 
@@ -43,6 +44,7 @@ impl Arbiter {
             .filter_map(|r| r.deadline().or(self.reap_deadline(r)));
         workers
             .chain(self.gateway.deadline())
+            .chain(self.template_deadline())
             .chain(self.gateway_reap_deadline())
             .chain(self.shutdown_deadline())
             .chain(self.respawn_time())
@@ -129,6 +131,7 @@ impl Arbiter {
         }
         let gateway = self.gateway.is_absent().then(|| self.gateway.not_before());
         let worker = self.has_vacancy().then(|| self.backoff.not_before());
-        gateway.into_iter().chain(worker).min()
+        let template = self.template_respawn_time();
+        gateway.into_iter().chain(worker).chain(template).min()
     }
 }

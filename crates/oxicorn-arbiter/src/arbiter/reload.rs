@@ -11,7 +11,7 @@
 //! ```
 //!
 //! While a generation boots the old one gets no new workers: started now they would run the new code under the old
-//! generation's name. If the old one runs out of workers meanwhile, the new one serves as soon as it has more to offer.
+//! generation's name. (From a template they run the old code, so there they are replaced.) If the old one runs out of workers meanwhile, the new one serves as soon as it has more to offer.
 
 use std::time::Duration;
 
@@ -110,6 +110,7 @@ impl Arbiter {
         };
         self.drop_reload();
         self.backoff.forgive();
+        self.template_backoff.forgive();
         self.reload = Some(Reload {
             generation,
             wanted,
@@ -123,7 +124,9 @@ impl Arbiter {
         let Some(reload) = &self.reload else { return };
         let ready = self.book.ready(reload.generation);
         let serving = self.book.ready(self.serving);
-        let complete = ready >= reload.wanted as usize;
+        // With no worker wanted, the template still says whether the code can be loaded.
+        let loaded = reload.wanted > 0 || self.is_preloaded(reload.generation);
+        let complete = loaded && ready >= reload.wanted as usize;
         let needed = serving < self.wanted as usize && ready > serving;
         if (complete || needed)
             && let Some(reload) = self.reload.take()
@@ -149,11 +152,18 @@ impl Arbiter {
 
     /// The setting `boot_timeout` the workers of this generation run with.
     pub(super) fn boot_timeout_of(&self, generation: Generation) -> Duration {
+        self.plan_of(generation).boot_timeout
+    }
+
+    /// Whether this generation's workers are forked from a template.
+    pub(super) fn is_templated(&self, generation: Generation) -> bool {
+        self.plan_of(generation).preload_app
+    }
+
+    fn plan_of(&self, generation: Generation) -> &Plan {
         let reload = self.reload.as_ref();
         let loading = reload.filter(|reload| reload.generation == generation);
-        loading
-            .map_or(&self.plan, |reload| &reload.plan)
-            .boot_timeout
+        loading.map_or(&self.plan, |reload| &reload.plan)
     }
 
     pub(super) fn count_reload_death(&mut self, generation: Generation) {

@@ -17,7 +17,10 @@ impl Arbiter {
     pub(super) fn reconcile(&mut self) {
         match self.phase {
             Phase::Running => self.staff(),
-            Phase::Stopping(_) => self.exit_if_done(),
+            Phase::Stopping(_) => {
+                self.release_templates();
+                self.exit_if_done();
+            }
             Phase::Idle | Phase::Exited => {}
         }
     }
@@ -26,6 +29,7 @@ impl Arbiter {
         self.announce_wanted();
         self.start_gateway();
         self.adopt_generation_if_ready();
+        self.staff_templates();
         self.note_first_boot();
         self.dismiss_surplus();
         self.note_peak();
@@ -47,7 +51,7 @@ impl Arbiter {
 
     fn note_first_boot(&mut self) {
         let all_ready = self.book.ready(self.serving) >= self.wanted as usize;
-        if self.boot == Boot::Pending && all_ready && !self.preloading {
+        if self.boot == Boot::Pending && all_ready && self.is_preloaded(self.serving) {
             self.boot = Boot::Done;
         }
         if self.boot == Boot::Done && self.gateway.is_serving() {
@@ -115,15 +119,19 @@ impl Arbiter {
 
     /// The generation that lacks a worker which may be started, were it not for back-off.
     fn vacancy(&self) -> Option<Generation> {
-        if self.preloading {
-            return None;
-        }
         if let Some((generation, wanted)) = self.generation_to_come() {
             let room = self.book.alive() < self.wanted as usize + wanted;
-            (room && self.book.active(generation) < wanted).then_some(generation)
+            // From its template a worker of the old generation has the old code.
+            let templated = self.is_templated(self.serving);
+            if room && templated && self.lacks_worker() && self.can_fork(self.serving) {
+                return Some(self.serving);
+            }
+            let vacant = room && self.book.active(generation) < wanted;
+            (vacant && self.can_fork(generation)).then_some(generation)
         } else {
             let room = self.book.alive() < PROCESSES_PER_WORKER * self.peak as usize;
-            (room && (self.lacks_worker() || self.lacks_successor())).then_some(self.serving)
+            let vacant = room && (self.lacks_worker() || self.lacks_successor());
+            (vacant && self.can_fork(self.serving)).then_some(self.serving)
         }
     }
 
@@ -151,6 +159,7 @@ impl Arbiter {
         let record = WorkerRecord::ordered(worker, generation, self.now, round, limit);
         let age = record.age();
         self.book.enter(record);
+        self.occupy_template(generation);
         self.act(Action::SpawnWorker {
             worker,
             age,

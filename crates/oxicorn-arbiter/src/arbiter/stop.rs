@@ -152,7 +152,7 @@ impl Arbiter {
     }
 
     pub(super) fn exit_if_done(&mut self) {
-        if !self.book.is_empty() || !self.gateway.is_absent() {
+        if !self.book.is_empty() || !self.gateway.is_absent() || !self.templates.is_empty() {
             return;
         }
         let Phase::Stopping(stop) = std::mem::replace(&mut self.phase, Phase::Exited) else {

@@ -19,6 +19,7 @@ impl Arbiter {
     ) -> Result<(), Illegal> {
         let now = self.now;
         let wanted = self.book.record(worker)?.handle_spawned(pid, now)?;
+        self.note_fork_answered(worker);
         if wanted {
             self.attach(worker);
         } else {
@@ -33,6 +34,7 @@ impl Arbiter {
         else {
             return Err(Illegal);
         };
+        self.note_fork_answered(worker);
         self.log(LogLine::WorkerSpawnFailed { worker });
         if let Some(record) = self.book.strike(worker)
             && !unwanted

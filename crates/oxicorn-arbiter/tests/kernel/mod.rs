@@ -1,6 +1,6 @@
 //! A simulated kernel with misbehaving processes, driven by a seed.
 //!
-//! Workers boot slowly, fail, hang or die; ready ones crash, ask for a successor, let requests expire, stand still, write
+//! Templates load slowly, fail, hang or die, also while they fork. Workers boot slowly, fail, hang or die; ready ones crash, ask for a successor, let requests expire, stand still, write
 //! nonsense; they may ignore every signal but KILL. The gateway dies, hangs, never says that it has drained. Notices are
 //! late, so they arrive after the death of who sent them. The performer wakes late and reports several things at once; its
 //! clock jumps. The rules are checked by the world (`../world/mod.rs`) at every step.
@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use oxicorn_arbiter::{
-    Action, BootFailure, Command, Event, Exit, Plan, ReplacementReason, WorkerId, WorkerSignal,
+    Action, BootFailure, Command, Event, Exit, Generation, Plan, ReplacementReason, WorkerId,
+    WorkerSignal,
 };
 
 use crate::world::World;
@@ -98,6 +99,8 @@ enum Happening {
     Worker(Event),
     /// By the how many-th gateway.
     Gateway(u32, Event),
+    /// By the how many-th template.
+    Template(u32, Event),
     Arbiter(Event),
 }
 
@@ -110,6 +113,9 @@ pub(crate) struct Kernel {
     happenings: BTreeMap<(Duration, u64), Happening>,
     sequence: u64,
     gateways: u32,
+    /// How many templates were started, and which of them each generation has.
+    started_templates: u32,
+    templates: BTreeMap<Generation, u32>,
     /// The time here, and how far the performer's clock is off. It never is behind what it was.
     pub(crate) time: Duration,
     clock_ahead: Duration,
@@ -131,6 +137,8 @@ impl Kernel {
             happenings: BTreeMap::new(),
             sequence: 0,
             gateways: 0,
+            started_templates: 0,
+            templates: BTreeMap::new(),
             clock_ahead: Duration::ZERO,
             log: VecDeque::new(),
         };
@@ -218,8 +226,33 @@ impl Kernel {
                     && self.world.gateway.is_some()
                     && !before.iter().any(dies)
             }
+            Happening::Template(template, event) => {
+                self.template_can_tell(*template, event, before)
+            }
             _ => true,
         }
+    }
+
+    /// Whoever was reaped has said everything before.
+    fn template_can_tell(&self, template: u32, event: &Event, before: &[Event]) -> bool {
+        let present = self
+            .templates
+            .iter()
+            .find(|(_, number)| **number == template);
+        let Some((generation, _)) = present else {
+            return false;
+        };
+        let Some(process) = self.world.templates.get(generation) else {
+            return false;
+        };
+        let dies = |e: &Event| matches!(e, Event::TemplateExited { generation: other, .. } if other == generation);
+        let answers = match event {
+            Event::WorkerSpawned { worker, .. } | Event::WorkerSpawnFailed(worker) => {
+                process.forking == Some(*worker) && !before.contains(event)
+            }
+            _ => true,
+        };
+        answers && !before.iter().any(dies)
     }
 
     fn report(&mut self, events: Vec<Event>) {
@@ -283,9 +316,23 @@ impl Kernel {
                 self.starts.push(self.time);
                 if self.world.workers.contains_key(&worker) {
                     self.start_worker(worker);
+                } else if let Some(generation) = self.ordered_of(worker) {
+                    self.fork_from_template(generation, worker);
                 }
             }
-            Action::PreloadApplication => self.answer(Event::ApplicationPreloaded),
+            Action::SpawnTemplate(generation) if self.world.templates.contains_key(&generation) => {
+                self.start_template(generation);
+            }
+            Action::StopTemplate(generation)
+                if !self.random.percent(self.habits.ignores_signals) =>
+            {
+                let wait = self.random.within_ms(3_000);
+                self.later_template(generation, wait, Exit::Code(0));
+            }
+            Action::KillTemplate(generation) => {
+                let wait = self.random.within_ms(20);
+                self.later_template(generation, wait, Exit::Signal(9));
+            }
             Action::LoadConfiguration { .. } => {
                 let event = self.configuration();
                 self.answer(event);
@@ -323,7 +370,67 @@ impl Kernel {
             return Event::ConfigurationRefused;
         }
         let workers = u32::try_from(self.random.below(6)).expect("small");
-        Event::ConfigurationLoaded(Plan { workers, ..plan() })
+        let preload_app = self.random.percent(40);
+        Event::ConfigurationLoaded(Plan {
+            workers,
+            preload_app,
+            ..plan()
+        })
+    }
+
+    fn ordered_of(&self, worker: WorkerId) -> Option<Generation> {
+        let ordered = |(_, template): &(&Generation, &crate::world::Template)| {
+            template.forking == Some(worker)
+        };
+        self.world
+            .templates
+            .iter()
+            .find(ordered)
+            .map(|(&generation, _)| generation)
+    }
+
+    /// Loads slowly, fails, hangs or dies; a loaded one may die.
+    fn start_template(&mut self, generation: Generation) {
+        self.started_templates += 1;
+        self.templates.insert(generation, self.started_templates);
+        let boot = self.random.within_ms(self.habits.boot_ms);
+        if self.random.percent(self.habits.boot_fails) {
+            self.later_template(generation, boot, Exit::Code(1));
+        } else if self.random.percent(self.habits.boot_dies) {
+            self.later_template(generation, boot, Exit::Signal(11));
+        } else if !self.random.percent(self.habits.boot_hangs) {
+            let template = self.started_templates;
+            let ready = Event::TemplateReady(generation);
+            self.later(boot, Happening::Template(template, ready));
+            if self.random.percent(self.habits.trouble) {
+                let wait = boot + self.random.within_ms(self.habits.trouble_ms);
+                self.later_template(generation, wait, Exit::Signal(9));
+            }
+        }
+    }
+
+    fn fork_from_template(&mut self, generation: Generation, worker: WorkerId) {
+        let template = self.templates[&generation];
+        let wait = self.random.within_ms(20);
+        if self.random.percent(self.habits.forks_fail) {
+            let failed = Event::WorkerSpawnFailed(worker);
+            self.later(wait, Happening::Template(template, failed));
+        } else if !self.random.percent(self.habits.boot_hangs) {
+            let pid = 1000 + worker.0;
+            let spawned = Event::WorkerSpawned { worker, pid };
+            self.later(wait, Happening::Template(template, spawned));
+            // It begins its life when it is there.
+            let before = self.time;
+            self.time += wait;
+            self.start_worker(worker);
+            self.time = before;
+        }
+    }
+
+    fn later_template(&mut self, generation: Generation, wait: Duration, exit: Exit) {
+        let template = self.templates[&generation];
+        let event = Event::TemplateExited { generation, exit };
+        self.later(wait, Happening::Template(template, event));
     }
 
     /// The first one comes up, or there would be nothing to see.
@@ -438,8 +545,9 @@ const fn exited(worker: WorkerId, exit: Exit) -> Event {
 
 fn event_of(happening: Happening) -> Event {
     match happening {
-        Happening::Worker(event) | Happening::Gateway(_, event) | Happening::Arbiter(event) => {
-            event
-        }
+        Happening::Worker(event)
+        | Happening::Gateway(_, event)
+        | Happening::Template(_, event)
+        | Happening::Arbiter(event) => event,
     }
 }

@@ -224,6 +224,19 @@ impl Scenario {
             Action::SpawnWorker { worker, .. } if self.forks_fail => {
                 Some(Event::WorkerSpawnFailed(worker))
             }
+            Action::SpawnTemplate(generation) if self.forks_fail => {
+                Some(Event::TemplateSpawnFailed(generation))
+            }
+            Action::SpawnTemplate(generation) => Some(Event::TemplateSpawned {
+                generation,
+                pid: 50 + generation.0,
+            }),
+            // Its template answers, when the story says so.
+            Action::SpawnWorker { generation, .. }
+                if self.arbiter.template(generation).is_some() =>
+            {
+                None
+            }
             Action::SpawnWorker { worker, .. } => Some(Event::WorkerSpawned {
                 worker,
                 pid: 100 + worker.0,
@@ -237,7 +250,10 @@ impl Scenario {
 pub(crate) fn words(action: &Action) -> Option<String> {
     Some(match action {
         Action::SpawnGateway => "spawn gateway".into(),
-        Action::PreloadApplication => "preload".into(),
+        Action::SpawnTemplate(generation) => format!("spawn template g{generation}"),
+        Action::StopTemplate(generation) => format!("stop template g{generation}"),
+        Action::KillTemplate(generation) => format!("kill template g{generation}"),
+        Action::DumpStacksOfTemplate(generation) => format!("dump template g{generation}"),
         Action::SpawnWorker {
             worker, generation, ..
         } => format!("spawn w{worker} g{generation}"),

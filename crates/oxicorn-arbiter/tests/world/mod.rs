@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use oxicorn_arbiter::{
-    Action, Arbiter, Command, Event, Exit, Generation, LogLine, Plan, WorkerId, WorkerSignal,
-    WorkerState, timing,
+    Action, Arbiter, Command, Event, Exit, Generation, LogLine, Plan, TemplateState, WorkerId,
+    WorkerSignal, WorkerState, timing,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,8 +27,10 @@ pub(crate) struct World {
     pub(crate) forks_fail: bool,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) gateway: Option<Gateway>,
+    pub(crate) templates: BTreeMap<Generation, Template>,
+    /// What each configuration that was loaded says about preloading.
+    preload_app: BTreeMap<Generation, bool>,
     pub(crate) loading: bool,
-    pub(crate) preloading: bool,
     /// A successor was ordered.
     pub(crate) upgrading: bool,
     pub(crate) has_successor: bool,
@@ -49,6 +51,21 @@ pub(crate) struct World {
     peak: usize,
     /// Something died, expired or was scaled: only the widest bound holds.
     troubled: bool,
+}
+
+/// A template that was not reaped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing it was told or did"
+)]
+pub(crate) struct Template {
+    pub(crate) loaded: bool,
+    pub(crate) stopping: bool,
+    pub(crate) killed: bool,
+    /// The order it has not answered.
+    pub(crate) forking: Option<WorkerId>,
+    gone: bool,
 }
 
 /// A process that was not reaped.
@@ -87,14 +104,16 @@ pub(crate) struct Gateway {
 impl World {
     pub(crate) fn new(plan: Plan) -> Self {
         let workers = plan.workers as usize;
+        let preload_app = BTreeMap::from([(Generation(1), plan.preload_app)]);
         Self {
             arbiter: Arbiter::new(plan),
             now: Duration::from_secs(1000),
             forks_fail: false,
             workers: BTreeMap::new(),
             gateway: None,
+            templates: BTreeMap::new(),
+            preload_app,
             loading: false,
-            preloading: false,
             upgrading: false,
             has_successor: false,
             booted: false,
@@ -210,21 +229,40 @@ impl World {
             Event::RequestExpired { .. }
             | Event::HeartbeatMissed(_)
             | Event::WorkerFault(_)
-            | Event::WorkerSpawnFailed(_)
             | Event::WorkerBootFailed { .. }
             | Event::Command(Command::MoreWorkers | Command::FewerWorkers | Command::StopWorkers) =>
             {
                 self.troubled = true;
+            }
+            Event::TemplateReady(generation) => {
+                if let Some(template) = self.templates.get_mut(generation) {
+                    template.loaded = true;
+                }
+            }
+            Event::TemplateExited { generation, .. } => {
+                self.troubled = true;
+                let template = self.templates.get_mut(generation);
+                let template = template.expect("only what lives can die");
+                assert!(!std::mem::replace(&mut template.gone, true), "it dies once");
+            }
+            Event::WorkerSpawned { worker, .. } => self.note_spawned(*worker),
+            Event::WorkerSpawnFailed(worker) => {
+                self.troubled = true;
+                for template in self.templates.values_mut() {
+                    template.forking.take_if(|forking| forking == worker);
+                }
             }
             Event::SuccessorStarted | Event::SuccessorFailed => {
                 self.has_successor |=
                     std::mem::take(&mut self.upgrading) && matches!(event, Event::SuccessorStarted);
             }
             Event::SuccessorExited => self.has_successor = false,
-            Event::ConfigurationLoaded(_)
-            | Event::ConfigurationRefused
-            | Event::ReloadHookFailed => self.loading = false,
-            Event::ApplicationPreloaded | Event::PreloadFailed => self.preloading = false,
+            Event::ConfigurationLoaded(plan) => {
+                self.loading = false;
+                self.preload_app
+                    .insert(self.last_generation, plan.preload_app);
+            }
+            Event::ConfigurationRefused | Event::ReloadHookFailed => self.loading = false,
             _ => {}
         }
     }
@@ -244,6 +282,7 @@ impl World {
         if self.gateway.as_ref().is_some_and(|gateway| gateway.gone) {
             self.gateway = None;
         }
+        self.templates.retain(|_, template| !template.gone);
         // Reaped at last, after the arbiter had left it behind.
         self.workers.retain(|_, worker| !worker.reaped);
         self.check_book();
@@ -258,14 +297,27 @@ impl World {
                 .workers()
                 .map(|w| (w.id(), w.pid().is_some()))
                 .collect();
-            let left = |(id, _): &(WorkerId, bool)| self.workers[id].killed;
-            let there: Vec<_> = self.workers.keys().map(|&id| (id, true)).collect();
-            let there: Vec<_> = there
-                .into_iter()
+            let of_killed = |id| {
+                self.templates
+                    .values()
+                    .any(|t| t.forking == Some(id) && t.killed)
+            };
+            let left = |&(id, is_there): &(WorkerId, bool)| {
+                if is_there {
+                    self.workers[&id].killed
+                } else {
+                    of_killed(id)
+                }
+            };
+            let there = self.workers.keys().map(|&id| (id, true));
+            let ordered = self.templates.values().filter_map(|t| t.forking);
+            let mut there: Vec<_> = there
+                .chain(ordered.map(|id| (id, false)))
                 .filter(|entry| {
                     book.contains(entry) || !(self.arbiter.is_stopping() && left(entry))
                 })
                 .collect();
+            there.sort();
             assert_eq!(book, there, "the book and the processes");
         }
     }
@@ -276,9 +328,19 @@ impl World {
             Action::SpawnWorker {
                 worker, generation, ..
             } => {
-                return Some(self.spawn_worker(worker, generation));
+                return self.order_worker(worker, generation);
             }
-            Action::PreloadApplication => self.preloading = true,
+            Action::SpawnTemplate(generation) => return Some(self.spawn_template(generation)),
+            Action::StopTemplate(generation) => {
+                let template = self.living_template(generation);
+                assert!(template.loaded, "only who is loaded listens");
+                assert!(!std::mem::replace(&mut template.stopping, true), "once");
+            }
+            Action::KillTemplate(generation) => self.living_template(generation).killed = true,
+            Action::DumpStacksOfTemplate(generation) => {
+                self.living_template(generation);
+                self.troubled = true;
+            }
             Action::AttachWorker(worker) => {
                 self.process(worker);
                 assert!(self.listening().attached.insert(worker), "attached once");
@@ -348,14 +410,7 @@ impl World {
                 assert!(self.workers.remove(&worker).expect("reaped once").reaped);
             }
             Action::Exit(code) => {
-                assert!(
-                    self.workers.values().all(|w| w.killed || w.reaped),
-                    "no orphans"
-                );
-                assert!(
-                    self.gateway.as_ref().is_none_or(|g| g.killed || g.gone),
-                    "no orphans"
-                );
+                self.check_nobody_is_left();
                 self.exited = Some(code.0);
             }
             Action::Promote | Action::ReopenLogs | Action::Log(..) => {}
@@ -374,8 +429,67 @@ impl World {
         Event::GatewaySpawned { pid: self.next_pid }
     }
 
+    fn check_nobody_is_left(&self) {
+        let workers = self.workers.values().all(|w| w.killed || w.reaped);
+        let templates = self.templates.values().all(|t| t.killed || t.gone);
+        let gateway = self.gateway.as_ref().is_none_or(|g| g.killed || g.gone);
+        assert!(workers && templates && gateway, "no orphans");
+    }
+
+    fn spawn_template(&mut self, generation: Generation) -> Event {
+        let before = self.templates.get(&generation);
+        assert!(before.is_none_or(|t| t.gone), "one for a generation");
+        if self.forks_fail {
+            return Event::TemplateSpawnFailed(generation);
+        }
+        self.templates.insert(generation, Template::default());
+        self.next_pid += 1;
+        let pid = self.next_pid;
+        Event::TemplateSpawned { generation, pid }
+    }
+
+    fn living_template(&mut self, generation: Generation) -> &mut Template {
+        let template = self.templates.get_mut(&generation).expect("a template");
+        assert!(!template.killed, "the dead are left in peace");
+        template
+    }
+
+    /// Forked at once; or by a template, which answers when it comes to it.
+    fn order_worker(&mut self, worker: WorkerId, generation: Generation) -> Option<Event> {
+        assert!(Some(generation) == self.arbiter.loading() || generation == self.arbiter.serving());
+        if !self.preload_app[&generation] {
+            return Some(self.spawn_worker(worker, generation));
+        }
+        let template = self.living_template(generation);
+        assert!(template.loaded && !template.stopping, "it takes orders");
+        assert_eq!(template.forking.replace(worker), None, "one at a time");
+        None
+    }
+
+    /// The template does what it was ordered.
+    pub(crate) fn answer_order(&mut self, generation: Generation) {
+        let template = self.templates.get(&generation);
+        if let Some(worker) = template.and_then(|template| template.forking) {
+            self.next_pid += 1;
+            let pid = self.next_pid;
+            self.event(Event::WorkerSpawned { worker, pid });
+        }
+    }
+
+    /// By a template: those forked at once are known already.
+    fn note_spawned(&mut self, worker: WorkerId) {
+        let of_template = self
+            .templates
+            .values_mut()
+            .find(|t| t.forking == Some(worker));
+        if let Some(template) = of_template {
+            template.forking = None;
+            self.spawned += 1;
+            self.workers.insert(worker, Worker::default());
+        }
+    }
+
     fn spawn_worker(&mut self, worker: WorkerId, generation: Generation) -> Event {
-        assert!(!self.preloading, "the application first");
         assert!(Some(generation) == self.arbiter.loading() || generation == self.arbiter.serving());
         self.spawned += 1;
         if self.forks_fail {
@@ -481,7 +595,9 @@ impl World {
     fn check_all_told(&self) {
         for record in self.arbiter.workers() {
             let serves = matches!(record.state(), WorkerState::Ready { .. });
-            let is_told = self.workers[&record.id()].told;
+            // One that a template has not forked yet is none that serves.
+            let process = self.workers.get(&record.id());
+            let is_told = process.is_some_and(|process| process.told);
             assert!(is_told || !serves || self.at_once, "told first");
         }
     }
@@ -526,6 +642,9 @@ impl World {
         assert_eq!(self.arbiter.loading(), None);
         assert_eq!(self.ready_of(serving), wanted);
         assert_eq!(self.workers.len(), wanted, "nobody else");
+        let templates: Vec<_> = self.templates.keys().copied().collect();
+        let expected = self.preload_app[&serving].then_some(serving);
+        assert_eq!(templates, Vec::from_iter(expected), "nobody else");
         let gateway = self.gateway.as_ref().expect("a gateway");
         assert_eq!(gateway.serves, Some(serving));
         assert_eq!(gateway.announced, self.workers.keys().copied().collect());
@@ -535,7 +654,11 @@ impl World {
 
     /// One thing that somebody owes the arbiter.
     fn cooperate(&mut self) -> bool {
-        let Some(event) = self.due_from_gateway().or_else(|| self.due_from_workers()) else {
+        let due = self
+            .due_from_gateway()
+            .or_else(|| self.due_from_templates())
+            .or_else(|| self.due_from_workers());
+        let Some(event) = due else {
             return false;
         };
         self.event(event);
@@ -543,15 +666,31 @@ impl World {
     }
 
     fn due_from_gateway(&self) -> Option<Event> {
-        if self.preloading {
-            return Some(Event::ApplicationPreloaded);
-        }
         let gateway = self.gateway.as_ref()?;
         if gateway.killed || gateway.stopping || gateway.draining {
             Some(Event::GatewayExited(Exit::Code(0)))
         } else {
             (!gateway.ready).then_some(Event::GatewayReady)
         }
+    }
+
+    fn due_from_templates(&self) -> Option<Event> {
+        self.templates.iter().find_map(|(&generation, template)| {
+            let exit = Exit::Code(0);
+            if template.killed || template.stopping {
+                return Some(Event::TemplateExited { generation, exit });
+            }
+            if let Some(worker) = template.forking {
+                let pid = 1000 + worker.0;
+                return Some(Event::WorkerSpawned { worker, pid });
+            }
+            match self.arbiter.template(generation)?.state() {
+                TemplateState::Loading { .. } => Some(Event::TemplateReady(generation)),
+                // It stands still and is looked at.
+                TemplateState::Stopping { .. } => Some(Event::TemplateExited { generation, exit }),
+                _ => None,
+            }
+        })
     }
 
     fn due_from_workers(&self) -> Option<Event> {
@@ -611,6 +750,11 @@ impl World {
             .map(|(&id, _)| id);
         let event = match worker {
             Some(worker) => Event::WorkerExited { worker, exit },
+            None if self.templates.values().any(|t| t.killed) => {
+                let killed = self.templates.iter().find(|(_, t)| t.killed);
+                let generation = *killed.expect("there is one").0;
+                Event::TemplateExited { generation, exit }
+            }
             None if self.gateway.as_ref().is_some_and(|g| g.killed) => Event::GatewayExited(exit),
             None => return false,
         };

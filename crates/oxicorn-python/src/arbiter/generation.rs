@@ -57,7 +57,8 @@ pub(crate) fn plan_of(cfg: &Bound<'_, PyAny>) -> PyResult<Plan> {
         workers: settings.inner.workers(),
         graceful_timeout: settings.inner.graceful_timeout(),
         boot_timeout: settings.inner.boot_timeout(),
-        preload_app: settings.inner.get("preload_app").is_true(),
+        preload_app: settings.inner.get("preload_app").is_true()
+            && !settings.inner.get("preload_in_arbiter").is_true(),
         daemon: settings.inner.get("daemon").is_true(),
     })
 }

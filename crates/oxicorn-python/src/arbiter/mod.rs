@@ -16,6 +16,8 @@ mod performer;
 mod stacks;
 mod successor;
 mod supervisor;
+mod template;
+mod templates;
 mod workers;
 
 pub(crate) use gateway::{holds_temporary_files, temporary_directory_choices};
@@ -26,6 +28,7 @@ use pyo3::prelude::*;
 
 pub(crate) use self::heartbeat::Heartbeat;
 use self::supervisor::Supervisor;
+use self::template::TemplateChild;
 use crate::worker::{WorkerContext, WorkerSetup};
 
 /// How the arbiter's loop ends in this process.
@@ -34,6 +37,8 @@ pub(crate) enum Outcome {
     Exit(i32),
     /// In a forked child: as a worker.
     Worker(Box<WorkerChild>),
+    /// In a forked child: as the template.
+    Template(Box<TemplateChild>),
     /// In a forked child: as the gateway.
     Gateway(Box<GatewayChild>),
     /// In a forked child: as the successor, on these listeners.
@@ -61,7 +66,7 @@ pub(crate) struct SuccessorChild {
 }
 
 /// Runs the server described by `server` (an `oxicorn.arbiter.Arbiter`); returns the exit code of the
-/// process this returns in, which is the arbiter or a worker. The gateway never returns.
+/// process this returns in, which is the arbiter, a template or a worker. The gateway never returns.
 #[pyfunction]
 pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
     let py = server.py();
@@ -70,6 +75,10 @@ pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
     match outcome {
         Outcome::Exit(code) => Ok(code),
         Outcome::Worker(child) => run_worker(server, *child),
+        Outcome::Template(child) => match template::run(server, *child)? {
+            template::End::Exit(code) => Ok(code),
+            template::End::Worker(child) => run_worker(server, *child),
+        },
         Outcome::Gateway(child) => run_gateway(py, *child),
         Outcome::Successor(child) => run_successor(server, child),
     }

@@ -1,6 +1,6 @@
 //! Doing what the arbiter decided, action by action.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal};
 use oxicorn_gateway::Setup;
@@ -39,7 +39,12 @@ impl<'py> Supervisor<'py> {
                 return self.spawn_worker(py, worker, age, generation);
             }
             Action::Exit(code) => return self.exit(code.0).map(Some),
-            Action::PreloadApplication => self.preload()?,
+            Action::SpawnTemplate(generation) => return Ok(self.spawn_template(py, generation)),
+            Action::StopTemplate(generation) => self.stop_template(generation),
+            Action::KillTemplate(generation) => self.kill_template(generation),
+            Action::DumpStacksOfTemplate(generation) => {
+                self.dump_stacks_of_template(generation);
+            }
             Action::AttachWorker(worker) => self.attach(worker),
             Action::AnnounceReady(worker) => {
                 if self.workers.get(worker).is_some_and(|worker| worker.logs) {
@@ -83,6 +88,7 @@ impl<'py> Supervisor<'py> {
             Action::ReopenLogs => {
                 self.server.call_method0("reopen_logs")?;
                 self.tell_gateway(&ToGateway::ReopenLogs);
+                self.reopen_logs_of_templates();
             }
             // The first number was told before there was a loop, as Gunicorn does.
             Action::NumWorkersChanged { old: None, .. } => {}
@@ -133,11 +139,7 @@ impl<'py> Supervisor<'py> {
     }
 
     pub(crate) fn title(&self, role: &str) -> String {
-        let name = self
-            .server
-            .getattr("proc_name")
-            .and_then(|name| name.extract::<String>());
-        format!("oxicorn: {role} [{}]", name.unwrap_or_default())
+        title(&self.server, role)
     }
 
     // The gateway.
@@ -259,6 +261,9 @@ impl<'py> Supervisor<'py> {
         age: u64,
         generation: Generation,
     ) -> PyResult<Option<Outcome>> {
+        if self.order_worker(id, age, generation)? {
+            return Ok(None);
+        }
         self.use_generation(py, generation)?;
         let slot = self.scoreboard.free_slot().map(|(_, slot)| slot);
         let cfg = self.server.getattr("cfg")?;
@@ -287,6 +292,7 @@ impl<'py> Supervisor<'py> {
                     WorkerProcess {
                         pid,
                         age,
+                        of_template: false,
                         generation,
                         capacity,
                         streams: kind == WorkerKind::Loop,
@@ -366,15 +372,26 @@ impl<'py> Supervisor<'py> {
         let Some(worker) = self.workers.get(id) else {
             return;
         };
+        let (pid, file) = (worker.pid, worker.stack_dump.try_clone());
+        self.ask_for_stacks("worker", pid, file);
+    }
+
+    /// They appear in `file`.
+    pub(crate) fn ask_for_stacks(
+        &mut self,
+        who: &'static str,
+        pid: i32,
+        file: std::io::Result<OwnedFd>,
+    ) {
         let signal = self
             .server
             .getattr("stack_dump_signal")
             .and_then(|signal| signal.extract());
-        if let (Ok(signal), Ok(file)) = (signal, worker.stack_dump.try_clone())
-            && process::kill(worker.pid, signal).unwrap_or(false)
+        if let (Ok(signal), Ok(file)) = (signal, file)
+            && process::kill(pid, signal).unwrap_or(false)
         {
             self.dumps
-                .push(PendingDump::new(worker.pid, file, time::monotonic()));
+                .push(PendingDump::new(who, pid, file, time::monotonic()));
         }
     }
 
@@ -389,21 +406,6 @@ impl<'py> Supervisor<'py> {
     }
 
     // Configuration.
-
-    fn preload(&mut self) -> PyResult<()> {
-        match self.server.call_method0("preload") {
-            Ok(_) => {
-                self.file_first_generation()?;
-                self.tell(Event::ApplicationPreloaded);
-            }
-            Err(error) => {
-                let what = "Exception while loading the application";
-                log::write_exception(&self.server, what, &error);
-                self.tell(Event::PreloadFailed);
-            }
-        }
-        Ok(())
-    }
 
     fn load_configuration(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
         self.server.call_method0("reloading")?;
@@ -542,8 +544,16 @@ impl<'py> Supervisor<'py> {
     }
 }
 
+/// How a process of this role is called in the list of processes.
+pub(crate) fn title(server: &Bound<'_, PyAny>, role: &str) -> String {
+    let name = server
+        .getattr("proc_name")
+        .and_then(|name| name.extract::<String>());
+    format!("oxicorn: {role} [{}]", name.unwrap_or_default())
+}
+
 /// How the workers of these settings take requests, and how many at once.
-fn kind_of(settings: &Settings) -> (WorkerKind, u32) {
+pub(crate) fn kind_of(settings: &Settings) -> (WorkerKind, u32) {
     match settings.effective_class() {
         oxicorn_settings::WorkerClass::Asgi => {
             (WorkerKind::Loop, settings.inner.worker_connections())

@@ -1,6 +1,6 @@
-//! Collecting the Python stacks of a worker that stands still.
+//! Collecting the Python stacks of a worker or template that stands still.
 //!
-//! The worker's C-level signal handler (`faulthandler`) writes them into a memory file that the arbiter
+//! The process's C-level signal handler (`faulthandler`) writes them into a memory file that the arbiter
 //! made. There is no sign that it has finished; what has not grown for [`SETTLED`] is taken to be whole.
 
 use std::fs::File;
@@ -20,6 +20,8 @@ const LONGEST: u64 = 256 * 1024;
 /// A dump that was asked for.
 #[derive(Debug)]
 pub(crate) struct PendingDump {
+    /// What kind of process it is.
+    pub(crate) who: &'static str,
     pub(crate) pid: i32,
     file: File,
     length: u64,
@@ -29,9 +31,10 @@ pub(crate) struct PendingDump {
 
 impl PendingDump {
     /// The dump of `pid` was asked for just before `now`; `file` is where it appears.
-    pub(crate) fn new(pid: i32, file: OwnedFd, now: Duration) -> Self {
+    pub(crate) fn new(who: &'static str, pid: i32, file: OwnedFd, now: Duration) -> Self {
         let file = File::from(file);
         Self {
+            who,
             pid,
             file,
             length: 0,

@@ -1,9 +1,10 @@
 //! The arbiter's loop and what it holds.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use oxicorn_arbiter::{Arbiter, Command, Event, Level, ReplacementReason, WorkerId};
+use oxicorn_arbiter::{Arbiter, Command, Event, Generation, Level, ReplacementReason, WorkerId};
 use oxicorn_gateway::control::FromGateway;
 use oxicorn_link::scoreboard::{Gauge, Scoreboard, Slot};
 use oxicorn_os::channel::{Blocking, Channel, Received};
@@ -21,6 +22,7 @@ use super::generation::{Generations, plan_of, with_settings};
 use super::listeners::{self, Listener, Origin};
 use super::log;
 use super::stacks::PendingDump;
+use super::templates::TemplateProcess;
 use super::workers::{WorkerProcess, Workers};
 use crate::forked;
 use crate::settings::convert::address_to_python;
@@ -80,6 +82,9 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) successor: Option<i32>,
     pub(crate) gateway: Option<GatewayProcess>,
     pub(crate) workers: Workers,
+    pub(crate) templates: BTreeMap<Generation, TemplateProcess>,
+    /// Whether orphans are given to this process, because of templates.
+    pub(crate) adopts: bool,
     pub(crate) generations: Generations,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) scoreboard_file: OwnedFd,
@@ -135,6 +140,8 @@ impl<'py> Supervisor<'py> {
             successor: None,
             gateway: None,
             workers: Workers::default(),
+            templates: BTreeMap::new(),
+            adopts: false,
             generations: Generations::default(),
             scoreboard,
             scoreboard_file,
@@ -169,7 +176,8 @@ impl<'py> Supervisor<'py> {
             self.wait(py)?;
             self.take_signals()?;
             self.look_for_predecessor()?;
-            self.take_notices();
+            self.take_template_messages()?;
+            self.take_notices()?;
             self.take_gateway_messages(MESSAGES_PER_TURN);
             self.reap()?;
             self.look_at_heartbeats();
@@ -204,6 +212,7 @@ impl<'py> Supervisor<'py> {
             .min();
         let until = deadline.map_or(LOOK_AROUND, |deadline| deadline.saturating_sub(now));
         let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.notices.as_fd()];
+        watched.extend(self.template_channels());
         watched.extend(self.gateway.as_ref().map(|gateway| gateway.control.as_fd()));
         py.detach(|| poll::wait_readable(&watched, Some(until.min(LOOK_AROUND))))?;
         // A program may have set handlers of its own for signals it wants for itself.
@@ -252,7 +261,7 @@ impl<'py> Supervisor<'py> {
         Ok(())
     }
 
-    fn take_notices(&mut self) {
+    fn take_notices(&mut self) -> PyResult<()> {
         let mut message = [0; PACKET];
         let mut none = Vec::new();
         while let Ok(Received::Message(length)) =
@@ -261,6 +270,10 @@ impl<'py> Supervisor<'py> {
         {
             if let Some((worker, notice)) = Notice::decode(&message[..length]) {
                 let worker = WorkerId(worker);
+                // Forked by a template, which has said so before the worker could say anything.
+                if self.workers.get(worker).is_none() {
+                    self.take_template_messages()?;
+                }
                 if let (Notice::Ready { logs }, Some(process)) =
                     (notice, self.workers.get_mut(worker))
                 {
@@ -280,6 +293,7 @@ impl<'py> Supervisor<'py> {
                 });
             }
         }
+        Ok(())
     }
 
     /// Takes what the gateway said, up to `most` messages: lines for the logs must not keep the loop
@@ -338,32 +352,56 @@ impl<'py> Supervisor<'py> {
 
     /// Only those the arbiter started: what a hook started, also on a thread of its own, waits for that hook.
     fn reap(&mut self) -> PyResult<()> {
+        // The pids of those that templates have forked.
+        self.take_template_messages()?;
         let gateway = self.gateway.as_ref().map(|gateway| gateway.pid);
         let workers = self.workers.iter().map(|(_, worker)| worker.pid);
+        let templates = self.templates.values().map(|template| template.pid);
         let own: Vec<i32> = gateway
             .into_iter()
             .chain(self.successor)
             .chain(workers)
+            .chain(templates)
             .collect();
         for pid in own {
             let exit = match process::wait_for(pid) {
                 Ok(None) => continue,
                 Ok(Some(Exit::Code(code))) => oxicorn_arbiter::Exit::Code(code),
                 Ok(Some(Exit::Signal(signal))) => oxicorn_arbiter::Exit::Signal(signal),
+                // Forked by a template a moment ago: it is about to become a child of this process.
+                Err(_) if self.is_on_its_way(pid) => continue,
                 // A hook has waited for it: how it ended nobody knows any more.
                 Err(_) => oxicorn_arbiter::Exit::Code(0),
             };
             self.handle_end(pid, exit)?;
         }
-        if process::id() == FIRST_PROCESS {
-            process::reap_adopted();
+        if process::id() == FIRST_PROCESS || self.adopts {
+            self.reap_adopted()?;
+        }
+        Ok(())
+    }
+
+    /// Those that were given to this process, but for workers of templates: how they ended is asked for above.
+    fn reap_adopted(&mut self) -> PyResult<()> {
+        while let Some(pid) = process::ended_child() {
+            // Whoever forked a worker has said so before the worker was given to this process.
+            self.take_template_messages()?;
+            let is_template = self.templates.values().any(|template| template.pid == pid);
+            let gateway = self.gateway.as_ref().map(|gateway| gateway.pid);
+            let is_own = is_template || [gateway, self.successor].contains(&Some(pid));
+            if is_own || self.workers.by_pid(pid).is_some() {
+                return Ok(());
+            }
+            if process::wait_for(pid).is_err() {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
     fn handle_end(&mut self, pid: i32, exit: oxicorn_arbiter::Exit) -> PyResult<()> {
         // What a process said before it ended counts.
-        self.take_notices();
+        self.take_notices()?;
         if self
             .gateway
             .as_ref()
@@ -382,6 +420,8 @@ impl<'py> Supervisor<'py> {
             self.tell_settings()?;
         } else if let Some(worker) = self.workers.by_pid(pid) {
             self.tell(Event::WorkerExited { worker, exit });
+        } else {
+            self.reap_template(pid, exit)?;
         }
         Ok(())
     }
@@ -449,18 +489,19 @@ impl<'py> Supervisor<'py> {
         let mut finished = Vec::new();
         self.dumps.retain_mut(|dump| match dump.poll(now) {
             Some(text) => {
-                finished.push((dump.pid, text));
+                finished.push((dump.who, dump.pid, text));
                 false
             }
             None => true,
         });
-        for (pid, text) in finished {
+        for (who, pid, text) in finished {
             if text.is_empty() {
-                self.log(Level::Error, &format!("Worker (pid:{pid}) gave no stacks"));
+                let text = format!("The {who} (pid:{pid}) gave no stacks");
+                self.log(Level::Error, &text);
             } else {
                 self.log(
                     Level::Error,
-                    &format!("Stacks of worker (pid:{pid}):\n{}", text.trim_end()),
+                    &format!("Stacks of {who} (pid:{pid}):\n{}", text.trim_end()),
                 );
             }
         }

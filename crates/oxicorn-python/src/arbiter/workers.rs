@@ -41,6 +41,8 @@ impl LinkEnds {
 pub(crate) struct WorkerProcess {
     pub(crate) pid: i32,
     pub(crate) age: u64,
+    /// A template forked it.
+    pub(crate) of_template: bool,
     pub(crate) generation: Generation,
     /// How many requests it takes at once.
     pub(crate) capacity: u32,

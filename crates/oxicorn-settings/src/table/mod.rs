@@ -31,6 +31,7 @@ const GUNICORN_SETTINGS: usize = 120;
 const OWN_SETTINGS: usize = gateway::DEFINITIONS.len()
     + client_limits::DEFINITIONS.len()
     + logging::OWN
+    + server_mechanics::OWN
     + worker_processes::OWN;
 
 /// The sections' definitions, in the order of `--help` and of the reference page.

@@ -27,6 +27,9 @@ const HEADER_MAP: Choice = Choice {
     exact: false,
 };
 
+/// Settings among these that Gunicorn does not have.
+pub(super) const OWN: usize = 1;
+
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
@@ -35,11 +38,30 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::switch_on(&["--preload"]),
         kind: Kind::Bool,
         default: Default::Bool(false),
-        doc: "Load the application before workers are forked. They share its memory and start at once; what it \
-          opens while it is imported is shared too.",
+        doc: "Load the application once and fork the workers from there. They share its memory and start at once; \
+          what it opens while it is imported is shared too. A process of its own does it, the *template*, which each \
+          reload makes anew: it loads the code that is on disk then, and whatever happens meanwhile, workers are \
+          supervised and signals are obeyed. The template runs as the user who started the server, and runs the \
+          hook `pre_fork`. `boot_timeout` bounds how long it may take.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::Better("a reload imports the application's own modules again"),
+        parity: Parity::Better(
+            "a template process loads the application, and each reload makes a new one",
+        ),
+    },
+    Definition {
+        name: "preload_in_arbiter",
+        section: Section::ServerMechanics,
+        flags: Flags::switch_on(&["--preload-in-arbiter"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "With `preload_app`: load the application in the arbiter itself, as Gunicorn does, before the hooks \
+          `on_starting` and `when_ready`. For hooks that share objects of the application between the arbiter and its \
+          workers. What Gunicorn's way costs comes with it: a reload keeps the code, and while the application is \
+          loaded nothing is supervised and no signal is obeyed.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
     },
     Definition {
         name: "sendfile",
