@@ -1,0 +1,113 @@
+"""The pages for newcomers: each command line in them is one the server takes, each message one it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import DOCS, example, replaced
+
+ROOT = DOCS.parent
+PAGES = ("from-gunicorn", "from-uvicorn", "from-uwsgi", "choosing-workers", "troubleshooting")
+
+WSGI = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+app = application
+"""
+ASGI = """
+from fastapi import FastAPI
+
+app = FastAPI()
+
+@app.get("/")
+def hello():
+    return "hello"
+
+def create_app():
+    return app
+"""
+FILES = {"app.py": WSGI, "asgi_app.py": ASGI.replace("app =", "application = app =", 1), "main.py": ASGI}
+COMMANDS = sorted(
+    {command for page in PAGES for command in re.findall(r"`(oxicorn [^`]+)`", (DOCS / f"{page}.md").read_text())}
+)
+
+
+@pytest.fixture(scope="module")
+def checked(kind, tmp_path_factory) -> dict[str, tuple[int, str]]:
+    """What became of each command with ``--check-config``; all at once, as in ``cli/test_wrong_usage.py``."""
+    if kind.is_gunicorn:
+        pytest.skip("the pages are oxicorn's")
+    cases = []
+    for command in COMMANDS:
+        directory = tmp_path_factory.mktemp("command")
+        (directory / "src").mkdir()
+        for name, source in FILES.items():
+            (directory / name).write_text(source)
+            (directory / "src" / name).write_text(source)
+        (directory / "gunicorn.conf.py").touch()
+        words = shlex.split(command.replace("GROUP", "logging"))[1:]
+        if "--help" not in words:
+            words.insert(0, "--check-config")
+        cases.append({"directory": str(directory), "args": words, "env": {}})
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.usages"],
+        input=json.dumps(cases),
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(directory)},
+        text=True,
+        check=True,
+    )
+    return dict(zip(COMMANDS, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_server_takes_it(checked, command):
+    code, text = checked[command]
+    assert code == 0, text
+
+
+@pytest.mark.parametrize("page", ["from-gunicorn", "from-uvicorn", "from-uwsgi"])
+def test_the_first_command_serves(serve, page):
+    server = serve.new()
+    for name, source in FILES.items():
+        server.write(name, source)
+    command = replaced(example(f"{page}.md", "first"), {"127.0.0.1:8000": server.bind}).removeprefix("$ ")
+    if page == "from-uwsgi":
+        server.write("gunicorn.conf.py", example("from-uwsgi.md", "config"))
+    words = [server.kind.executable, *shlex.split(command)[1:]]
+    server.start(command=words, bind="", spec=None)
+    assert "hello" in server.get().text
+
+
+def messages() -> list[str]:
+    """What the page on troubleshooting quotes from the log: its tables' texts that are more than one word."""
+    rows = [line for line in (DOCS / "troubleshooting.md").read_text().splitlines() if line.startswith("| ")]
+    cells = [cell for row in rows for cell in row.split("|")[1:3]]
+    quoted = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+    return sorted({text for text in quoted if " " in text and not text.startswith(("oxicorn", "kill", "-"))})
+
+
+@pytest.mark.parametrize("message", messages())
+def test_the_log_says_it(message):
+    # N stands for a number.
+    parts = [part.strip() for part in re.split(r"\bN\b", message)]
+    sources = [*(ROOT / "python").rglob("*.py"), *(ROOT / "crates").glob("*/src/**/*.rs")]
+    texts = [path.read_text() for path in sources]
+    for part in parts:
+        assert any(part in text for text in texts), f"nobody writes {part!r}"
+
+
+def test_pages_are_there():
+    assert len(COMMANDS) > 40
+    assert all(Path(DOCS / f"{page}.md").exists() for page in PAGES)
