@@ -88,6 +88,7 @@ class SettingsDict(TypedDict, total=False):
     strip_header_spaces: bool | None
     permit_unconventional_http_method: bool | None
     permit_unconventional_http_version: bool | None
+    permit_connect: bool | None
     casefold_http_method: bool | None
     forwarder_headers: str
     header_map: Literal["drop", "refuse", "dangerous"]

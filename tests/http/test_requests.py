@@ -81,6 +81,47 @@ def test_missing_host_is_refused(server):
         assert peer.answer().status == 400
 
 
+@pytest.mark.parametrize("target", ["/", "*", "http://x/"])
+@pytest.mark.parametrize("host", [b"Host:\r\n", b"Host: :80\r\n"], ids=["empty", "port"])
+def test_host_that_names_no_host_is_refused(server, target, host):
+    """RFC 9110, 4.2.1."""
+    method = b"OPTIONS" if target == "*" else b"GET"
+    with server.connect() as peer:
+        peer.send(method + b" " + target.encode() + b" HTTP/1.1\r\n" + host + b"\r\n")
+        assert peer.answer().status == 400
+
+
+CONNECT = b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n"
+
+
+def test_connect_is_not_implemented(server):
+    """Whatever the application says to it: an answer of 200 would be a tunnel."""
+    with server.connect() as peer:
+        peer.send(CONNECT)
+        answer = peer.answer("CONNECT")
+        assert (answer.status, answer.reason) == (501, "Not Implemented")
+        assert not answer.keeps_connection
+        assert peer.rest() == b""
+
+
+def test_connect_is_the_applications_where_it_is_asked_for(serve):
+    server = serve(
+        """
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            if environ["REQUEST_METHOD"] != "CONNECT":
+                return [b"hello"]
+            return [b"tunnel"]
+        """,
+        config="permit_connect = True",
+    )
+    with server.connect() as peer:
+        peer.send(CONNECT)
+        answer = peer.answer("CONNECT")
+        assert answer.status == 200
+        assert b"tunnel" in peer.rest()
+
+
 @pytest.mark.parametrize("case", list(BAD_CHUNKS))
 def test_bad_chunk_never_reads_as_a_body(server, case):
     with server.connect() as peer:

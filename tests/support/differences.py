@@ -74,6 +74,8 @@ DIFFERENCES: dict[str, str] = {
         "Connection is a list of options (RFC 9110, 7.6.1)"
     ),
     "http/test_requests.py::test_missing_host_is_refused": "an HTTP/1.1 request without Host is a 400 (RFC 9112, 3.2)",
+    "http/test_requests.py::test_host_that_names_no_host_is_refused": "an empty Host is a 400 (RFC 9110, 4.2.1)",
+    "http/test_requests.py::test_connect_is_not_implemented": "CONNECT is a 501",
     "http/test_requests.py::test_refused_with_its_status_and_the_connection_ends[http-2]": "505, not 400",
     "http/test_requests.py::test_refused_with_its_status_and_the_connection_ends[http-0.9]": "505, not 400",
     "http/test_requests.py::test_refused_with_its_status_and_the_connection_ends[length-huge]": "413, not 400",

@@ -19,6 +19,7 @@ fn rules(choice: u8) -> Arc<Rules> {
         permit_unconventional_http_method: bit(4),
         permit_unconventional_http_version: bit(5),
         casefold_http_method: bit(6),
+        permit_connect: bit(4),
         ..Strictness::default()
     };
     let mut limits = Limits::default();

@@ -45,8 +45,13 @@ pub enum PeerFault {
     ObsoleteFolding,
     /// A field name with an underscore where `header_map` is `refuse`.
     UnderscoreInFieldName,
+    /// CONNECT where `permit_connect` is off: nobody is made a proxy by an answer of 200 (RFC 9110
+    /// section 9.3.6).
+    ConnectNotPermitted,
     /// HTTP/1.1 without Host (RFC 9112 section 3.2).
     MissingHost,
+    /// HTTP/1.1 with a Host that names no host (RFC 9110 section 4.2.1).
+    EmptyHost,
     /// More than one Host (RFC 9112 section 3.2).
     DuplicateHost,
     /// A Host that is not `uri-host [":" port]` (RFC 9112 section 3.2).
@@ -93,7 +98,7 @@ pub enum PeerFault {
 
 impl PeerFault {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::BareLineFeed,
         Self::BareCarriageReturn,
         Self::InvalidRequestLine,
@@ -111,7 +116,9 @@ impl PeerFault {
         Self::InvalidFieldValue,
         Self::ObsoleteFolding,
         Self::UnderscoreInFieldName,
+        Self::ConnectNotPermitted,
         Self::MissingHost,
+        Self::EmptyHost,
         Self::DuplicateHost,
         Self::InvalidHost,
         Self::HostMismatch,
@@ -152,6 +159,7 @@ impl PeerFault {
             | F::ObsoleteFolding
             | F::UnderscoreInFieldName
             | F::MissingHost
+            | F::EmptyHost
             | F::DuplicateHost
             | F::InvalidHost
             | F::HostMismatch
@@ -174,7 +182,7 @@ impl PeerFault {
             F::RequestLineTooLong => 414,
             F::UnknownExpectation => 417,
             F::TooManyFields | F::FieldTooLong | F::HeadTooLong => 431,
-            F::UnsupportedTransferCoding => 501,
+            F::UnsupportedTransferCoding | F::ConnectNotPermitted => 501,
             F::UnsupportedVersion => 505,
         }
     }
@@ -213,7 +221,9 @@ impl PeerFault {
             F::InvalidFieldValue => "invalid byte in a header value",
             F::ObsoleteFolding => "header folded over several lines",
             F::UnderscoreInFieldName => "underscore in a header name",
+            F::ConnectNotPermitted => "connect is not permitted",
             F::MissingHost => "missing host header",
+            F::EmptyHost => "empty host header",
             F::DuplicateHost => "more than one host header",
             F::InvalidHost => "invalid host header",
             F::HostMismatch => "host header and request target disagree",
@@ -257,6 +267,8 @@ impl PeerFault {
             F::ObsoleteFolding => "RFC 9112 section 5.2",
             F::UnderscoreInFieldName => "Gunicorn",
             F::MissingHost | F::DuplicateHost | F::InvalidHost => "RFC 9112 section 3.2",
+            F::ConnectNotPermitted => "RFC 9110 section 9.3.6",
+            F::EmptyHost => "RFC 9110 section 4.2.1, RFC 9112 section 3.3",
             F::HostMismatch => "RFC 9112 section 3.2.2, stricter",
             F::DuplicateContentType => "RFC 9110 sections 5.3 and 8.3",
             F::InvalidContentLength => "RFC 9110 section 8.6",
@@ -281,6 +293,7 @@ impl PeerFault {
         match self {
             F::InvalidMethod => "permit_unconventional_http_method",
             F::UnsupportedVersion => "permit_unconventional_http_version",
+            F::ConnectNotPermitted => "permit_connect",
             F::RequestLineTooLong => "limit_request_line",
             F::TooManyFields => "limit_request_fields",
             F::FieldTooLong | F::ChunkLineTooLong => "limit_request_field_size",

@@ -151,7 +151,8 @@ impl Gathered {
         Ok(())
     }
 
-    /// One Host, of valid form (RFC 9112 section 3.2); an empty one is valid. `onward` begins with it.
+    /// One Host, of valid form (RFC 9112 section 3.2), be it empty: that is judged with the version.
+    /// `onward` begins with it.
     #[inline(never)]
     fn take_host(&mut self, onward: &[u8], span: Span) -> Result<(), PeerFault> {
         if self.host.is_some() {
@@ -255,9 +256,18 @@ impl Gathered {
     /// HTTP/1.1 without Host is refused (RFC 9112 section 3.2). Section 3.2.2 would have the
     /// authority of an absolute target win over a Host that differs; but a proxy that routed by the
     /// one and an application that believes the other are how caches are poisoned.
+    ///
+    /// A Host without a host is for URIs without an authority (RFC 9112 section 3.2), and no `http` or
+    /// `https` URI is one: it must be rejected (RFC 9110 section 4.2.1), whatever the form of the target.
+    /// HTTP/1.0 knows no Host, an empty one is as good as none there.
     fn check_host(&self, facts: &Facts, source: Source<'_>) -> Result<(), PeerFault> {
         match (self.host, facts.authority) {
             (None, _) if facts.version == Version::Http11 => Err(PeerFault::MissingHost),
+            (Some(host), _)
+                if facts.version == Version::Http11 && names_no_host(source.piece(host)) =>
+            {
+                Err(PeerFault::EmptyHost)
+            }
             (Some(host), Some(authority))
                 if !same_authority(
                     source.piece(host),
@@ -283,6 +293,11 @@ impl Gathered {
             (Coding::Chunked, None) => Ok(BodyFraming::Chunked),
         }
     }
+}
+
+/// Is this authority empty, but perhaps for a port?
+fn names_no_host(authority: &[u8]) -> bool {
+    matches!(authority.first(), None | Some(b':'))
 }
 
 impl Coding {

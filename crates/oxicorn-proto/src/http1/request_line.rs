@@ -197,6 +197,9 @@ impl Line<'_> {
         facts.version = self.version;
         facts.request_line = Span::new(start, start + self.len());
         let target = split_target(method, self.target, self.path_len)?;
+        if facts.is_connect && !strictness.permit_connect {
+            return Err(PeerFault::ConnectNotPermitted);
+        }
         let target_start = start + self.method.len() + 1;
         facts.request_target = Span::new(target_start, target_start + self.target.len());
         place_target(target, target_start, facts);

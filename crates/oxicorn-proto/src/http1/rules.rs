@@ -120,6 +120,8 @@ pub struct Strictness {
     pub permit_unconventional_http_method: bool,
     /// Accept `HTTP/d.d` with another major version than 1.
     pub permit_unconventional_http_version: bool,
+    /// Accept CONNECT, whose peer takes an answer of 2xx for a tunnel to where it wanted to go.
+    pub permit_connect: bool,
     /// Turn the method into upper case.
     pub casefold_http_method: bool,
     /// Names with an underscore that a trusted peer may send whatever `header_map` says; `*`: all.
@@ -134,6 +136,7 @@ impl Default for Strictness {
             strip_header_spaces: false,
             permit_unconventional_http_method: false,
             permit_unconventional_http_version: false,
+            permit_connect: false,
             casefold_http_method: false,
             forwarder_headers: vec!["SCRIPT_NAME".into(), "PATH_INFO".into()],
         }

@@ -197,6 +197,7 @@ pub(crate) fn rules_of(text: &str) -> (Arc<Rules>, bool) {
             "permit_unconventional_http_version" => {
                 strictness.permit_unconventional_http_version = true;
             }
+            "permit_connect" => strictness.permit_connect = true,
             "casefold_http_method" => strictness.casefold_http_method = true,
             "forwarder_headers" => {
                 strictness.forwarder_headers = value.split(',').map(Into::into).collect();

@@ -305,6 +305,7 @@ fn set_strictness(settings: &Settings, result: &mut GatewaySettings) {
     strictness.strip_header_spaces = on("strip_header_spaces");
     strictness.permit_unconventional_http_method = on("permit_unconventional_http_method");
     strictness.permit_unconventional_http_version = on("permit_unconventional_http_version");
+    strictness.permit_connect = on("permit_connect");
     strictness.casefold_http_method = on("casefold_http_method");
     strictness.forwarder_headers = list(settings, "forwarder_headers")
         .into_iter()

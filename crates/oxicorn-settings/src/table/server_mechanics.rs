@@ -28,7 +28,7 @@ const HEADER_MAP: Choice = Choice {
 };
 
 /// Settings among these that Gunicorn does not have.
-pub(super) const OWN: usize = 1;
+pub(super) const OWN: usize = 2;
 
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
@@ -387,6 +387,18 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         since: Since::Gunicorn("22.0.0"),
         applies: Applies::Reload,
         parity: Parity::Same,
+    },
+    Definition {
+        name: "permit_connect",
+        section: Section::ServerMechanics,
+        flags: Flags::switch_on(&["--permit-connect"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Give CONNECT requests to the application instead of answering them with 501. Clients take an answer of \
+          2xx for a tunnel, so this is for applications that are proxies.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
     },
     Definition {
         name: "casefold_http_method",

@@ -15,7 +15,9 @@ type Pairs<'h> = &'h [(&'h [u8], &'h [u8])];
 
 /// A connection that has received `request` and polled it as far as it goes.
 fn after(request: &[u8]) -> Connection {
-    let mut connection = Connection::new(Arc::new(Rules::default()));
+    let mut rules = Rules::default();
+    rules.strictness.permit_connect = true;
+    let mut connection = Connection::new(Arc::new(rules));
     feed(&mut connection, request);
     connection
 }
