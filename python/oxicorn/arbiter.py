@@ -23,6 +23,7 @@ from oxicorn.errors import ConfigError, HaltServer, HookFailed
 from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
 from oxicorn.workers.base import STACK_DUMP_SIGNAL
+from oxicorn.workers.finding import Finding
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -94,6 +95,8 @@ class Arbiter(Commands):
         self._told = boot.ToldReasons()
         #: Whether workers of an earlier generation serve, or did.
         self.has_reloaded = False
+        #: The worker class the application has decided, where nobody else has.
+        self._settled: str | None = None
         self.setup(app)
         #: Attributes that are not a hook's.
         self.own_names = frozenset((*vars(self), "own_names"))
@@ -318,6 +321,7 @@ class Arbiter(Commands):
             cfg = self.app.reload_config()
         try:
             _refuse_missing_directory(cfg)
+            self._use_settled(cfg)
             assert cfg.chosen is not None  # The class of the workers is loaded.
         except (ConfigError, RuntimeError):
             self.app.cfg = self.cfg
@@ -483,6 +487,33 @@ class Arbiter(Commands):
         """Where the signs of life of ``worker`` are to be read."""
         worker.tmp.show(heartbeat, worker)
 
+    def application_found(self, cfg: Config, number: int) -> bool:
+        """A worker with ``cfg`` has looked at its application; said once for all of them.
+
+        Whether that has changed the class of the workers to come.
+        """
+        finding = Finding(number)
+        if cfg.__dict__.get("_finding") is finding:
+            return False
+        cfg.__dict__["_finding"] = finding
+        from oxicorn.workers import chosen
+
+        text = chosen.about(finding, cfg, getattr(self.app, "app_uri", None) or "given")
+        if finding is Finding.FACTORY or cfg.native.is_set("worker_class"):
+            self.log.error("%s", text)
+            return False
+        self.log.info("%s", text)
+        self._settled = chosen.kind_for(finding, cfg)
+        cfg.settle(self._settled)
+        if cfg is self.cfg:
+            self.worker_class = cfg.worker_class
+        return True
+
+    def _use_settled(self, cfg: Config) -> None:
+        """The class an application has decided before is where settings without one begin."""
+        if self._settled is not None and not cfg.native.is_set("worker_class"):
+            cfg.settle(self._settled)
+
     def worker_started(self, worker: Worker, pid: int) -> None:
         """The process of ``worker`` exists."""
         self._stats["workers_spawned"] += 1
@@ -516,6 +547,8 @@ class Arbiter(Commands):
 
     def _exit_code(self, worker: Worker, error: BaseException) -> int:
         """What ended ``worker``, told in the log unless it was asked for; the exit code."""
+        if worker.is_misfit:
+            return 0
         # Who was told to stop while it booted leaves by SystemExit too.
         if not worker.booted and (worker.alive or not isinstance(error, SystemExit)):
             return boot.tell(worker, error)
@@ -605,6 +638,7 @@ class Arbiter(Commands):
 
         of_server, workers = template.unpack(state)
         template.apply(self, of_server)
+        self._use_settled(self.cfg)
         template.restore_workers(self, workers)
         worker = self.new_worker(age, self.cfg)
         try:

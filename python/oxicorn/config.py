@@ -225,7 +225,17 @@ class Config:
         asked = self.get("worker_class")
         if isinstance(asked, type):
             return asked.__name__
+        known = self.__dict__.get("_chosen")
+        if known is not None and known[0] is self.native and not self.native.is_set("worker_class"):
+            return str(known[2].kind)
         return self.native.effective_worker_class()
+
+    def settle(self, kind: str) -> None:
+        """Takes the worker class ``kind``, since nobody has chosen one."""
+        from oxicorn.workers.chosen import settled
+
+        key = (self.get("worker_class"), self.get("threads"))
+        self.__dict__["_chosen"] = (self.native, key, settled(self, kind))
 
     @property
     def worker_class(self) -> type:

@@ -25,7 +25,7 @@ __all__ = ["Attributes", "apply", "changes", "pack", "packed_state", "unpack"]
 Attributes = dict[str, bytes]
 
 #: What of the server's own attributes changes between forks and is looked at by hooks.
-SHARED = frozenset(("_num_workers", "reexec_pid", "worker_age"))
+SHARED = frozenset(("_num_workers", "_settled", "reexec_pid", "worker_age"))
 
 
 def plain(attributes: dict[str, Any], without: frozenset[str]) -> Attributes:

@@ -250,6 +250,7 @@ impl Arbiter {
             Event::WorkerBootFailed { worker, failure } => {
                 self.handle_worker_boot_failed(worker, failure)
             }
+            Event::WorkerMisfit(worker) => self.handle_worker_misfit(worker),
             Event::WorkerExited { worker, exit } => self.handle_worker_exited(worker, exit),
             Event::WorkerDrained(worker) => self.handle_worker_drained(worker),
             Event::WorkerWantsReplacement { worker, reason: _ } => {

@@ -86,6 +86,9 @@ pub enum Event {
         /// Why.
         failure: BootFailure,
     },
+    /// It has found an application that another worker class serves, and exits by itself. Workers started from now on
+    /// are of that class, so this is no failure.
+    WorkerMisfit(WorkerId),
     /// It was reaped.
     WorkerExited {
         /// Which one.
@@ -143,6 +146,7 @@ impl Event {
             Self::WorkerSpawnFailed(_) => "WorkerSpawnFailed",
             Self::WorkerReady(_) => "WorkerReady",
             Self::WorkerBootFailed { .. } => "WorkerBootFailed",
+            Self::WorkerMisfit(_) => "WorkerMisfit",
             Self::WorkerExited { .. } => "WorkerExited",
             Self::WorkerDrained(_) => "WorkerDrained",
             Self::WorkerWantsReplacement { .. } => "WorkerWantsReplacement",

@@ -319,6 +319,14 @@ impl WorkerRecord {
         Ok(())
     }
 
+    /// It is of the wrong class for the application and exits by itself.
+    pub(crate) fn handle_misfit(&mut self, deadline: Duration) -> Result<(), Illegal> {
+        let WorkerState::Booting = self.state else {
+            return Err(Illegal);
+        };
+        self.stop(None, deadline).map(drop)
+    }
+
     /// Its whole process stands still; it is being aborted.
     pub(crate) fn abort(&mut self, deadline: Duration) -> Result<(), Illegal> {
         if let WorkerState::Stopping { .. } = self.state {

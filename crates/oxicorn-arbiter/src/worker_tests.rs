@@ -7,7 +7,7 @@ const LATER: Duration = Duration::from_mins(1);
 
 type Call = (&'static str, fn(&mut WorkerRecord) -> Result<(), Illegal>);
 
-const CALLS: [Call; 11] = [
+const CALLS: [Call; 12] = [
     ("spawned", |r| r.handle_spawned(7, T).map(|_| ())),
     ("disown", WorkerRecord::disown),
     ("ready", WorkerRecord::handle_ready),
@@ -23,6 +23,7 @@ const CALLS: [Call; 11] = [
     ("cannot boot", |r| r.handle_boot_failed(LATER)),
     ("abort", |r| r.abort(LATER)),
     ("kill", |r| r.kill(LATER)),
+    ("is a misfit", |r| r.handle_misfit(LATER)),
 ];
 
 fn in_state(state: WorkerState) -> WorkerRecord {
@@ -32,7 +33,7 @@ fn in_state(state: WorkerState) -> WorkerRecord {
 }
 
 /// What a state becomes by the calls of [`CALLS`], in their order; `None` where the call is illegal.
-fn table() -> Vec<(WorkerState, [Option<WorkerState>; 11])> {
+fn table() -> Vec<(WorkerState, [Option<WorkerState>; 12])> {
     use WorkerState::{Booting, Expiring, Killed, Ready, Retiring, Starting, Stopping};
     let stopping = |signal, deadline| Stopping { signal, deadline };
     let (term, quit, abrt) = (
@@ -60,23 +61,25 @@ fn table() -> Vec<(WorkerState, [Option<WorkerState>; 11])> {
         None,
         None,
         None,
+        None,
     ];
     // One that was told something stronger than TERM, or goes by itself, keeps to that.
     let stays = |signal| {
         let same = Some(stopping(signal, T));
         [
-            None, None, None, None, None, None, same, same, None, None, killed,
+            None, None, None, None, None, None, same, same, None, None, killed, None,
         ]
     };
     let leaving = [by_term, by_quit, None, aborted, killed];
     let row = |first: [Option<WorkerState>; 6]| {
-        let mut row = [None; 11];
+        let mut row = [None; 12];
         row[..6].copy_from_slice(&first);
-        row[6..].copy_from_slice(&leaving);
+        row[6..11].copy_from_slice(&leaving);
         row
     };
     let mut booting = row([None, None, Some(ready), None, None, None]);
     booting[8] = itself;
+    booting[11] = itself;
     vec![
         (Starting { unwanted: false }, starting),
         (unwanted, starting),
@@ -107,13 +110,13 @@ fn table() -> Vec<(WorkerState, [Option<WorkerState>; 11])> {
         (stopping(term, T), {
             let same = Some(stopping(term, T));
             [
-                None, None, None, None, None, None, same, by_quit, None, None, killed,
+                None, None, None, None, None, None, same, by_quit, None, None, killed, None,
             ]
         }),
         (stopping(quit, T), stays(quit)),
         (stopping(abrt, T), stays(abrt)),
         (stopping(None, T), stays(None)),
-        (Killed { since: T }, [None; 11]),
+        (Killed { since: T }, [None; 12]),
     ]
 }
 

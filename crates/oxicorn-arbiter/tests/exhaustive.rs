@@ -115,12 +115,13 @@ fn events_of_template(generation: Generation, forking: Option<WorkerId>) -> [Eve
     ]
 }
 
-fn events_of(worker: WorkerId) -> [Event; 10] {
+fn events_of(worker: WorkerId) -> [Event; 11] {
     let failure = BootFailure::Application;
     let reason = ReplacementReason::MaxRequests;
     [
         Event::WorkerReady(worker),
         Event::WorkerBootFailed { worker, failure },
+        Event::WorkerMisfit(worker),
         Event::WorkerExited {
             worker,
             exit: Exit::Signal(11),

@@ -211,6 +211,33 @@ fn a_worker_that_says_it_cannot_boot_need_not_be_waited_for() {
 }
 
 #[test]
+fn a_worker_of_the_wrong_class_makes_room_at_once_and_is_no_loss() {
+    let mut s = Scenario::booting(plan(2));
+    s.event(Event::GatewayReady);
+    s.forget();
+    s.is_a_misfit(1);
+    assert!(s.did("spawn w3 g1"));
+    s.is_a_misfit(2);
+    assert!(s.did("spawn w4 g1"));
+    s.forget();
+    s.exits(1, 0);
+    s.exits(2, 0);
+    s.expect(["forget w1", "reaped w1", "forget w2", "reaped w2"]);
+}
+
+#[test]
+fn a_reload_to_another_class_is_not_given_up() {
+    let mut s = Scenario::serving(1);
+    s.reload(plan(1));
+    s.forget();
+    s.is_a_misfit(2);
+    s.exits(2, 0);
+    assert!(s.did("spawn w3 g2"));
+    s.ready(3);
+    assert!(s.did("serve g2"));
+}
+
+#[test]
 fn a_later_boot_failure_is_tried_again_and_nobody_else_stops() {
     let mut s = Scenario::serving(2);
     s.is_killed(1);

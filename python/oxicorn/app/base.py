@@ -293,11 +293,15 @@ class Application(BaseApplication):
         text, is_warning = check.temporary_files(self.cfg)
         print(f"Warning: {text}" if is_warning else f"Note: {text}", file=sys.stderr)
         try:
-            self.load()
+            application = self.load()
         except (Exception, SystemExit) as error:
             self._print_load_failure(error)
             sys.exit(1)
-        sys.exit(1 if found else 0)
+        uri = getattr(self, "app_uri", None) or "given"
+        text, is_error = check.application(self.cfg, application, uri)
+        if text:
+            print(f"Error: {text}" if is_error else f"Note: {text}", file=sys.stderr)
+        sys.exit(1 if found or is_error else 0)
 
     def _print_load_failure(self, error: BaseException) -> None:
         """The same words as in the error log when a worker cannot load the application."""

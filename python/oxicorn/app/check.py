@@ -16,7 +16,7 @@ from typing import Any
 from oxicorn import _native, util
 from oxicorn.config import Config
 
-__all__ = ["problems", "temporary_files"]
+__all__ = ["application", "problems", "temporary_files"]
 
 #: Exit code of the process that tries directories: none can be used.
 NOWHERE = 255
@@ -83,6 +83,23 @@ def _first_usable(cfg: Config, directories: list[str]) -> int | None:
 
 def _holds(directory: str) -> bool:
     return _native.holds_temporary_files(directory)
+
+
+def application(cfg: Config, application: Any, uri: str) -> tuple[str, bool]:
+    """What a worker would find its application to be, and whether it could not be served."""
+    from oxicorn.workers.finding import Finding, find
+
+    finding = find(application)
+    try:
+        serves = getattr(cfg.worker_class, "SERVES", None)
+    except Exception:
+        return "", False  # It has its line already.
+    if finding is None or finding is serves:
+        return "", False
+    from oxicorn.workers import chosen
+
+    is_error = finding is Finding.FACTORY or cfg.native.is_set("worker_class")
+    return chosen.about(finding, cfg, uri), is_error
 
 
 def _worker_class(cfg: Config) -> Iterator[str]:

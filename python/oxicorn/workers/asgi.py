@@ -21,6 +21,7 @@ from oxicorn.errors import BootFailed
 from oxicorn.forked import Guard, end
 from oxicorn.workers import executor_calls
 from oxicorn.workers.base import Worker
+from oxicorn.workers.finding import Finding
 from oxicorn.workers.interface import single_callable
 from oxicorn.workers.lifespan import Lifespan, StartupFailed
 
@@ -43,6 +44,8 @@ REPORTS = frozenset({"_set_state", "_report_result"})
 
 class AsgiWorker(Worker):
     """Serves an ASGI application; up to ``worker_connections`` requests at a time."""
+
+    SERVES = Finding.ASGI
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import _native, forked, native_logs, util
 from oxicorn.http.unserved import environ_of, error_response
+from oxicorn.workers.finding import Finding, find
 from oxicorn.workers.workertmp import WorkerTmp
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Worker:
 
     #: Set by the arbiter: why workers could not boot, as far as it was told.
     told: ToldReasons
+
+    #: What kind of application the class calls.
+    SERVES: ClassVar[Finding] = Finding.WSGI
 
     SIGNALS: ClassVar[list[int]] = [
         getattr(signal, f"SIG{name}")
@@ -60,6 +64,8 @@ class Worker:
         self.cfg = cfg
         self.log = log
         self.booted = False
+        #: Another class serves the application: a worker of that takes this one's place.
+        self.is_misfit = False
         self.aborted = False
         self.wsgi: Callable[..., Any] | None = None
         self.context: _native.WorkerContext | None = None
@@ -116,6 +122,7 @@ class Worker:
         if self.cfg.reload:
             self._make_reloader()
         self._load()
+        self._look_at_application(context)
         if self.reloader is not None:
             self.reloader.start()
         with forked.Guard(self.log):
@@ -174,6 +181,20 @@ class Worker:
                 raise
             self.log.exception("%s", error)
             self.wsgi = self.failed_application(traceback.format_exc())
+
+    def _look_at_application(self, context: _native.WorkerContext) -> None:
+        """Tells the arbiter of an application that this class, or none, can serve.
+
+        Where nobody has chosen the class, a worker of the right one takes this one's place.
+        """
+        finding = find(self.wsgi)
+        if finding is None or finding is self.SERVES:
+            return
+        misfit = finding is not Finding.FACTORY and not self.cfg.native.is_set("worker_class")
+        context.application_found(finding, misfit)
+        if misfit:
+            self.is_misfit = True
+            sys.exit(0)
 
     def failed_application(self, text: str) -> Callable[..., Any]:
         """An application that answers every request with 500 and ``text``."""

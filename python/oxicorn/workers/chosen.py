@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from oxicorn import util
 from oxicorn.errors import ConfigError
 from oxicorn.workers import SUPPORTED_WORKERS, worker_class
+from oxicorn.workers.finding import Finding
 
 if TYPE_CHECKING:
     from oxicorn.config import Config
 
-__all__ = ["Chosen", "choose"]
+__all__ = ["Chosen", "about", "choose", "kind_for", "settled"]
 
 #: uvicorn's classes, by the modules they are found in.
 UVICORN_MODULES = ("uvicorn.workers", "uvicorn_worker", "uvicorn_worker._workers")
@@ -77,6 +78,36 @@ def choose(cfg: Config) -> Chosen:
     stand_in = type(found.__name__, (_uvicorns(original),), {"CONFIG_KWARGS": found.CONFIG_KWARGS})
     notes = [f"worker_class: {name} is served by oxicorn's own asgi worker, with its CONFIG_KWARGS"]
     return _finish(cfg, stand_in, "asgi", notes)
+
+
+def settled(cfg: Config, kind: str) -> Chosen:
+    """What ``choose`` gives where nobody has chosen and the application has decided."""
+    return _finish(cfg, worker_class(kind), kind, [])
+
+
+def about(finding: Finding, cfg: Config, uri: str) -> str:
+    """What there is to tell about an application that the worker class does not serve.
+
+    ``uri``: how the application was named.
+    """
+    if finding is Finding.FACTORY:
+        module, _, name = uri.partition(":")
+        name = f"{module}:{name or 'application'}()"
+        return f"The application {uri} takes no arguments, as what makes one does: name it {name}"
+    said = f"The application speaks {finding.name}"
+    if not cfg.native.is_set("worker_class"):
+        return f"{said}: worker class {kind_for(finding, cfg)} serves it (worker_class is not set)"
+    instead = {
+        Finding.ASGI: "set worker_class to asgi",
+        Finding.WSGI: "set worker_class to gthread or sync, or wrap it in a2wsgi.WSGIMiddleware",
+    }
+    asked = cfg.worker_class_str
+    return f"{said}, which worker_class {asked} does not serve: {instead[finding]}"
+
+
+def kind_for(finding: Finding, cfg: Config) -> str:
+    """The class for an application where nobody has chosen one."""
+    return "asgi" if finding is Finding.ASGI else cfg.native.effective_worker_class()
 
 
 def _finish(cfg: Config, worker: type, kind: str, notes: list[str]) -> Chosen:

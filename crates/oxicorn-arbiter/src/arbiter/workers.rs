@@ -98,6 +98,12 @@ impl Arbiter {
         Ok(())
     }
 
+    /// It makes room for one of the class that serves the application: no loss, and nothing to wait for.
+    pub(super) fn handle_worker_misfit(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        let deadline = self.after(STOP_GRACE);
+        self.book.record(worker)?.handle_misfit(deadline)
+    }
+
     pub(super) fn handle_worker_exited(
         &mut self,
         worker: WorkerId,

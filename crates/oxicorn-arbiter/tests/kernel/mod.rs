@@ -470,6 +470,11 @@ impl Kernel {
         } else {
             BootFailure::Application
         };
+        if self.random.percent(20) {
+            // It finds an application of another class.
+            self.later_worker(boot, Event::WorkerMisfit(worker));
+            return self.later_worker(boot, exited(worker, Exit::Code(0)));
+        }
         if self.random.percent(50) {
             self.later_worker(boot, Event::WorkerBootFailed { worker, failure });
         }

@@ -109,6 +109,10 @@ impl Scenario {
         });
     }
 
+    pub(crate) fn is_a_misfit(&mut self, worker: u32) {
+        self.event(Event::WorkerMisfit(WorkerId(worker)));
+    }
+
     pub(crate) fn wants_successor(&mut self, worker: u32) {
         let reason = ReplacementReason::MaxRequests;
         self.event(Event::WorkerWantsReplacement {

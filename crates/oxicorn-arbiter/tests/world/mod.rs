@@ -230,6 +230,7 @@ impl World {
             | Event::HeartbeatMissed(_)
             | Event::WorkerFault(_)
             | Event::WorkerBootFailed { .. }
+            | Event::WorkerMisfit(_)
             | Event::Command(Command::MoreWorkers | Command::FewerWorkers | Command::StopWorkers) =>
             {
                 self.troubled = true;

@@ -280,6 +280,13 @@ impl<'py> Supervisor<'py> {
                     process.logs = logs;
                 }
                 self.tell(match notice {
+                    Notice::Finding { finding, misfit } => {
+                        self.handle_finding(worker, finding);
+                        if !misfit {
+                            continue;
+                        }
+                        Event::WorkerMisfit(worker)
+                    }
                     Notice::Ready { .. } => Event::WorkerReady(worker),
                     Notice::SourceChanged(change) => Event::SourceChanged(change),
                     Notice::MaxRequests => Event::WorkerWantsReplacement {
@@ -294,6 +301,28 @@ impl<'py> Supervisor<'py> {
             }
         }
         Ok(())
+    }
+
+    /// A worker has looked at the application it has loaded: workers of its generation may have to be of another class.
+    fn handle_finding(&self, worker: WorkerId, finding: u8) {
+        let generation = self.workers.get(worker).map(|process| process.generation);
+        let Some(file) = generation.and_then(|generation| self.generations.get(generation)) else {
+            return;
+        };
+        let told = self
+            .server
+            .call_method1("application_found", (&file.cfg, finding))
+            .and_then(|changed| changed.extract::<bool>())
+            .and_then(|changed| {
+                if changed {
+                    self.tell_settings()
+                } else {
+                    Ok(())
+                }
+            });
+        if let Err(error) = told {
+            log::write_exception(&self.server, "Cannot settle the worker class", &error);
+        }
     }
 
     /// Takes what the gateway said, up to `most` messages: lines for the logs must not keep the loop

@@ -206,6 +206,12 @@ impl Settings {
         self.inner.asked_worker_class().to_string()
     }
 
+    /// Whether anybody has set it.
+    fn is_set(&self, name: &str) -> bool {
+        let source = self.inner.source(name);
+        source.is_some_and(|source| *source != Source::Default)
+    }
+
     /// What the class that was asked for has turned out to be: the name of one of ours.
     fn serve_as(&mut self, name: &str) {
         self.inner

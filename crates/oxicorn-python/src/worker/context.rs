@@ -347,6 +347,11 @@ impl WorkerContext {
         Ok(())
     }
 
+    /// What the application is; `misfit`: another worker class serves it, and this worker exits.
+    fn application_found(&self, finding: u8, misfit: bool) {
+        self.send_notice(Notice::Finding { finding, misfit });
+    }
+
     /// A file of the application changed; whoever sees this change gives the same number.
     fn source_changed(&self, change: u64) {
         self.send_notice(Notice::SourceChanged(change));

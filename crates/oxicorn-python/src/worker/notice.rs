@@ -17,6 +17,14 @@ pub(crate) enum Notice {
     MaxRequests,
     /// It was told to stop, by whomever.
     Told,
+    /// What the application is, where that is worth a word (`oxicorn.workers.finding.Finding`); `misfit`: another
+    /// worker class serves it, and this worker exits.
+    Finding {
+        /// The number of the finding.
+        finding: u8,
+        /// The worker exits.
+        misfit: bool,
+    },
     /// A file of the application changed; the number stands for this change.
     SourceChanged(u64),
 }
@@ -29,6 +37,9 @@ impl Notice {
             Self::Ready { logs: true } => (b'L', 0),
             Self::MaxRequests => (b'M', 0),
             Self::Told => (b'T', 0),
+            Self::Finding { finding, misfit } => {
+                (if misfit { b'X' } else { b'F' }, u64::from(finding))
+            }
             Self::SourceChanged(change) => (b'S', change),
         };
         let mut packet = [0; PACKET];
@@ -48,6 +59,10 @@ impl Notice {
             b'L' => Self::Ready { logs: true },
             b'M' => Self::MaxRequests,
             b'T' => Self::Told,
+            b'F' | b'X' => Self::Finding {
+                finding: u8::try_from(value).ok()?,
+                misfit: *word == b'X',
+            },
             b'S' => Self::SourceChanged(value),
             _ => return None,
         };
@@ -66,6 +81,14 @@ mod tests {
             Notice::Ready { logs: true },
             Notice::MaxRequests,
             Notice::Told,
+            Notice::Finding {
+                finding: 2,
+                misfit: false,
+            },
+            Notice::Finding {
+                finding: 1,
+                misfit: true,
+            },
             Notice::SourceChanged(u64::MAX - 1),
         ] {
             let packet = notice.encode(7);

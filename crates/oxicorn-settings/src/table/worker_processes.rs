@@ -59,7 +59,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           in the config file the class itself. `sync` with more than one thread is `gthread`. In this release \
           `sync`, `gthread`, `asgi` and classes that derive from theirs are available; `asgi` also serves in place of \
           uvicorn's worker classes (`uvicorn.workers.UvicornWorker`, `uvicorn_worker.UvicornWorker`, their H11 forms and \
-          what derives from them).",
+          what derives from them). Where it is not set, an application that speaks ASGI is served by `asgi`.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better("a class that does not exist is refused before anything is started"),
