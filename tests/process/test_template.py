@@ -379,6 +379,74 @@ def test_hook_that_hangs_costs_the_template_not_the_server(serve, source):
     server.wait_for_workers(2)
 
 
+RECIPE = """
+import os
+preload_app = True
+workers = 2
+
+def on_starting(server):
+    server._worker_id_overload = set()
+
+def nworkers_changed(server, new_value, old_value):
+    server._worker_id_current_workers = new_value
+
+def _next_worker_id(server):
+    if server._worker_id_overload:
+        return server._worker_id_overload.pop()
+    in_use = {w._worker_id for w in tuple(server.WORKERS.values()) if w.alive}
+    free = set(range(1, server._worker_id_current_workers + 1)) - in_use
+    return free.pop()
+
+def on_reload(server):
+    server._worker_id_overload = set(range(1, server.cfg.workers + 1))
+
+def pre_fork(server, worker):
+    worker._worker_id = _next_worker_id(server)
+
+def post_fork(server, worker):
+    os.environ["COLOUR"] = str(worker._worker_id)
+    server.log.info("is number %s", worker._worker_id)
+"""
+
+
+def test_widespread_recipe_that_numbers_workers(serve, source):
+    server = serve(source, config=RECIPE)
+    for number in (1, 2):
+        server.wait_for_log(rf"is number {number}$")
+    workers = server.wait_for_workers(2)
+    server.kill(signal.SIGHUP)
+    server.wait_for_workers(2, without=workers)
+    for number in (1, 2):
+        server.wait_for_log(rf"is number {number}$", count=2)
+    server.kill(signal.SIGTTIN)
+    server.wait_for_log(r"is number 3$")
+    assert "Traceback" not in server.log
+
+
+def test_failing_post_fork_ends_the_first_boot_with_its_code(serve, source):
+    config = "preload_app = True\nworkers = 2\ndef post_fork(server, worker): raise RuntimeError('no')\n"
+    server = serve(source, config=config, ready=None)
+    assert server.wait_for_exit() == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
+def test_import_runs_as_who_started_the_server_and_workers_do_not(serve, source):
+    server = serve.new()
+    server.directory.chmod(0o755)
+    server.write("secret", "for root")
+    (server.directory / "secret").chmod(0o600)
+    app = "SECRET = open('secret').read()\n" + source.replace('"/pid": str(os.getpid())', '"/pid": str(os.getuid())')
+    server.start("--preload", "--user", "nobody", app=app, ready=None)
+    server.wait_until_ready()
+    assert server.get("/pid").text != "0"
+
+
+def test_code_that_a_hook_imported_in_the_arbiter_is_said_not_to_be_loaded_again(serve, source):
+    server = serve(source, config="preload_app = True\ndef when_ready(server): server.app.wsgi()\n")
+    reload(server)
+    server.wait_for_log(r"\[WARNING\] The application was imported in the arbiter, by a hook or the config file")
+
+
 # What an import leaves behind.
 
 
