@@ -15,6 +15,7 @@ use crate::connection::{Connection, Phase};
 use crate::crowd::Subscriber;
 use crate::gateway::Gateway;
 use crate::input::READ_SIZE;
+use crate::plaints::Standing;
 use crate::refusal::Refusal;
 
 /// The part of the bound that is made free when it is reached, so that the search is rare.
@@ -57,14 +58,18 @@ impl Gateway {
             .collect();
         let wanted = (limit / ROOM).max(1).min(waiting.len());
         if wanted == 0 {
-            self.warn_of_client(format_args!(
-                "All {limit} connections are busy (limit_connections): new ones wait"
-            ));
+            self.warn_of_state(
+                Standing::ConnectionsWait,
+                format_args!("All {limit} connections are busy (limit_connections): new ones wait"),
+            );
             return false;
         }
-        self.warn_of_client(format_args!(
-            "{limit} connections are open (limit_connections): closing those that wait longest"
-        ));
+        self.warn_of_state(
+            Standing::ConnectionsClosed,
+            format_args!(
+                "{limit} connections are open (limit_connections): closing those that wait longest"
+            ),
+        );
         waiting.select_nth_unstable(wanted - 1);
         for (_, _, key) in waiting.drain(..wanted) {
             self.close(key);

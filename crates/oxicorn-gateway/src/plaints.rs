@@ -1,7 +1,8 @@
 //! Lines in the error log that clients cause: as many as help, not as many as they can cause.
 //!
 //! Decides which are left out. Every second has room for [`LINES`]; how many more there were is said
-//! when the second is over. The access log is not touched: it has one line for each request.
+//! when the second is over. A state that lasts is said when it begins and once in [`STANDING`] after that,
+//! however often clients run into it. The access log is not touched: it has one line for each request.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,9 +16,23 @@ const LINES: u32 = 10;
 /// What the lines are counted over.
 const SPAN: Duration = Duration::from_secs(1);
 
+/// How often is said that a state lasts.
+const STANDING: Duration = Duration::from_mins(1);
+
+/// A state that clients bring about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// As many connections as may be: idle ones are closed for new ones.
+    ConnectionsClosed,
+    /// The same, and none is idle.
+    ConnectionsWait,
+}
+
 /// The count.
 #[derive(Debug, Default)]
 pub(crate) struct Plaints {
+    /// When each [`Standing`] was said last.
+    said: [Option<Duration>; 2],
     since: Duration,
     written: u32,
     left_out: u64,
@@ -35,6 +50,16 @@ impl Plaints {
         room
     }
 
+    /// Whether this is to be said now.
+    fn says(&mut self, what: Standing, now: Duration) -> bool {
+        let said = &mut self.said[what as usize];
+        let again = said.is_none_or(|before| before + STANDING <= now);
+        if again {
+            *said = Some(now);
+        }
+        again
+    }
+
     /// Begins anew if the span is over; how many lines were left out in it.
     fn renew(&mut self, now: Duration) -> u64 {
         if now < self.since + SPAN {
@@ -50,6 +75,13 @@ impl Gateway {
     /// A warning that a client caused.
     pub(crate) fn warn_of_client(&mut self, text: fmt::Arguments<'_>) {
         if self.error_log.shows(Level::Warning) && self.plaints.take() {
+            self.error_log.warning(text);
+        }
+    }
+
+    /// A warning of a state that clients bring about again and again as long as it lasts.
+    pub(crate) fn warn_of_state(&mut self, what: Standing, text: fmt::Arguments<'_>) {
+        if self.plaints.says(what, self.clock.now()) {
             self.error_log.warning(text);
         }
     }
@@ -80,5 +112,22 @@ mod tests {
         assert!(!plaints.take());
         assert_eq!(plaints.renew(start + SPAN), 6);
         assert!(plaints.take());
+    }
+
+    #[test]
+    fn a_state_that_lasts_is_said_once_a_minute() {
+        let mut plaints = Plaints::default();
+        let start = Duration::from_secs(100);
+        let said = |plaints: &mut Plaints, after: u32| {
+            plaints.says(Standing::ConnectionsClosed, start + SPAN * after)
+        };
+        let times: Vec<u32> = (0..150)
+            .filter(|after| said(&mut plaints, *after))
+            .collect();
+        assert_eq!(times, [0, 60, 120]);
+        assert!(
+            plaints.says(Standing::ConnectionsWait, start),
+            "another state"
+        );
     }
 }

@@ -177,8 +177,8 @@ impl Gateway {
 
     fn handle_fault(&mut self, key: usize, fault: Fault) {
         if let Some(connection) = self.connections.get(key) {
-            let address = String::from_utf8_lossy(connection.client().text());
-            self.error_log.warning(format_args!(
+            let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+            self.warn_of_client(format_args!(
                 "Invalid WebSocket data from ip={address}: {fault}"
             ));
         }

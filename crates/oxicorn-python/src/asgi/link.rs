@@ -23,6 +23,7 @@ use pyo3::prelude::*;
 
 use crate::forked::{dead_link, is_forked};
 use crate::worker::Serving;
+use crate::worker::lane::too_large;
 
 /// How long a wait for room lasts before signals are looked for.
 const WAIT: Duration = Duration::from_secs(1);
@@ -117,7 +118,10 @@ impl Link {
         let first = lock(&self.responses).try_send(kind, stream, flags, head, body);
         match first {
             Ok(()) => Ok(()),
-            Err(RingFull::MessageTooLong) => Err(too_large()),
+            Err(RingFull::MessageTooLong) => Err(PyOSError::new_err(too_large(
+                "the response head is",
+                head.len(),
+            ))),
             Err(RingFull::NoRoomYet) => self.send_patiently(py, kind, stream, flags, head, body),
         }
     }
@@ -141,7 +145,12 @@ impl Link {
             });
             match sent {
                 Ok(()) => return Ok(()),
-                Err(RingFull::MessageTooLong) => return Err(too_large()),
+                Err(RingFull::MessageTooLong) => {
+                    return Err(PyOSError::new_err(too_large(
+                        "the response head is",
+                        head.len(),
+                    )));
+                }
                 Err(RingFull::NoRoomYet) => {
                     py.check_signals()?;
                     if is_forked() {
@@ -224,8 +233,4 @@ impl Serving for Link {
 /// Nothing panics while one of them is held; a poisoned one would be as good as any.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn too_large() -> PyErr {
-    PyOSError::new_err("the response head is too large")
 }

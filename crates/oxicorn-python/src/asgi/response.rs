@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use super::event::{FilePiece, HttpEvent};
 use super::head::Head;
 use super::link::Link;
+use crate::worker::lane::too_large;
 use crate::wsgi::error_response;
 
 /// Bytes held back at most: enough that a message costs little beside them.
@@ -346,7 +347,8 @@ impl Response {
     fn send_head(&mut self, py: Python<'_>, link: &Link, flags: u8, piece: &[u8]) -> PyResult<()> {
         if self.head.bytes.len() > RESPONSE_HEAD {
             self.abort(py, link, AbortReason::TooLarge)?;
-            return Err(PyRuntimeError::new_err("the response head is too large"));
+            let text = too_large("the response head is", self.head.bytes.len());
+            return Err(PyRuntimeError::new_err(text));
         }
         self.head_left = true;
         let head = &self.head.bytes;

@@ -158,7 +158,10 @@ impl Lane {
         let last = bits & LAST;
         if head.len() > RESPONSE_HEAD {
             self.send_abort(py, stream, AbortReason::TooLarge, flags::GOES_ON)?;
-            return Err(PyOSError::new_err("the response head is too large"));
+            return Err(PyOSError::new_err(too_large(
+                "the response head is",
+                head.len(),
+            )));
         }
         let (first, rest) = body.split_at(body.len().min(RESPONSE_PIECE));
         let over = last != 0 && rest.is_empty();
@@ -248,7 +251,10 @@ impl Lane {
         refuse_if_forked()?;
         if trailers.len() > RESPONSE_HEAD {
             self.send_abort(py, stream, AbortReason::TooLarge, flags::GOES_ON)?;
-            return Err(PyOSError::new_err("the trailers are too large"));
+            return Err(PyOSError::new_err(too_large(
+                "the trailers are",
+                trailers.len(),
+            )));
         }
         self.forget(stream);
         self.send(
@@ -447,7 +453,10 @@ impl Lane {
                     refuse_if_forked()?;
                 }
                 Err(RingFull::MessageTooLong) => {
-                    return Err(PyOSError::new_err("the response head is too large"));
+                    return Err(PyOSError::new_err(too_large(
+                        "the response head is",
+                        head.len(),
+                    )));
                 }
             }
         }
@@ -506,4 +515,9 @@ fn lock<'a, T: Send>(py: Python<'_>, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
             Err(TryLockError::WouldBlock) => py.detach(|| drop(mutex.lock())),
         }
     }
+}
+
+/// `what`, of so many bytes, is beyond what a response may have of it.
+pub(crate) fn too_large(what: &str, len: usize) -> String {
+    format!("{what} too large: {len} bytes, and {RESPONSE_HEAD} are allowed")
 }
