@@ -48,6 +48,7 @@ test-rust:
 
 test-loom:
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom \
+	  CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 	  cargo test --quiet --package oxicorn-link --release --locked --test loom
 
 .build/tests.stamp: tests/requirements.txt $(BIN)/maturin
@@ -62,8 +63,13 @@ lint-python: build .build/tests.stamp
 	$(BIN)/mypy
 	$(BIN)/stubtest oxicorn._native --allowlist tests/stubtest-allowlist.txt
 
+# Most of a test is waiting for processes to start and end, so more of them run at once than there are processors. The
+# tests of a file run one after the other, in one process, since they may share a server.
+JOBS ?= $(shell expr $$(nproc) + 1)
+
 test-python: build .build/tests.stamp
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -m 'not alone' --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest tests -m alone
 	$(BIN)/python -m unittest discover --start-directory bench
 
 .build/docs.stamp: docs/requirements.txt $(BIN)/maturin

@@ -26,7 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    shutil.rmtree(EVIDENCE, ignore_errors=True)
+    # Of several processes that share the tests (pytest-xdist) one begins.
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(EVIDENCE, ignore_errors=True)
     kind = Kind.chosen(config.getoption("--server"))
     if not Path(kind.executable).exists():
         raise pytest.UsageError(f"{kind.executable} is not installed")

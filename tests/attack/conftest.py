@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.server import Kind, Server, Servers
@@ -20,6 +22,13 @@ buffer_limit = {BUFFERS}
 limit_request_body = 32 * 1024
 forwarded_allow_ips = ""
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """How promptly a normal client is served says something only where nobody else keeps the machine busy."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("alone")
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.support.server import free_port
+from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
 HELLO = """

@@ -141,7 +141,7 @@ def test_reload_during_a_long_request_serves_others_and_ends_it_well(serve, sour
 
 
 def test_changed_bind_moves_the_listener(serve, source):
-    from tests.support.server import free_port
+    from tests.support.ports import free_port
 
     port, other = free_port(), free_port()
     server = serve(source, config=f"bind = '127.0.0.1:{port}'\n", bind="", ready=None)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.http import Peer
-from tests.support.server import free_port
+from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
 #: Where Debian keeps programs that people do not start by hand.

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from tests.support.server import free_port
+from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
 APP = """

@@ -49,15 +49,20 @@ def of_session(session: int) -> list[Process]:
     return [process for process in found if process is not None and process.session == session]
 
 
+#: Memory that a server shares with nobody but itself, unlike files: how much of those is its own depends on who else
+#: has them mapped.
+OWN_MEMORY = ("Pss_Anon:", "Pss_Shmem:")
+
+
 def proportional_memory(session: int) -> int:
-    """PSS of all processes of the session, in bytes: shared pages are counted once."""
+    """PSS of all processes of the session without files, in bytes: shared pages are counted once."""
     total = 0
     for process in of_session(session):
         try:
             text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
         except OSError:
             continue
-        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(OWN_MEMORY))
     return total * 1024
 
 

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from tests.support import processes
 from tests.support.http import TIMEOUT, Address, Answer, Headers, Peer
+from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.wait import DEADLINE, NotInTime, wait_for
 
@@ -90,14 +90,6 @@ class Kind:
     def title(self, role: str, name: str) -> str:
         """Process title of the ``role`` master, gateway or worker of the server called ``name``."""
         return f"{self.name}: {role} [{name}]"
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Server:

@@ -42,6 +42,8 @@ class Swarm:
         self._count = count
         self._receive_buffer = receive_buffer
         self.sockets: list[socket.socket] = []
+        #: What each has begun to send and found no room for.
+        self._rest: dict[socket.socket, bytes] = {}
 
     def __enter__(self) -> Swarm:
         need_descriptors(self._count)
@@ -71,16 +73,27 @@ class Swarm:
             peer.close()
 
     def send(self, data: bytes) -> int:
-        """Sends to each as much of ``data`` as there is room for; to how many nothing can be sent any more."""
+        """Sends ``data`` to each that has room; to how many nothing can be sent any more.
+
+        What there was no room for goes first the next time: ``data`` arrives whole, or not at all.
+        """
         broken = 0
         for peer in self.sockets:
             try:
-                peer.send(data)
-            except BlockingIOError:
-                pass
+                self.send_one(peer, data)
             except OSError:
                 broken += 1
         return broken
+
+    def send_one(self, peer: socket.socket, data: bytes) -> int:
+        """The same to one of them; how many bytes went."""
+        data = self._rest.pop(peer, b"") or data
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            count = peer.send(data)
+        if 0 < count < len(data) or count == 0:
+            self._rest[peer] = data[count:]
+        return count
 
     def fill(self, data: bytes, deadline: float = 20.0) -> None:
         """Sends ``data`` again and again until nobody has room for a byte more, for a while (or is cut off)."""
@@ -90,7 +103,7 @@ class Swarm:
             assert time.monotonic() < end, "there is always room for more"
             for peer in self.sockets:
                 with contextlib.suppress(OSError):
-                    if peer.send(data):
+                    if self.send_one(peer, data):
                         full_since = time.monotonic()
 
     def received(self) -> list[bytes]:
