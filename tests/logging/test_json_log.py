@@ -45,6 +45,9 @@ FIELDS = [
     "duration",
     "pid",
     "reason",
+    "forwarded_client",
+    "forwarded_for",
+    "request_id",
 ]
 
 
@@ -92,7 +95,34 @@ def test_fields(serve):
         "status": 201,
         "bytes": 5,
         "reason": None,
+        "forwarded_client": None,
+        "forwarded_for": None,
+        "request_id": None,
     }
+
+
+CHAIN = [("X-Forwarded-For", "203.0.113.9, 10.1.2.3"), ("X-Forwarded-For", "10.0.0.1"), ("X-Request-ID", "ab-12")]
+
+
+@pytest.mark.parametrize(
+    ("bind", "trusted", "client"),
+    [
+        ("unix:app.sock", "10.0.0.0/8", "203.0.113.9"),
+        (None, "127.0.0.1,10.0.0.0/8", "203.0.113.9"),
+        (None, "127.0.0.1", "10.0.0.1"),
+        (None, "192.0.2.1", None),
+    ],
+)
+def test_the_client_is_whom_trusted_proxies_name(serve, bind, trusted, client):
+    server = serve.new()
+    if bind is not None:
+        server.bind = bind
+    server.start("--json-access-logfile", "access.json", "--forwarded-allow-ips", trusted, app=APP)
+    server.get("/chain", CHAIN)
+    one = record(server, path="/chain")
+    assert one["forwarded_client"] == client
+    assert one["forwarded_for"] == "203.0.113.9, 10.1.2.3,10.0.0.1"
+    assert one["request_id"] == "ab-12"
 
 
 def test_is_independent_of_the_other_log_and_of_the_logger(serve):

@@ -252,7 +252,9 @@ impl Gateway {
         if let Some(log) = &mut self.json_log {
             self.scratch.time.clear();
             self.clock.write_utc_time(&mut self.scratch.time);
-            log.write(&record, &self.scratch.time);
+            let trust = &connection.resolved.trust;
+            let proxies = connection.trusted.then(|| trust.forwarders());
+            log.write(&record, &self.scratch.time, proxies);
         }
     }
 }

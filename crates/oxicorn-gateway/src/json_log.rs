@@ -6,7 +6,9 @@
 
 use std::io;
 
+use oxicorn_proto::forwarded;
 use oxicorn_proto::http1::RequestHead;
+use oxicorn_proto::trust::AddressSet;
 
 use crate::access_log::Record;
 use crate::log_writer::{Destination, LogWriter};
@@ -24,9 +26,11 @@ impl JsonLog {
         Ok(Self { writer })
     }
 
-    /// `time` is when the line is written, in UTC (RFC 3339).
-    pub(crate) fn write(&mut self, record: &Record<'_>, time: &[u8]) {
-        self.writer.line(|out| write_line(record, time, out));
+    /// `time` is when the line is written, in UTC (RFC 3339); `proxies` whose word on clients is believed, where the
+    /// peer is one of them.
+    pub(crate) fn write(&mut self, record: &Record<'_>, time: &[u8], proxies: Option<&AddressSet>) {
+        self.writer
+            .line(|out| write_line(record, time, proxies, out));
     }
 
     pub(crate) fn writer(&mut self) -> &mut LogWriter {
@@ -34,8 +38,11 @@ impl JsonLog {
     }
 }
 
-fn write_line(record: &Record<'_>, time: &[u8], out: &mut Vec<u8>) {
+fn write_line(record: &Record<'_>, time: &[u8], proxies: Option<&AddressSet>, out: &mut Vec<u8>) {
     let request = record.request.as_ref();
+    let chain = forwarded_for(record);
+    let believed = chain.as_deref().zip(proxies);
+    let client = believed.and_then(|(chain, proxies)| forwarded::client(chain, proxies));
     let header = |name: &[u8]| record.request_header(name);
     let mut object = Object { out };
     object.begin(b"time", time);
@@ -57,10 +64,23 @@ fn write_line(record: &Record<'_>, time: &[u8], out: &mut Vec<u8>) {
     object.seconds(b"duration", record.elapsed.as_micros());
     object.number(b"pid", record.pid);
     object.text(b"reason", record.reason.map(str::as_bytes));
+    object.text(b"forwarded_client", client.map(|(host, _)| host));
+    object.text(b"forwarded_for", chain.as_deref());
+    object.text(b"request_id", header(b"x-request-id"));
     if request.is_none() {
         object.text(b"request_line", Some(record.first_line));
     }
     out.extend_from_slice(b"}\n");
+}
+
+/// The whole chain, whoever wrote it: lines of it are joined, as in the environ.
+fn forwarded_for(record: &Record<'_>) -> Option<Vec<u8>> {
+    let headers = record.request.as_ref()?.headers();
+    let lines: Vec<_> = headers
+        .filter(|header| header.name.eq_ignore_ascii_case(b"x-forwarded-for"))
+        .map(|header| header.value)
+        .collect();
+    (!lines.is_empty()).then(|| lines.join(&b','))
 }
 
 struct Object<'a> {
@@ -188,7 +208,7 @@ mod tests {
             reason,
         };
         let mut out = Vec::new();
-        write_line(&record, b"2026-02-01T03:04:05.006Z", &mut out);
+        write_line(&record, b"2026-02-01T03:04:05.006Z", None, &mut out);
         out
     }
 
@@ -201,7 +221,8 @@ mod tests {
              \"user\":null,\"method\":null,\"target\":null,\"path\":null,\"query\":null,\
              \"protocol\":null,\"scheme\":\"http\",\"host\":null,\"referer\":null,\
              \"user_agent\":null,\"status\":400,\"bytes\":12,\"duration\":3.000405,\"pid\":42,\
-             \"reason\":\"no method\",\"request_line\":\"\\u0016\\u0003\\\"\"}\n"
+             \"reason\":\"no method\",\"forwarded_client\":null,\"forwarded_for\":null,\
+             \"request_id\":null,\"request_line\":\"\\u0016\\u0003\\\"\"}\n"
         );
     }
 

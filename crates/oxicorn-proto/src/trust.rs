@@ -115,6 +115,11 @@ impl TrustRules {
         peer.is_none_or(|address| self.forwarders.contains(address))
     }
 
+    /// The peers whose forwarding headers are believed.
+    pub fn forwarders(&self) -> &AddressSet {
+        &self.forwarders
+    }
+
     /// Whether the peer may begin a connection with a PROXY header.
     pub fn trusts_proxy(&self, peer: Option<IpAddr>) -> bool {
         peer.is_none_or(|address| self.proxies.contains(address))
