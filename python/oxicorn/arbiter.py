@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, boot, compat, forked, native_logs, sock, systemd, terminal, util
+from oxicorn import _native, boot, compat, forked, native_logs, replacements, sock, systemd
+from oxicorn import terminal, util
 from oxicorn.commands import Commands
 from oxicorn.errors import ConfigError, HaltServer, HookFailed
 from oxicorn.http.unserved import record_of
@@ -97,6 +98,8 @@ class Arbiter(Commands):
         self.has_reloaded = False
         #: The worker class the application has decided, where nobody else has.
         self._settled: str | None = None
+        #: What was replaced in our modules and has no effect, as it was told.
+        self.replacements: set[str] = set()
         self.setup(app)
         #: Attributes that are not a hook's.
         self.own_names = frozenset((*vars(self), "own_names"))
@@ -124,6 +127,11 @@ class Arbiter(Commands):
             from oxicorn.reloader import SharedFiles  # only development needs it
 
             self._files_of_failures = SharedFiles()
+
+    def _look_for_replacements(self) -> None:
+        """Whoever replaces parts of our modules has their way, or is told once that it is none."""
+        for text in replacements.found(self.cfg, self.worker_class, self.replacements):
+            self.log.warning("%s", text)
 
     def _apply_raw_env(self) -> None:
         for name, value in self._raw_env.items():
@@ -210,6 +218,7 @@ class Arbiter(Commands):
         if self.cfg.preload_app and self.cfg.preload_in_arbiter:
             self._preload()
         self.cfg.on_starting(self)
+        self._look_for_replacements()
 
     def _preload(self) -> None:
         """Loads the application here (setting ``preload_in_arbiter``)."""
@@ -314,6 +323,7 @@ class Arbiter(Commands):
         """The listeners are bound; no worker has been started yet. Hook ``when_ready``."""
         with forked.Guard(self.log):
             self.cfg.when_ready(self)
+        self._look_for_replacements()
 
     def reload_settings(self) -> None:
         """Reads the settings again; raises, with everything as it was, if they are not usable."""
@@ -330,6 +340,7 @@ class Arbiter(Commands):
             self._load_in_arbiter()
         self._reload_logs(cfg)
         self.setup(self.app)
+        self._look_for_replacements()
         self._told.forget()
         self.has_reloaded = True
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["GUNICORN_VERSION", "adopt_server_names", "install", "introduce"]
+__all__ = ["GUNICORN_VERSION", "adopt_server_names", "can_be_sent", "install", "introduce"]
 
 #: The release whose settings, hooks and objects are kept.
 GUNICORN_VERSION = oxicorn.GUNICORN_VERSION
@@ -37,8 +37,9 @@ PACKAGE = "gunicorn"
 SHARED = frozenset(
     """
     __main__ app app.base app.pasterapp app.wsgiapp arbiter config debug errors glogging http
-    http.errors http.message http.wsgi instrument instrument.statsd pidfile reloader sock
-    systemd util workers workers.base workers.gasgi workers.gthread workers.sync workers.workertmp
+    http.errors http.message http.unreader http.wsgi instrument instrument.statsd pidfile
+    reloader sock systemd util workers workers.base workers.gasgi workers.gthread workers.sync
+    workers.workertmp
     """.split()
 )
 #: uvicorn's classes for Gunicorn are found in these; a server of their own they could not run here.
@@ -231,6 +232,11 @@ def introduce() -> None:
                 importlib.import_module(f"{PACKAGE}.{name}")
 
 
+def can_be_sent(value: object) -> bool:
+    """Whether it may be the value of a header."""
+    return isinstance(value, str) and value.isascii() and (value + "x").isprintable()
+
+
 def adopt_server_names() -> None:
     """Takes over names set on an installed Gunicorn; refuses what cannot be sent as a header."""
     gunicorn: Any = sys.modules.get(PACKAGE)
@@ -242,5 +248,5 @@ def adopt_server_names() -> None:
                 setattr(oxicorn, name, value)
     for name in ("SERVER", "SERVER_SOFTWARE"):
         value = getattr(oxicorn, name)
-        if not isinstance(value, str) or not value.isascii() or not (value + "x").isprintable():
+        if not can_be_sent(value):
             raise ConfigError(f"gunicorn.{name} must be printable ASCII text, unlike {value!r}")

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["Launch", "detach"]
+__all__ = ["Launch", "daemonize", "detach"]
 
 #: In the environment of one that takes over from a server in the background.
 ALREADY_DETACHED = "GUNICORN_FD"
@@ -72,6 +72,19 @@ def detach(keep_output: bool) -> Launch:
     os.umask(UMASK)
     _redirect(keep_output)
     return Launch(tell)
+
+
+def daemonize(enable_stdio_inheritance: bool = False) -> None:
+    """Gunicorn's ``util.daemonize``: goes to the background, and nobody waits."""
+    if ALREADY_DETACHED in os.environ:
+        return
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.umask(UMASK)
+    _redirect(enable_stdio_inheritance)
 
 
 def _wait(told: int) -> NoReturn:

@@ -49,6 +49,13 @@ class Pidfile:
         finally:
             os.close(fd)
 
+    def rename(self, path: str) -> None:
+        """The file is another one from now on."""
+        self.unlink()
+        self.fname = path
+        if self.pid is not None:
+            self.create(self.pid)
+
     def unlink(self) -> None:
         """Removes the file if it still holds our pid."""
         try:

@@ -209,3 +209,8 @@ def files_of_failure(error: BaseException) -> list[str]:
         trace = trace.tb_next
     own = (name for name in dict.fromkeys(names) if not name.startswith("<"))
     return [name for name in own if not os.path.realpath(name).startswith(installed)]
+
+
+#: Where Gunicorn has it only with a package, it is always there.
+has_inotify = True
+preferred_reloader = InotifyReloader

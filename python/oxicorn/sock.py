@@ -13,6 +13,8 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from oxicorn.unused import unused
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -35,6 +37,15 @@ class _Borrowed(socket.socket):
         self.detach()
 
 
+#: What Gunicorn's listeners do to a socket, and who does it here.
+bound_elsewhere = unused(
+    "listeners are bound by the native module, as the settings backlog and reuse_port say",
+    "bind",
+    "set_options",
+)
+
+
+@bound_elsewhere
 class BaseSocket:
     """A listener (Gunicorn's ``gunicorn.sock``): the socket's methods and what the settings say."""
 
@@ -76,6 +87,7 @@ class BaseSocket:
         return self._text
 
 
+@bound_elsewhere
 class TCPSocket(BaseSocket):
     """A listener on an IPv4 address."""
 
@@ -91,12 +103,14 @@ class TCPSocket(BaseSocket):
         return int(struct.unpack(TCP_INFO, info)[BACKLOG])
 
 
+@bound_elsewhere
 class TCP6Socket(TCPSocket):
     """A listener on an IPv6 address."""
 
     FAMILY = socket.AF_INET6
 
 
+@bound_elsewhere
 class UnixSocket(BaseSocket):
     """A listener on a path or an abstract name."""
 

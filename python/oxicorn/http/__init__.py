@@ -1,1 +1,15 @@
 """The request and response objects of hooks, and what applications find in their environ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Message", "Request"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from oxicorn.http import message
+
+    return getattr(message, name)

@@ -4,10 +4,61 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Request"]
+from oxicorn.http.unreader import RequestUnreader
+from oxicorn.unused import unused
+
+__all__ = ["Message", "Request"]
+
+#: Gunicorn's upper bounds, in force where a setting asks for more.
+MAX_REQUEST_LINE = 8190
+MAX_HEADERS = 32768
+DEFAULT_MAX_HEADERFIELD_SIZE = 8190
+
+PARSED = (
+    "requests are parsed by the gateway; what may be sent is told by the settings limit_request_*"
+)
 
 
-class Request:
+class Message:
+    """What every message has; bounds are those of the settings."""
+
+    #: The settings of this worker.
+    cfg: Any = None
+    headers: list[tuple[str, str]]
+    trailers: list[tuple[str, str]]
+
+    @property
+    def limit_request_fields(self) -> int:
+        """How many headers a request may have."""
+        value = int(self.cfg.limit_request_fields)
+        return value if 0 < value <= MAX_HEADERS else MAX_HEADERS
+
+    @property
+    def limit_request_field_size(self) -> int:
+        """How long a header may be, in bytes."""
+        value = int(self.cfg.limit_request_field_size)
+        return value if value >= 0 else DEFAULT_MAX_HEADERFIELD_SIZE
+
+    @property
+    def max_buffer_headers(self) -> int:
+        """How long all headers may be, in bytes."""
+        field = self.limit_request_field_size or DEFAULT_MAX_HEADERFIELD_SIZE
+        return self.limit_request_fields * (field + 2) + 4
+
+
+@unused(
+    PARSED,
+    "get_data",
+    "parse",
+    "parse_headers",
+    "parse_request_line",
+    "proxy_protocol_access_check",
+    "read_bytes",
+    "read_into",
+    "read_line",
+    "set_body_reader",
+)
+class Request(Message):
     """Made for hooks only; free attributes may be set on it."""
 
     def __init__(
@@ -40,6 +91,13 @@ class Request:
         self.req_number = req_number
         self.proxy_protocol_info: dict[str, Any] | None = None
         self.must_close = False
+        self.unreader = RequestUnreader(peer_addr)
+
+    @property
+    def limit_request_line(self) -> int:
+        """How long the request line may be, in bytes."""
+        value = int(self.cfg.limit_request_line)
+        return value if 0 < value < MAX_REQUEST_LINE else MAX_REQUEST_LINE
 
     def should_close(self) -> bool:
         """Whether the connection ends after this request; the gateway decides that."""

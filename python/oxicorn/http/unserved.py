@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from oxicorn.http.message import Request
-from oxicorn.http.wsgi import Response
+from oxicorn.http.wsgi import Response, response
 
 __all__ = ["environ_of", "error_response", "record_of"]
 
@@ -20,7 +20,7 @@ def error_response(status: int, sent: int) -> Response:
         phrase = HTTPStatus(status).phrase
     except ValueError:  # such as 499, by which the client's leave is told
         phrase = "Unknown"
-    return Response(f"{status} {phrase}", [], True, sent)
+    return response(f"{status} {phrase}", [], True, sent)
 
 
 def environ_of(request: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import _native, forked, native_logs, util
+from oxicorn.http.message import Request
 from oxicorn.http.unserved import environ_of, error_response
 from oxicorn.workers.finding import Finding, find
 from oxicorn.workers.workertmp import WorkerTmp
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
+#: Methods of Gunicorn's worker classes that are not called here.
+HANDLERS = ("accept", "handle", "handle_request")
+SERVED = (
+    "requests come through the native module; use the hooks pre_request and post_request, or WSGI "
+    "middleware"
+)
 #: How long a worker that was told to quit leaves its application to log (seconds, as Gunicorn).
 QUIT_PAUSE = 0.1
 
@@ -73,6 +80,8 @@ class Worker:
         #: Set by the arbiter: for the reloader, and whether workers have served before this one.
         self.files_of_failures: SharedFiles | None = None
         self.has_predecessors = False
+        #: Replaced parts of our modules that the arbiter has warned of.
+        self.replacements: set[str] = set()
         self.tmp = WorkerTmp(cfg)
         self.max_requests = self._draw_max_requests()
         #: Set by the arbiter: attributes that are not a hook's.
@@ -114,6 +123,7 @@ class Worker:
         """Signals, application, hook ``post_worker_init``, then serves until stopped."""
         context = self.context
         assert context is not None
+        Request.cfg = self.cfg
         self._change_user()
         context.init(self)
         self.init_signals()
@@ -123,6 +133,7 @@ class Worker:
             self._make_reloader()
         self._load()
         self._look_at_application(context)
+        self._look_for_replacements()
         if self.reloader is not None:
             self.reloader.start()
         with forked.Guard(self.log):
@@ -165,6 +176,13 @@ class Worker:
         self.log.info("Worker reloading: %s modified", filename)
         if self.context is not None:
             self.context.source_changed(change_number(filename))
+
+    def _look_for_replacements(self) -> None:
+        """The application may have replaced parts of our modules, as a config file may."""
+        from oxicorn import replacements  # it knows the worker classes
+
+        for text in replacements.found_too_late(self.replacements):
+            self.log.warning("%s", text)
 
     def _load(self) -> None:
         try:
@@ -258,6 +276,10 @@ class Worker:
         """Other workers get what this one has not begun."""
         if self.context is not None:
             self.context.stop()
+
+    def handle_winch(self, sig: int, frame: FrameType | None) -> None:
+        """SIGWINCH is the arbiter's; a worker ignores it."""
+        self.log.debug("worker: SIGWINCH ignored.")
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """SIGUSR1: reopen the log files."""

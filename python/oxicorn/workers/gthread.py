@@ -8,11 +8,29 @@ from __future__ import annotations
 import threading
 import time
 
-from oxicorn.workers.base import Worker
+from oxicorn.unused import unused
+from oxicorn.workers.base import HANDLERS, SERVED, Worker
 
 __all__ = ["ThreadWorker"]
 
 
+@unused(
+    SERVED,
+    *HANDLERS,
+    "enqueue_req",
+    "finish_request",
+    "get_thread_pool",
+    "handle_h2c_upgrade",
+    "handle_http2",
+    "handle_http2_request",
+    "is_parent_alive",
+    "murder_keepalived",
+    "murder_pending",
+    "on_client_socket_readable",
+    "on_pending_socket_readable",
+    "set_accept_enabled",
+    "wait_for_and_dispatch_events",
+)
 class ThreadWorker(Worker):
     """Serves on a pool of threads."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from oxicorn.workers.base import Worker
+from oxicorn.unused import unused
+from oxicorn.workers.base import HANDLERS, SERVED, Worker
 
 __all__ = ["SyncWorker"]
 
 
+@unused(SERVED, *HANDLERS, "is_parent_alive", "run_for_multiple", "run_for_one", "wait")
 class SyncWorker(Worker):
     """Serves one request after the other."""
 

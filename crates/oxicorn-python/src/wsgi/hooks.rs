@@ -98,6 +98,7 @@ impl Hooks {
         let Some((hook, arity)) = &self.post_request else {
             return Ok(());
         };
+        response.setattr(intern!(py, "req"), request)?;
         let hook = hook.bind(py);
         let result = match arity {
             2 => hook.call1((worker, request)),
@@ -220,7 +221,7 @@ pub(crate) fn make_response<'py>(
     headers_sent: bool,
     sent: u64,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = CLASS.import(py, "oxicorn.http.wsgi", "Response")?;
-    class.call1((status, headers, headers_sent, sent))
+    static RESPONSE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let response = RESPONSE.import(py, "oxicorn.http.wsgi", "response")?;
+    response.call1((status, headers, headers_sent, sent))
 }

@@ -1,0 +1,90 @@
+"""Methods of Gunicorn's classes that have no part in serving a request here, and who replaces them.
+
+Requests come through the native module, so what Gunicorn's workers do in Python with a socket is
+not called. The names are there, so that code which wraps them loads; whoever replaces one is told
+once that it has no effect, and what to use instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = ["replaced", "replaced_in", "unused", "unused_function"]
+
+C = TypeVar("C", bound=type)
+
+
+class _Unused(NamedTuple):
+    module: str
+    #: Name of the class; empty for a function of the module.
+    owner: str
+    name: str
+    stub: Any
+    advice: str
+
+
+_registered: list[_Unused] = []
+
+
+def _stub(module: str, owner: str, name: str, advice: str) -> Callable[..., Any]:
+    what = ".".join(part for part in (owner, name) if part)
+
+    def stub(*_args: Any, **_kwargs: Any) -> Any:
+        raise NotImplementedError(f"{what} has no part in serving requests here: {advice}")
+
+    stub.__name__, stub.__qualname__, stub.__module__ = name, what, module
+    stub.__doc__ = f"Not called: {advice}."
+    _registered.append(_Unused(module, owner, name, stub, advice))
+    return stub
+
+
+def unused(advice: str, *names: str) -> Callable[[C], C]:
+    """Gives a class methods of these names that are not called; ``advice`` says what is."""
+
+    def decorate(cls: C) -> C:
+        for name in names:
+            setattr(cls, name, _stub(cls.__module__, cls.__name__, name, advice))
+        return cls
+
+    return decorate
+
+
+def unused_function(module: str, name: str, advice: str) -> Callable[..., Any]:
+    """The same for a function of a module."""
+    return _stub(module, "", name, advice)
+
+
+def replaced() -> Iterator[str]:
+    """What a config file or an application has replaced in the modules; a sentence each."""
+    for entry in _registered:
+        place: Any = sys.modules.get(entry.module)
+        if entry.owner:
+            place = getattr(place, entry.owner, None)
+        if place is not None and _static(place, entry.name) is not entry.stub:
+            yield _sentence(entry)
+
+
+def replaced_in(cls: type) -> Iterator[str]:
+    """The same for a class that derives from one of ours."""
+    for entry in _registered:
+        owners = [base for base in cls.__mro__ if base.__name__ == entry.owner]
+        ours = any(base.__module__ == entry.module for base in owners)
+        if ours and _static(cls, entry.name) is not entry.stub:
+            what = f"{cls.__module__}.{cls.__qualname__}.{entry.name}"
+            yield f"{what} has no effect: {entry.advice}"
+
+
+def _static(place: Any, name: str) -> Any:
+    """The attribute as it was put there, without binding it."""
+    for namespace in getattr(place, "__mro__", (place,)):
+        if name in vars(namespace):
+            return vars(namespace)[name]
+    return None
+
+
+def _sentence(entry: _Unused) -> str:
+    names = ("gunicorn", *entry.module.split(".")[1:], entry.owner, entry.name)
+    what = ".".join(name for name in names if name)
+    return f"{what} was replaced, which has no effect: {entry.advice}"
