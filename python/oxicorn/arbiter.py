@@ -17,8 +17,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
-from oxicorn import _native, boot, compat, forked, native_logs, replacements, sock, systemd
-from oxicorn import terminal, util
+from oxicorn import (
+    _native,
+    boot,
+    compat,
+    forked,
+    native_logs,
+    replacements,
+    sock,
+    systemd,
+    terminal,
+    util,
+)
 from oxicorn.commands import Commands
 from oxicorn.errors import ConfigError, HaltServer, HookFailed
 from oxicorn.http.unserved import record_of
@@ -52,6 +62,10 @@ class Arbiter(Commands):
     WORKER_BOOT_ERROR = boot.WORKER_BOOT_ERROR
     #: Exit code of a worker whose application could not be loaded, and of the server then.
     APP_LOAD_ERROR = boot.APP_LOAD_ERROR
+    #: Each object has its own; here for code that looks at the class.
+    LISTENERS: list[BaseSocket] = []  # noqa: RUF012 - Gunicorn's attributes
+    WORKERS: dict[int, Worker] = {}  # noqa: RUF012
+    START_CTX: dict[Any, Any] = {}  # noqa: RUF012
 
     def __init__(self, app: BaseApplication) -> None:
         super().__init__()
@@ -69,16 +83,16 @@ class Arbiter(Commands):
         #: What the service manager was told last.
         self._manager_state = ""
         #: How this server was started; a successor is started the same way.
-        self.START_CTX: dict[Any, Any] = {
+        self.START_CTX = {
             "args": [sys.executable, *sys.orig_argv[1:]],
             "cwd": app.start_directory,
             0: sys.executable,
         }
         self.pidfile: Pidfile | None = None
         #: pid -> worker, for every living worker.
-        self.WORKERS: dict[int, Worker] = {}
+        self.WORKERS = {}
         #: The listeners; as text they are what Gunicorn prints.
-        self.LISTENERS: list[BaseSocket] = []
+        self.LISTENERS = []
         forked.in_child.append(self._let_go_of_listeners)
         self.worker_age = 0
         #: Process of the pool for heavy applications, which this release has not.
@@ -130,7 +144,7 @@ class Arbiter(Commands):
 
     def _look_for_replacements(self) -> None:
         """Whoever replaces parts of our modules has their way, or is told once that it is none."""
-        for text in replacements.found(self.cfg, self.worker_class, self.replacements):
+        for text in replacements.found(self.cfg, self.replacements):
             self.log.warning("%s", text)
 
     def _apply_raw_env(self) -> None:
@@ -491,6 +505,7 @@ class Arbiter(Commands):
         worker.files_of_failures = self._files_of_failures
         worker.has_predecessors = self.has_reloaded
         worker.told = self._told
+        worker.replacements = self.replacements
         worker.own_names = frozenset(vars(worker))
         return worker
 

@@ -377,6 +377,11 @@ def get_default_config_file() -> str | None:
     return None
 
 
+#: Constants of Gunicorn's module.
+PLATFORM = sys.platform
+VALID_HTTP_PROTOCOLS = frozenset(("h1", "h2"))
+ALPN_PROTOCOL_MAP = {"h1": "http/1.1", "h2": "h2"}
+
 #: What Gunicorn's module has and a server has no use for: name -> module.
 _ELSEWHERE = {"auto_int": "setting", "SettingMeta": "setting", "reloader_engines": "reloader"}
 

@@ -14,7 +14,7 @@ import oxicorn
 from oxicorn.compat import can_be_sent
 from oxicorn.http import wsgi
 from oxicorn.http.message import Request
-from oxicorn.unused import replaced, replaced_in
+from oxicorn.unused import replaced
 
 if TYPE_CHECKING:
     from oxicorn.config import Config
@@ -25,14 +25,12 @@ RESPONSE = "gunicorn.http.wsgi.Response"
 ADVICE = "set headers in the application or in WSGI middleware"
 
 
-def found(cfg: Config, worker_class: type, told: set[str]) -> Iterator[str]:
+def found(cfg: Config, told: set[str]) -> Iterator[str]:
     """In the arbiter: does what can be done, and says in a sentence each what cannot.
 
     ``told`` is what was said before.
     """
     sentences = [*replaced()]
-    if not worker_class.__module__.startswith("oxicorn."):
-        sentences += replaced_in(worker_class)
     if _is_changed() and _change_of_response() not in told:
         told.add(_change_of_response())
         sentences += _adopt(cfg)

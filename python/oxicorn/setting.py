@@ -208,13 +208,17 @@ def validated(name: str, value: Any) -> Any:
     return cfg.get(name)
 
 
-def no_hook(*_args: object) -> None:
+def no_hook(*_args: object, **_named: object) -> None:
     """Stands in for every hook that is not set."""
 
 
-def auto_int(*args: str) -> int:
-    """A number in any base; a leading 0 means octal, as file modes are written."""
-    text = args[-1]  # Gunicorn's takes something before it.
+def auto_int(_: Any, x: str | None = None) -> int:
+    """A number in any base; a leading 0 means octal, as file modes are written.
+
+    As an attribute of a setting it gets the setting first, and an argument parser gives it the text
+    alone.
+    """
+    text = str(_ if x is None else x)
     if len(text) > 1 and text[0] == "0" and text[1].isdigit():
         text = f"0o{text[1:]}"
     return int(text, 0)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["replaced", "replaced_in", "unused", "unused_function"]
+__all__ = ["replaced", "unused", "unused_function"]
 
 C = TypeVar("C", bound=type)
 
@@ -64,16 +64,6 @@ def replaced() -> Iterator[str]:
             place = getattr(place, entry.owner, None)
         if place is not None and _static(place, entry.name) is not entry.stub:
             yield _sentence(entry)
-
-
-def replaced_in(cls: type) -> Iterator[str]:
-    """The same for a class that derives from one of ours."""
-    for entry in _registered:
-        owners = [base for base in cls.__mro__ if base.__name__ == entry.owner]
-        ours = any(base.__module__ == entry.module for base in owners)
-        if ours and _static(cls, entry.name) is not entry.stub:
-            what = f"{cls.__module__}.{cls.__qualname__}.{entry.name}"
-            yield f"{what} has no effect: {entry.advice}"
 
 
 def _static(place: Any, name: str) -> Any:

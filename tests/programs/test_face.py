@@ -95,7 +95,8 @@ def of_class(name: str, theirs: type, ours: type) -> Iterator[str]:
 def takes(ours: Any, theirs: Any) -> bool:
     """Whether ours can be called in each way theirs can: all arguments, the necessary ones, by name."""
     our = getattr(ours, "__func__", ours)
-    if isinstance(our, property):
+    variable = {inspect.Parameter.VAR_POSITIONAL}
+    if isinstance(our, property) or variable & {p.kind for p in inspect.signature(theirs).parameters.values()}:
         return True
     try:
         mine, given = inspect.signature(our), inspect.signature(theirs)

@@ -26,6 +26,17 @@ class Message:
     cfg: Any = None
     headers: list[tuple[str, str]]
     trailers: list[tuple[str, str]]
+    version: tuple[int, int] | None = None
+    scheme = "http"
+    must_close = False
+
+    def should_close(self) -> bool:
+        """Whether the connection ends after this request; the gateway decides that."""
+        return self.must_close
+
+    def force_close(self) -> None:
+        """Kept for code written for Gunicorn; connections belong to the gateway."""
+        self.must_close = True
 
     @property
     def limit_request_fields(self) -> int:
@@ -98,11 +109,3 @@ class Request(Message):
         """How long the request line may be, in bytes."""
         value = int(self.cfg.limit_request_line)
         return value if 0 < value < MAX_REQUEST_LINE else MAX_REQUEST_LINE
-
-    def should_close(self) -> bool:
-        """Whether the connection ends after this request; the gateway decides that."""
-        return self.must_close
-
-    def force_close(self) -> None:
-        """Kept for code written for Gunicorn; connections belong to the gateway."""
-        self.must_close = True

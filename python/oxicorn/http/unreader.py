@@ -52,14 +52,18 @@ class Unreader:
 class SocketUnreader(Unreader):
     """Bytes of a socket."""
 
+    #: The largest piece that is asked for where the caller wants more than ``mxchunk``.
+    max_body_chunk = 1024 * 1024
+
     def __init__(self, sock: Any, max_chunk: int = 8192) -> None:
         super().__init__()
         self.sock = sock
         self.mxchunk = max_chunk
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """What the socket has next, up to ``mxchunk`` bytes."""
-        return bytes(self.sock.recv(self.mxchunk))
+        """What the socket has next: up to ``mxchunk`` bytes, or ``size_hint`` if that is more."""
+        wanted = max(self.mxchunk, min(size_hint or 0, self.max_body_chunk))
+        return bytes(self.sock.recv(wanted))
 
 
 class IterUnreader(Unreader):

@@ -14,6 +14,7 @@ from oxicorn import _native, forked, native_logs, util
 from oxicorn.http.message import Request
 from oxicorn.http.unserved import environ_of, error_response
 from oxicorn.workers.finding import Finding, find
+from oxicorn.unused import unused
 from oxicorn.workers.workertmp import WorkerTmp
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ SERVED = (
 QUIT_PAUSE = 0.1
 
 
+@unused("faults are answered by the gateway; what ends a request is logged", "handle_error")
 class Worker:
     """Base of the worker classes (Gunicorn's ``gunicorn.workers.base.Worker``)."""
 
@@ -47,6 +49,7 @@ class Worker:
     #: What kind of application the class calls.
     SERVES: ClassVar[Finding] = Finding.WSGI
 
+    PIPE: ClassVar[list[int]] = []
     SIGNALS: ClassVar[list[int]] = [
         getattr(signal, f"SIG{name}")
         for name in ("ABRT", "HUP", "QUIT", "INT", "TERM", "USR1", "USR2", "WINCH", "CHLD")
@@ -277,7 +280,7 @@ class Worker:
         if self.context is not None:
             self.context.stop()
 
-    def handle_winch(self, sig: int, frame: FrameType | None) -> None:
+    def handle_winch(self, sig: int, fname: FrameType | None) -> None:
         """SIGWINCH is the arbiter's; a worker ignores it."""
         self.log.debug("worker: SIGWINCH ignored.")
 
@@ -285,7 +288,7 @@ class Worker:
         """SIGUSR1: reopen the log files."""
         self.log.reopen_files()
 
-    def handle_error(self, what: str, error: BaseException | None) -> None:
+    def log_failure(self, what: str, error: BaseException | None) -> None:
         """Logs what ended a request, with the exception if there is one."""
         self.log.error("%s", what, exc_info=error)
 

@@ -26,8 +26,8 @@ UVICORN_CLASSES = ("UvicornWorker", "UvicornH11Worker")
 #: Methods of Gunicorn's and uvicorn's classes that have no counterpart: connections and waiting are
 #: the gateway's.
 NEVER_CALLED = """
-    accept handle handle_request run_for_one run_for_multiple wait is_parent_alive enqueue_req
-    murder_keepalived finish_request get_thread_pool notify callback_notify
+    accept handle handle_error handle_request run_for_one run_for_multiple wait is_parent_alive
+    enqueue_req murder_keepalived finish_request get_thread_pool notify callback_notify
 """.split()
 
 AS_THREADS = "set worker_class to gthread, and threads to how many requests run at a time"

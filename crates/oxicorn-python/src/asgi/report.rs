@@ -63,7 +63,7 @@ impl AsgiServer {
         let what = format!("{what} {method} {path}{query}");
         let error = error.map(|error| error.clone_ref(py).into_value(py));
         let worker = self.context.get().worker()?.bind(py);
-        worker.call_method1(intern!(py, "handle_error"), (what, error))?;
+        worker.call_method1(intern!(py, "log_failure"), (what, error))?;
         Ok(())
     }
 

@@ -245,7 +245,7 @@ impl WorkerContext {
                 let arguments = ("Application tried to end its thread", error.into_value(py));
                 self.worker()?
                     .bind(py)
-                    .call_method1(intern!(py, "handle_error"), arguments)
+                    .call_method1(intern!(py, "log_failure"), arguments)
                     .map(drop)
             }
             other => other,

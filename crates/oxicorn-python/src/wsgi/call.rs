@@ -271,7 +271,7 @@ impl Application {
         let error = error.map(|error| error.clone_ref(py).into_value(py));
         self.worker
             .bind(py)
-            .call_method1(intern!(py, "handle_error"), (what, error))?;
+            .call_method1(intern!(py, "log_failure"), (what, error))?;
         Ok(())
     }
 }

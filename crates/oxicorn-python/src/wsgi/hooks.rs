@@ -112,7 +112,7 @@ impl Hooks {
                 let arguments = ("Exception in post_request hook", error.into_value(py));
                 worker
                     .bind(py)
-                    .call_method1(intern!(py, "handle_error"), arguments)?;
+                    .call_method1(intern!(py, "log_failure"), arguments)?;
                 Ok(())
             }
         }
