@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from oxicorn import _native, forked, native_logs, util
 from oxicorn.http.message import Request
 from oxicorn.http.unserved import environ_of, error_response
-from oxicorn.workers.finding import Finding, find
 from oxicorn.unused import unused
+from oxicorn.workers.finding import Finding, find
 from oxicorn.workers.workertmp import WorkerTmp
 
 if TYPE_CHECKING:
