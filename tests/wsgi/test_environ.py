@@ -176,6 +176,11 @@ def test_unix_socket(serve):
     assert found["REMOTE_ADDR"] == ""
     assert "REMOTE_PORT" not in found
     assert (found["SERVER_NAME"], found["SERVER_PORT"]) == ("shop.example", "81")
+    with server.connect() as peer:
+        peer.send(b"GET /shows_environ HTTP/1.0\r\n\r\n")
+        found = json.loads(peer.answer().body)
+    assert found["SERVER_NAME"].endswith("server.sock"), "PEP 3333: never empty"
+    assert found["SERVER_PORT"] == "80"
 
 
 def test_every_text_value_is_str(server):

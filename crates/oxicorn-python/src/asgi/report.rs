@@ -130,7 +130,7 @@ fn response_of<'py>(
     let (status, sent, start) = {
         let exchange = exchange.try_borrow()?;
         let response = exchange.response();
-        (response.status(), response.given(), exchange.start(py))
+        (response.status(), response.sent(), exchange.start(py))
     };
     let headers = match start.as_ref().map(|start| start.get_item("headers")) {
         Some(headers) => headers?,

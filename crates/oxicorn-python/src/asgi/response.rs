@@ -125,9 +125,9 @@ impl Response {
         self.head.status
     }
 
-    /// Bytes of body the application gave.
-    pub(crate) fn given(&self) -> u64 {
-        self.given
+    /// Bytes of the body for the client: none to HEAD, of a 204 or 304, whatever the application gave.
+    pub(crate) fn sent(&self) -> u64 {
+        if self.has_body() { self.given } else { 0 }
     }
 
     pub(crate) fn is_started(&self) -> bool {

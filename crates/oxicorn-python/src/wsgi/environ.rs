@@ -235,9 +235,9 @@ impl EnvironFactory {
                 set_port(&keys.server_port, port)?;
             }
             // No address: the server's name is what the client believes it to be.
-            Address::Unix { .. } => {
+            Address::Unix { path } => {
                 let (name, port) = split_host(host_header(view), is_https(view));
-                set(&keys.server_name, name)?;
+                set(&keys.server_name, first_of(name, path))?;
                 set(&keys.server_port, port)?;
             }
         }
@@ -336,19 +336,29 @@ fn host_header<'a>(view: &RequestView<'a>) -> &'a [u8] {
     host.map_or(b"", |(_, value)| value)
 }
 
-/// Host and port of a `Host` header; brackets of an IPv6 address stay with it.
+/// PEP 3333 wants a name that is not empty: without one from the client the socket's, as in Gunicorn.
+fn first_of<'a>(name: &'a [u8], path: &'a [u8]) -> &'a [u8] {
+    // An abstract one begins with a zero byte.
+    let path = path.strip_prefix(b"\0").unwrap_or(path);
+    [name, path, b"localhost"]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or_default()
+}
+
+/// Host and port of a `Host` header; brackets of an IPv6 address stay with it. The port is never empty.
 fn split_host(host: &[u8], https: bool) -> (&[u8], &[u8]) {
-    let default: &[u8] = match (host.is_empty(), https) {
-        (true, _) => b"",
-        (false, true) => b"443",
-        (false, false) => b"80",
-    };
+    let default: &[u8] = if https { b"443" } else { b"80" };
     let after_address = host
         .iter()
         .rposition(|&byte| byte == b']')
         .map_or(0, |at| at + 1);
     match host[after_address..].iter().position(|&byte| byte == b':') {
-        Some(at) => (&host[..after_address + at], &host[after_address + at + 1..]),
+        Some(at) => {
+            let port = &host[after_address + at + 1..];
+            let port = if port.is_empty() { default } else { port };
+            (&host[..after_address + at], port)
+        }
         None => (host, default),
     }
 }

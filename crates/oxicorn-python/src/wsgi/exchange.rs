@@ -61,7 +61,7 @@ pub(crate) struct Exchange {
     head: Head,
     /// HEAD requests have no body in the response, whatever the application yields.
     is_head_request: bool,
-    /// Body bytes the application produced, for the hooks.
+    /// Body bytes that were sent, for the hooks and the access line.
     sent: u64,
     /// What ends the response instead of its last piece.
     trailers: Option<Vec<u8>>,
@@ -180,21 +180,14 @@ impl Exchange {
             Phase::Armed | Phase::Streaming if data.is_empty() => Ok(()),
             Phase::Armed => {
                 let data = self.promised_part(data);
-                self.phase = Phase::Streaming;
-                self.count(data);
-                let last = self.last_if_complete();
-                let bits = self.head_bits(py)? | last;
-                let body = self.allowed_body(data);
-                self.lane
-                    .send_head(py, &mut self.stream, self.head.bytes(), body, bits)?;
+                let last = self.send_head(py, data, Self::last_if_complete)?;
                 self.note_sent(last);
                 Ok(())
             }
             Phase::Streaming => {
-                let data = self.promised_part(data);
-                self.count(data);
+                let body = self.allowed_body(self.promised_part(data));
+                self.count(body);
                 let last = self.last_if_complete();
-                let body = self.allowed_body(data);
                 self.lane.send_body(py, &mut self.stream, body, last)?;
                 self.note_sent(last);
                 Ok(())
@@ -233,6 +226,25 @@ impl Exchange {
         }
     }
 
+    /// The head leaves, with what of `data` may go with it; `last`, asked then, gives the bits that end the
+    /// response, or none. Who writes the access line is decided with every head, whatever follows it.
+    fn send_head(
+        &mut self,
+        py: Python<'_>,
+        data: &[u8],
+        last: impl FnOnce(&Self) -> u8,
+    ) -> PyResult<u8> {
+        let bits = self.head_bits(py)?;
+        let body = self.allowed_body(data);
+        self.count(body);
+        self.phase = Phase::Streaming;
+        let last = last(self);
+        let head = self.head.bytes();
+        self.lane
+            .send_head(py, &mut self.stream, head, body, bits | last)?;
+        Ok(last)
+    }
+
     /// Sends a body that is known to be whole: the length can be announced, and one message does. It is
     /// `followed` if `close()` or a hook may run after it.
     pub(crate) fn send_whole(
@@ -252,27 +264,22 @@ impl Exchange {
             self.head.announce_length(data.len() as u64);
         }
         let data = self.promised_part(data);
-        self.count(data);
-        let bits = self.head_bits(py)?;
-        // Where the line is written here, that may take its time.
-        let goes_on = followed || self.logged;
-        let bits = bits | if goes_on { LAST } else { flags::END };
-        let body = self.allowed_body(data);
-        self.phase = Phase::Streaming;
-        self.lane
-            .send_head(py, &mut self.stream, self.head.bytes(), body, bits)?;
+        let last = self.send_head(py, data, |this| {
+            // Where the line is written here, that may take its time.
+            if followed || this.logged {
+                LAST
+            } else {
+                flags::END
+            }
+        })?;
         self.phase = Phase::Done;
-        self.goes_on = goes_on;
+        self.goes_on = last == LAST;
         Ok(())
     }
 
     /// The same with trailers, which need a body in chunks: no length is announced.
     fn send_whole_with(&mut self, py: Python<'_>, data: &[u8], trailers: &[u8]) -> PyResult<()> {
-        self.count(data);
-        let body = self.allowed_body(data);
-        self.phase = Phase::Streaming;
-        self.lane
-            .send_head(py, &mut self.stream, self.head.bytes(), body, 0)?;
+        self.send_head(py, data, |_| 0)?;
         self.phase = Phase::Done;
         self.goes_on = true;
         self.lane.send_trailers(py, &mut self.stream, trailers)
@@ -288,10 +295,7 @@ impl Exchange {
         }
         if self.phase == Phase::Armed {
             self.head.announce_length(part.len);
-            self.phase = Phase::Streaming;
-            let bits = self.head_bits(py)?;
-            self.lane
-                .send_head(py, &mut self.stream, self.head.bytes(), &[], bits)?;
+            self.send_head(py, &[], |_| 0)?;
         }
         self.sent += part.len;
         self.lane.send_file(py, &mut self.stream, file, part)?;
