@@ -197,6 +197,7 @@ class Arbiter(Commands):
         """Serves until told to stop, then raises SystemExit with the exit code; so do workers."""
         self.refuse_uncalled()
         forked.own_process()
+        _let_setproctitle_look()
         sys.exit(self._serve())
 
     def _serve(self) -> int:
@@ -752,6 +753,15 @@ def _predecessor() -> int:
         return int(text)
     del os.environ[PREDECESSOR_VARIABLE]
     return 0
+
+
+def _let_setproctitle_look() -> None:
+    """The package finds the arguments by what stands there, so before the first title of ours."""
+    try:
+        import setproctitle
+    except ImportError:
+        return
+    setproctitle.getproctitle()
 
 
 def _refuse_missing_directory(cfg: Config) -> None:
