@@ -86,7 +86,7 @@ def gateway_logging(log: Any) -> GatewayLogging:
     off = _is_switched_off(log)
     native = not off and _writes_access_natively(log)
     statsd = None
-    if gateway_measures(log):
+    if gateway_measures(log) and log.cfg.statsd_host is not None:
         statsd = (log.cfg.statsd_host, log.prefix, log.dogstatsd_tags)
     return GatewayLogging(
         native_access=native,

@@ -218,3 +218,29 @@ def test_last_metrics_are_sent_at_the_end(serve, tmp_path):
         server.get("/path")
         assert server.stop() == 0
         wait_for(lambda: statsd.lines.count("gunicorn.requests:1|c|@1.0") >= 2, what=lambda: statsd.text)
+
+
+def test_logger_class_that_derives_from_statsd_without_a_server_for_it(serve):
+    config = """
+        from gunicorn.instrument.statsd import Statsd
+
+        class Logger(Statsd):
+            def error(self, msg, *args, **kwargs):
+                super().error("noted: " + msg, *args, **kwargs)
+
+        logger_class = Logger
+
+        def post_worker_init(worker):
+            worker.log.increment("shop.workers", 1)
+            worker.log.error("a word")
+    """
+    app = """
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [b"hello"]
+    """
+    server = serve(app, config=config, access_log=True)
+    assert server.get().text == "hello"
+    server.wait_for_log("noted: a word")
+    assert server.stop() == 0
+    assert len(server.access_log) >= 1

@@ -39,7 +39,9 @@ class Statsd(Logger):
         self.dogstatsd_tags = cfg.dogstatsd_tags
         self.sock: socket.socket | None = None
         super().__init__(cfg)
-        self.sock = self._connect(cfg.statsd_host)
+        # One's own logger class may derive from this one and send nothing.
+        if cfg.statsd_host is not None:
+            self.sock = self._connect(cfg.statsd_host)
 
     def _connect(self, address: str | tuple[str, int]) -> socket.socket | None:
         """A socket that never makes anybody wait; without one, metrics are dropped."""
