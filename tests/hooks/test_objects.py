@@ -147,3 +147,51 @@ def test_sign_of_life_of_a_worker(serve):
     text = wait_for(lambda: server.read("ages.json"))
     ages = json.loads(text)
     assert 0 <= ages[str(pid)] < 30
+
+
+MESSAGES = """
+import json
+
+def post_request(worker, req, environ, resp):
+    found = {
+        "bounds": [req.limit_request_line, req.limit_request_fields, req.limit_request_field_size],
+        "buffer": req.max_buffer_headers,
+        "client": req.unreader.sock.getpeername()[0],
+        "held": req.unreader.take_buffered().decode(),
+        "closes": [req.should_close(), resp.should_close()],
+        "chunked": [resp.is_chunked(), resp.chunked],
+        "length": resp.response_length,
+        "code": resp.status_code,
+        "of": resp.req is req,
+        "upgrade": resp.upgrade,
+        "first": resp.default_headers()[0],
+    }
+    with open("messages.json", "w") as file:
+        file.write(json.dumps(found))
+"""
+SIZED = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+"""
+
+
+@pytest.mark.parametrize(("app", "length", "chunked"), [(SIZED, 5, False), (HELLO, None, True)])
+def test_request_and_response_have_gunicorns_attributes(serve, app, length, chunked):
+    flags = ["--limit-request-line", "1000", "--limit-request-fields", "50", "--threads", "2"]
+    server = serve(app, *flags, config=MESSAGES)
+    server.get()
+    found = json.loads(wait_for(lambda: server.read("messages.json")))
+    assert found == {
+        "bounds": [1000, 50, 8190],
+        "buffer": 50 * 8192 + 4,
+        "client": "127.0.0.1",
+        "held": "",
+        "closes": [False, False],
+        "chunked": [chunked, chunked],
+        "length": length,
+        "code": 200,
+        "of": True,
+        "upgrade": False,
+        "first": "HTTP/1.1 200 OK\r\n",
+    }
