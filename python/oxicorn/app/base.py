@@ -138,9 +138,11 @@ class BaseApplication:
             from oxicorn.arbiter import (
                 Arbiter,
             )  # most of what a server imports; --version needs none of it
+            from oxicorn.streams import patient
 
             compat.introduce()
-            Arbiter(self).run()
+            with patient():
+                Arbiter(self).run()
         except (ConfigError, RuntimeError) as error:
             text = _in_words(error)
             print(text, file=sys.stderr)
