@@ -206,7 +206,7 @@ def test_logger_that_raises_costs_no_request(serve, own):
 def test_failed_request_has_one_line(serve, own, path, line):
     server = serve(APP, "--access-logformat", "%(s)s %(U)s", config=own(TELLING), access_log=True, ready="/ready")
     with server.connect() as peer:
-        peer.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        peer.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         peer.rest()
     server.get("/last")
     wait_for(lambda: "201 /last" in server.access_log)
