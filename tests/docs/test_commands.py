@@ -42,6 +42,11 @@ COMMANDS = sorted(
 )
 
 
+def files_for(command: str) -> dict[str, str]:
+    """`app` speaks what the worker class of the command serves."""
+    return {**FILES, "app.py": FILES["asgi_app.py"]} if "-k uvicorn" in command or "-k asgi" in command else FILES
+
+
 @pytest.fixture(scope="module")
 def checked(kind, tmp_path_factory) -> dict[str, tuple[int, str]]:
     """What became of each command with ``--check-config``; all at once, as in ``cli/test_wrong_usage.py``."""
@@ -51,7 +56,7 @@ def checked(kind, tmp_path_factory) -> dict[str, tuple[int, str]]:
     for command in COMMANDS:
         directory = tmp_path_factory.mktemp("command")
         (directory / "src").mkdir()
-        for name, source in FILES.items():
+        for name, source in files_for(command).items():
             (directory / name).write_text(source)
             (directory / "src" / name).write_text(source)
         (directory / "gunicorn.conf.py").touch()
