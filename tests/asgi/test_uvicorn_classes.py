@@ -82,6 +82,15 @@ def test_what_is_translated_is_a_setting(serve: Servers) -> None:
         assert client.answer.header("sec-websocket-extensions") is None
 
 
+@pytest.mark.parametrize(("flags", "grace"), [([], 86_400), (["--asgi-disconnect-grace-period", "3"], 3)])
+def test_calls_of_clients_that_left_go_on_unless_a_setting_ends_them(
+    serve: Servers, flags: list[str], grace: int
+) -> None:
+    hook = "def post_worker_init(worker):\n    worker.log.info('grace %s', worker.cfg.asgi_disconnect_grace_period)\n"
+    server = serve(SOURCE.format(module="uvicorn.workers"), "-k", "uvicorn.workers.UvicornWorker", *flags, config=hook)
+    server.wait_for_log(f"grace {grace}$")
+
+
 def test_factory_and_no_proxy_headers(serve: Servers) -> None:
     server = serve(SOURCE.format(module="uvicorn_worker"), "-k", "app.Plain", spec="app:create")
     assert json.loads(server.request("GET", "/", FORWARDED).text)[0][0] == "127.0.0.1"

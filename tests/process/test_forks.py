@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -168,8 +169,9 @@ def test_child_ends_as_a_program_and_harms_nobody(serve, kind, kind_of_worker):
     for path in paths:
         first = b"first " if path == "/generator" else b""
         for how, expected in EXPECTED.items():
-            # Without any server, too: it joins the executor's threads, one of which it is.
-            expected = "1" if (path, how) == ("/executor", "multiprocessing") else expected
+            # Without any server, too: it joins the executor's threads, one of which it is. Mended in 3.13.
+            joins_itself = sys.version_info < (3, 13) and (path, how) == ("/executor", "multiprocessing")
+            expected = "1" if joins_itself else expected
             answer = server.get(f"{path}?{how}")
             assert (how, answer.body) == (how, first + expected.encode()), (path, server.log)
         with server.connect() as other:

@@ -114,7 +114,7 @@ def test_sources_in_their_order(program, source):
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
-        (["--help"], 0, r"-Y STRING, --currency STRING"),
+        (["--help"], 0, "--currency STRING"),
         (["--discount", "much"], 2, "invalid int value: 'much'"),
         (["--discount=-1"], 1, "Value must be positive: -1"),
         (["--discounts", "1"], 2, "--discounts"),

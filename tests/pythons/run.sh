@@ -90,6 +90,8 @@ in_system() {
       set -e
       system=$1 rust_home=$2 cargo_home=$3
       shift 3
+      # A root of its own, as namespaces that tests make expect it.
+      mount --bind "$system" "$system"
       mount -t proc proc "$system/proc"
       mount -t sysfs -o ro sysfs "$system/sys"
       mount --rbind /dev "$system/dev"

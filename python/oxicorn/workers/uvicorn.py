@@ -130,11 +130,16 @@ ADVICE = {
     "interface": "for a WSGI application set worker_class to gthread",
 }
 
+#: Seconds until the call of a client that has left is cancelled: a day, where uvicorn never does it.
+NEVER_CANCELLED = 86_400
+
 
 def translate(worker: type[UvicornWorker], cfg: Config) -> Iterator[str]:
     """Puts ``CONFIG_KWARGS`` in force as settings; a line for each that cannot be."""
     kwargs = dict(worker.CONFIG_KWARGS)
     where = f"worker_class {worker.__qualname__}: CONFIG_KWARGS"
+    if not cfg.native.is_set("asgi_disconnect_grace_period"):
+        cfg.set("asgi_disconnect_grace_period", NEVER_CANCELLED)
     if cfg.get("asgi_proxy_headers") == "auto":
         kwargs.setdefault("proxy_headers", True)
     for name, value in kwargs.items():
