@@ -130,7 +130,7 @@ ADVICE = {
     "interface": "for a WSGI application set worker_class to gthread",
 }
 
-#: Seconds until the call of a client that has left is cancelled: a day, where uvicorn never does it.
+#: Seconds until the call of a client that left is cancelled: a day, where uvicorn never does it.
 NEVER_CANCELLED = 86_400
 
 
