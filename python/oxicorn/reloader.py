@@ -93,16 +93,27 @@ class ReloaderBase(threading.Thread):
         if old is None:
             # Seen for the first time: newer than the beginning, it may have changed after it was
             # loaded. From the future, it would be so for ever.
-            return self._since <= stamp[0] <= time.time_ns()
+            return any(
+                self._since <= changed <= time.time_ns() for changed in (stamp[0], _link_time(name))
+            )
         return stamp != old
+
+    def start(self) -> None:
+        """Takes the files as they are now, then watches: no change from here on is missed."""
+        self.report()
+        super().start()
 
     def run(self) -> None:
         """Watches until the process ends."""
         while True:
-            for name in self.changed_files():
-                if self._callback is not None:
-                    self._callback(name)
             self.pause()
+            self.report()
+
+    def report(self) -> None:
+        """Calls back for each file that changed since the last look."""
+        for name in self.changed_files():
+            if self._callback is not None:
+                self._callback(name)
 
     def pause(self) -> None:
         """Waits until it is time to look again."""
@@ -176,6 +187,14 @@ def stamp_of(name: str) -> _Stamp | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _link_time(name: str) -> int:
+    """When a link was made to lead where it does; of a file, when it was written."""
+    try:
+        return os.lstat(name).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def change_number(name: str) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
+from oxicorn.reloader import Reloader
 from tests.support.load import Load
 from tests.support.wait import stays, wait_for
 
@@ -250,3 +252,30 @@ def test_spew_prints_the_lines_of_the_application(serve, worker):
     server.get()
     line = "app:6:     body = "
     wait_for(lambda: any(found.startswith(line) for found in server.lines("stdout.log")))
+
+
+@pytest.mark.parametrize("seconds", [-5, 0])
+def test_a_link_made_while_the_application_was_loaded_is_a_change(tmp_path, seconds):
+    """Its target is as old as ever; what counts is whether the link is younger than the worker."""
+    reloader = Reloader(extra_files=[str(tmp_path / "link")])
+    (tmp_path / "old").write_text("")
+    os.utime(tmp_path / "old", (1, 1))
+    (tmp_path / "link").symlink_to("old")
+    made = time.time_ns() + seconds * 1_000_000_000
+    os.utime(tmp_path / "link", ns=(made, made), follow_symlinks=False)
+    changed = [str(tmp_path / "link")] if seconds == 0 else []
+    assert [name for name in reloader.changed_files() if "link" in name] == changed
+
+
+def test_what_changes_after_the_start_of_watching_is_never_missed(tmp_path):
+    """Also where the thread has not run yet: the first look is taken before."""
+    path = tmp_path / "file"
+    path.write_text("1")
+    os.utime(path, (1, 1))
+    seen = []
+    reloader = Reloader(extra_files=[str(path)], callback=seen.append)
+    reloader.report()
+    path.write_text("22")
+    os.utime(path, (1, 1))
+    reloader.report()
+    assert seen == [str(path)]
