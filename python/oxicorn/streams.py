@@ -48,12 +48,13 @@ def patient() -> Iterator[None]:
 
 def _replaced(stream: io.TextIOWrapper, name: str) -> io.TextIOWrapper:
     try:
-        raw = PatientStream(stream.fileno(), f"<{name}>")
+        # First: a stream that cannot be made must not have to be closed either.
+        own = _open_again(stream.fileno())
     except OSError:
         return stream
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        io.BufferedWriter(PatientStream(stream.fileno(), own, f"<{name}>")),
         encoding=stream.encoding,
         errors=stream.errors,
         newline="\n",
@@ -63,15 +64,15 @@ def _replaced(stream: io.TextIOWrapper, name: str) -> io.TextIOWrapper:
 
 
 class PatientStream(io.RawIOBase):
-    """Writes to descriptor ``fd``, which stays its owner's; OSError: it cannot be bounded."""
+    """Writes to what descriptor ``fd`` leads to, by one of its own that does not block."""
 
-    def __init__(self, fd: int, name: str) -> None:
+    def __init__(self, fd: int, own: int, name: str) -> None:
         self.name = name
         self.mode = "wb"
         self._fd = fd
         self._arbiter = os.getpid()
         self._target = _identity(fd)
-        self._own = _open_again(fd)
+        self._own = own
         #: Nobody has read for too long; since then so many lines were dropped.
         self._stalled = False
         self._dropped = 0
@@ -153,6 +154,7 @@ def _identity(fd: int) -> tuple[int, int]:
 
 
 def _open_again(fd: int) -> int:
+    """Another descriptor for a pipe or terminal, which does not block; OSError: there is none."""
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISFIFO(mode) or os.isatty(fd)):
         raise OSError(f"descriptor {fd} needs no patience")

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_its_end_is_the_end_of_all(container):
 def test_the_health_check_answers(container):
     line = next(line for line in example("containers.md", "Dockerfile").splitlines() if line.startswith("HEALTHCHECK"))
     command = json.loads(line.removeprefix("HEALTHCHECK CMD"))
-    command = [shutil.which("python3"), *command[1:]]
+    command = [sys.executable, *command[1:]]
     assert (
         subprocess.run([word.replace("127.0.0.1:8000", container.bind) for word in command], check=False).returncode
         == 0

@@ -27,5 +27,12 @@ pip install 'maturin>=1.9,<2'
 pip install -r tests/requirements.txt
 pip install --force-reinstall --no-deps "$wheels"/oxicorn-*.whl
 echo "Testing on $("$venv/bin/python" -VV)"
-# shellcheck disable=SC2086  # a list of words
-exec "$venv/bin/python" -m pytest ${PYTEST_ARGUMENTS:-tests}
+run() { "$venv/bin/python" -m pytest "$@"; }
+if [ -n "$PYTEST_ARGUMENTS" ]; then
+  # shellcheck disable=SC2086  # a list of words
+  run $PYTEST_ARGUMENTS
+else
+  # As `make test` does it.
+  run tests -m 'not alone' --numprocesses "$(($(nproc) + 1))" --dist loadfile
+  run tests -m alone
+fi
