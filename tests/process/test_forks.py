@@ -159,6 +159,11 @@ KINDS = {
 }
 
 
+def is_lost(path: str) -> bool:
+    """In a child of a task the loop is not the running one, and since 3.14 asyncio makes a RuntimeError of each exit."""
+    return path == "/task" and sys.version_info >= (3, 14)
+
+
 @pytest.mark.parametrize("kind_of_worker", KINDS)
 def test_child_ends_as_a_program_and_harms_nobody(serve, kind, kind_of_worker):
     if kind.is_gunicorn:
@@ -173,22 +178,24 @@ def test_child_ends_as_a_program_and_harms_nobody(serve, kind, kind_of_worker):
             joins_itself = sys.version_info < (3, 13) and (path, how) == ("/executor", "multiprocessing")
             expected = "1" if joins_itself else expected
             answer = server.get(f"{path}?{how}")
-            if path == "/task" and sys.version_info >= (3, 14):
-                # The child's loop is not the running one any more, and asyncio makes a RuntimeError of each exit.
+            if is_lost(path):
                 assert answer.status == 200
                 continue
             assert (how, answer.body) == (how, first + expected.encode()), (path, server.log)
         with server.connect() as other:
             # In hand while the child lives, where a worker has several.
             other.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert server.get(f"{path}?raise").body == first + b"1"
+            answer = server.get(f"{path}?raise")
+            if not is_lost(path):
+                assert answer.body == first + b"1"
             assert other.answer().body == b"slow"
     assert server.get("/pid").body == pid
     assert "nonsense" not in server.log
     assert "Link of worker" not in server.log
     wait_for(lambda: len(server.worker_pids()) == 1)
     # That of a child with a terminal of its own goes there.
-    assert server.log.count("ValueError: in the child") == 2 * len(paths)
+    told = server.log.count("ValueError: in the child")
+    assert 2 * len([path for path in paths if not is_lost(path)]) <= told <= 2 * len(paths)
 
 
 HOOKS = """

@@ -109,13 +109,7 @@ impl Sentinel {
                 if ready.contains(1) {
                     self.orphan_until = Some(Instant::now() + self.graceful_timeout);
                     self.drain();
-                    // The application can end what would not end by itself.
-                    let _ = process::kill(process::id(), libc::SIGTERM);
-                    if let Some(tell) = self.tell_orphaned.take() {
-                        // A thread of its own: the heartbeat does not wait for the interpreter. That
-                        // none can be had costs a line in the log.
-                        let _ = signals::spawn_without_signals("oxicorn-orphaned", tell);
-                    }
+                    self.tell_orphan();
                 }
                 if ready.contains(2) && self.release.silence() {
                     self.serving.stop();
@@ -124,6 +118,23 @@ impl Sentinel {
             Ok(Polled::TimedOut | Polled::Interrupted) => {}
             // Nothing can be watched any more, which would be a bug: go on beating.
             Err(_) => std::thread::sleep(BEAT),
+        }
+    }
+
+    /// Says why, then tells the worker as TERM does: the application can end what would not end by itself. In this
+    /// order, because a worker with nothing to do is gone at once.
+    fn tell_orphan(&mut self) {
+        let Some(tell) = self.tell_orphaned.take() else {
+            return;
+        };
+        let tell = move || {
+            tell();
+            let _ = process::kill(process::id(), libc::SIGTERM);
+        };
+        // A thread of its own: the heartbeat does not wait for the interpreter. That none can be had costs a line
+        // in the log.
+        if signals::spawn_without_signals("oxicorn-orphaned", tell).is_err() {
+            let _ = process::kill(process::id(), libc::SIGTERM);
         }
     }
 
