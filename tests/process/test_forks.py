@@ -160,7 +160,7 @@ KINDS = {
 
 
 def is_lost(path: str) -> bool:
-    """In a child of a task the loop is not the running one, and since 3.14 asyncio makes a RuntimeError of each exit."""
+    """In a child of a task no loop runs: since 3.14 asyncio makes a RuntimeError of each exit."""
     return path == "/task" and sys.version_info >= (3, 14)
 
 
