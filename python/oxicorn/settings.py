@@ -95,6 +95,7 @@ class SettingsDict(TypedDict, total=False):
     root_path: str | None
     accesslog: str | None
     json_accesslog: str | None
+    json_accesslog_fields: str
     disable_redirect_access_to_syslog: bool | None
     access_log_format: str | None
     errorlog: str | None

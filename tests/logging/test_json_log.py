@@ -252,3 +252,32 @@ def test_reload_begins_and_ends_it(serve):
     server.get("/two")
     assert server.stop() == 0
     assert not [one for one in records(server) if one["path"] == "/two"]
+
+
+def test_fields_are_those_asked_for_in_their_order(serve):
+    fields = "status,{x-tenant}i,path,{content-type}o,{x-missing}o"
+    server = start(serve, "--json-access-log-fields", fields)
+    server.get("/here", [("X-Tenant", "seven")])
+    wait_for(lambda: any(record["path"] == "/here" for record in records(server)))
+    line = next(line for line in server.lines("access.json") if "/here" in line)
+    assert line == (
+        '{"status":201,"{x-tenant}i":"seven","path":"/here","{content-type}o":"text/plain","{x-missing}o":null}'
+    )
+
+
+def test_every_documented_field_may_be_asked_for(serve):
+    """And a reload takes another choice."""
+    server = start(serve, config=f"json_accesslog_fields = {','.join(reversed(FIELDS))!r}\n")
+    wait_for(lambda: records(server))
+    assert list(records(server)[0]) == list(reversed(FIELDS))
+    server.write("gunicorn.conf.py", "json_accesslog_fields = 'pid'\n")
+    old = server.worker_pids()
+    server.kill(signal.SIGHUP)
+    server.wait_for_workers(1, without=old)
+    wait_for(lambda: server.get("/x").status == 201 and list(records(server)[-1]) == ["pid"])
+
+
+def test_a_field_that_is_none_is_refused_with_the_nearest(serve):
+    server = start(serve, "--json-access-log-fields", "time,statsu", ready=None)
+    assert server.wait_for_exit() == 1
+    assert "'statsu' is no field: did you mean 'status'?" in server.log

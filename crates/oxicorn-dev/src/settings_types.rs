@@ -36,7 +36,11 @@ fn type_of(definition: &Definition) -> String {
         Kind::Integer { .. } => "int",
         Kind::Text | Kind::LogFormat | Kind::StatsdAddress => "str | None",
         Kind::TextList | Kind::FileList => "str | Sequence[str]",
-        Kind::CommaList | Kind::NetworkList | Kind::Protocols | Kind::Directory => "str",
+        Kind::CommaList
+        | Kind::LogFields
+        | Kind::NetworkList
+        | Kind::Protocols
+        | Kind::Directory => "str",
         Kind::TextDict => "dict[str, str]",
         Kind::ObjectDict => "dict[str, Any]",
         Kind::Class => "str | type | Callable[[], type]",

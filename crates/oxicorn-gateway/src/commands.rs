@@ -210,6 +210,7 @@ impl Gateway {
             }
             _ => self.open_json_log(settings),
         }
+        self.look_at_shown_headers();
         if before.settings.statsd != settings.statsd {
             self.start_statsd(settings);
         }
@@ -219,12 +220,21 @@ impl Gateway {
     pub(crate) fn open_logs(&mut self, settings: &Settings) {
         self.open_access_log(settings);
         self.open_json_log(settings);
+        self.look_at_shown_headers();
         self.start_statsd(settings);
     }
 
+    /// Heads of responses are kept for logs that show headers of theirs only.
+    fn look_at_shown_headers(&mut self) {
+        let access = self.access_log.as_ref();
+        let json = self.json_log.as_ref();
+        self.keep_head = access.is_some_and(AccessLog::shows_response_headers)
+            || json.is_some_and(JsonLog::shows_response_headers);
+    }
+
     fn open_json_log(&mut self, settings: &Settings) {
-        let path = settings.json_access_log.as_deref();
-        match path.map(JsonLog::open).transpose() {
+        let wanted = settings.json_access_log.as_ref();
+        match wanted.map(JsonLog::open).transpose() {
             Ok(log) => self.json_log = log,
             Err(error) => self
                 .error_log
@@ -256,11 +266,7 @@ impl Gateway {
                     .error(format_args!("Access log cannot be opened: {error}"));
             }
         }
-        let Some(log) = &mut self.access_log else {
-            return self.keep_head = false;
-        };
-        self.keep_head = log.shows_response_headers();
-        if let Some(fault) = log.take_fault() {
+        if let Some(fault) = self.access_log.as_mut().and_then(AccessLog::take_fault) {
             self.error_log
                 .error(format_args!("{fault}: the default format is used"));
         }

@@ -12,25 +12,38 @@ use oxicorn_proto::trust::AddressSet;
 
 use crate::access_log::Record;
 use crate::log_writer::{Destination, LogWriter};
+use crate::settings::JsonAccessLog;
 
 /// An open log.
 #[derive(Debug)]
 pub(crate) struct JsonLog {
     writer: LogWriter,
+    fields: Vec<Field>,
 }
 
 impl JsonLog {
-    pub(crate) fn open(path: &str) -> io::Result<Self> {
-        let destination = Destination::from_setting(path, Destination::Output);
+    pub(crate) fn open(wanted: &JsonAccessLog) -> io::Result<Self> {
+        let destination = Destination::from_setting(&wanted.path, Destination::Output);
         let writer = LogWriter::open(destination, "json-log")?;
-        Ok(Self { writer })
+        let fields = fields_of(&wanted.fields);
+        Ok(Self { writer, fields })
+    }
+
+    pub(crate) fn shows_response_headers(&self) -> bool {
+        let is_shown = |field: &Field| matches!(field, Field::ResponseHeader(..));
+        self.fields.iter().any(is_shown)
     }
 
     /// `time` is when the line is written, in UTC (RFC 3339); `proxies` whose word on clients is believed, where the
     /// peer is one of them.
     pub(crate) fn write(&mut self, record: &Record<'_>, time: &[u8], proxies: Option<&AddressSet>) {
-        self.writer
-            .line(|out| write_line(record, time, proxies, out));
+        let line = Line {
+            record,
+            time,
+            proxies,
+        };
+        let fields = &self.fields;
+        self.writer.line(|out| line.write(fields, out));
     }
 
     pub(crate) fn writer(&mut self) -> &mut LogWriter {
@@ -38,39 +51,127 @@ impl JsonLog {
     }
 }
 
-fn write_line(record: &Record<'_>, time: &[u8], proxies: Option<&AddressSet>, out: &mut Vec<u8>) {
-    let request = record.request.as_ref();
-    let chain = forwarded_for(record);
-    let believed = chain.as_deref().zip(proxies);
-    let client = believed.and_then(|(chain, proxies)| forwarded::client(chain, proxies));
-    let header = |name: &[u8]| record.request_header(name);
-    let mut object = Object { out };
-    object.begin(b"time", time);
-    object.text(b"client", Some(record.client));
-    object.port(b"client_port", record.client_port);
-    object.text(b"user", record.user().as_deref());
-    object.text(b"method", request.map(RequestHead::method));
-    object.text(b"target", request.map(RequestHead::request_target));
-    object.text(b"path", request.map(|_| record.path));
-    object.text(b"query", request.map(RequestHead::query_string));
-    object.text(b"protocol", request.map(RequestHead::protocol));
-    let scheme: &[u8] = if record.https { b"https" } else { b"http" };
-    object.text(b"scheme", Some(scheme));
-    object.text(b"host", header(b"host"));
-    object.text(b"referer", header(b"referer"));
-    object.text(b"user_agent", header(b"user-agent"));
-    object.number(b"status", record.status);
-    object.number(b"bytes", record.body_bytes);
-    object.seconds(b"duration", record.elapsed.as_micros());
-    object.number(b"pid", record.pid);
-    object.text(b"reason", record.reason.map(str::as_bytes));
-    object.text(b"forwarded_client", client.map(|(host, _)| host));
-    object.text(b"forwarded_for", chain.as_deref());
-    object.text(b"request_id", header(b"x-request-id"));
-    if request.is_none() {
-        object.text(b"request_line", Some(record.first_line));
+/// One field of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Field {
+    Named(Name),
+    /// A header of the request: the field's name, and the header's.
+    RequestHeader(Box<str>, Box<[u8]>),
+    ResponseHeader(Box<str>, Box<[u8]>),
+}
+
+macro_rules! names {
+    ($($name:ident = $text:literal),* $(,)?) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Name { $($name),* }
+
+        impl Name {
+            /// Every one, in the order in which all of them are written.
+            const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+names! {
+    Time = "time", Client = "client", ClientPort = "client_port", User = "user", Method = "method",
+    Target = "target", Path = "path", Query = "query", Protocol = "protocol", Scheme = "scheme",
+    Host = "host", Referer = "referer", UserAgent = "user_agent", Status = "status", Bytes = "bytes",
+    Duration = "duration", Pid = "pid", Reason = "reason", ForwardedClient = "forwarded_client",
+    ForwardedFor = "forwarded_for", RequestId = "request_id",
+}
+
+impl Field {
+    /// Names that are no fields were refused with the settings; here they are passed over.
+    fn parse(text: &str) -> Option<Self> {
+        let header = |end| Some(text.strip_prefix('{')?.strip_suffix(end)?.as_bytes().into());
+        if let Some(name) = header("}i") {
+            return Some(Self::RequestHeader(text.into(), name));
+        }
+        if let Some(name) = header("}o") {
+            return Some(Self::ResponseHeader(text.into(), name));
+        }
+        let named = Name::ALL.iter().find(|name| name.text() == text);
+        named.copied().map(Self::Named)
     }
-    out.extend_from_slice(b"}\n");
+}
+
+fn fields_of(names: &[String]) -> Vec<Field> {
+    if names.is_empty() {
+        return Name::ALL.iter().copied().map(Field::Named).collect();
+    }
+    names.iter().filter_map(|name| Field::parse(name)).collect()
+}
+
+/// A line beside what it is made of.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    record: &'a Record<'a>,
+    time: &'a [u8],
+    proxies: Option<&'a AddressSet>,
+}
+
+impl Line<'_> {
+    fn write(self, fields: &[Field], out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        for field in fields {
+            match field {
+                Field::Named(name) => self.write_named(*name, &mut object),
+                Field::RequestHeader(name, header) => {
+                    object.text(name, self.record.request_header(header));
+                }
+                Field::ResponseHeader(name, header) => {
+                    object.text(name, self.record.response_header(header));
+                }
+            }
+        }
+        // Where nothing of a request could be read this is all there is.
+        if self.record.request.is_none() {
+            object.text("request_line", Some(self.record.first_line));
+        }
+        object.end();
+    }
+
+    fn write_named(self, name: Name, object: &mut Object<'_>) {
+        let record = self.record;
+        let request = record.request.as_ref();
+        let text = name.text();
+        match name {
+            Name::Time => object.text(text, Some(self.time)),
+            Name::Client => object.text(text, Some(record.client)),
+            Name::ClientPort => match record.client_port {
+                Some(port) => object.number(text, port),
+                None => object.text(text, None),
+            },
+            Name::User => object.text(text, record.user().as_deref()),
+            Name::Method => object.text(text, request.map(RequestHead::method)),
+            Name::Target => object.text(text, request.map(RequestHead::request_target)),
+            Name::Path => object.text(text, request.map(|_| record.path)),
+            Name::Query => object.text(text, request.map(RequestHead::query_string)),
+            Name::Protocol => object.text(text, request.map(RequestHead::protocol)),
+            Name::Scheme => object.text(text, Some(if record.https { b"https" } else { b"http" })),
+            Name::Host => object.text(text, record.request_header(b"host")),
+            Name::Referer => object.text(text, record.request_header(b"referer")),
+            Name::UserAgent => object.text(text, record.request_header(b"user-agent")),
+            Name::Status => object.number(text, record.status),
+            Name::Bytes => object.number(text, record.body_bytes),
+            Name::Duration => object.seconds(text, record.elapsed.as_micros()),
+            Name::Pid => object.number(text, record.pid),
+            Name::Reason => object.text(text, record.reason.map(str::as_bytes)),
+            Name::ForwardedClient => {
+                let chain = forwarded_for(record);
+                let believed = chain.as_deref().zip(self.proxies);
+                let client =
+                    believed.and_then(|(chain, proxies)| forwarded::client(chain, proxies));
+                object.text(text, client.map(|(host, _)| host));
+            }
+            Name::ForwardedFor => object.text(text, forwarded_for(record).as_deref()),
+            Name::RequestId => object.text(text, record.request_header(b"x-request-id")),
+        }
+    }
 }
 
 /// The whole chain, whoever wrote it: lines of it are joined, as in the environ.
@@ -87,51 +188,49 @@ struct Object<'a> {
     out: &'a mut Vec<u8>,
 }
 
-impl Object<'_> {
-    fn begin(&mut self, name: &[u8], value: &[u8]) {
-        self.out.push(b'{');
-        self.name_and_colon(name);
-        write_string(value, self.out);
+impl<'a> Object<'a> {
+    fn begin(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out }
     }
 
-    fn name(&mut self, name: &[u8]) {
-        self.out.push(b',');
-        self.name_and_colon(name);
+    fn end(self) {
+        // Behind each field; a line without any has only its brace.
+        if self.out.last() == Some(&b',') {
+            self.out.pop();
+        }
+        self.out.extend_from_slice(b"}\n");
     }
 
-    fn name_and_colon(&mut self, name: &[u8]) {
-        self.out.push(b'"');
-        self.out.extend_from_slice(name);
-        self.out.extend_from_slice(b"\":");
+    fn name(&mut self, name: &str) {
+        write_string(name.as_bytes(), self.out);
+        self.out.push(b':');
     }
 
-    fn text(&mut self, name: &[u8], value: Option<&[u8]>) {
+    fn text(&mut self, name: &str, value: Option<&[u8]>) {
         self.name(name);
         match value {
             Some(value) => write_string(value, self.out),
             None => self.out.extend_from_slice(b"null"),
         }
+        self.out.push(b',');
     }
 
-    fn number(&mut self, name: &[u8], value: impl itoa::Integer) {
+    fn number(&mut self, name: &str, value: impl itoa::Integer) {
         self.name(name);
         self.digits(value);
+        self.out.push(b',');
     }
 
-    fn port(&mut self, name: &[u8], value: Option<u16>) {
-        match value {
-            Some(value) => self.number(name, value),
-            None => self.text(name, None),
-        }
-    }
-
-    fn seconds(&mut self, name: &[u8], microseconds: u128) {
-        self.number(name, microseconds / 1_000_000);
+    fn seconds(&mut self, name: &str, microseconds: u128) {
+        self.name(name);
+        self.digits(microseconds / 1_000_000);
         self.out.push(b'.');
         let start = self.out.len();
         self.digits(1_000_000 + microseconds % 1_000_000);
         // The leading one kept the zeros.
         self.out.remove(start);
+        self.out.push(b',');
     }
 
     fn digits(&mut self, value: impl itoa::Integer) {
@@ -189,7 +288,12 @@ mod tests {
 
     use super::*;
 
-    fn line(first_line: &[u8], client: &[u8], reason: Option<&'static str>) -> Vec<u8> {
+    fn line(
+        first_line: &[u8],
+        client: &[u8],
+        reason: Option<&'static str>,
+        fields: &[String],
+    ) -> Vec<u8> {
         let record = Record {
             request: None,
             first_line,
@@ -207,14 +311,19 @@ mod tests {
             time: b"",
             reason,
         };
+        let line = Line {
+            record: &record,
+            time: b"2026-02-01T03:04:05.006Z",
+            proxies: None,
+        };
         let mut out = Vec::new();
-        write_line(&record, b"2026-02-01T03:04:05.006Z", None, &mut out);
+        line.write(&fields_of(fields), &mut out);
         out
     }
 
     #[test]
     fn has_the_documented_fields_in_their_order() {
-        let text = String::from_utf8(line(b"\x16\x03\"", b"192.0.2.1", Some("no method")));
+        let text = String::from_utf8(line(b"\x16\x03\"", b"192.0.2.1", Some("no method"), &[]));
         assert_eq!(
             text.expect("UTF-8"),
             "{\"time\":\"2026-02-01T03:04:05.006Z\",\"client\":\"192.0.2.1\",\"client_port\":5000,\
@@ -226,10 +335,20 @@ mod tests {
         );
     }
 
+    #[test]
+    fn has_the_fields_asked_for_in_the_order_asked_for() {
+        let fields = ["status", "{x-id}i", "{server}o", "nothing", "duration"].map(Into::into);
+        let text = String::from_utf8(line(b"", b"", None, &fields));
+        assert_eq!(
+            text.expect("UTF-8"),
+            "{\"status\":400,\"{x-id}i\":null,\"{server}o\":null,\"duration\":3.000405,\"request_line\":\"\"}\n"
+        );
+    }
+
     proptest! {
         #[test]
         fn any_bytes_give_one_line_of_valid_json(first_line: Vec<u8>, client: Vec<u8>) {
-            let text = line(&first_line, &client, None);
+            let text = line(&first_line, &client, None, &[]);
             let value: serde_json::Value = serde_json::from_slice(&text).expect("valid JSON");
             let sent = String::from_utf8_lossy(&first_line);
             prop_assert_eq!(value["request_line"].as_str(), Some(&*sent));
@@ -242,7 +361,7 @@ mod tests {
 
         #[test]
         fn any_text_comes_back_as_it_was(text: String) {
-            let line = line(text.as_bytes(), b"", None);
+            let line = line(text.as_bytes(), b"", None, &[]);
             let value: serde_json::Value = serde_json::from_slice(&line).expect("valid JSON");
             prop_assert_eq!(value["request_line"].as_str(), Some(text.as_str()));
         }

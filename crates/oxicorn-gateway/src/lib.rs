@@ -73,8 +73,8 @@ mod websocket;
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
 pub use clock::TimeSource;
 pub use settings::{
-    AccessLog, ErrorLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd, StatsdAddress,
-    TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
+    AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd,
+    StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
 };
 pub use spool::can_be_used;
 

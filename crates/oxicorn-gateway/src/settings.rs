@@ -28,8 +28,8 @@ pub struct Settings {
     pub trust: Trust,
     /// The access log, if there is one.
     pub access_log: Option<AccessLog>,
-    /// The access log as JSON, if there is one: a file, or `-` for standard output.
-    pub json_access_log: Option<String>,
+    /// The access log as JSON, if there is one.
+    pub json_access_log: Option<JsonAccessLog>,
     /// The error log.
     pub error_log: ErrorLog,
     /// What the arbiter writes into the logs, because the user has a say in how.
@@ -296,6 +296,15 @@ impl Default for Trust {
             proxy_allow_ips: vec!["127.0.0.1".into(), "::1".into()],
         }
     }
+}
+
+/// Where the lines of the JSON access log go and what they have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JsonAccessLog {
+    /// A file, or `-` for standard output.
+    pub path: String,
+    /// Names of fields, `{NAME}i` and `{NAME}o` for headers; none: every field that has a name.
+    pub fields: Vec<String>,
 }
 
 /// Where access log lines go and what they look like.

@@ -246,6 +246,8 @@ pub enum Kind {
     StatsdAddress,
     /// What an access log line looks like, or None.
     LogFormat,
+    /// Fields of the JSON access log, separated by commas.
+    LogFields,
     /// Any value.
     Anything,
 }
@@ -258,6 +260,7 @@ impl Kind {
             Self::Text | Self::LogFormat => "text",
             Self::TextList => "list of texts",
             Self::CommaList => "texts separated by commas",
+            Self::LogFields => "names of fields separated by commas",
             Self::NetworkList => "IP addresses and networks separated by commas, or `*`",
             Self::FileList => "list of existing files or patterns",
             Self::Protocols => "`h1` and `h2` separated by commas",

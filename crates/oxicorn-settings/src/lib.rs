@@ -24,6 +24,7 @@ mod bind_address;
 pub mod command_line;
 mod definition;
 mod environment;
+mod log_fields;
 mod log_format;
 mod misspelling;
 mod network;

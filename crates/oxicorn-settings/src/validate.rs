@@ -7,10 +7,10 @@
 use crate::bind_address::BindAddress;
 use crate::definition::{Choice, Default, Definition, Kind, NoneMeans};
 use crate::environment::{Environment, Host};
-use crate::log_format;
 use crate::network::Network;
 use crate::resolver::SettingError;
 use crate::value::{Quoted, Raw, Source, Value};
+use crate::{log_fields, log_format};
 
 /// The port of `StatsD` where its address names none.
 pub(crate) const STATSD_PORT: u16 = 8125;
@@ -75,6 +75,7 @@ fn check(
         Kind::Directory => directory(raw, environment, host),
         Kind::StatsdAddress => statsd_address(raw),
         Kind::LogFormat => log_format(raw),
+        Kind::LogFields => log_fields(raw),
         Kind::Anything => Ok(anything(raw)),
     }
 }
@@ -389,6 +390,16 @@ fn log_format(raw: Raw) -> Result<Value, Refusal> {
     fault.map_or(Ok(value), |fault| {
         Err(format!("must be text with atoms such as %(h)s: {fault}"))
     })
+}
+
+fn log_fields(raw: Raw) -> Result<Value, Refusal> {
+    let fields = comma_list(raw)?;
+    match fields.iter().find_map(|field| log_fields::fault(field)) {
+        Some(fault) => Err(format!(
+            "must be names of fields separated by commas: {fault}"
+        )),
+        None => Ok(Value::List(fields)),
+    }
 }
 
 fn anything(raw: Raw) -> Value {

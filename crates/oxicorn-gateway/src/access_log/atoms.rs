@@ -205,7 +205,7 @@ impl Record<'_> {
         }
     }
 
-    fn response_header(&self, name: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn response_header(&self, name: &[u8]) -> Option<&[u8]> {
         let lines = self.response_head.split(|&byte| byte == b'\n').skip(1);
         let value = |line| {
             let line = <[u8]>::strip_suffix(line, b"\r")?;

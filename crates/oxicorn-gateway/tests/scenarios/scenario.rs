@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, FromGateway, ToGateway, decode, encode};
 use oxicorn_gateway::{
-    AccessLog, DEFAULT_FORMAT, ErrorLog, Level, Settings, Setup, TimeSource, run_by,
+    AccessLog, DEFAULT_FORMAT, ErrorLog, JsonAccessLog, Level, Settings, Setup, TimeSource, run_by,
 };
 use oxicorn_link::scoreboard::{Gauge, Scoreboard};
 use oxicorn_link::wire::{
@@ -120,7 +120,10 @@ impl Scenario {
             path: path("access.log"),
             format,
         });
-        settings.json_access_log = Some(path("access.json"));
+        settings.json_access_log = Some(JsonAccessLog {
+            path: path("access.json"),
+            fields: Vec::new(),
+        });
         let (ours, theirs) = Channel::pair().unwrap();
         let (scoreboard, file) = Scoreboard::create(16, 1).unwrap();
         let setup = Setup {

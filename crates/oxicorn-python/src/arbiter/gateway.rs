@@ -8,8 +8,8 @@ use std::time::Duration;
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
 use oxicorn_gateway::{
-    AccessLog, ErrorLog, Level, ProxyProtocol, Relay, Settings as GatewaySettings, Statsd,
-    StatsdAddress, TemporaryDirectory, WebSocket, WebSocketCompression,
+    AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Relay, Settings as GatewaySettings,
+    Statsd, StatsdAddress, TemporaryDirectory, WebSocket, WebSocketCompression,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
@@ -181,7 +181,10 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
             .into(),
     });
     result.access_log = access_log.filter(|_| logging.native_access);
-    result.json_access_log = text(settings, "json_accesslog").map(Into::into);
+    result.json_access_log = text(settings, "json_accesslog").map(|path| JsonAccessLog {
+        path: path.into(),
+        fields: list(settings, "json_accesslog_fields"),
+    });
     result.error_log = ErrorLog {
         path: text(settings, "errorlog").unwrap_or("-").into(),
         level: logging.level,

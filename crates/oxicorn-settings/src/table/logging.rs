@@ -14,7 +14,7 @@ const SYSLOG_ADDRESS: &str = if cfg!(target_os = "macos") {
 };
 
 /// How many of them Gunicorn does not have.
-pub(super) const OWN: usize = 1;
+pub(super) const OWN: usize = 2;
 
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
@@ -38,6 +38,18 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "The access log as JSON, one object a line: a file, or `-` for standard output. It is independent of \
           `accesslog` and of how Python's logging is configured, and has every request, also those that were \
           refused, timed out or lost.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "json_accesslog_fields",
+        section: Section::Logging,
+        flags: Flags::text(&["--json-access-log-fields"], "STRING"),
+        kind: Kind::LogFields,
+        default: Default::Str(""),
+        doc: "The fields of the JSON access log and their order; empty: all of them. `{NAME}i` is a header of the \
+          request and `{NAME}o` one of the response, as in `access_log_format`.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
