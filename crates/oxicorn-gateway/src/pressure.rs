@@ -11,7 +11,9 @@
 //! 3. compressors that WebSockets have for themselves are taken away,
 //! 4. until an eighth of the bound is free again (so that the search is rare): the connections that
 //!    have taken nothing of what waits for them for longest are cut, and the WebSockets with the
-//!    largest messages that are not complete are closed, those first who hold more together.
+//!    largest messages that are not complete are closed, those first who hold more together. Messages
+//!    that hold next to nothing together ([`TRIFLE`]) go on: others fill the memory, and to end those
+//!    who talk would only make them pay for it.
 //!
 //! What cannot be refused is small: one read for each connection, so the bound that holds is
 //! `buffer_limit` and 16 KiB for each connection.
@@ -26,6 +28,9 @@ use crate::input::READ_SIZE;
 
 /// The part of the bound that is made free when it is reached.
 const RELIEF: usize = 8;
+
+/// The part of the bound up to which all messages together are let be.
+const TRIFLE: usize = 16;
 
 /// The part of the bound that must have come since the last search.
 const WORTH_A_SEARCH: usize = 64;
@@ -140,6 +145,11 @@ impl Gateway {
     pub(crate) fn head_is_too_much(&self, key: usize) -> bool {
         let unread = |connection: &Connection| connection.input.unread().len();
         self.is_under_pressure() && self.connections.get(key).map_or(0, unread) > ALWAYS_TAKEN
+    }
+
+    /// Whether it helps to end those who hold `together`.
+    pub(crate) fn is_worth_ending(&self, together: usize) -> bool {
+        together > self.resolved.settings.buffer_limit / TRIFLE
     }
 
     fn relieve(&mut self) {

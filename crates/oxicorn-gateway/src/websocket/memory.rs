@@ -142,7 +142,7 @@ impl Gateway {
     }
 
     /// Ends the WebSockets with the largest messages that are not complete, until no more than `enough`
-    /// is held.
+    /// is held or what is left of them is not what fills the memory.
     pub(crate) fn refuse_messages(&mut self, enough: usize) {
         let mut largest: Vec<(usize, usize)> = self
             .connections
@@ -151,10 +151,12 @@ impl Gateway {
             .filter(|(held, _)| *held > ALWAYS_TAKEN)
             .collect();
         largest.sort_unstable();
+        let mut together = largest.iter().map(|(held, _)| held).sum();
         for (held, key) in largest.into_iter().rev() {
-            if self.pressure.held() <= enough {
+            if self.pressure.held() <= enough || !self.is_worth_ending(together) {
                 return;
             }
+            together -= held;
             self.log_refused_message(key, held);
             self.fail_websocket(key, CloseCode::TRY_AGAIN_LATER, FULL);
         }

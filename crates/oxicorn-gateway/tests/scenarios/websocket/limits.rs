@@ -8,7 +8,7 @@ use oxicorn_link::window::REQUEST_CREDIT;
 use oxicorn_link::wire::{EventKind, ResponseKind, WebSocketClose, encode_credit, flags};
 
 use super::{BINARY, PING, PONG, TEXT, WebSocketClient as _, open, settings, with};
-use crate::scenario::{Scenario, StubWorker, eventually};
+use crate::scenario::{Client, Scenario, StubWorker, eventually};
 
 /// What is counted as held.
 fn held(scenario: &Scenario) -> usize {
@@ -84,6 +84,45 @@ fn messages_that_never_end_are_held_for_their_clients_and_the_largest_give_way()
     drop(begun);
     scenario.wait_for_connections(0);
     eventually("nothing is held", || held(&scenario) == 0);
+}
+
+/// Fills the buffers with the beginnings of requests, each of which is too short to be refused.
+fn fill(scenario: &Scenario) -> Vec<Client> {
+    let mut clients = Vec::new();
+    while held(scenario) <= BUFFERS {
+        let before = held(scenario);
+        let mut client = scenario.connect();
+        let value = "y".repeat(7000);
+        client.send(&format!(
+            "GET / HTTP/1.1\r\nHost: t\r\nX-A: {value}\r\nX-B: {value}"
+        ));
+        eventually("it is held", || held(scenario) >= before + 14_000);
+        clients.push(client);
+    }
+    clients
+}
+
+#[test]
+fn a_message_is_not_refused_for_what_others_hold() {
+    const SMALL: usize = BUFFERS / 16 - 4096;
+    let (scenario, mut worker) = with_small_buffers();
+    let (mut talker, stream) = open(&scenario, &mut worker, "");
+    let _others = fill(&scenario);
+    talker.say(0x02, &vec![b'x'; SMALL]);
+    take(&mut worker, stream, SMALL);
+    talker.say(PING, b"");
+    talker.expect(PONG, b"");
+    // A larger one is: it would fill them, too.
+    talker.say(0x00, &vec![b'x'; SMALL]);
+    loop {
+        let (kind, _, payload) = worker.event();
+        if kind == EventKind::WebSocketClose {
+            break;
+        }
+        let credit = encode_credit(u32::try_from(payload.len()).unwrap() + 64);
+        worker.send(ResponseKind::Credit, stream, 0, &credit);
+    }
+    talker.expect_close(1013);
 }
 
 #[test]
