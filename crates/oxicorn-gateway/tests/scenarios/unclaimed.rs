@@ -5,7 +5,7 @@
 //! lies in the ring, after it was taken.
 
 use oxicorn_gateway::Settings;
-use oxicorn_gateway::control::ToGateway;
+use oxicorn_gateway::control::{FromGateway, ToGateway};
 use oxicorn_link::StreamId;
 use oxicorn_link::window::REQUEST_WINDOW;
 use oxicorn_link::wire::{
@@ -63,22 +63,36 @@ fn happen(
     worker: &StubWorker,
     mut client: Client,
     what: Happens,
+    moment: Moment,
 ) -> Option<Client> {
     match what {
         Happens::EmptyEnd => client.send("0\r\n\r\n"),
         Happens::Body => client.send("5\r\nhello\r\n0\r\n\r\n"),
         Happens::Trailers => client.send("0\r\nX-Sum: 7\r\n\r\n"),
-        Happens::Broken => client.send("nonsense\r\n"),
+        Happens::Broken => {
+            client.send("nonsense\r\n");
+            // Lines are handed over by a later turn than the one that takes the request back.
+            scenario.access_log(1);
+            return Some(client);
+        }
         Happens::Reset => {
             client.reset();
             scenario.access_log(1);
             return None;
         }
-        Happens::Retired => scenario.tell(&ToGateway::RetireWorker {
-            worker: worker.number,
-        }),
+        Happens::Retired => {
+            scenario.tell(&ToGateway::RetireWorker {
+                worker: worker.number,
+            });
+            if moment == Moment::InTheRing {
+                scenario.expect("nothing is left to it", |message| {
+                    matches!(message, FromGateway::WorkerDrained { .. })
+                });
+            }
+            return Some(client);
+        }
     }
-    // What was sent on another connection later is looked at later.
+    // What is sent on another connection is hardly looked at before; if it is, nothing can have been said yet either.
     let mut other = scenario.connect();
     other.send("nonsense\r\n\r\n");
     assert_eq!(other.read_response().status, 400);
@@ -122,7 +136,7 @@ fn play(what: Happens, moment: Moment) {
         worker.parts.requests.has_pending()
     });
     let claimed_before = (moment == Moment::Taken).then(|| worker.claim());
-    let client = happen(&scenario, &worker, client, what);
+    let client = happen(&scenario, &worker, client, what, moment);
     if moment == Moment::InTheRing {
         assert!(nothing_was_said(&mut worker), "{what:?} was told to nobody");
     }
