@@ -68,7 +68,7 @@ impl fmt::Display for RejectReason {
 pub enum Cancelled {
     /// No worker has it; it is forgotten (or was unknown).
     Forgotten,
-    /// This worker has it. If it may still be unclaimed, an [`Action::Revoke`] follows; taken back, it is
-    /// forgotten instead of queued. Otherwise it counts as in flight until the driver reports its end.
+    /// This worker has it. The driver takes it back at once if it can: then it is forgotten instead of
+    /// queued. Otherwise it counts as in flight until the driver reports its end.
     Placed(WorkerId),
 }

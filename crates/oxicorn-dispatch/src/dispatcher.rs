@@ -25,8 +25,8 @@ pub struct Dispatcher {
     requests: Requests,
     queue: Queue,
     book: Book,
-    /// Said once, not decided: what an event itself demands.
-    notices: VecDeque<Notice>,
+    /// Workers that became idle after they were retired: said once, and checked again when it is said.
+    drained: VecDeque<WorkerId>,
     /// The latest time told.
     now: Nanos,
     /// Counts placements.
@@ -45,13 +45,6 @@ pub struct Dispatcher {
     settled: bool,
 }
 
-/// An action that waits to be polled. It is checked again then: the world may have moved on.
-#[derive(Clone, Copy, Debug)]
-enum Notice {
-    Drained(WorkerId),
-    RevokeCancelled(RequestId),
-}
-
 impl Dispatcher {
     /// Without workers, and serving no generation: requests wait until [`Self::serve_generation`].
     pub fn new(policy: Policy) -> Self {
@@ -60,7 +53,7 @@ impl Dispatcher {
             requests: Requests::new(),
             queue: Queue::new(),
             book: Book::new(),
-            notices: VecDeque::new(),
+            drained: VecDeque::new(),
             now: 0,
             placements: 0,
             placed: 0,
@@ -148,7 +141,9 @@ impl Dispatcher {
         }
     }
 
-    /// The client left.
+    /// The client left. For a placed request the driver tries at once to take it back, and answers with
+    /// [`Self::handle_revoked`] or [`Self::handle_revoke_refused`]: only the ring knows for certain whether
+    /// a worker has to be told.
     pub fn cancel(&mut self, request: RequestId, now: Duration) -> Cancelled {
         self.note_time(now);
         let Some(key) = self.requests.find(request) else {
@@ -157,7 +152,6 @@ impl Dispatcher {
         if let State::Placed(placement) = &mut self.requests.get_mut(key).state {
             placement.cancelled = true;
             let slot = placement.worker;
-            self.notices.push_back(Notice::RevokeCancelled(request));
             return Cancelled::Placed(self.book.get(slot).id);
         }
         self.forget(key);
@@ -369,7 +363,7 @@ impl Dispatcher {
     fn note_if_drained(&mut self, slot: usize) {
         let worker = self.book.get(slot);
         if worker.stage == Stage::Retiring && worker.flight.is_empty() {
-            self.notices.push_back(Notice::Drained(worker.id));
+            self.drained.push_back(worker.id);
         }
     }
 }

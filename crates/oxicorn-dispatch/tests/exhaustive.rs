@@ -262,6 +262,7 @@ impl Model {
             Cancelled::Placed(worker) => {
                 assert!(self.held(worker.0 as usize).contains(&request));
                 self.cancelled.insert(request);
+                self.take_back(request, worker.0 as usize);
             }
         }
     }
@@ -293,6 +294,12 @@ impl Model {
 
     fn answer(&mut self) {
         let (request, at) = self.revoking.pop_front().expect("enabled");
+        self.take_back(request, at);
+    }
+
+    fn take_back(&mut self, request: u64, at: usize) {
+        // A revocation that was ordered before is answered by this.
+        self.revoking.retain(|(ordered, _)| *ordered != request);
         let ring = &mut self.workers[at].ring;
         if let Some(position) = ring.iter().position(|held| *held == request) {
             ring.remove(position);

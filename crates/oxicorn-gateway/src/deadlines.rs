@@ -275,7 +275,9 @@ impl Gateway {
             return;
         };
         let answered = self.detach(id);
-        self.dispatcher.cancel(id.request(), self.clock.now());
+        let now = self.clock.now();
+        self.dispatcher.cancel(id.request(), now);
+        self.dispatcher.handle_claimed(id.request(), now);
         self.cancel(id, CancelReason::Expired);
         if answered {
             self.cut_unlogged(client, Refusal::EXPIRED.message());

@@ -124,10 +124,6 @@ impl Gateway {
             return self.dispatcher.handle_revoked(request, now);
         }
         self.dispatcher.handle_revoke_refused(request, now);
-        let unwanted = |exchange: &Exchange| exchange.connection.is_none() && !exchange.hijacked;
-        if self.exchanges.get(id).is_some_and(unwanted) {
-            self.cancel(id, CancelReason::ClientGone);
-        }
     }
 
     /// Whether no worker has taken this exchange's request yet.
@@ -197,24 +193,17 @@ impl Gateway {
             return;
         };
         exchange.connection = None;
-        // Asked of the ring, not only of what was noticed: where the dispatcher has concluded that it was
-        // taken, no revocation follows that could fail.
-        let taken = match exchange.place {
-            Place::Queued => false,
-            Place::Worker {
-                worker,
-                placement,
-                taken,
-            } => {
-                let record = self.pool.of_id(worker);
-                taken.is_some() || record.is_some_and(|one| one.link.is_claimed(placement))
-            }
-        };
         match self.dispatcher.cancel(id.request(), now) {
             Cancelled::Forgotten => drop(self.exchanges.remove(id)),
-            Cancelled::Placed(_) if taken => self.cancel(id, reason),
-            // A revocation follows; if it comes too late the worker is told then.
-            Cancelled::Placed(_) => {}
+            // At once: by the time of its next decision the dispatcher may have learned from a later request
+            // that this one was taken, would not try to take it back, and nobody would tell the worker.
+            Cancelled::Placed(_) if self.take_back(id) => {
+                self.dispatcher.handle_revoked(id.request(), now);
+            }
+            Cancelled::Placed(_) => {
+                self.dispatcher.handle_revoke_refused(id.request(), now);
+                self.cancel(id, reason);
+            }
         }
     }
 

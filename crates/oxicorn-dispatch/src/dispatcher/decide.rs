@@ -1,6 +1,6 @@
 //! What to do next. The rules, in the order in which they are asked:
 //!
-//! 1. What an event demanded by itself: revoke a cancelled request, report a drained worker.
+//! 1. A drained worker is reported.
 //! 2. While a revocation has no answer: nothing.
 //! 3. A retired worker gives back what it did not claim.
 //! 4. The best place there is goes to the request that arrived first, be it the head of the queue or one
@@ -13,9 +13,9 @@
 
 use std::time::Duration;
 
-use super::{Dispatcher, Notice};
+use super::Dispatcher;
 use crate::book::Offer;
-use crate::requests::{Key, State};
+use crate::requests::Key;
 use crate::time::{NEVER, Nanos};
 use crate::worker::Stage;
 use crate::{Action, RejectReason, WorkerId};
@@ -33,7 +33,7 @@ impl Dispatcher {
         if self.settled {
             return None;
         }
-        let action = self.next_notice().or_else(|| self.decide());
+        let action = self.next_drained().or_else(|| self.decide());
         self.settled = action.is_none();
         action
     }
@@ -67,19 +67,10 @@ impl Dispatcher {
         }
     }
 
-    fn next_notice(&mut self) -> Option<Action> {
-        while let Some(notice) = self.notices.pop_front() {
-            let action = match notice {
-                Notice::Drained(worker) => {
-                    self.is_retiring(worker).then_some(Action::Drained(worker))
-                }
-                Notice::RevokeCancelled(request) => self
-                    .requests
-                    .find(request)
-                    .and_then(|key| self.revoke_cancelled(key)),
-            };
-            if action.is_some() {
-                return action;
+    fn next_drained(&mut self) -> Option<Action> {
+        while let Some(worker) = self.drained.pop_front() {
+            if self.is_retiring(worker) {
+                return Some(Action::Drained(worker));
             }
         }
         None
@@ -89,17 +80,6 @@ impl Dispatcher {
         self.book
             .find(worker)
             .is_some_and(|slot| self.book.get(slot).stage == Stage::Retiring)
-    }
-
-    fn revoke_cancelled(&mut self, key: Key) -> Option<Action> {
-        let State::Placed(placement) = &self.requests.get(key).state else {
-            return None;
-        };
-        let flight = &self.book.get(placement.worker).flight;
-        let worth_trying = placement.cancelled
-            && !placement.revoking
-            && flight.may_be_unclaimed(&self.requests, key);
-        worth_trying.then(|| self.revoke(key))
     }
 
     fn decide(&mut self) -> Option<Action> {

@@ -450,6 +450,7 @@ impl World {
         if let Cancelled::Placed(WorkerId(worker)) = cancelled {
             assert!(self.workers[&worker].held.contains(&id));
             self.records.get_mut(&id).expect("known").cancelled = true;
+            self.take_back(id, worker);
         } else {
             assert!(self.queued.remove(&id), "neither placed nor queued");
             self.end(id, End::Cancelled);
@@ -559,6 +560,10 @@ impl World {
 
     fn revoke(&mut self, id: u64, worker: u32) {
         self.revocations += 1;
+        self.take_back(id, worker);
+    }
+
+    fn take_back(&mut self, id: u64, worker: u32) {
         let now = self.clock();
         let state = self
             .workers
