@@ -28,8 +28,10 @@ __all__ = [
     "APP_LOAD_ERROR",
     "WORKER_BOOT_ERROR",
     "ToldReasons",
+    "bounded",
     "folded",
     "reason",
+    "shown",
     "tell",
     "tell_preload",
 ]
@@ -39,6 +41,8 @@ WORKER_BOOT_ERROR = 3
 APP_LOAD_ERROR = 4
 #: Seconds after which a reason is told in full again: people look at the end of a log.
 REMEMBERED = 60.0
+#: Characters of a reason that the log shows.
+MOST_SAID = 16 * 1024
 #: Where the frames between the server and the user's code are.
 _BETWEEN = (
     os.path.dirname(os.path.abspath(__file__)) + os.sep,
@@ -108,10 +112,10 @@ def _tell(worker: Worker, error: BaseException) -> None:
         log.debug("Exception while loading the application", exc_info=error)
         log.error("%s", text)
     elif isinstance(error, BootFailed):
-        log.error("%s", text, exc_info=error.__cause__)
+        cause = error.__cause__
+        log.error("%s", bounded(str(error)), exc_info=cause and shown(cause, worker.cfg))
     else:
-        exc_info = error if worker.cfg.loglevel.lower() == "debug" else folded(error)
-        log.error("%s", _headline(error), exc_info=exc_info)
+        log.error("%s", _headline(error), exc_info=shown(error, worker.cfg))
     if teller == worker.pid and not worker.has_predecessors:
         _tell_terminal(worker.cfg, text)
 
@@ -123,7 +127,7 @@ def tell_preload(server: Arbiter, error: BaseException) -> None:
         log.debug("Exception while loading the application", exc_info=error)
         log.error("%s", text)
     else:
-        exc_info = error if server.cfg.loglevel.lower() == "debug" else folded(error)
+        exc_info = shown(error, server.cfg)
         headline = f": {text}" if isinstance(error, SystemExit) else ""
         log.error("Exception while loading the application%s", headline, exc_info=exc_info)
     if not server.has_reloaded:
@@ -149,6 +153,17 @@ def reason(error: BaseException) -> str:
     if isinstance(error, (AppImportError, BootFailed)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def bounded(text: str) -> str:
+    """``text`` as the log shows it: all of it, unless an application says a book."""
+    left_out = len(text) - MOST_SAID
+    return text if left_out <= 0 else f"{text[:MOST_SAID]}... ({left_out} characters left out)"
+
+
+def shown(error: BaseException, cfg: Config) -> BaseException:
+    """``error`` with the frames that the log shows."""
+    return error if cfg.loglevel.lower() == "debug" else folded(error)
 
 
 def folded(error: BaseException) -> BaseException:

@@ -80,6 +80,64 @@ def test_failed_startup_ends_the_first_boot_with_3(serve: Servers, mode: str, st
     assert "Worker failed to boot" in server.log
 
 
+STARLETTE = """
+from contextlib import asynccontextmanager
+from starlette.applications import Starlette
+
+def connect():
+    raise ConnectionError("no route to the database")
+
+@asynccontextmanager
+async def lifespan(app):
+    {startup}
+    yield
+    {shutdown}
+
+application = Starlette(lifespan=lifespan)
+"""
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("--preload",), ("--error-logfile", "error.log")], ids=["plain", "preload", "file"]
+)
+def test_why_a_lifespan_failed_is_in_the_log_once(serve: Servers, flags: tuple[str, ...]) -> None:
+    source = STARLETTE.format(startup="connect()", shutdown="pass")
+    server = serve(source, *ASGI, *flags, "--workers", "2", ready=None)
+    assert server.wait_for_exit() == 3
+    log = server.read("error.log") if "--error-logfile" in flags else server.log
+    assert "ASGI lifespan startup failed: ConnectionError: no route to the database\n" in log
+    assert log.count("Traceback (most recent call last):") == 1
+    assert "in connect\n    raise ConnectionError(" in log
+    assert "never retrieved" not in server.log
+
+
+def test_each_line_of_a_reason_is_logged(serve: Servers) -> None:
+    failing = 'return await send({"type": "lifespan.startup.failed", "message": "two faults:\\n- disk\\n- net\\n"})'
+    server = serve(source(startup=failing), *ASGI, ready=None)
+    assert server.wait_for_exit() == 3
+    assert "ASGI lifespan startup failed: two faults:\n- disk\n- net\n" in server.log
+
+
+@pytest.mark.parametrize(
+    "application",
+    [
+        STARLETTE.format(startup="pass", shutdown="connect()"),
+        source(shutdown='raise ConnectionError("no route to the database")'),
+        source(
+            startup='await send({"type": "lifespan.startup.complete"}); '
+            'raise ConnectionError("no route to the database")'
+        ),
+    ],
+    ids=["told", "raised", "while it served"],
+)
+def test_why_the_end_failed_is_in_the_log(serve: Servers, application: str) -> None:
+    server = serve(application, *ASGI)
+    server.stop()
+    assert "ASGI lifespan shutdown failed: ConnectionError: no route to the database\n" in server.log
+    assert server.log.count("Traceback (most recent call last):") == 1
+    assert "never retrieved" not in server.log
+
+
 def test_failed_startup_on_reload_keeps_the_old_generation(serve: Servers) -> None:
     server = serve(source(startup='scope["state"]["of"] = "old"'), *ASGI)
     failing = 'return await send({"type": "lifespan.startup.failed", "message": "no database"})'

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from oxicorn import _native
+from oxicorn import _native, boot
 from oxicorn.errors import BootFailed
 from oxicorn.forked import Guard, end
 from oxicorn.workers import executor_calls
@@ -178,7 +178,11 @@ class AsgiWorker(Worker):
         except asyncio.TimeoutError:
             self.log.warning("ASGI lifespan shutdown timed out")
         except Exception as error:
-            self.log.error("ASGI lifespan shutdown failed: %s", error, exc_info=error.__cause__)
+            cause = error.__cause__
+            exc_info = cause and boot.shown(cause, self.cfg)
+            self.log.error(
+                "ASGI lifespan shutdown failed: %s", boot.bounded(str(error)), exc_info=exc_info
+            )
 
     def _close_loop(self) -> None:
         """Ends what the application left running."""

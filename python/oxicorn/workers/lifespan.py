@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,16 @@ __all__ = ["Lifespan", "StartupFailed"]
 VERSIONS = {"version": "3.0", "spec_version": "2.0"}
 
 
-class StartupFailed(Exception):
-    """The application cannot serve; its exception, if it raised one, is the cause."""
+class LifespanFailed(Exception):
+    """Why, in the application's words; its exception, if it raised one, is the cause."""
 
 
-class ShutdownFailed(Exception):
-    """The application says that its shutdown failed."""
+class StartupFailed(LifespanFailed):
+    """The application cannot serve."""
+
+
+class ShutdownFailed(LifespanFailed):
+    """The application says that its shutdown failed, or it ended without one."""
 
 
 class Lifespan:
@@ -48,9 +53,9 @@ class Lifespan:
             kind, message = answer
             if kind == "lifespan.startup.failed":
                 await self._end()
-                raise StartupFailed(message or "no reason given")
+                raise self._failure(StartupFailed, message)
             return True
-        error = self._task.exception() if not self._task.cancelled() else None
+        error = self._exception()
         self.refusal = repr(error) if error else "it returned before startup was complete"
         if self.required:
             raise StartupFailed(self.refusal) from error
@@ -58,19 +63,21 @@ class Lifespan:
 
     async def shutdown(self) -> None:
         """Tells the application, and waits until it is done."""
-        if self._task is None or self._task.done():
+        if self._task is None:
+            return
+        if self._task.done():
+            if self._exception() is not None:
+                raise self._failure(ShutdownFailed, "")
             return
         self._inbox.put_nowait({"type": "lifespan.shutdown"})
         try:
             answer = await self._answer()
         finally:
             await self._end()
-        if answer is None:
-            error = self._task.exception() if not self._task.cancelled() else None
-            if error is not None:
-                raise ShutdownFailed(repr(error)) from error
-        elif answer[0] == "lifespan.shutdown.failed":
-            raise ShutdownFailed(answer[1] or "no reason given")
+        if answer is not None and answer[0] == "lifespan.shutdown.failed":
+            raise self._failure(ShutdownFailed, answer[1])
+        if self._exception() is not None:
+            raise self._failure(ShutdownFailed, "")
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": dict(VERSIONS), "state": self.state}
@@ -95,6 +102,22 @@ class Lifespan:
         if pending:
             self._task.cancel()
             await asyncio.wait((self._task,), timeout=END_PATIENCE)
+
+    def _exception(self) -> BaseException | None:
+        """What the call raised, if it has ended so."""
+        assert self._task is not None
+        ended = self._task.done() and not self._task.cancelled()
+        return self._task.exception() if ended else None
+
+    def _failure(self, kind: type[LifespanFailed], message: str) -> LifespanFailed:
+        """What to raise for an application that said ``message``, and may have raised behind it."""
+        error = self._exception()
+        # Starlette's message is the traceback of what it raises next: that is shown as such.
+        if error is not None and (not message or message.startswith("Traceback ")):
+            message = "".join(traceback.format_exception_only(error)).strip()
+        failure = kind(message.strip() or "no reason given")
+        failure.__cause__ = error
+        return failure
 
     async def _send(self, event: dict[str, Any]) -> None:
         kind = event["type"]
