@@ -74,7 +74,8 @@ impl Gateway {
 
     fn open(&mut self, id: ExchangeId, client: usize) {
         let now = self.clock.now();
-        let logged = self.access_log.is_some();
+        let relayed = self.resolved.settings.relay.access;
+        let logged = self.access_log.is_some() || self.json_log.is_some() || relayed;
         let Some(connection) = self.connections.get_mut(client) else {
             return;
         };

@@ -230,6 +230,23 @@ fn a_conversation_from_the_handshake_to_the_log() {
 }
 
 #[test]
+fn every_log_shows_the_request_also_without_the_gateways_own() {
+    let mut settings = settings();
+    settings.relay.access = true;
+    let (scenario, mut worker) = with(settings);
+    let (mut client, stream) = open(&scenario, &mut worker, "X-Request-ID: ab-12\r\n");
+    client.say(CLOSE, b"\x03\xe8");
+    expect_closed(&mut worker, stream, 1000, Some(""));
+    close(&mut worker, stream, 1000, b"", flags::END);
+    let wanted = |message: &FromGateway| matches!(message, FromGateway::Access(record) if record.request_target == "/chat");
+    scenario.expect("the arbiter's record", wanted);
+    let line = &scenario.log("access.json", 1)[0];
+    for field in [r#""target":"/chat""#, r#""request_id":"ab-12""#] {
+        assert!(line.contains(field), "{line}");
+    }
+}
+
+#[test]
 fn what_is_sent_with_the_handshake_is_read_after_it() {
     let (scenario, mut worker) = start();
     let mut client = scenario.connect();
