@@ -11,12 +11,12 @@
 //! 3. compressors that WebSockets have for themselves are taken away,
 //! 4. until an eighth of the bound is free again (so that the search is rare): the connections that
 //!    have taken nothing of what waits for them for longest are cut, and the WebSockets with the
-//!    largest messages that are not complete are closed, those first who hold more together. Messages
-//!    that hold next to nothing together ([`TRIFLE`]) go on: others fill the memory, and to end those
-//!    who talk would only make them pay for it.
+//!    largest messages that are not complete are closed, those first who hold more together. What is
+//!    left of each kind when it holds next to nothing ([`TRIFLE`]) goes on: others fill the memory,
+//!    and to end those who talk and read would only make them pay for it.
 //!
-//! What cannot be refused is small: one read for each connection, so the bound that holds is
-//! `buffer_limit` and 16 KiB for each connection.
+//! What cannot be refused is small: one read for each connection, so the bound that holds is an eighth
+//! more than `buffer_limit`, and 16 KiB for each connection.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ use crate::input::READ_SIZE;
 /// The part of the bound that is made free when it is reached.
 const RELIEF: usize = 8;
 
-/// The part of the bound up to which all messages together are let be.
-const TRIFLE: usize = 16;
+/// The part of the bound up to which the readers together, and the messages together, are let be.
+const TRIFLE: usize = 2 * RELIEF;
 
 /// The part of the bound that must have come since the last search.
 const WORTH_A_SEARCH: usize = 64;
@@ -158,8 +158,7 @@ impl Gateway {
         self.forget_contexts(enough);
         let all = self.connections.iter();
         let (unread, unfinished) = all.fold((0, 0), |(unread, unfinished), (_, one)| {
-            let stalled = one.stalled_since.map_or(0, |_| one.output.capacity());
-            (unread + stalled, unfinished + one.refusable())
+            (unread + one.unread(), unfinished + one.refusable())
         });
         if unfinished > unread {
             self.refuse_messages(enough);
@@ -172,17 +171,19 @@ impl Gateway {
     }
 
     fn cut_readers(&mut self, enough: usize) {
-        let mut waiting: Vec<(Duration, usize)> = self
+        let mut waiting: Vec<(Duration, usize, usize)> = self
             .connections
             .iter()
-            .filter_map(|(key, connection)| Some((connection.stalled_since?, key)))
+            .filter_map(|(key, one)| Some((one.stalled_since?, key, one.unread())))
             .collect();
         waiting.sort_unstable();
+        let mut together = waiting.iter().map(|(.., unread)| unread).sum();
         let now = self.clock.now();
-        for (since, key) in waiting {
-            if self.pressure.held() <= enough {
+        for (since, key, unread) in waiting {
+            if self.pressure.held() <= enough || !self.is_worth_ending(together) {
                 break;
             }
+            together -= unread;
             self.log_cut(key, now.saturating_sub(since));
             self.break_off(key);
         }
@@ -197,6 +198,13 @@ impl Gateway {
         self.warn_of_client(format_args!(
             "Buffers are full (buffer_limit): cut off ip={address}, which took nothing for {waited:.1} s"
         ));
+    }
+}
+
+impl Connection {
+    /// Bytes that would be free if a client that takes nothing of its answer were cut.
+    fn unread(&self) -> usize {
+        self.stalled_since.map_or(0, |_| self.output.capacity())
     }
 }
 

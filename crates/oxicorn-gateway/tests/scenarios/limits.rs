@@ -166,6 +166,44 @@ fn readers_that_stand_still_are_cut_when_the_buffers_are_full() {
     eventually("nothing is held", || held() == 0);
 }
 
+/// Beginnings of requests that hold `size` bytes together; each is too short to be refused.
+pub(crate) fn fill_with_heads(scenario: &Scenario, size: usize) -> Vec<Client> {
+    let value = "y".repeat(7000);
+    let head = format!("GET / HTTP/1.1\r\nHost: t\r\nX-A: {value}\r\nX-B: {value}");
+    let begin = |_| {
+        let mut client = scenario.connect();
+        client.send(&head);
+        client
+    };
+    (0..=size / head.len()).map(begin).collect()
+}
+
+#[test]
+fn a_reader_is_not_cut_for_what_others_hold() {
+    const LIMIT: usize = 4 << 20;
+    let mut settings = patient();
+    settings.buffer_limit = LIMIT;
+    let mut scenario = Scenario::with_listener(settings, listener_with_small_buffers());
+    let mut worker = scenario.ready_worker(64);
+    scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
+    let mut reader = scenario.connect();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&reader.stream, 4096).unwrap();
+    reader.get("/slowly");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    let answer = "x".repeat(LIMIT / 64);
+    for (number, piece) in answer.as_bytes().chunks(LIMIT / 128).enumerate() {
+        let last = if number == 1 { flags::END } else { 0 };
+        worker.send(ResponseKind::BodyChunk, claimed.stream, last, piece);
+    }
+    let figures = scenario.scoreboard.gateway(0).unwrap();
+    let held = || usize::try_from(figures.gauge(Gauge::Buffered)).unwrap();
+    eventually("the answer waits", || held() > LIMIT / 128);
+    let _others = fill_with_heads(&scenario, LIMIT + LIMIT / 16);
+    eventually("more is held than may be", || held() > LIMIT + LIMIT / 16);
+    assert_eq!(reader.read_response().text(), answer);
+}
+
 #[test]
 fn with_full_buffers_long_heads_are_refused() {
     let mut settings = patient();

@@ -8,7 +8,8 @@ use oxicorn_link::window::REQUEST_CREDIT;
 use oxicorn_link::wire::{EventKind, ResponseKind, WebSocketClose, encode_credit, flags};
 
 use super::{BINARY, PING, PONG, TEXT, WebSocketClient as _, open, settings, with};
-use crate::scenario::{Client, Scenario, StubWorker, eventually};
+use crate::limits::fill_with_heads;
+use crate::scenario::{Scenario, StubWorker, eventually};
 
 /// What is counted as held.
 fn held(scenario: &Scenario) -> usize {
@@ -86,28 +87,13 @@ fn messages_that_never_end_are_held_for_their_clients_and_the_largest_give_way()
     eventually("nothing is held", || held(&scenario) == 0);
 }
 
-/// Fills the buffers with the beginnings of requests, each of which is too short to be refused.
-fn fill(scenario: &Scenario) -> Vec<Client> {
-    let mut clients = Vec::new();
-    while held(scenario) <= BUFFERS {
-        let before = held(scenario);
-        let mut client = scenario.connect();
-        let value = "y".repeat(7000);
-        client.send(&format!(
-            "GET / HTTP/1.1\r\nHost: t\r\nX-A: {value}\r\nX-B: {value}"
-        ));
-        eventually("it is held", || held(scenario) >= before + 14_000);
-        clients.push(client);
-    }
-    clients
-}
-
 #[test]
 fn a_message_is_not_refused_for_what_others_hold() {
     const SMALL: usize = BUFFERS / 16 - 4096;
     let (scenario, mut worker) = with_small_buffers();
     let (mut talker, stream) = open(&scenario, &mut worker, "");
-    let _others = fill(&scenario);
+    let _others = fill_with_heads(&scenario, BUFFERS);
+    eventually("the buffers are full", || held(&scenario) > BUFFERS);
     talker.say(0x02, &vec![b'x'; SMALL]);
     take(&mut worker, stream, SMALL);
     talker.say(PING, b"");
