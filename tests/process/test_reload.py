@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from tests.support.gate import Gate
+from tests.support.http import encode
 from tests.support.load import Load
 from tests.support.wait import stays, wait_for
 
@@ -73,6 +75,22 @@ while not os.path.exists({str(gate)!r}):
     gate.touch()
     server.wait_for_workers(1, without=old)
     assert server.get("/version").body == b"2"
+
+
+def test_a_second_reload_does_not_wait_for_those_who_finish(serve, source):
+    """A release that turns out to be broken is replaced although requests of the one before are still under way."""
+    server = serve(source)
+    with Gate(server) as gate, server.connect() as slow:
+        slow.send(encode(target=gate.target))
+        gate.wait_until_reached()
+        server.kill(signal.SIGHUP)
+        server.wait_for_log("Reloaded: generation 2 serves")
+        server.write("app.py", source.replace('VERSION = "1"', 'VERSION = "3"'))
+        server.kill(signal.SIGHUP)
+        server.wait_for_log("Reloaded: generation 3 serves")
+        assert server.get("/version").body == b"3"
+        gate.open()
+        assert slow.answer().status == 200
 
 
 def test_settings_of_the_config_file_are_read_anew(serve, source):

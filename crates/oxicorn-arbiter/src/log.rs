@@ -102,6 +102,11 @@ pub enum LogLine {
     Reloaded {
         generation: Generation,
     },
+    /// Its workers are started when some of those who are leaving have ended.
+    ReloadWaits {
+        generation: Generation,
+        leaving: usize,
+    },
     ReloadGivenUp {
         generation: Generation,
         serving: Generation,
@@ -181,6 +186,7 @@ impl LogLine {
             | Self::ReasonForShutdown(_) => Level::Info,
             Self::WorkerGracefulTimeout { .. }
             | Self::WorkerKilled { .. }
+            | Self::ReloadWaits { .. }
             | Self::UpgradeIgnored(_) => Level::Warning,
             Self::WorkerEnded { exit, .. } | Self::TemplateEnded { exit, .. } => exit_level(*exit),
             Self::WorkerFaulty { .. }
@@ -270,6 +276,14 @@ impl fmt::Display for LogLine {
                 write!(f, "Gateway (pid:{pid}) does not die; leaving it behind.")
             }
             Self::Reloaded { generation } => write!(f, "Reloaded: generation {generation} serves"),
+            Self::ReloadWaits {
+                generation,
+                leaving,
+            } => write!(
+                f,
+                "Reload: generation {generation} waits until some of {leaving} workers of earlier generations have ended \
+                 (graceful_timeout at most)"
+            ),
             Self::ReloadGivenUp {
                 generation,
                 serving,

@@ -403,11 +403,9 @@ fn the_newest_reload_wins() {
         "QUIT w4",
         "abandon g2",
         "workers 2 -> 1",
+        "spawn w5 g3",
+        "attach w5",
     ]);
-    // Two serve and two are on their way out: there is room for one when one of these is gone.
-    s.exits(4, 0);
-    s.exits(3, 0);
-    assert!(s.did("spawn w5 g3"));
     s.ready(5);
     assert_eq!(s.arbiter.serving().0, 3);
 }
@@ -425,19 +423,36 @@ fn a_hup_while_the_configuration_is_read_reads_it_again() {
 }
 
 #[test]
-fn a_reload_on_the_heels_of_another_waits_for_room() {
+fn a_reload_on_the_heels_of_another_boots_at_once() {
     let mut s = Scenario::serving(2);
     s.complete_reload(3, 2);
-    s.reload(plan(2));
     s.forget();
+    s.reload(plan(2));
+    assert!(s.did("spawn w5 g3") && s.did("spawn w6 g3"));
+}
+
+#[test]
+fn a_reload_behind_two_that_still_drain_waits_for_room_and_says_so() {
+    let mut s = Scenario::serving(2);
+    s.complete_reload(3, 2);
+    s.complete_reload(5, 2);
+    s.forget();
+    s.reload(plan(2));
+    s.expect([
+        "# Handling signal: hup",
+        "# Hang up: Master",
+        "load g4",
+        "# Reload: generation 4 waits until some of 4 workers of earlier generations have ended \
+         (graceful_timeout at most)",
+    ]);
     s.drained(1);
     s.exits(1, 0);
     s.expect([
         "release w1",
         "forget w1",
         "reaped w1",
-        "spawn w5 g3",
-        "attach w5",
+        "spawn w7 g4",
+        "attach w7",
     ]);
 }
 

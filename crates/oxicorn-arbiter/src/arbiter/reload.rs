@@ -11,7 +11,9 @@
 //! ```
 //!
 //! While a generation boots the old one gets no new workers: started now they would run the new code under the old
-//! generation's name. (From a template they run the old code, so there they are replaced.) If the old one runs out of workers meanwhile, the new one serves as soon as it has more to offer.
+//! generation's name. (From a template they run the old code, so there they are replaced.)
+//! If the old one runs out of workers meanwhile, the new one serves as soon as it has more to offer. Workers of a generation
+//! before the old one may still be leaving; where there are too many of them the reload waits, and says so.
 
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ pub(super) struct Reload {
     pub(super) wanted: u32,
     plan: Plan,
     deaths: u32,
+    /// It was said that its workers wait for room.
+    pub(super) waited: bool,
 }
 
 /// Whether the performer has been asked for a configuration.
@@ -116,6 +120,7 @@ impl Arbiter {
             wanted,
             plan,
             deaths: 0,
+            waited: false,
         });
     }
 

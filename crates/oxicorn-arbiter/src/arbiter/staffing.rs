@@ -10,7 +10,8 @@ use crate::log::LogLine;
 use crate::plan::{Generation, WorkerId};
 use crate::worker::{WorkerRecord, WorkerState};
 
-/// At most so many processes for each worker wanted: one that serves, one that drains, one that was lost and is dying.
+/// At most so many processes for each worker wanted: one that serves, one that drains, one that was lost and is dying or
+/// belongs to the generation to come.
 const PROCESSES_PER_WORKER: usize = 3;
 
 impl Arbiter {
@@ -34,6 +35,7 @@ impl Arbiter {
         self.dismiss_surplus();
         self.note_peak();
         self.fill_vacancies();
+        self.note_wait_for_room();
         self.announce_active();
     }
 
@@ -102,6 +104,29 @@ impl Arbiter {
         ready.into_iter().map(WorkerRecord::id).collect()
     }
 
+    /// Says once that a reload waits for those who are leaving, because nothing else tells for as long as they may take.
+    fn note_wait_for_room(&mut self) {
+        let leaving = self.book.count(|r| !r.is_active() && !r.is_killed());
+        if self.has_room() || leaving == 0 {
+            return;
+        }
+        let Some(reload) = &mut self.reload else {
+            return;
+        };
+        let (generation, wanted) = (reload.generation, reload.wanted as usize);
+        let vacant = self.book.active(generation) < wanted;
+        if vacant && !std::mem::replace(&mut reload.waited, true) {
+            self.log(LogLine::ReloadWaits {
+                generation,
+                leaving,
+            });
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.book.alive() < PROCESSES_PER_WORKER * self.peak as usize
+    }
+
     fn fill_vacancies(&mut self) {
         if !self.backoff.allows(self.now) {
             return;
@@ -120,7 +145,7 @@ impl Arbiter {
     /// The generation that lacks a worker which may be started, were it not for back-off.
     fn vacancy(&self) -> Option<Generation> {
         if let Some((generation, wanted)) = self.generation_to_come() {
-            let room = self.book.alive() < self.wanted as usize + wanted;
+            let room = self.has_room();
             // From its template a worker of the old generation has the old code.
             let templated = self.is_templated(self.serving);
             if room && templated && self.lacks_worker() && self.can_fork(self.serving) {
@@ -129,8 +154,7 @@ impl Arbiter {
             let vacant = room && self.book.active(generation) < wanted;
             (vacant && self.can_fork(generation)).then_some(generation)
         } else {
-            let room = self.book.alive() < PROCESSES_PER_WORKER * self.peak as usize;
-            let vacant = room && (self.lacks_worker() || self.lacks_successor());
+            let vacant = self.has_room() && (self.lacks_worker() || self.lacks_successor());
             (vacant && self.can_fork(self.serving)).then_some(self.serving)
         }
     }

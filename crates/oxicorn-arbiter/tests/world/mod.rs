@@ -511,12 +511,9 @@ impl World {
             "{alive} processes for {} wanted",
             self.peak
         );
-        if !self.troubled {
+        if !self.troubled && self.arbiter.loading().is_none() {
             let wanted = self.arbiter.wanted() as usize;
-            let bound = match self.arbiter.loading() {
-                Some(_) => self.served_wanted + wanted,
-                None => wanted + (wanted / 4).max(1),
-            };
+            let bound = wanted + (wanted / 4).max(1);
             assert!(alive <= bound, "{alive} processes, bound {bound}");
         }
         self.next_pid += 1;
