@@ -96,6 +96,43 @@ def test_an_address_in_use_is_no_problem_of_the_configuration(serve):
         check(serve, "--bind", f"127.0.0.1:{taken.getsockname()[1]}", code=0, bind="")
 
 
+def test_an_import_that_hangs_is_shown_where_it_stands(serve):
+    app = """
+        import threading
+        def wait_for_the_database():
+            threading.Event().wait()
+        wait_for_the_database()
+        """
+    server = check(serve, "--boot-timeout", "1", code=1, app=app)
+    assert "Error: the application was not loaded after 1 s (boot_timeout). It stands here:" in server.log
+    assert "in wait_for_the_database" in server.log
+    assert "Error: the application cannot be loaded: it hangs" in server.log
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        ("os._exit(7)", "it ended the process with code 7 (os._exit?)"),
+        ("os._exit(0)", "it ended the process with code 0 (os._exit?)"),
+        ("os.kill(os.getpid(), 11)", "the process was ended by SIGSEGV"),
+    ],
+)
+def test_an_application_that_ends_the_process_is_told_from_one_that_loads(serve, ending, said):
+    server = check(serve, code=1, app=f"import os\n{ending}\n")
+    assert errors(server) == [f"Error: the application cannot be loaded: {said}"]
+
+
+def test_threads_of_the_application_keep_nobody(serve):
+    app = (
+        HELLO
+        + """
+    import threading
+    threading.Thread(target=threading.Event().wait).start()
+    """
+    )
+    check(serve, code=0, app=app)
+
+
 def test_pythonpath_counts(serve):
     server = serve.new()
     (server.directory / "lib").mkdir()

@@ -293,17 +293,29 @@ class Application(BaseApplication):
         for line in found:
             print(f"Error: {line}", file=sys.stderr)
         text, is_warning = check.temporary_files(self.cfg)
-        print(f"Warning: {text}" if is_warning else f"Note: {text}", file=sys.stderr)
+        if text:
+            print(f"Warning: {text}" if is_warning else f"Note: {text}", file=sys.stderr)
+        from oxicorn.app.trial import try_out
+
+        is_served, reason = try_out(self._check_application, self.cfg.boot_timeout)
+        if reason:
+            print(f"Error: the application cannot be loaded: {reason}", file=sys.stderr)
+        sys.exit(0 if is_served and not found else 1)
+
+    def _check_application(self) -> bool:
+        """Whether it can be loaded and served; says what there is to say of it."""
+        from oxicorn.app import check
+
         try:
             application = self.load()
         except (Exception, SystemExit) as error:
             self._print_load_failure(error)
-            sys.exit(1)
+            return False
         uri = getattr(self, "app_uri", None) or "given"
         text, is_error = check.application(self.cfg, application, uri)
         if text:
             print(f"Error: {text}" if is_error else f"Note: {text}", file=sys.stderr)
-        sys.exit(1 if found or is_error else 0)
+        return not is_error
 
     def _print_load_failure(self, error: BaseException) -> None:
         """The same words as in the error log when a worker cannot load the application."""

@@ -45,7 +45,7 @@ def problems(cfg: Config) -> Iterator[str]:
 
 
 def temporary_files(cfg: Config) -> tuple[str, bool]:
-    """Where temporary files will be made, and whether that is a reason to warn."""
+    """Where temporary files will be made, if not in the first place; whether to warn of that."""
     choices = _native.temporary_directory_choices(cfg)
     used = _first_usable(cfg, [path for path, _, _ in choices])
     names = [f"{path} ({source})" for path, source, _ in choices]
@@ -55,6 +55,8 @@ def temporary_files(cfg: Config) -> tuple[str, bool]:
             "than body_memory are kept in memory; set tmp_upload_dir"
         )
         return text, True
+    if used == 0:
+        return "", False
     text = f"temporary files are made in {names[used]}"
     passed_over = [
         name for name, (_, _, is_setting) in zip(names, choices[:used], strict=False) if is_setting
