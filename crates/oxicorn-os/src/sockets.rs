@@ -27,16 +27,33 @@ pub enum Address {
 impl Address {
     fn from_system(address: SocketAddrAny) -> io::Result<Self> {
         match address.address_family() {
-            AddressFamily::UNIX => {
-                let unix = SocketAddrUnix::try_from(address)?;
-                // What is unnamed has an empty abstract name here.
-                let name = unix.abstract_name().filter(|name| !name.is_empty());
-                let name = name.map(|name| [b"\0", name].concat());
-                let path = || unix.path().map(|path| path.to_bytes().to_vec());
-                Ok(Self::Unix(name.or_else(path).unwrap_or_default()))
-            }
+            AddressFamily::UNIX => Ok(Self::Unix(unix_name(&address))),
             _ => Ok(Self::Ip(SocketAddr::try_from(address)?)),
         }
+    }
+}
+
+/// The longest path of a Unix socket in bytes: `sun_path` of unix(7) without the NUL behind it.
+pub const UNIX_PATH_MAX: usize = 107;
+
+/// The name of a Unix socket. Not read as [`SocketAddrUnix`], which panics where a path fills `sun_path` and has no NUL
+/// behind it: a peer may be bound to such a path.
+fn unix_name(address: &SocketAddrAny) -> Vec<u8> {
+    let length = usize::try_from(address.addr_len()).unwrap_or(0);
+    // SAFETY: the address has this many bytes, which the kernel wrote.
+    let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), length) };
+    let name = bytes
+        .get(size_of::<libc::sa_family_t>()..)
+        .unwrap_or_default();
+    match name {
+        [] | [0] => Vec::new(),
+        // An abstract name, in which NUL is a letter like others.
+        [0, ..] => name.to_vec(),
+        _ => name
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default()
+            .to_vec(),
     }
 }
 
@@ -79,6 +96,10 @@ fn share_port(socket: &OwnedFd) -> io::Result<()> {
 pub fn bind_unix(path: &[u8], umask: Option<u32>) -> io::Result<OwnedFd> {
     let address = match path.split_first() {
         Some((0, name)) => SocketAddrUnix::new_abstract_name(name)?,
+        // One byte more would do for the kernel, but no C program could name it.
+        _ if path.len() > UNIX_PATH_MAX => {
+            return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+        }
         _ => SocketAddrUnix::new(path)?,
     };
     let socket = stream_socket(AddressFamily::UNIX)?;
@@ -364,6 +385,34 @@ mod tests {
         let unix = super::bind_unix(b"\0oxicorn-waiting", None).unwrap();
         super::listen(&unix, 8).unwrap();
         assert_eq!(super::waiting_connections(&unix).unwrap(), None);
+    }
+
+    /// Such a path fills the address, without a NUL behind it.
+    #[test]
+    fn a_peer_may_have_a_path_of_108_bytes() {
+        let directory = std::env::temp_dir();
+        let start = format!("{}/oxicorn-{}-", directory.display(), std::process::id());
+        let path = format!("{start:x<108}");
+        let _ = std::fs::remove_file(&path);
+        let too_long = super::bind_unix(path.as_bytes(), None).unwrap_err();
+        assert_eq!(too_long.raw_os_error(), Some(libc::ENAMETOOLONG));
+
+        let name = format!("\0oxicorn-long-peer-{}", std::process::id());
+        let listener = super::bind_unix(name.as_bytes(), None).unwrap();
+        super::listen(&listener, 8).unwrap();
+        let client = super::stream_socket(super::AddressFamily::UNIX).unwrap();
+        let longest = super::SocketAddrUnix::new(path.as_bytes()).unwrap();
+        rustix::net::bind(&client, &longest).unwrap();
+        let server = super::SocketAddrUnix::new_abstract_name(&name.as_bytes()[1..]).unwrap();
+        rustix::net::connect(&client, &server).unwrap();
+        std::fs::remove_file(&path).unwrap();
+
+        let expected = super::Address::Unix(path.into_bytes());
+        assert_eq!(super::local_address(&client).unwrap(), expected);
+        match super::accept(&listener).unwrap() {
+            super::Accepted::Connection(_, peer) => assert_eq!(peer, expected),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
