@@ -206,6 +206,12 @@ def _import_module(name: str, expression: str) -> Any:
         # `oxicorn app.py` is a frequent slip: say what was meant instead of "no module named py".
         meant = _module_at(name)
         if meant is None:
+            if name.endswith(".ini"):
+                raise ImportError(
+                    f"{name!r} is no module: write its settings into gunicorn.conf.py, which is "
+                    "found by itself (see docs/from-uwsgi.md); a file of Paste Deploy is "
+                    "named by --paste"
+                ) from None
             raise
         hint = f"{meant}:{expression or '<attribute>'}"
         raise ImportError(f"Failed to find application, did you mean '{hint}'?") from None

@@ -128,6 +128,8 @@ def test_address_that_stays_in_use_ends_the_server(serve):
     assert server.log.count("Connection in use") == 5
     end = "Can't connect to" if server.kind.is_gunicorn else "Cannot listen at"
     assert f"[ERROR] {end} ('127.0.0.1', " in server.log
+    if not server.kind.is_gunicorn:
+        assert f" (pid {os.getpid()}) listens there" in server.log
     assert "Booting worker" not in server.log
 
 

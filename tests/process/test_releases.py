@@ -56,6 +56,18 @@ def test_hup_follows_the_link(shop):
     wait_for(is_release(shop, "42"), what=lambda: f"the new release:\n{shop.log}")
 
 
+@pytest.mark.parametrize(("without", "expected"), [("", "42"), ("env -u PWD ", "41")])
+def test_a_directory_of_the_shell_is_followed_if_it_says_so(shop, without, expected):
+    pid = f"--pid {shop.directory}/pid"
+    script = f"cd current; exec {without}{shop.kind.executable} --bind {shop.bind} {pid} shop:application"
+    shop.start(command=["sh", "-ec", script], bind="", spec=None)
+    assert is_release(shop, "41")()
+    old = shop.worker_pids()
+    run(shop, "switch")
+    shop.wait_for_workers(1, without=old)
+    assert is_release(shop, expected)()
+
+
 def test_usr2_runs_the_new_environment(shop):
     for release in ("41", "42"):
         make_environment(shop.directory / "releases" / release / ".venv", release)

@@ -31,9 +31,17 @@ const OTHER_DESCRIPTORS_MOST: u64 = 4096;
 /// How long somebody who has a request to send is left alone.
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// How many connections the limit on open files leaves room for.
+/// How many connections the limit on open files leaves room for; the limit is raised as far as it may be.
 pub(crate) fn connections_by_descriptors() -> usize {
-    let descriptors = rlimit::raise_nofile().unwrap_or(u64::MAX);
+    connections_within(rlimit::raise_nofile().unwrap_or(u64::MAX))
+}
+
+/// How many connections a gateway started by this process has room for at most, by the limit on open files.
+pub fn most_connections() -> usize {
+    connections_within(rlimit::most_files())
+}
+
+fn connections_within(descriptors: u64) -> usize {
     let others = (descriptors / OTHER_DESCRIPTORS).min(OTHER_DESCRIPTORS_MOST);
     usize::try_from(descriptors - others).unwrap_or(usize::MAX)
 }

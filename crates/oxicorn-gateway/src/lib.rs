@@ -71,6 +71,7 @@ mod watched;
 mod websocket;
 
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
+pub use admission::most_connections;
 pub use clock::TimeSource;
 pub use settings::{
     AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd,

@@ -17,6 +17,7 @@ pub mod forked;
 pub mod futex;
 pub mod heap;
 pub mod inotify;
+pub mod listening;
 pub mod mapping;
 pub mod memfd;
 pub mod poll;

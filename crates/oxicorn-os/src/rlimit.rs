@@ -18,8 +18,19 @@ pub fn raise_nofile() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// The hard limit of open descriptors of this process, which changes nothing. `u64::MAX`: no limit.
+pub fn most_files() -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn hard_limit_is_what_a_raised_one_is() {
+        assert_eq!(super::most_files(), super::raise_nofile().unwrap());
+    }
+
     #[test]
     fn limit_is_raised_to_the_hard_one() {
         let raised = super::raise_nofile().unwrap();

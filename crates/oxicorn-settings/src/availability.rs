@@ -8,6 +8,11 @@ use crate::validate::is_pattern;
 use crate::value::{Quoted, Source, Value};
 use crate::worker_class::{WorkerClass, hint};
 
+/// Larger values of `limit_request_line` are cut down to it, as in Gunicorn.
+pub const REQUEST_LINE_MAX: u16 = 8190;
+/// Larger values of `limit_request_fields` are cut down to it, as in Gunicorn.
+pub const FIELDS_MAX: u16 = 32_768;
+
 /// One line for each setting that was set to something this release cannot do yet.
 ///
 /// A setting that only says more about a feature nobody switched on (`ca_certs` without `certfile`) has no effect in
@@ -131,6 +136,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         &mut warnings,
     );
     warn_of_zeros(settings, &mut warnings);
+    warn_of_bounds(settings, &mut warnings);
     if let Some(path) = settings.text("pidfile")
         && !path.is_empty()
         && path.bytes().all(|byte| byte.is_ascii_digit())
@@ -165,6 +171,39 @@ fn warn_of_zeros(settings: &Settings, warnings: &mut Vec<String>) {
     }
     if set_to_zero("threads") {
         warnings.push("threads: 0 means 1".into());
+    }
+    if set_to_zero("limit_request_field_size") {
+        warnings.push("limit_request_field_size: 0 means 8190, as in Gunicorn".into());
+    }
+}
+
+/// Numbers beyond which something else is used than what was said.
+fn warn_of_bounds(settings: &Settings, warnings: &mut Vec<String>) {
+    let host = settings.host();
+    let backlog = host.longest_backlog().unwrap_or(i64::MAX);
+    let bounds = [
+        (
+            "limit_request_line",
+            i64::from(REQUEST_LINE_MAX),
+            "as in Gunicorn (0 allows 1 MiB)",
+        ),
+        (
+            "limit_request_fields",
+            i64::from(FIELDS_MAX),
+            "as in Gunicorn",
+        ),
+        ("backlog", backlog, "net.core.somaxconn of the kernel"),
+        (
+            "limit_connections",
+            host.most_connections(),
+            "what the limit on open files leaves room for (ulimit -Hn, LimitNOFILE of systemd)",
+        ),
+    ];
+    for (name, most, reason) in bounds {
+        let said = settings.get(name).as_int().unwrap_or(0);
+        if said > most && settings.source(name) != Some(&Source::Default) {
+            warnings.push(format!("{name}: {said} is cut down to {most}, {reason}"));
+        }
     }
 }
 
@@ -271,6 +310,34 @@ mod tests {
         );
         let fine = resolve(&[("pidfile", text("/run/8000")), ("workers", Raw::Int(1))]);
         assert_eq!(warnings(&fine), Vec::<String>::new());
+    }
+
+    #[test]
+    fn says_what_is_used_instead_of_too_large_numbers() {
+        let said = |line, fields, backlog, connections| {
+            warnings(&resolve(&[
+                ("limit_request_line", Raw::Int(line)),
+                ("limit_request_fields", Raw::Int(fields)),
+                ("backlog", Raw::Int(backlog)),
+                ("limit_connections", Raw::Int(connections)),
+            ]))
+        };
+        assert_eq!(said(8190, 32_768, 4096, 100_000), Vec::<String>::new());
+        assert_eq!(said(0, 0, 0, 1), Vec::<String>::new());
+        assert_eq!(
+            said(8191, 32_769, 4097, 100_001),
+            [
+                "limit_request_line: 8191 is cut down to 8190, as in Gunicorn (0 allows 1 MiB)",
+                "limit_request_fields: 32769 is cut down to 32768, as in Gunicorn",
+                "backlog: 4097 is cut down to 4096, net.core.somaxconn of the kernel",
+                "limit_connections: 100001 is cut down to 100000, what the limit on open files leaves room for \
+                 (ulimit -Hn, LimitNOFILE of systemd)",
+            ]
+        );
+        assert_eq!(
+            warnings(&resolve(&[("limit_request_field_size", Raw::Int(0))])),
+            ["limit_request_field_size: 0 means 8190, as in Gunicorn"]
+        );
     }
 
     #[test]

@@ -52,18 +52,26 @@ pub enum BindAddressError {
     Star(String),
     /// An address for a browser.
     Url(String),
+    /// An IPv6 address without brackets, as it has to be written.
+    Ipv6(String),
 }
 
 impl fmt::Display for BindAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Port(text) => write!(f, "{} is not a valid port number", Quoted(text)),
+            Self::Port(text) => write!(
+                f,
+                "{} is not a valid port number (0 to {})",
+                Quoted(text),
+                u16::MAX
+            ),
             Self::Descriptor(text) => write!(f, "{} is not a valid file descriptor", Quoted(text)),
             Self::EmptyPath => f.write_str("the path of the unix socket is empty"),
             Self::Path(path) => write!(f, "for a unix socket write unix:{path}"),
             Self::PortAlone(port) => write!(f, "for a port on every interface write :{port}"),
             Self::Star(rest) => write!(f, "for every interface write {rest}"),
             Self::Url(rest) => write!(f, "write {rest}"),
+            Self::Ipv6(address) => write!(f, "for an IPv6 address write {address}"),
         }
     }
 }
@@ -131,11 +139,34 @@ fn refuse_slip(text: &str) -> Result<(), BindAddressError> {
         let rest = if rest.is_empty() { "0.0.0.0" } else { rest };
         return Err(BindAddressError::Star(rest.into()));
     }
+    if let Some(address) = in_brackets(text.strip_prefix("tcp://").unwrap_or(text)) {
+        return Err(BindAddressError::Ipv6(address));
+    }
     // A larger number would be an IPv4 address, in a way of writing that only resolvers know.
     if text.parse::<u16>().is_ok() {
         return Err(BindAddressError::PortAlone(text.into()));
     }
     Ok(())
+}
+
+/// `::1` and `::1:8000` as they have to be written. That the second is an address too, with another last group, is not what
+/// anybody means who gives a port of four digits or less in decimal.
+fn in_brackets(text: &str) -> Option<String> {
+    if text.starts_with('[') || text.matches(':').count() < 2 {
+        return None;
+    }
+    let is_address = |text: &str| {
+        let text = text.split('%').next().unwrap_or(text);
+        text.parse::<std::net::Ipv6Addr>().is_ok()
+    };
+    if let Some((host, port)) = text.rsplit_once(':')
+        && is_address(host)
+        && port.len() > 1
+        && port.parse::<u16>().is_ok()
+    {
+        return Some(format!("[{host}]:{port}"));
+    }
+    is_address(text).then(|| format!("[{text}]:{DEFAULT_PORT}"))
 }
 
 fn parse_unix(path: &str) -> Result<BindAddress, BindAddressError> {
@@ -243,7 +274,14 @@ mod tests {
     fn refuses_what_names_no_socket() {
         let descriptor = |text: &str| BindAddressError::Descriptor(text.into());
         let cases = [
-            ("::1", no_port(":1")),
+            ("::1", BindAddressError::Ipv6("[::1]:8000".into())),
+            ("::1:80", BindAddressError::Ipv6("[::1]:80".into())),
+            (
+                "fe80::1%eth0:80",
+                BindAddressError::Ipv6("[fe80::1%eth0]:80".into()),
+            ),
+            ("tcp://::1:80", BindAddressError::Ipv6("[::1]:80".into())),
+            ("a:b:c", no_port("b:c")),
             ("h:", no_port("")),
             ("a:b", no_port("b")),
             ("a:99999", no_port("99999")),

@@ -68,6 +68,10 @@ pub trait Host: fmt::Debug + Send + Sync {
     fn is_same_file(&self, one: &str, other: &str) -> bool;
     /// Whether at least one file matches the pattern (`*`, `?`, `[...]`, `**`).
     fn matches_any(&self, pattern: &str) -> bool;
+    /// The longest queue of connections the kernel keeps for a listener (Linux: `net.core.somaxconn`), if it says.
+    fn longest_backlog(&self) -> Option<i64>;
+    /// How many client connections the hard limit on open files leaves room for.
+    fn most_connections(&self) -> i64;
     /// Numeric id of a user.
     fn user_id(&self, name: &str) -> Option<u32>;
     /// Numeric id of a group.

@@ -40,7 +40,7 @@ mod validate;
 mod value;
 mod worker_class;
 
-pub use availability::{not_available_yet, replacements, warnings};
+pub use availability::{FIELDS_MAX, REQUEST_LINE_MAX, not_available_yet, replacements, warnings};
 pub use bind_address::{BindAddress, BindAddressError};
 pub use command_line::{CommandLine, Stop};
 pub use definition::{

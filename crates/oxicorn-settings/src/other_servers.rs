@@ -1,7 +1,11 @@
 //! What flags of other servers are called here, for the refusal that names ours.
 //!
-//! Flags of uvicorn, granian, hypercorn, daphne, waitress and uWSGI that people bring along. Those that mean the same here
-//! are no subject; nor are flags that are too special to be missed.
+//! Flags of uvicorn, granian, hypercorn, daphne, waitress, mod_wsgi-express and uWSGI that people bring along. Those that mean
+//! the same here are no subject; nor are flags that are too special to be missed.
+
+mod flags;
+
+use self::flags::INSTEAD;
 
 /// What to write instead of `flag` of another server, if it is known.
 pub(crate) fn instead_of(flag: &str) -> Option<&'static str> {
@@ -11,279 +15,111 @@ pub(crate) fn instead_of(flag: &str) -> Option<&'static str> {
         .map(|(_, instead)| *instead)
 }
 
-/// Flags, and what says the same here.
-const INSTEAD: &[(&[&str], &str)] = &[
-    // Where to listen.
-    (
-        &[
-            "--host",
-            "--port",
-            "--http",
-            "--http-socket",
-            "--http-host",
-            "--insecure-bind",
-            "--endpoint",
-        ],
-        "use --bind HOST:PORT",
-    ),
-    (
-        &["--listen"],
-        "use --bind HOST:PORT (uWSGI's --listen is --backlog)",
-    ),
-    (
-        &["--uds", "--unix-socket", "--socket", "--uwsgi-socket"],
-        "use --bind unix:PATH",
-    ),
-    (&["--fd"], "use --bind fd://N"),
-    (
-        &["--uds-permissions", "--unix-socket-perms", "--chmod-socket"],
-        "use --umask",
-    ),
-    // The application.
-    (
-        &["--factory", "--call"],
-        "write the call, as in 'MODULE:create_app()'",
-    ),
-    (
-        &["--app-dir", "--working-dir", "--working-directory"],
-        "use --chdir",
-    ),
-    (
-        &[
-            "--app",
-            "--module",
-            "--wsgi",
-            "--wsgi-file",
-            "--callable",
-            "--mount",
-        ],
-        "name the application without a flag, as MODULE:CALLABLE",
-    ),
-    (
-        &["--interface", "--asgi", "--asgi-protocol"],
-        "use --worker-class (asgi for ASGI)",
-    ),
-    (
-        &["--env-file", "--env-files"],
-        "use --env NAME=VALUE, or read the file in gunicorn.conf.py",
-    ),
-    (
-        &["--yaml", "--xml", "--toml"],
-        "use --config FILE (Python, as gunicorn.conf.py)",
-    ),
-    (
-        &["--virtualenv", "--home", "--venv", "--pyhome"],
-        "start the oxicorn that is installed in the environment",
-    ),
-    // Workers.
-    (&["--processes"], "use --workers"),
-    (
-        &["--blocking-threads", "--runtime-blocking-threads"],
-        "use --threads",
-    ),
-    (
-        &["--runtime-threads", "--runtime-mode", "--task-impl"],
-        "leave it out, there is nothing to choose",
-    ),
-    (&["--loop", "--event-loop"], "use --asgi-loop"),
-    (&["--lifespan"], "use --asgi-lifespan"),
-    (
-        &[
-            "--limit-concurrency",
-            "--backpressure",
-            "--asyncio",
-            "--gevent",
-        ],
-        "use --worker-connections, and --queue-limit for all workers",
-    ),
-    (
-        &["--limit-max-requests", "--workers-max-requests"],
-        "use --max-requests",
-    ),
-    (
-        &["--limit-max-requests-jitter"],
-        "use --max-requests-jitter",
-    ),
-    (
-        &[
-            "--timeout-graceful-shutdown",
-            "--workers-kill-timeout",
-            "--reload-mercy",
-            "--worker-reload-mercy",
-        ],
-        "use --graceful-timeout",
-    ),
-    (
-        &[
-            "--harakiri",
-            "--http-timeout",
-            "--timeout-worker-healthcheck",
-            "--channel-timeout",
-        ],
-        "use --timeout",
-    ),
-    (
-        &[
-            "--respawn-failed-workers",
-            "--master",
-            "--enable-threads",
-            "--single-interpreter",
-            "--thunder-lock",
-            "--vacuum",
-            "--die-on-term",
-            "--need-app",
-            "--strict",
-            "--lazy-apps",
-            "--lazy",
-        ],
-        "leave it out, it is always so",
-    ),
-    // Connections and requests.
-    (
-        &[
-            "--timeout-keep-alive",
-            "--keep-alive-timeout",
-            "--http-keepalive",
-            "--http1-keep-alive",
-        ],
-        "use --keep-alive",
-    ),
-    (
-        &["--read-timeout"],
-        "use --header-timeout and --body-timeout",
-    ),
-    (&["--connection-limit"], "use --limit-connections"),
-    (
-        &["--max-request-body-size", "--limit-post"],
-        "use --limit-request-body",
-    ),
-    (
-        &[
-            "--h11-max-incomplete-event-size",
-            "--http1-buffer-size",
-            "--buffer-size",
-        ],
-        "use --limit-request-line and --limit-request-field_size",
-    ),
-    (
-        &[
-            "--proxy-headers",
-            "--no-proxy-headers",
-            "--trusted-proxy",
-            "--trusted-proxy-headers",
-        ],
-        "use --forwarded-allow-ips",
-    ),
-    (
-        &["--url-prefix", "--url-path-prefix"],
-        "use --root-path, or --env SCRIPT_NAME=/PREFIX for WSGI",
-    ),
-    // WebSockets.
-    (
-        &["--ws", "--no-ws", "--ws-protocol"],
-        "leave it out, the asgi class speaks WebSocket by itself",
-    ),
-    (&["--ws-max-size"], "use --websocket-max-message-size"),
-    (&["--ws-ping-interval"], "use --websocket-ping-interval"),
-    (&["--ws-ping-timeout"], "use --websocket-ping-timeout"),
-    (&["--ws-per-message-deflate"], "use --websocket-compression"),
-    // TLS.
-    (
-        &[
-            "--ssl-certfile",
-            "--ssl-certificate",
-            "--ssl-cert",
-            "--certificate",
-        ],
-        "use --certfile",
-    ),
-    (&["--ssl-keyfile", "--ssl-key"], "use --keyfile"),
-    (&["--ssl-ca-certs", "--ssl-ca"], "use --ca-certs"),
-    (&["--ssl-cert-reqs", "--verify-mode"], "use --cert-reqs"),
-    (&["--ssl-ciphers"], "use --ciphers"),
-    // Logs, files, names.
-    (
-        &["--no-access-log", "--disable-logging"],
-        "leave it out, there is no access log without --access-logfile",
-    ),
-    (
-        &["--access-log-fmt", "--log-format", "--log-fmt"],
-        "use --access-logformat",
-    ),
-    (&["--logto"], "use --error-logfile"),
-    (
-        &["--use-colors", "--no-use-colors"],
-        "set NO_COLOR in the environment for none",
-    ),
-    (
-        &[
-            "--no-server-header",
-            "--no-date-header",
-            "--server-name",
-            "--no-server-name",
-            "--ident",
-        ],
-        "let the application set the header",
-    ),
-    (&["--pid-file", "--pidfile"], "use --pid"),
-    (
-        &["--process-name", "--procname", "--procname-prefix"],
-        "use --name",
-    ),
-    (&["--uid"], "use --user"),
-    (&["--gid"], "use --group"),
-    (&["--daemonize"], "use --daemon with --error-logfile"),
-    (
-        &[
-            "--reload-dir",
-            "--reload-include",
-            "--reload-paths",
-            "--touch-reload",
-        ],
-        "use --reload-extra-file PATTERN beside --reload",
-    ),
-    (&["--py-autoreload", "--autoreload"], "use --reload"),
-    (&["--debug"], "use --reload and --log-level debug"),
-    (
-        &[
-            "--static-map",
-            "--static-path-mount",
-            "--static-path-route",
-            "--check-static",
-        ],
-        "let the application (WhiteNoise) or a proxy serve files",
-    ),
-    (&["--stats"], "use --statsd-host"),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::table::TABLE;
 
+    fn is_ours(flag: &str) -> bool {
+        TABLE.iter().any(|row| row.flags.names.contains(&flag))
+    }
+
     #[test]
     fn what_is_ours_is_not_another_servers() {
-        // Also as an abbreviation.
-        let ours = |flag: &str| {
-            let names = TABLE.iter().flat_map(|row| row.flags.names);
-            names.filter(|name| name.starts_with(flag)).count() == 1
-        };
         let mut seen = std::collections::BTreeSet::new();
         for flag in INSTEAD.iter().flat_map(|(flags, _)| *flags) {
-            assert!(!ours(flag), "{flag} is ours");
+            assert!(!is_ours(flag), "{flag} is ours");
             assert!(seen.insert(flag), "{flag} is there twice");
         }
     }
 
     #[test]
     fn every_flag_that_is_named_instead_is_there() {
-        let known = |flag: &str| TABLE.iter().any(|row| row.flags.names.contains(&flag));
-        for (_, instead) in INSTEAD {
-            let words = instead.split([' ', ',', '(', ')']);
+        for (flags, instead) in INSTEAD {
+            let words = instead.split([' ', ',', '(', ')', ':']);
             for flag in words.filter(|word| word.starts_with("--")) {
+                assert!(is_ours(flag) || flags.contains(&flag), "{flag}");
+            }
+        }
+    }
+
+    /// What the servers' own `--help` lists, but for what has no counterpart (debuggers, tuning of other engines).
+    const DOCUMENTED: &[(&str, &str)] = &[
+        (
+            "uvicorn 0.54",
+            "access-log app-dir backlog date-header env-file factory fd forwarded-allow-ips \
+             h11-max-incomplete-event-size header host http http2 interface lifespan limit-concurrency limit-max-requests \
+             limit-max-requests-jitter log-config log-level loop no-access-log no-date-header no-proxy-headers \
+             no-server-header no-use-colors port proxy-headers reload reload-delay reload-dir reload-exclude \
+             reload-include reset-contextvars root-path server-header ssl-ca-certs ssl-cert-reqs ssl-certfile ssl-ciphers \
+             ssl-keyfile ssl-keyfile-password ssl-version timeout-graceful-shutdown timeout-keep-alive \
+             timeout-worker-healthcheck uds use-colors workers ws ws-max-queue ws-max-size ws-per-message-deflate \
+             ws-ping-interval ws-ping-timeout",
+        ),
+        (
+            "hypercorn 0.18",
+            "access-log access-logfile access-logformat backlog bind ca-certs certfile cert-reqs ciphers config daemon debug \
+             error-logfile graceful-timeout read-timeout max-requests max-requests-jitter group worker-class \
+             keep-alive keyfile keyfile-password insecure-bind log-config log-level log-file pid quic-bind reload root-path \
+             server-name statsd-host statsd-prefix umask user verify-mode websocket-ping-interval workers",
+        ),
+        (
+            "daphne 4.2",
+            "access-log application-close-timeout bind endpoint fd http-timeout log-fmt no-server-name ping-interval \
+             ping-timeout port proxy-headers proxy-headers-host proxy-headers-port root-path server-name unix-socket \
+             verbosity websocket-max-frame-size websocket-max-message-size websocket_connect_timeout websocket_timeout",
+        ),
+        (
+            "waitress 3.0",
+            "asyncore-loop-timeout asyncore-use-poll backlog call channel-request-lookahead channel-timeout \
+             cleanup-interval connection-limit expose-tracebacks host ident inbuf-overflow listen log-socket-errors \
+             max-request-body-size max-request-header-size no-ipv4 no-ipv6 outbuf-high-watermark outbuf-overflow port \
+             recv-bytes send-bytes threads unix-socket unix-socket-perms url-prefix url-scheme",
+        ),
+        (
+            "granian 2.8",
+            "access-log access-log-fmt backlog backpressure blocking-threads blocking-threads-idle-timeout env-files \
+             factory host http http1-buffer-size http1-header-read-timeout http1-keep-alive http1-pipeline-flush interface \
+             log log-config log-level loop metrics metrics-address metrics-port metrics-scrape-interval no-access-log \
+             no-http1-keep-alive no-log no-ws pid-file port process-name reload reload-ignore-dirs reload-ignore-paths \
+             reload-ignore-patterns reload-ignore-worker-failure reload-paths reload-tick respawn-failed-workers \
+             respawn-interval runtime-blocking-threads runtime-mode runtime-threads ssl-ca ssl-certificate \
+             ssl-client-verify ssl-crl ssl-keyfile ssl-keyfile-password ssl-protocol-min static-path-dir-to-file \
+             static-path-expires static-path-mount static-path-route task-impl uds uds-permissions url-path-prefix workers \
+             workers-kill-timeout workers-lifetime workers-max-rss working-dir ws",
+        ),
+        (
+            "mod_wsgi-express 6.1",
+            "access-log access-log-format access-log-name add-handler application-type body-max-timeout body-min-rate \
+             body-timeout callable-object compress-responses daemon-backlog deadlock-timeout directory-index \
+             directory-listing document-root enable-sendfile entry-point error-log-name eviction-timeout graceful-timeout \
+             group header-buffer-size header-max-timeout header-timeout host hsts-policy http2 https-only https-port \
+             inactivity-timeout interrupt-timeout keep-alive-timeout limit-request-body log-directory log-level \
+             log-to-terminal max-clients maximum-requests mount-point passenv pid-file port process-name processes \
+             python-path queue-timeout reload-on-changes request-timeout restart-interval server-backlog server-metrics \
+             server-name server-root setenv shutdown-timeout socket-timeout ssl-certificate ssl-certificate-file \
+             ssl-certificate-key-file startup-timeout threads trust-proxy trust-proxy-header url-alias user \
+             working-directory",
+        ),
+        (
+            "uWSGI 2.0",
+            "buffer-size callable chdir cheaper check-static chmod-socket cron daemonize die-on-term disable-logging \
+             emperor enable-threads env gid harakiri home http http-keepalive http-socket http-timeout ini lazy lazy-apps \
+             limit-post listen log-format logto master max-requests module mount need-app offload-threads paste pidfile \
+             post-buffering processes procname procname-prefix py-autoreload pyhome pythonpath reload-mercy \
+             single-interpreter socket spooler static-map stats strict threads thunder-lock touch-reload uid umask vacuum \
+             venv virtualenv worker-reload-mercy workers wsgi-file xml yaml",
+        ),
+    ];
+
+    #[test]
+    fn every_documented_flag_has_an_answer() {
+        for (server, flags) in DOCUMENTED {
+            for flag in flags.split_whitespace() {
+                let flag = format!("--{flag}");
                 assert!(
-                    known(flag) || instead.contains("uWSGI's --listen"),
-                    "{flag}"
+                    is_ours(&flag) || instead_of(&flag).is_some(),
+                    "{server} has {flag}"
                 );
             }
         }

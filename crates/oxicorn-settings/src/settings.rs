@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(shown, ["unix:/a", "http://[::1]:80"]);
         assert_eq!(
             refused("bind", texts(&["a:b"])),
-            "must be HOST:PORT, unix:PATH or fd://N: 'b' is not a valid port number, in 'a:b'"
+            "must be HOST:PORT, unix:PATH or fd://N: 'b' is not a valid port number (0 to 65535), in 'a:b'"
         );
         assert_eq!(
             refused("bind", texts(&[])),

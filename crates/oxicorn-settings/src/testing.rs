@@ -37,6 +37,14 @@ impl Host for Machine {
         pattern == "*.ini"
     }
 
+    fn longest_backlog(&self) -> Option<i64> {
+        Some(4096)
+    }
+
+    fn most_connections(&self) -> i64 {
+        100_000
+    }
+
     fn user_id(&self, name: &str) -> Option<u32> {
         (name == "www").then_some(33)
     }

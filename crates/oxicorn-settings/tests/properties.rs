@@ -30,6 +30,14 @@ impl Host for Machine {
         self.path_exists(pattern)
     }
 
+    fn longest_backlog(&self) -> Option<i64> {
+        None
+    }
+
+    fn most_connections(&self) -> i64 {
+        i64::MAX
+    }
+
     fn user_id(&self, name: &str) -> Option<u32> {
         self.path_exists(name).then_some(1)
     }

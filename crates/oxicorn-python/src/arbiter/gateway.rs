@@ -13,7 +13,7 @@ use oxicorn_gateway::{
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
-use oxicorn_proto::http1::{HeaderMap, Limits};
+use oxicorn_proto::http1::{self, HeaderMap, Limits};
 use oxicorn_settings::{Settings, Value, WorkerClass};
 use pyo3::prelude::*;
 
@@ -270,6 +270,12 @@ fn websocket(settings: &Settings) -> Option<WebSocket> {
         ..WebSocket::default()
     })
 }
+
+/// What the settings warn of is what the gateway does.
+const _: () = assert!(
+    http1::REQUEST_LINE_MAX == oxicorn_settings::REQUEST_LINE_MAX as usize
+        && http1::FIELDS_MAX == oxicorn_settings::FIELDS_MAX as usize
+);
 
 fn set_limits(settings: &Settings, result: &mut GatewaySettings) {
     let size = |name| size(settings, name);

@@ -12,6 +12,7 @@ use oxicorn_settings::{BindAddress, Settings};
 use pyo3::prelude::*;
 
 use super::log;
+use super::unbound::{self, reason};
 
 /// How often an address in use is tried, and the pause in between (as Gunicorn: a predecessor may
 /// just be on its way out).
@@ -152,6 +153,7 @@ pub(crate) fn open(
     options: Options,
 ) -> Option<Listener> {
     let address = python_address(bind);
+    let mut holder = String::new();
     for left in (0..TRIES).rev() {
         let error = match try_open(bind, options) {
             Ok(listener) => return Some(listener),
@@ -167,12 +169,16 @@ pub(crate) fn open(
                 );
             }
             io::ErrorKind::AddrNotAvailable => {
-                log::write(server, Level::Error, &format!("Invalid address: {address}"));
-            }
-            _ => {
-                let text = format!("Cannot bind {address}: {}", plain(&error));
+                let text = format!("Invalid address: {address}: {}", reason(bind, &error));
                 log::write(server, Level::Error, &text);
             }
+            _ => {
+                let text = format!("Cannot bind {address}: {}", reason(bind, &error));
+                log::write(server, Level::Error, &text);
+            }
+        }
+        if in_use && left == 0 {
+            holder = format!(": {}", unbound::holder(bind));
         }
         if !in_use || left == 0 {
             break;
@@ -180,17 +186,12 @@ pub(crate) fn open(
         log::write(server, Level::Error, "Retrying in 1 second.");
         server.py().detach(|| std::thread::sleep(PAUSE));
     }
-    log::write(server, Level::Error, &format!("Cannot listen at {address}"));
+    log::write(
+        server,
+        Level::Error,
+        &format!("Cannot listen at {address}{holder}"),
+    );
     None
-}
-
-/// The system's words, without the number that Rust adds.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_owned(),
-        None => text,
-    }
 }
 
 fn try_open(bind: &BindAddress, options: Options) -> io::Result<Listener> {

@@ -18,6 +18,7 @@ mod successor;
 mod supervisor;
 mod template;
 mod templates;
+mod unbound;
 mod workers;
 
 pub(crate) use gateway::{holds_temporary_files, temporary_directory_choices};

@@ -50,6 +50,15 @@ impl Host for PythonHost {
         .unwrap_or(false)
     }
 
+    fn longest_backlog(&self) -> Option<i64> {
+        let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?;
+        text.trim().parse().ok()
+    }
+
+    fn most_connections(&self) -> i64 {
+        i64::try_from(oxicorn_gateway::most_connections()).unwrap_or(i64::MAX)
+    }
+
     fn user_id(&self, name: &str) -> Option<u32> {
         Self::ask(|py| {
             py.import("pwd")?

@@ -1,7 +1,8 @@
 //! Spells out what argparse understands and clap does not.
 //!
 //! A long flag may be abbreviated as long as only one flag begins so. Our own flags must not make an abbreviation ambiguous
-//! that Gunicorn's users write, so they are only looked at where none of Gunicorn's fits. And a value may begin with a hyphen
+//! that Gunicorn's users write, so they are only looked at where none of Gunicorn's fits. What another server calls a flag is no
+//! abbreviation of ours: `--header` of uvicorn is not `--header-map`. And a value may begin with a hyphen
 //! if it is a negative number or has a space in it; such a value is joined to its flag with `=`.
 
 use crate::definition::Action;
@@ -74,6 +75,9 @@ fn spell_out_flag(argument: &str) -> Result<Option<String>, String> {
 }
 
 fn flag_for(written: &str) -> Result<Option<&'static str>, String> {
+    if instead_of(written).is_some() {
+        return Ok(None);
+    }
     for own in [false, true] {
         let candidates: Vec<_> = long_flags(own)
             .filter(|flag| flag.starts_with(written))
@@ -84,8 +88,6 @@ fn flag_for(written: &str) -> Result<Option<&'static str>, String> {
         match candidates[..] {
             [] => {}
             [only] => return Ok(Some(only)),
-            // `--http` of uvicorn is no abbreviation.
-            _ if instead_of(written).is_some() => return Ok(None),
             _ => {
                 return Err(format!(
                     "ambiguous option: {written} could match {}",
@@ -166,6 +168,10 @@ mod tests {
             // `--prefetch` is ours and stands back.
             ("--pre", "--preload"),
             ("--bogus=1", "--bogus=1"),
+            // Another server's: nothing of ours, though ours begin so.
+            ("--header=a:b", "--header=a:b"),
+            ("--access-log", "--access-log"),
+            ("--http", "--http"),
         ] {
             assert_eq!(spelled(&[short]), [long]);
         }

@@ -20,7 +20,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         65_536,
         "How many client connections may be open at once, in the whole server. At the bound, and where the limit on \
          open files leaves room for fewer, the connections that have been idle longest are closed for new ones; if \
-         none is idle, new ones wait in the kernel's backlog.",
+         none is idle, new ones wait in the kernel's backlog. Open files: `ulimit -Hn`, `LimitNOFILE` of systemd.",
     ),
     bound(
         "limit_client_connections",

@@ -32,7 +32,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(2048),
-        doc: "How many connections the kernel keeps waiting to be accepted, as `listen(2)` takes it. A socket that \
+        doc: "How many connections the kernel keeps waiting to be accepted, as `listen(2)` takes it: at most \
+          `net.core.somaxconn` of the kernel. A socket that \
           was inherited and already listens keeps its own.",
         since: Since::Always,
         applies: Applies::Start,
@@ -57,7 +58,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "Invalid value for bind: ['0.0.0.0:http'] (environment variable PORT): \
-             must be HOST:PORT, unix:PATH or fd://N: 'http' is not a valid port number, in '0.0.0.0:http'"
+             must be HOST:PORT, unix:PATH or fd://N: 'http' is not a valid port number (0 to 65535), in '0.0.0.0:http'"
         );
         try_resolve(&[("PORT", "http")], &[("bind", text(":80"))]).expect("nobody asks PORT");
     }
