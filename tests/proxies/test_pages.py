@@ -93,7 +93,7 @@ def run_haproxy(serve, proxy, *arguments: str):
     return server
 
 
-APACHE_MODULES = ("mpm_event", "authz_core", "headers", "alias", "proxy", "proxy_http", "proxy_wstunnel")
+APACHE_MODULES = ("mpm_event", "authz_core", "headers", "alias", "proxy", "proxy_http")
 
 
 def run_apache(serve, proxy, *arguments: str):
