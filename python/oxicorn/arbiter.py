@@ -51,6 +51,8 @@ __all__ = ["Arbiter"]
 #: Gunicorn's variables by which an arbiter tells its successor who it is and what it listens with.
 PREDECESSOR_VARIABLE = "GUNICORN_PID"
 LISTENERS_VARIABLE = "GUNICORN_FD"
+#: The listener of ``metrics_bind``, for who takes over.
+METRICS_VARIABLE = "OXICORN_METRICS_FD"
 #: Gunicorn's mark on the name and the pid file of a successor, until it is alone.
 SUCCESSOR_SUFFIX = ".2"
 
@@ -262,6 +264,11 @@ class Arbiter(Commands):
                 f"{LISTENERS_VARIABLE}={text!r} in the environment: numbers were expected"
             ) from None
 
+    def inherited_metrics_listener(self) -> int | None:
+        """The listener for metrics and probes this process was started with, if any."""
+        text = os.environ.pop(METRICS_VARIABLE, "")
+        return int(text) if text.isdecimal() else None
+
     def listening(self, found: list[tuple[str, int, Any]]) -> None:
         """The listeners are these now: text, descriptor, address in the settings.
 
@@ -460,7 +467,7 @@ class Arbiter(Commands):
             if old is not None:
                 old.unlink()
 
-    def execute(self, listeners: list[int]) -> NoReturn:
+    def execute(self, listeners: list[int], metrics_listener: int | None) -> NoReturn:
         """In a child: turns it into the server as it is installed now. Hook ``pre_exec``."""
         try:
             with forked.Guard(self.log):
@@ -471,6 +478,8 @@ class Arbiter(Commands):
                 systemd.pass_on(listeners, environment)
             else:
                 environment[LISTENERS_VARIABLE] = ",".join(map(str, listeners))
+            if metrics_listener is not None:
+                environment[METRICS_VARIABLE] = str(metrics_listener)
             os.chdir(self.START_CTX["cwd"])
             os.execvpe(self.START_CTX[0], self.START_CTX["args"], environment)
         except BaseException:

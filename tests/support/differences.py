@@ -218,6 +218,7 @@ DIFFERENCES: dict[str, str] = {
     # Programs
     "programs/test_programs.py::test_refused_setting_of_a_program": ONE_LINE,
     # Logs
+    "monitoring/test_metrics.py": "Gunicorn has no metrics or probes of its own",
     "logging/test_access_log.py::test_other_answers_are_logged_too[/raises]": (
         "a request that failed is logged like any other (Gunicorn: its path is None)"
     ),

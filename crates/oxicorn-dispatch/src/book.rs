@@ -93,6 +93,10 @@ impl Book {
         self.derive_eligible();
     }
 
+    pub(crate) const fn serving(&self) -> Option<Generation> {
+        self.serving
+    }
+
     fn derive_eligible(&mut self) {
         for slot in &mut self.slots {
             slot.eligible = slot.stage == Stage::Ready && self.serving == Some(slot.generation);

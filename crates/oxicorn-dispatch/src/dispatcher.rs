@@ -45,6 +45,21 @@ pub struct Dispatcher {
     settled: bool,
 }
 
+/// The workers that get requests: ready, and of the generation that serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Staffing {
+    /// The generation that serves, if one does.
+    pub generation: Option<Generation>,
+    /// Workers.
+    pub workers: u32,
+    /// Workers that have a request.
+    pub busy_workers: u32,
+    /// Requests they work on at a time, all together.
+    pub capacity: u32,
+    /// Requests they work on.
+    pub busy: u32,
+}
+
 impl Dispatcher {
     /// Without workers, and serving no generation: requests wait until [`Self::serve_generation`].
     pub fn new(policy: Policy) -> Self {
@@ -282,6 +297,21 @@ impl Dispatcher {
     /// Requests placed at all workers.
     pub fn total_in_flight(&self) -> usize {
         self.placed
+    }
+
+    /// Who could take requests now.
+    pub fn staffing(&self) -> Staffing {
+        let mut staffing = Staffing {
+            generation: self.book.serving(),
+            ..Staffing::default()
+        };
+        for worker in self.book.iter().filter(|worker| worker.eligible) {
+            staffing.workers += 1;
+            staffing.capacity += worker.flight.capacity();
+            staffing.busy += worker.flight.len().min(worker.flight.capacity());
+            staffing.busy_workers += u32::from(!worker.flight.is_empty());
+        }
+        staffing
     }
 
     /// How long the oldest waiting request has waited since it was submitted.

@@ -45,6 +45,10 @@ impl Flight {
         self.chain.len() == 0
     }
 
+    pub(crate) const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
     /// Below capacity: the next one placed runs at once.
     pub(crate) fn has_room(&self) -> bool {
         self.chain.len() < self.capacity

@@ -72,5 +72,5 @@ mod time;
 mod worker;
 
 pub use action::{Action, Cancelled, Generation, RejectReason, RequestId, WorkerId};
-pub use dispatcher::Dispatcher;
+pub use dispatcher::{Dispatcher, Staffing};
 pub use policy::Policy;

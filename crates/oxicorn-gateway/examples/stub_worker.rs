@@ -48,6 +48,7 @@ fn main() {
         settings,
         control: theirs.into(),
         listeners: vec![(format!("http://127.0.0.1:{port}"), listener.into())],
+        monitoring: None,
         scoreboard: Scoreboard::create(16, 1).expect("memory").1,
     };
     let gateway = thread::Builder::new()

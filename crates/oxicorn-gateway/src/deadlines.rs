@@ -286,7 +286,7 @@ impl Gateway {
         }
     }
 
-    fn set_gauges(&self, now: Duration) {
+    pub(crate) fn set_gauges(&self, now: Duration) {
         let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         self.figures
             .set(Gauge::Queued, self.dispatcher.queued() as u64);

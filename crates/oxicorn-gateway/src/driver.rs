@@ -29,6 +29,7 @@ impl Gateway {
         let exchange = Exchange {
             connection: Some(key),
             submitted: now,
+            queued: Duration::ZERO,
             place: Place::Queued,
             window: ReceiveWindow::new(RESPONSE_WINDOW),
             uncredited: 0,
@@ -100,6 +101,7 @@ impl Gateway {
                     upload.streamed = true;
                 }
                 self.figures.record(HistogramKind::QueueWait, queued);
+                exchange.queued = queued;
                 exchange.place = Place::Worker {
                     worker,
                     placement,

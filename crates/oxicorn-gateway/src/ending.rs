@@ -200,7 +200,12 @@ impl Gateway {
         } else {
             Duration::ZERO
         };
-        self.figures.count(Counter::of_status(request.status));
+        let method: &[u8] = if request.readable {
+            connection.http.head(connection.input.head()).method()
+        } else {
+            b""
+        };
+        self.figures.count_response(method, request.status);
         self.figures.record(HistogramKind::Latency, elapsed);
         if let Some(statsd) = &mut self.statsd {
             statsd.request(request.status, elapsed);

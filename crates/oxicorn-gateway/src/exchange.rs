@@ -61,6 +61,8 @@ pub(crate) struct Exchange {
     pub(crate) connection: Option<usize>,
     /// When the request was complete.
     pub(crate) submitted: Duration,
+    /// How long it waited before a worker was given it.
+    pub(crate) queued: Duration,
     pub(crate) place: Place,
     /// What the worker may send of the response's body.
     pub(crate) window: ReceiveWindow,
@@ -193,6 +195,7 @@ mod tests {
         Exchange {
             connection: Some(1),
             submitted: Duration::ZERO,
+            queued: Duration::ZERO,
             place: Place::Queued,
             window: ReceiveWindow::new(RESPONSE_WINDOW),
             uncredited: 0,

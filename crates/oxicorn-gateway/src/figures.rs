@@ -7,22 +7,42 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use oxicorn_link::AttachError;
-use oxicorn_link::scoreboard::{Counter, GatewayBlock, Gauge, HistogramKind, Scoreboard};
+use oxicorn_link::scoreboard::{
+    Counter, GatewayBlock, Gauge, HistogramKind, Method, Scoreboard, StatusClass,
+};
 
 /// This gateway thread's block of the scoreboard.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     block: Option<GatewayBlock>,
+    scoreboard: Option<Scoreboard>,
 }
 
 impl Figures {
     /// Takes the block of the first (and only) gateway thread over from whoever had it before.
     pub(crate) fn attach(scoreboard: &OwnedFd) -> Result<Self, AttachError> {
-        let block = Scoreboard::attach(scoreboard)?.gateway(0);
+        let scoreboard = Scoreboard::attach(scoreboard)?;
+        let block = scoreboard.gateway(0);
         if let Some(block) = &block {
             block.resume();
         }
-        Ok(Self { block })
+        Ok(Self {
+            block,
+            scoreboard: Some(scoreboard),
+        })
+    }
+
+    /// Everybody's figures.
+    pub(crate) const fn scoreboard(&self) -> Option<&Scoreboard> {
+        self.scoreboard.as_ref()
+    }
+
+    /// Counts a response to a request of this method.
+    pub(crate) fn count_response(&self, method: &[u8], status: u16) {
+        self.count(Counter::of_status(status));
+        if let Some(block) = &self.block {
+            block.add_response(Method::of(method), StatusClass::of(status));
+        }
     }
 
     pub(crate) fn count(&self, counter: Counter) {

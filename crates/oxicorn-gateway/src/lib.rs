@@ -17,7 +17,7 @@
 //! | what clients may hold | `admission`, `crowd`, `pressure` |
 //! | time | `clock`, `deadlines`, `pace`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
-//! | what is told | `access_log`, `json_log`, `error_log`, `plaints`, `log_writer`, `relay`, `statsd`, `figures` |
+//! | what is told | `access_log`, `json_log`, `error_log`, `plaints`, `log_writer`, `relay`, `statsd`, `figures`, `monitoring` |
 //! | what is decided by | `settings`, `resolved`, `peer`, `body` |
 
 mod access_log;
@@ -46,6 +46,7 @@ mod lent;
 mod listener;
 mod log_writer;
 mod loss;
+mod monitoring;
 mod nap;
 mod output;
 mod pace;
@@ -94,6 +95,8 @@ pub struct Setup {
     pub control: OwnedFd,
     /// The listening sockets, each with its address as the logs name it.
     pub listeners: Vec<(String, OwnedFd)>,
+    /// The listening socket for metrics and probes (`metrics_bind`), if there is one.
+    pub monitoring: Option<OwnedFd>,
     /// The scoreboard's memory file.
     pub scoreboard: OwnedFd,
 }

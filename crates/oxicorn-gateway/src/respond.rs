@@ -6,7 +6,7 @@
 
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::ResponseHeader;
-use oxicorn_link::scoreboard::Counter;
+use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::window::RESPONSE_WINDOW;
 use oxicorn_link::wire::{
     AbortReason, CancelReason, Malformed, ResponseKind, decode_abort, decode_credit,
@@ -221,9 +221,13 @@ impl Gateway {
 
     /// The worker is through with it.
     pub(crate) fn complete(&mut self, id: ExchangeId) {
-        self.exchanges.remove(id);
-        self.dispatcher
-            .handle_completed(id.request(), self.clock.now());
+        let now = self.clock.now();
+        if let Some(exchange) = self.exchanges.remove(id) {
+            let given = exchange.submitted + exchange.queued;
+            self.figures
+                .record(HistogramKind::Service, now.saturating_sub(given));
+        }
+        self.dispatcher.handle_completed(id.request(), now);
     }
 
     /// The response cannot be finished: the client sees an error if it has seen nothing yet, else

@@ -24,6 +24,7 @@ use crate::deadlines::{ring_for_ever, tick_for_ever};
 use crate::error_log::ErrorLog;
 use crate::figures::Figures;
 use crate::gateway::{Gateway, Parts, install, uninstall, with};
+use crate::monitoring;
 use crate::nap::look_after_naps;
 use crate::resolved::Resolved;
 use crate::settings::Settings;
@@ -73,6 +74,7 @@ async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<()
         identity: _,
         control,
         listeners,
+        monitoring,
         scoreboard,
     } = setup;
     let control = ControlEnd::new(control);
@@ -113,6 +115,9 @@ async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<()
     spawn_local(ring_for_ever());
     spawn_local(tick_for_ever());
     spawn_local(look_after_naps());
+    if let Some(listener) = monitoring {
+        spawn_local(monitoring::serve(listener));
+    }
     with(|gateway| gateway.control.send(&FromGateway::Ready));
     poll_fn(|cx| {
         let finished = with(|gateway| {

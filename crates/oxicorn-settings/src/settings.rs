@@ -24,6 +24,8 @@ pub struct Settings {
     values: Vec<(Value, Source)>,
     /// `bind`, read.
     bind: Vec<BindAddress>,
+    /// `metrics_bind`, read.
+    metrics_bind: Option<BindAddress>,
     /// What a worker class of the user's has turned out to be.
     served_as: Option<WorkerClass>,
 }
@@ -40,9 +42,11 @@ impl Settings {
             host,
             values,
             bind: Vec::new(),
+            metrics_bind: None,
             served_as: None,
         };
         settings.bind = settings.read_bind()?;
+        settings.metrics_bind = settings.read_metrics_bind()?;
         settings.check_assignments("raw_env")?;
         settings.check_assignments("raw_paste_global_conf")?;
         Ok(settings)
@@ -175,6 +179,11 @@ impl Settings {
         &self.bind
     }
 
+    /// `metrics_bind`, read.
+    pub const fn metrics_bind(&self) -> Option<&BindAddress> {
+        self.metrics_bind.as_ref()
+    }
+
     /// `workers`.
     pub fn workers(&self) -> u32 {
         self.count("workers")
@@ -285,16 +294,37 @@ impl Settings {
         if entries.is_empty() {
             return Err(self.refusal("bind", "must have at least one address".into()));
         }
-        let read = |entry: &String| {
-            BindAddress::parse(entry).map_err(|fault| {
-                let allowed = format!(
-                    "must be HOST:PORT, unix:PATH or fd://N: {fault}, in {}",
-                    Quoted(entry)
-                );
-                self.refusal("bind", allowed)
-            })
-        };
+        let read = |entry: &String| self.read_address("bind", entry);
         entries.iter().map(read).collect()
+    }
+
+    fn read_metrics_bind(&self) -> Result<Option<BindAddress>, SettingError> {
+        let entry = self.text("metrics_bind").filter(|text| !text.is_empty());
+        let Some(address) = entry
+            .map(|entry| self.read_address("metrics_bind", entry))
+            .transpose()?
+        else {
+            return Ok(None);
+        };
+        if self.bind.contains(&address) {
+            let allowed = format!("must be another address than bind, not {address}");
+            return Err(self.refusal("metrics_bind", allowed));
+        }
+        Ok(Some(address))
+    }
+
+    fn read_address(
+        &self,
+        setting: &'static str,
+        entry: &str,
+    ) -> Result<BindAddress, SettingError> {
+        BindAddress::parse(entry).map_err(|fault| {
+            let allowed = format!(
+                "must be HOST:PORT, unix:PATH or fd://N: {fault}, in {}",
+                Quoted(entry)
+            );
+            self.refusal(setting, allowed)
+        })
     }
 
     fn check_assignments(&self, name: &'static str) -> Result<(), SettingError> {
@@ -343,6 +373,16 @@ mod tests {
         assert_eq!(settings.max_requests(), Some(i64::MAX.unsigned_abs()));
         assert_eq!(settings.worker_connections(), u32::MAX);
         assert_eq!(resolve(&[]).max_requests(), None);
+    }
+
+    #[test]
+    fn reads_metrics_bind_which_is_another_address() {
+        assert_eq!(resolve(&[]).metrics_bind(), None);
+        let settings = resolve(&[("metrics_bind", text("unix:/m"))]);
+        let shown = settings.metrics_bind().map(ToString::to_string);
+        assert_eq!(shown.as_deref(), Some("unix:/m"));
+        assert!(refused("metrics_bind", text("a:b")).contains("must be HOST:PORT"));
+        assert!(refused("metrics_bind", text("127.0.0.1:8000")).contains("another address"));
     }
 
     #[test]

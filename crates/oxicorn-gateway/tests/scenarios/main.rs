@@ -11,6 +11,7 @@ mod figures;
 mod hijack;
 mod limits;
 mod logs;
+mod monitoring;
 mod paces;
 mod requests;
 mod responses;

@@ -38,6 +38,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) struct Scenario {
     pub(crate) directory: TempDir,
     pub(crate) address: SocketAddr,
+    pub(crate) monitoring_address: SocketAddr,
     pub(crate) scoreboard: Scoreboard,
     control: Option<Channel>,
     gateway: Option<JoinHandle<i32>>,
@@ -126,11 +127,14 @@ impl Scenario {
         });
         let (ours, theirs) = Channel::pair().unwrap();
         let (scoreboard, file) = Scoreboard::create(16, 1).unwrap();
+        let monitoring = TcpListener::bind("127.0.0.1:0").unwrap();
+        let monitoring_address = monitoring.local_addr().unwrap();
         let setup = Setup {
             identity: None,
             settings,
             control: theirs.into(),
             listeners,
+            monitoring: Some(monitoring.into()),
             scoreboard: file,
         };
         let time = held_clock
@@ -140,6 +144,7 @@ impl Scenario {
         let scenario = Self {
             directory,
             address,
+            monitoring_address,
             scoreboard,
             control: Some(ours),
             gateway,

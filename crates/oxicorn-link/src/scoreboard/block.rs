@@ -10,8 +10,10 @@ use super::{add, read, write};
 use crate::numbered::numbered;
 
 /// Bytes before the histograms: room for more gauges and counters than there are.
-const NUMBERS_LEN: usize = 1024;
+const NUMBERS_LEN: usize = 2048;
 const COUNTERS_AT: usize = 256;
+/// Responses by method and status class.
+const RESPONSES_AT: usize = 1024;
 /// Bytes of a block.
 pub(super) const LEN: usize = NUMBERS_LEN + HistogramKind::ALL.len() * histogram::LEN;
 
@@ -78,6 +80,100 @@ numbered! {
         Latency = 0,
         /// From complete request to being given to a worker.
         QueueWait = 1,
+        /// From being given to a worker until the worker is through with it.
+        Service = 2,
+    }
+}
+
+numbered! {
+    /// Methods that are told apart: a client can send any word, and must not make as many series.
+    Method {
+        /// GET
+        Get = 0,
+        /// HEAD
+        Head = 1,
+        /// POST
+        Post = 2,
+        /// PUT
+        Put = 3,
+        /// PATCH
+        Patch = 4,
+        /// DELETE
+        Delete = 5,
+        /// OPTIONS
+        Options = 6,
+        /// Every other one, and requests that could not be understood.
+        Other = 7,
+    }
+}
+
+impl Method {
+    /// What a request's method counts as.
+    pub const fn of(method: &[u8]) -> Self {
+        match method {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"PATCH" => Self::Patch,
+            b"DELETE" => Self::Delete,
+            b"OPTIONS" => Self::Options,
+            _ => Self::Other,
+        }
+    }
+
+    /// As a label has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Other => "other",
+        }
+    }
+}
+
+numbered! {
+    /// The first digit of a response's status.
+    StatusClass {
+        /// 1xx
+        Informational = 0,
+        /// 2xx
+        Successful = 1,
+        /// 3xx
+        Redirection = 2,
+        /// 4xx
+        ClientError = 3,
+        /// 5xx and beyond
+        ServerError = 4,
+    }
+}
+
+impl StatusClass {
+    /// The class of a status.
+    pub const fn of(status: u16) -> Self {
+        match status {
+            100..=199 => Self::Informational,
+            200..=299 => Self::Successful,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+
+    /// As a label has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Informational => "1xx",
+            Self::Successful => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+        }
     }
 }
 
@@ -114,6 +210,11 @@ impl GatewayBlock {
         self.at + COUNTERS_AT + usize::from(counter.as_u8()) * 8
     }
 
+    fn response_at(&self, method: Method, class: StatusClass) -> usize {
+        let place = usize::from(method.as_u8()) * StatusClass::ALL.len();
+        self.at + RESPONSES_AT + (place + usize::from(class.as_u8())) * 8
+    }
+
     fn histogram_at(&self, kind: HistogramKind) -> usize {
         self.at + NUMBERS_LEN + usize::from(kind.as_u8()) * histogram::LEN
     }
@@ -126,6 +227,16 @@ impl GatewayBlock {
     /// Adds to a counter.
     pub fn add(&self, counter: Counter, number: u64) {
         add(&self.mapping, self.counter_at(counter), number);
+    }
+
+    /// Counts a response.
+    pub fn add_response(&self, method: Method, class: StatusClass) {
+        add(&self.mapping, self.response_at(method, class), 1);
+    }
+
+    /// Responses to requests of this method with a status of this class.
+    pub fn responses(&self, method: Method, class: StatusClass) -> u64 {
+        read(&self.mapping, self.response_at(method, class))
     }
 
     /// Counts a duration.
@@ -163,8 +274,12 @@ const _: () = {
         "gauges do not run into the counters"
     );
     assert!(
-        COUNTERS_AT + Counter::ALL.len() * 8 <= NUMBERS_LEN,
-        "nor counters into histograms"
+        COUNTERS_AT + Counter::ALL.len() * 8 <= RESPONSES_AT,
+        "nor counters into responses"
+    );
+    assert!(
+        RESPONSES_AT + Method::ALL.len() * StatusClass::ALL.len() * 8 <= NUMBERS_LEN,
+        "nor responses into histograms"
     );
     assert!(LEN.is_multiple_of(128), "blocks do not share cache lines");
 };
@@ -194,6 +309,12 @@ mod tests {
                 .zip(Counter::ALL)
                 .all(|(number, one)| block.counter(*one) == number)
         );
+        for method in Method::ALL {
+            for class in StatusClass::ALL {
+                assert_eq!(block.responses(*method, *class), 0);
+                block.add_response(*method, *class);
+            }
+        }
         block.resume();
         assert!(Gauge::ALL.iter().all(|gauge| block.gauge(*gauge) == 0));
         assert_eq!(block.counter(Counter::Accepted), 100);

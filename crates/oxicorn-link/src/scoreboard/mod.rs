@@ -10,10 +10,12 @@
 //!
 //! ```text
 //!      0  magic, layout version, number of slots and of gateway blocks
+//!   1024  the arbiter's figures
 //!   4096  gateway blocks, one for each gateway thread
 //!    ...  slots, one for each worker, 128 bytes each
 //! ```
 
+mod arbiter_block;
 mod block;
 mod histogram;
 mod slot;
@@ -28,7 +30,8 @@ use oxicorn_os::memfd;
 
 use crate::AttachError;
 
-pub use block::{Counter, GatewayBlock, Gauge, HistogramKind};
+pub use arbiter_block::{ArbiterBlock, ArbiterCounter, ArbiterGauge};
+pub use block::{Counter, GatewayBlock, Gauge, HistogramKind, Method, StatusClass};
 pub use histogram::{BUCKETS, HistogramReading};
 pub use slot::{Slot, SlotReading, WorkerState};
 
@@ -39,7 +42,7 @@ pub const MAX_GATEWAY_THREADS: usize = 64;
 
 /// "oxiscore", in the order of the machine that wrote it.
 const MAGIC: u64 = u64::from_be_bytes(*b"oxiscore");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = 8;
@@ -143,6 +146,11 @@ impl Scoreboard {
     /// What all workers do that have a slot.
     pub fn workers(&self) -> impl Iterator<Item = SlotReading> + '_ {
         (0..self.slots).filter_map(|number| self.slot(number)?.read())
+    }
+
+    /// The arbiter's figures.
+    pub fn arbiter(&self) -> ArbiterBlock {
+        ArbiterBlock::new(Arc::clone(&self.mapping))
     }
 
     /// One gateway thread's figures.

@@ -12,6 +12,7 @@ mod generation;
 mod heartbeat;
 mod listeners;
 mod log;
+mod monitoring;
 mod performer;
 mod stacks;
 mod successor;
@@ -63,6 +64,7 @@ pub(crate) struct GatewayChild {
 /// What the start of a successor begins with.
 pub(crate) struct SuccessorChild {
     listeners: Vec<OwnedFd>,
+    monitoring: Option<OwnedFd>,
     signals: oxicorn_os::signals::Blocked,
 }
 
@@ -101,9 +103,15 @@ fn run_successor(server: &Bound<'_, PyAny>, child: SuccessorChild) -> PyResult<i
         oxicorn_os::sockets::set_inheritable(listener, true)?;
         numbers.push(listener.as_raw_fd());
     }
+    if let Some(listener) = &child.monitoring {
+        oxicorn_os::sockets::set_inheritable(listener, true)?;
+    }
+    let monitoring = child.monitoring.as_ref().map(AsRawFd::as_raw_fd);
     // A mask is inherited by the program it turns into.
     drop(child.signals);
-    server.call_method1("execute", (numbers,))?.extract()
+    server
+        .call_method1("execute", (numbers, monitoring))?
+        .extract()
 }
 
 fn run_gateway(py: Python<'_>, child: GatewayChild) -> ! {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal};
 use oxicorn_gateway::Setup;
 use oxicorn_gateway::control::ToGateway;
+use oxicorn_link::scoreboard::ArbiterGauge;
 use oxicorn_link::{LinkParts, Sizes};
 use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
@@ -191,6 +192,10 @@ impl<'py> Supervisor<'py> {
         for listener in &self.listeners {
             listeners.push((listener.text.clone(), listener.socket.try_clone()?));
         }
+        let monitoring = self.monitoring.as_ref();
+        let monitoring = monitoring
+            .map(|listener| listener.socket.try_clone())
+            .transpose()?;
         let scoreboard = self.scoreboard_file.try_clone()?;
         let identity = self.server.call_method0("identity")?;
         let identity: Option<(u32, u32, Option<Vec<u32>>)> = identity.extract()?;
@@ -203,6 +208,7 @@ impl<'py> Supervisor<'py> {
             }),
             control: control.into(),
             listeners,
+            monitoring,
             scoreboard,
         })
     }
@@ -491,6 +497,8 @@ impl<'py> Supervisor<'py> {
         }
         let settings = self.gateway_settings(cfg.bind(py))?;
         self.tell_gateway(&ToGateway::Settings(Box::new(settings)));
+        let block = self.scoreboard.arbiter();
+        block.set(ArbiterGauge::Generation, generation.0.into());
         self.tell_gateway(&ToGateway::ServeGeneration {
             generation: generation.0,
         });
@@ -539,6 +547,12 @@ impl<'py> Supervisor<'py> {
 
     fn exit(&mut self, code: i32) -> PyResult<Outcome> {
         self.remove_socket_files();
+        // It answers to the last.
+        if let Some(listener) = &self.monitoring
+            && !self.arbiter.shares_listeners()
+        {
+            listener.remove_file();
+        }
         self.run_hook("on_exit", "ended", ())?;
         Ok(Outcome::Exit(code))
     }

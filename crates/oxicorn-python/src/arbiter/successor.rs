@@ -17,6 +17,10 @@ impl Supervisor<'_> {
         for listener in &self.listeners {
             listeners.push(listener.socket.try_clone()?);
         }
+        let monitoring = self.monitoring.as_ref();
+        let monitoring = monitoring
+            .map(|listener| listener.socket.try_clone())
+            .transpose()?;
         match fork::fork(&self.server) {
             Ok(Side::Parent(pid)) => {
                 self.successor = Some(pid);
@@ -26,7 +30,11 @@ impl Supervisor<'_> {
                 Ok(None)
             }
             Ok(Side::Child(signals)) => {
-                let child = SuccessorChild { listeners, signals };
+                let child = SuccessorChild {
+                    listeners,
+                    monitoring,
+                    signals,
+                };
                 Ok(Some(Outcome::Successor(child)))
             }
             Err(error) => {

@@ -21,6 +21,7 @@ use super::gateway::GatewayProcess;
 use super::generation::{Generations, plan_of, with_settings};
 use super::listeners::{self, Listener, Origin};
 use super::log;
+use super::monitoring;
 use super::stacks::PendingDump;
 use super::templates::TemplateProcess;
 use super::workers::{WorkerProcess, Workers};
@@ -76,6 +77,8 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) server: Bound<'py, PyAny>,
     pub(crate) arbiter: Arbiter,
     pub(crate) listeners: Vec<Listener>,
+    /// For metrics and probes.
+    pub(crate) monitoring: Option<Listener>,
     /// The listeners are systemd's: no setting changes them.
     pub(crate) is_activated: bool,
     /// The process that takes over from this one (USR2).
@@ -122,6 +125,10 @@ impl<'py> Supervisor<'py> {
             bind_all(server, &cfg, &inherited)?
         };
         announce(server, &listeners, true)?;
+        let monitoring = monitoring::open(server, &cfg)?;
+        if let Some(listener) = &monitoring {
+            forked::keep_from_children(&listener.socket);
+        }
         server.call_method0("bound")?;
         let mut arbiter = Arbiter::new(plan_of(&cfg)?);
         if server.call_method0("has_predecessor")?.extract()? {
@@ -132,10 +139,12 @@ impl<'py> Supervisor<'py> {
             forked::keep_from_children(channel);
         }
         let (scoreboard, scoreboard_file) = Scoreboard::create(SLOTS, 1)?;
+        monitoring::begin(&scoreboard);
         Ok(Self {
             arbiter,
             server: server.clone(),
             listeners,
+            monitoring,
             is_activated,
             successor: None,
             gateway: None,
@@ -182,6 +191,7 @@ impl<'py> Supervisor<'py> {
             self.reap()?;
             self.look_at_heartbeats();
             self.report_workers();
+            self.show_wanted();
             self.log_finished_dumps();
             self.measure_backlog()?;
             self.manage_workers()?;
@@ -196,6 +206,7 @@ impl<'py> Supervisor<'py> {
         ) {
             self.managed = None;
         }
+        self.count(&event);
         self.arbiter.handle(event, time::monotonic());
     }
 
@@ -626,6 +637,6 @@ const fn level_of(level: oxicorn_gateway::Level) -> Level {
     }
 }
 
-fn unbound(bind: &BindAddress) -> PyErr {
+pub(crate) fn unbound(bind: &BindAddress) -> PyErr {
     PyRuntimeError::new_err(format!("cannot listen at {bind}"))
 }

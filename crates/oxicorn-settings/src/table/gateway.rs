@@ -134,6 +134,19 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         applies: Applies::Reload,
         parity: Parity::Own,
     },
+    Definition {
+        name: "metrics_bind",
+        section: Section::Gateway,
+        flags: Flags::text(&["--metrics-bind"], "ADDRESS"),
+        kind: Kind::Text,
+        default: Default::None,
+        doc: "A listener of its own for metrics (`/metrics`, for Prometheus) and probes (`/livez`, `/readyz`, \
+          `/startupz`): `HOST:PORT`, `unix:PATH` or `fd://N`. They are answered while every worker is busy and during \
+          a graceful stop. Nobody is asked who they are, so it belongs to an address that only the monitoring reaches.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Start,
+        parity: Parity::Own,
+    },
 ];
 
 #[cfg(test)]

@@ -1,0 +1,98 @@
+//! What a request to this listener is answered.
+
+use oxicorn_link::scoreboard::ArbiterGauge;
+use oxicorn_proto::http1::RequestHead;
+
+use super::families;
+use super::negotiation::Format;
+use super::probes::{Condition, Probe};
+use crate::gateway::Gateway;
+
+/// A response, whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) reason: &'static str,
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) fn text(status: u16, reason: &'static str, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            reason,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into(),
+        }
+    }
+}
+
+/// What there is, for who asks for something else.
+const PATHS: &str = "/metrics\n/livez\n/readyz\n/startupz\n";
+
+impl Gateway {
+    /// Answers a request that came to the listener for metrics and probes.
+    pub(super) fn answer_monitoring(&mut self, head: &RequestHead<'_>) -> Answer {
+        if !matches!(head.method(), b"GET" | b"HEAD") {
+            return Answer::text(405, "Method Not Allowed", "use GET or HEAD\n");
+        }
+        if let Some(probe) = Probe::of_path(head.path()) {
+            return self.answer_probe(probe);
+        }
+        match head.path() {
+            b"/metrics" => self.answer_scrape(head),
+            b"/" => Answer::text(200, "OK", PATHS),
+            _ => Answer::text(404, "Not Found", format!("there are:\n{PATHS}")),
+        }
+    }
+
+    fn answer_probe(&self, probe: Probe) -> Answer {
+        let reasons = probe.reasons(&self.condition());
+        if reasons.is_empty() {
+            return Answer::text(200, "OK", "ok\n");
+        }
+        let body = reasons.join("\n") + "\n";
+        Answer::text(503, "Service Unavailable", body)
+    }
+
+    fn condition(&self) -> Condition {
+        let workers = self.dispatcher.staffing().workers;
+        // A gateway that has taken over from another knows it from the arbiter.
+        let has_served = self
+            .figures
+            .scoreboard()
+            .is_some_and(|scoreboard| scoreboard.arbiter().gauge(ArbiterGauge::Generation) > 0);
+        Condition {
+            stopping: self.drain.is_some(),
+            started: workers > 0 || has_served,
+            workers,
+            queued: self.dispatcher.queued(),
+            queue_limit: self.resolved.settings.queue.limit,
+        }
+    }
+
+    fn answer_scrape(&mut self, head: &RequestHead<'_>) -> Answer {
+        self.clock.tick();
+        let now = self.clock.now();
+        self.set_gauges(now);
+        let Some(scoreboard) = self.figures.scoreboard() else {
+            let text = "nothing is counted: the scoreboard could not be attached\n";
+            return Answer::text(503, "Service Unavailable", text);
+        };
+        let format = Format::accepted_by(accept(head));
+        let staffing = self.dispatcher.staffing();
+        Answer {
+            status: 200,
+            reason: "OK",
+            content_type: format.content_type(),
+            body: families::write(format, scoreboard, staffing, now),
+        }
+    }
+}
+
+/// The lines of `Accept` are few: the first one speaks for all.
+fn accept<'a>(head: &RequestHead<'a>) -> &'a [u8] {
+    let found = (head.headers()).find(|header| header.name.eq_ignore_ascii_case(b"accept"));
+    found.map_or(b"", |header| header.value)
+}

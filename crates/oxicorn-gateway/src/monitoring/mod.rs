@@ -1,0 +1,23 @@
+//! Metrics and probes on a listener of their own (`metrics_bind`).
+//!
+//! | decides | module |
+//! |---|---|
+//! | what a request for them is answered | `answer` |
+//! | whether the server lives, is ready, has started | `probes` |
+//! | which figures there are and what they are called | `families`, `processes` |
+//! | how they are written down | `exposition` |
+//! | in which of two formats | `negotiation` |
+//! | connections and their bounds | `endpoint` |
+//!
+//! Nothing of it goes through the queue, and nothing of it counts as a client: it is answered while every
+//! worker is busy, while clients are turned away, and during a graceful stop until the last request is done.
+
+mod answer;
+mod endpoint;
+mod exposition;
+mod families;
+mod negotiation;
+mod probes;
+mod processes;
+
+pub(crate) use endpoint::serve;

@@ -1,0 +1,174 @@
+//! Metrics and probes, on their own listener.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+
+use oxicorn_gateway::control::ToGateway;
+use oxicorn_link::scoreboard::ArbiterGauge;
+
+use crate::scenario::{PATIENCE, Scenario, eventually, patient};
+
+/// Sends these bytes and reads the answer to its end.
+fn ask_raw(scenario: &Scenario, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(scenario.monitoring_address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn ask(scenario: &Scenario, path: &str, more: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+    ask_raw(scenario, request.as_bytes())
+}
+
+fn status(answer: &str) -> &str {
+    answer.get(9..12).unwrap_or_default()
+}
+
+/// The number of a series.
+fn number(answer: &str, series: &str) -> u64 {
+    let line = answer
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in {answer}"))
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn what_clients_and_workers_do_is_scraped() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    for _ in 0..3 {
+        client.get("/");
+        worker.echo();
+        client.read_response();
+    }
+    client.get("/busy");
+    let claimed = worker.claim();
+    let mut bad = scenario.connect();
+    bad.send("rubbish\r\n\r\n");
+    assert_eq!(bad.read_response().status, 400);
+    let scrape = ask(&scenario, "/metrics", "");
+    assert_eq!(status(&scrape), "200");
+    assert!(scrape.contains("Content-Type: text/plain; version=0.0.4"));
+    for (series, expected) in [
+        ("oxicorn_responses_total{method=\"GET\",class=\"2xx\"}", 3),
+        ("oxicorn_responses_total{method=\"other\",class=\"4xx\"}", 1),
+        ("oxicorn_requests_refused_total{reason=\"malformed\"}", 1),
+        ("oxicorn_requests_in_flight", 1),
+        ("oxicorn_capacity", 1),
+        ("oxicorn_capacity_used", 1),
+        ("oxicorn_workers_serving", 1),
+        ("oxicorn_workers_busy", 1),
+        ("oxicorn_request_queue_seconds_count", 4),
+    ] {
+        assert_eq!(number(&scrape, series), expected, "{series}");
+    }
+    worker.respond(&claimed, "");
+    client.read_response();
+    eventually("served", || {
+        let scrape = ask(&scenario, "/metrics", "");
+        number(&scrape, "oxicorn_request_service_seconds_count") == 4
+            && number(&scrape, "oxicorn_capacity_used") == 0
+    });
+}
+
+#[test]
+fn open_metrics_is_for_who_asks_for_it() {
+    let scenario = Scenario::start(patient());
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let scrape = ask(&scenario, "/metrics", accept);
+    assert!(scrape.contains("Content-Type: application/openmetrics-text; version=1.0.0"));
+    assert!(scrape.contains("\n# TYPE oxicorn_requests counter\noxicorn_requests_total 0\n"));
+    assert!(scrape.ends_with("# EOF\n"));
+}
+
+#[test]
+fn probes_follow_the_server_from_its_beginning_to_its_end() {
+    let mut scenario = Scenario::start(patient());
+    let codes = |scenario: &Scenario| {
+        ["/livez", "/startupz", "/readyz"].map(|path| status(&ask(scenario, path, "")).to_owned())
+    };
+    assert_eq!(codes(&scenario), ["200", "503", "503"]);
+    let worker = scenario.ready_worker(1);
+    scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
+    eventually("ready", || codes(&scenario) == ["200", "200", "200"]);
+
+    scenario
+        .scoreboard
+        .arbiter()
+        .set(ArbiterGauge::Generation, 1);
+    scenario.tell(&ToGateway::RetireWorker {
+        worker: worker.number,
+    });
+    eventually("not ready", || codes(&scenario) == ["200", "200", "503"]);
+    assert!(ask(&scenario, "/readyz", "").contains("no worker can take requests"));
+}
+
+#[test]
+fn a_full_queue_is_not_ready_and_the_probe_does_not_wait_in_it() {
+    let mut settings = patient();
+    settings.queue.limit = 1;
+    settings.queue.prefetch_limit = 0;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut first = scenario.connect();
+    first.get("/");
+    let _claimed = worker.claim();
+    let mut second = scenario.connect();
+    second.get("/");
+    eventually("full", || {
+        ask(&scenario, "/readyz", "").contains("1 requests wait for a worker (queue_limit: 1)")
+    });
+    assert_eq!(status(&ask(&scenario, "/livez", "")), "200");
+}
+
+#[test]
+fn a_graceful_stop_is_not_ready_and_still_answered() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    client.get("/");
+    let claimed = worker.claim();
+    scenario.tell(&ToGateway::Drain {
+        deadline_ms: 60_000,
+    });
+    eventually("told", || {
+        ask(&scenario, "/readyz", "").contains("the server is stopping")
+    });
+    assert_eq!(status(&ask(&scenario, "/livez", "")), "200");
+    worker.respond(&claimed, "");
+    client.read_response();
+}
+
+#[test]
+fn any_bytes_get_a_clear_answer() {
+    let scenario = Scenario::start(patient());
+    for (request, expected) in [
+        (&b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"[..], "404"),
+        (
+            b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+            "405",
+        ),
+        (b"HEAD /livez HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
+        (b"GET / HTTP/1.0\r\n\r\n", "200"),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+            "400",
+        ),
+        (b"GET /livez HTTP/3.0\r\n\r\n", "505"),
+        (b"GET /livez HTTP/1.1\r\n\r\n", "400"),
+    ] {
+        let answer = ask_raw(&scenario, request);
+        assert_eq!(status(&answer), expected, "{request:?}: {answer}");
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    }
+    // Who says nothing, or too much, gets nothing, and nobody else waits for it.
+    let silent = TcpStream::connect(scenario.monitoring_address).unwrap();
+    silent.shutdown(Shutdown::Write).unwrap();
+    let long = vec![b'a'; 100_000];
+    let mut flood = TcpStream::connect(scenario.monitoring_address).unwrap();
+    let _ = flood.write_all(&long);
+    assert_eq!(status(&ask(&scenario, "/livez", "")), "200");
+}
