@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
+    from oxicorn.ctl.desk import ControlDesk
     from oxicorn.native_logs import GatewayLogging
     from oxicorn.reloader import SharedFiles
     from oxicorn.sock import BaseSocket
@@ -466,6 +467,12 @@ class Arbiter(Commands):
         else:
             if old is not None:
                 old.unlink()
+
+    def control_desk(self) -> ControlDesk:
+        """Who answers on the control socket."""
+        from oxicorn.ctl.desk import ControlDesk
+
+        return ControlDesk(self)
 
     def execute(self, listeners: list[int], metrics_listener: int | None) -> NoReturn:
         """In a child: turns it into the server as it is installed now. Hook ``pre_exec``."""

@@ -107,6 +107,7 @@ impl Gateway {
             }
             ToGateway::Settings(settings) => self.change_settings(*settings),
             ToGateway::ReopenLogs => self.reopen_logs(),
+            ToGateway::ListRequests { token } => self.list_requests(token),
             ToGateway::Drain { deadline_ms } => {
                 self.start_drain(Duration::from_millis(deadline_ms));
             }

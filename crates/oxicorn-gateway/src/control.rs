@@ -83,6 +83,11 @@ pub enum ToGateway {
         /// Milliseconds from now.
         deadline_ms: u64,
     },
+    /// Which requests are there? Answered by [`FromGateway::Requests`] with the same token.
+    ListRequests {
+        /// Chosen by who asks.
+        token: u64,
+    },
     /// QUIT, INT: cut everything and exit with 0.
     Stop,
 }
@@ -140,6 +145,15 @@ pub enum FromGateway {
         /// For the log.
         reason: String,
     },
+    /// Answer to [`ToGateway::ListRequests`].
+    Requests {
+        /// The question's.
+        token: u64,
+        /// How many there are.
+        total: usize,
+        /// The oldest of them, the oldest first.
+        requests: Vec<RequestShown>,
+    },
     /// A line for the error log ([`crate::Relay::errors`]).
     Log {
         /// How bad it is.
@@ -183,6 +197,23 @@ pub struct AccessRecord {
     pub body_bytes: u64,
     /// From the request's first byte to the answer's last.
     pub elapsed_us: u64,
+}
+
+/// A request that a client waits for, or a worker works on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestShown {
+    /// `METHOD target HTTP/1.1`, escaped, cut where it is long.
+    pub request_line: String,
+    /// The peer's address as in the access log.
+    pub client: String,
+    /// `queued`, `working`, `responding`, `hijacked`.
+    pub state: String,
+    /// The worker's process.
+    pub pid: Option<u32>,
+    /// Since it was complete.
+    pub age_ms: u64,
+    /// How much of that it waited for a worker.
+    pub queued_ms: u64,
 }
 
 /// See [`FromGateway::RequestExpired`].
@@ -267,6 +298,7 @@ mod tests {
             },
             ToGateway::Settings(Box::default()),
             ToGateway::ReopenLogs,
+            ToGateway::ListRequests { token: 7 },
             ToGateway::Drain {
                 deadline_ms: 30_000,
             },

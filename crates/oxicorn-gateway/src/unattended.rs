@@ -59,6 +59,9 @@ pub(crate) struct Inherited {
     expired: bool,
 }
 
+/// Bytes of a request line in a list of requests; escaped it may be six times as long.
+const LINE_LISTED: usize = 160;
+
 impl Exchange {
     /// Its connection will not know the request any more: what the log calls it is kept.
     pub(crate) fn keep_label(&mut self, connection: &Connection) {
@@ -96,6 +99,15 @@ impl Gateway {
             Some(connection) => Some(Label::of(connection)),
             None => exchange.label.as_deref().cloned(),
         }
+    }
+
+    /// Request line and client of an exchange, escaped and short enough for a list.
+    pub(crate) fn describe(&self, id: ExchangeId) -> (String, String) {
+        let Some(label) = self.label(id) else {
+            return (escaped(b""), String::new());
+        };
+        let line = &label.line[..label.line.len().min(LINE_LISTED)];
+        (escaped(line), text(label.client.text()))
     }
 
     /// Has the arbiter replace a worker, or log that it gives a request up.

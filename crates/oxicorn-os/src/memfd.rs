@@ -32,6 +32,13 @@ pub fn with_content(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// Takes the content away, and puts the position that all holders share to the beginning.
+pub fn empty<F: AsFd>(file: F) -> io::Result<()> {
+    rustix::fs::ftruncate(&file, 0)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(())
+}
+
 /// Whether the size of `file` is sealed for good.
 pub fn is_sealed<F: AsFd>(file: F) -> io::Result<bool> {
     match rustix::fs::fcntl_get_seals(file) {
@@ -58,6 +65,16 @@ mod tests {
         assert!(is_sealed(&file).unwrap());
         assert_eq!(len(&file).unwrap(), 4096);
         assert!(rustix::fs::ftruncate(&file, 0).is_err());
+    }
+
+    #[test]
+    fn emptied_file_is_written_from_its_beginning() {
+        use std::io::Write as _;
+        let file = with_content("test", b"before").unwrap();
+        let mut other = File::from(file.try_clone().unwrap());
+        empty(&file).unwrap();
+        other.write_all(b"now").unwrap();
+        assert_eq!(len(&file).unwrap(), 3);
     }
 
     #[test]

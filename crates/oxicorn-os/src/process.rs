@@ -195,7 +195,16 @@ pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
 
 /// Resident memory of this process in bytes, for limits on it; `None` where `/proc` is not mounted.
 pub fn resident_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    resident_bytes_at("/proc/self/statm")
+}
+
+/// The same of another process; `None` also where it is gone.
+pub fn resident_bytes_of(pid: i32) -> Option<u64> {
+    resident_bytes_at(&format!("/proc/{pid}/statm"))
+}
+
+fn resident_bytes_at(path: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
     let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages.saturating_mul(rustix::param::page_size() as u64))
 }

@@ -7,6 +7,7 @@
 //! | which figures there are and what they are called | `families`, `processes` |
 //! | how they are written down | `exposition` |
 //! | in which of two formats | `negotiation` |
+//! | which requests there are (for the control socket) | `requests` |
 //! | connections and their bounds | `endpoint` |
 //!
 //! Nothing of it goes through the queue, and nothing of it counts as a client: it is answered while every
@@ -19,5 +20,6 @@ mod families;
 mod negotiation;
 mod probes;
 mod processes;
+mod requests;
 
 pub(crate) use endpoint::serve;

@@ -1,9 +1,10 @@
 //! The figures of single processes: what each worker does, and how much memory each process has.
 
-use std::fs;
 use std::time::Duration;
 
 use oxicorn_link::scoreboard::{ArbiterGauge, Scoreboard, SlotReading, WorkerState};
+
+use oxicorn_os::process::{self, resident_bytes_of};
 
 use super::exposition::{Exposition, Family, seconds};
 use super::families::{gauge, measured};
@@ -69,20 +70,15 @@ pub(super) fn write_memory(
     );
     out.begin(RESIDENT);
     let arbiter = scoreboard.arbiter().gauge(ArbiterGauge::Pid);
-    for (role, pid) in [("arbiter", arbiter), ("gateway", std::process::id().into())] {
-        if let Some(bytes) = resident_bytes(pid) {
+    let arbiter = i32::try_from(arbiter).unwrap_or(0);
+    for (role, pid) in [("arbiter", arbiter), ("gateway", process::id())] {
+        if let Some(bytes) = resident_bytes_of(pid) {
             out.sample(RESIDENT, &[("process", role), ("worker", "")], bytes);
         }
     }
     for (slot, worker) in workers {
-        if let Some(bytes) = u64::try_from(worker.pid).ok().and_then(resident_bytes) {
+        if let Some(bytes) = resident_bytes_of(worker.pid) {
             out.sample(RESIDENT, &[("process", "worker"), ("worker", slot)], bytes);
         }
     }
-}
-
-fn resident_bytes(pid: u64) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages.saturating_mul(rustix::param::page_size() as u64))
 }

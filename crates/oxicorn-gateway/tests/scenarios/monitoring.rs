@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
-use oxicorn_gateway::control::ToGateway;
+use oxicorn_gateway::control::{FromGateway, ToGateway};
 use oxicorn_link::scoreboard::ArbiterGauge;
 
 use crate::scenario::{PATIENCE, Scenario, eventually, patient};
@@ -171,4 +171,43 @@ fn any_bytes_get_a_clear_answer() {
     let mut flood = TcpStream::connect(scenario.monitoring_address).unwrap();
     let _ = flood.write_all(&long);
     assert_eq!(status(&ask(&scenario, "/livez", "")), "200");
+}
+
+#[test]
+fn requests_are_listed_with_who_has_them() {
+    let mut settings = patient();
+    settings.queue.prefetch_limit = 0;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut first = scenario.connect();
+    first.get("/busy");
+    let claimed = worker.claim();
+    let mut second = scenario.connect();
+    second.send(&format!(
+        "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "w".repeat(500)
+    ));
+    eventually("queued", || {
+        ask(&scenario, "/metrics", "").contains("oxicorn_queue_depth 1")
+    });
+    scenario.tell(&ToGateway::ListRequests { token: 5 });
+    let is_list = |message: &FromGateway| matches!(message, FromGateway::Requests { .. });
+    let FromGateway::Requests {
+        token,
+        total,
+        requests,
+    } = scenario.expect("a list", is_list)
+    else {
+        unreachable!("asked for");
+    };
+    assert_eq!((token, total), (5, 2));
+    let shown: Vec<_> = (requests.iter())
+        .map(|one| (one.state.as_str(), one.pid, one.request_line.len() < 200))
+        .collect();
+    assert_eq!(
+        shown,
+        [("working", Some(4711), true), ("queued", None, true)]
+    );
+    assert_eq!(requests[0].request_line, "GET /busy HTTP/1.1");
+    worker.respond(&claimed, "");
+    first.read_response();
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal};
 use oxicorn_gateway::Setup;
 use oxicorn_gateway::control::ToGateway;
-use oxicorn_link::scoreboard::ArbiterGauge;
+use oxicorn_link::scoreboard::{ArbiterCounter, ArbiterGauge};
 use oxicorn_link::{LinkParts, Sizes};
 use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
@@ -460,6 +460,8 @@ impl<'py> Supervisor<'py> {
     }
 
     fn abandon(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
+        let block = self.scoreboard.arbiter();
+        block.count(ArbiterCounter::ReloadsFailed);
         self.forget_generation(generation);
         let serving = self.arbiter.serving();
         self.use_generation(py, serving)?;
@@ -553,6 +555,7 @@ impl<'py> Supervisor<'py> {
         {
             listener.remove_file();
         }
+        self.close_control()?;
         self.run_hook("on_exit", "ended", ())?;
         Ok(Outcome::Exit(code))
     }

@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::Outcome;
+use super::control::Control;
 use super::gateway::GatewayProcess;
 use super::generation::{Generations, plan_of, with_settings};
 use super::listeners::{self, Listener, Origin};
@@ -95,6 +96,7 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) notices: Channel,
     pub(crate) notices_of_workers: Channel,
     pub(crate) dumps: Vec<PendingDump>,
+    pub(crate) control: Control,
     /// Whether the hook `when_ready` has run.
     pub(crate) was_ready: bool,
     /// What a program's own arbiter overrides.
@@ -157,6 +159,7 @@ impl<'py> Supervisor<'py> {
             notices,
             notices_of_workers,
             dumps: Vec::new(),
+            control: Control::default(),
             was_ready: false,
             overrides: Overrides::of(server)?,
             managed: Some(time::monotonic()),
@@ -193,6 +196,8 @@ impl<'py> Supervisor<'py> {
             self.report_workers();
             self.show_wanted();
             self.log_finished_dumps();
+            self.serve_control()?;
+            forked::end_if_forked(&self.server, None);
             self.measure_backlog()?;
             self.manage_workers()?;
             self.arbiter.handle_timeout(time::monotonic());
@@ -217,12 +222,13 @@ impl<'py> Supervisor<'py> {
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let now = time::monotonic();
         let dump = self.dumps.iter().map(PendingDump::next_look).min();
-        let deadline = [self.arbiter.next_deadline(), dump]
+        let deadline = [self.arbiter.next_deadline(), dump, self.control.next_look()]
             .into_iter()
             .flatten()
             .min();
         let until = deadline.map_or(LOOK_AROUND, |deadline| deadline.saturating_sub(now));
         let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.notices.as_fd()];
+        watched.extend(self.control.descriptor());
         watched.extend(self.template_channels());
         watched.extend(self.gateway.as_ref().map(|gateway| gateway.control.as_fd()));
         py.detach(|| poll::wait_readable(&watched, Some(until.min(LOOK_AROUND))))?;
@@ -384,6 +390,11 @@ impl<'py> Supervisor<'py> {
                 self.log(Level::Error, &format!("Link of worker {worker}: {reason}"));
                 self.tell(Event::WorkerFault(WorkerId(worker)));
             }
+            FromGateway::Requests {
+                token,
+                total,
+                requests,
+            } => self.take_request_list(token, total, requests),
             FromGateway::Refused { reason } => self.log(Level::Error, &reason),
             FromGateway::Log { level, text } => self.log(level_of(level), &text),
             FromGateway::Access(record) => log::write_access(&self.server, &record),

@@ -14,11 +14,14 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             described: "`$XDG_RUNTIME_DIR/oxicorn.ctl`, or `~/.oxicorn/oxicorn.ctl`",
             compute: computed::control_socket,
         },
-        doc: "The unix socket commands come in on. The default is `oxicorn.ctl` in `XDG_RUNTIME_DIR`, else \
-          `~/.oxicorn/oxicorn.ctl`.",
+        doc: "The unix socket that `oxicornctl` (and Gunicorn's `gunicornc -s PATH`) speaks to. It is made where this is \
+          set; a socket of a server that lives is never taken away. `oxicornctl` looks at the default where it is not \
+          told another path.",
         since: Since::Gunicorn("25.1.0"),
         applies: Applies::Start,
-        parity: Parity::NotYet("the control socket"),
+        parity: Parity::Better(
+            "made only where it is set; a socket of a server that lives is never taken away",
+        ),
     },
     Definition {
         name: "control_socket_mode",
@@ -32,7 +35,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "The file mode of the control socket.",
         since: Since::Gunicorn("25.1.0"),
         applies: Applies::Start,
-        parity: Parity::NotYet("the control socket"),
+        parity: Parity::Same,
     },
     Definition {
         name: "control_socket_disable",
@@ -43,7 +46,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Make no control socket.",
         since: Since::Gunicorn("25.1.0"),
         applies: Applies::Start,
-        parity: Parity::NotApplicable("there is no control socket in this release"),
+        parity: Parity::Same,
     },
 ];
 

@@ -1,0 +1,317 @@
+//! The control socket from the native loop's side: waiting for it, and gathering what answers need.
+//!
+//! Messages and commands are Python's (`oxicorn.ctl`). Some answers take something from other processes, the requests
+//! of the gateway or the stacks of workers: those wait here, with a deadline, and the loop goes on meanwhile.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use oxicorn_gateway::control::{RequestShown, ToGateway};
+use oxicorn_link::scoreboard::{ArbiterCounter, ArbiterGauge, Gauge, Slot, WorkerState};
+use oxicorn_os::{memfd, process, time};
+use oxicorn_settings::Source;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::generation::with_settings;
+use super::stacks::PendingDump;
+use super::supervisor::Supervisor;
+use super::workers::WorkerProcess;
+
+/// How long the gateway may take to list its requests.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What Python's side asks for: token, whether requests are needed, whose stacks, and whether everybody's.
+type Question = (i32, bool, Vec<i32>, bool);
+
+/// The desk in Python and what waits for its facts.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    desk: Option<Py<PyAny>>,
+    descriptor: Option<OwnedFd>,
+    waiting: Vec<Waiting>,
+    next_token: u64,
+    /// Whether it was tried to open the socket.
+    tried: bool,
+}
+
+/// A command whose answer is not complete.
+#[derive(Debug)]
+struct Waiting {
+    /// Python's.
+    token: i32,
+    /// The gateway's; none: it is not asked.
+    list: Option<u64>,
+    requests: Option<(usize, Vec<RequestShown>)>,
+    dumps: Vec<PendingDump>,
+    stacks: HashMap<i32, String>,
+    until: Duration,
+}
+
+impl Waiting {
+    fn is_complete(&self, now: Duration) -> bool {
+        let listed = self.list.is_none() || self.requests.is_some();
+        now >= self.until || (listed && self.dumps.is_empty())
+    }
+}
+
+impl Control {
+    /// What the loop waits for.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptor.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When the loop has to look again.
+    pub(crate) fn next_look(&self) -> Option<Duration> {
+        let looks = self.waiting.iter().map(|waiting| {
+            let dumps = waiting.dumps.iter().map(PendingDump::next_look);
+            dumps.min().unwrap_or(waiting.until).min(waiting.until)
+        });
+        looks.min()
+    }
+}
+
+impl<'py> Supervisor<'py> {
+    /// Opens the socket, if one was asked for. A successor's path is its predecessor's until that has ended.
+    pub(crate) fn open_control(&mut self) -> PyResult<()> {
+        if self.control.tried || self.arbiter.shares_listeners() {
+            return Ok(());
+        }
+        self.control.tried = true;
+        let cfg = self.server.getattr("cfg")?;
+        let wanted = with_settings(&cfg, |settings| {
+            let settings = &settings.inner;
+            let is_set = settings.source("control_socket") != Some(&Source::Default);
+            let is_off = settings.get("control_socket_disable").is_true();
+            let path = settings.get("control_socket").as_str().map(str::to_owned);
+            let mode = settings
+                .get("control_socket_mode")
+                .as_int()
+                .unwrap_or(0o600);
+            path.filter(|path| is_set && !is_off && !path.is_empty())
+                .map(|path| (path, mode))
+        })?;
+        let Some((path, mode)) = wanted else {
+            return Ok(());
+        };
+        let desk = self.server.call_method0("control_desk")?;
+        let descriptor: Option<i32> = desk.call_method1("open", (path, mode))?.extract()?;
+        if let Some(descriptor) = descriptor {
+            // SAFETY: Python's object keeps this descriptor open until `close`, and it is copied at once.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            self.control.descriptor = Some(borrowed.try_clone_to_owned()?);
+            self.control.desk = Some(desk.unbind());
+        }
+        Ok(())
+    }
+
+    /// Takes what clients ask for, and answers what can be answered by now.
+    pub(crate) fn serve_control(&mut self) -> PyResult<()> {
+        self.open_control()?;
+        let Some(desk) = &self.control.desk else {
+            return Ok(());
+        };
+        let desk = desk
+            .clone_ref(self.server.py())
+            .into_bound(self.server.py());
+        loop {
+            let questions: Vec<Question> = desk.call_method0("turn")?.extract()?;
+            let none = questions.is_empty();
+            for question in questions {
+                self.gather(question);
+            }
+            let answered = self.answer_complete(&desk)?;
+            if none && !answered {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn close_control(&mut self) -> PyResult<()> {
+        self.control.descriptor = None;
+        match self.control.desk.take() {
+            Some(desk) => desk.call_method0(self.server.py(), "close").map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The gateway's answer to a list that was asked for.
+    pub(crate) fn take_request_list(
+        &mut self,
+        token: u64,
+        total: usize,
+        requests: Vec<RequestShown>,
+    ) {
+        let is_it = |waiting: &&mut Waiting| waiting.list == Some(token);
+        if let Some(waiting) = self.control.waiting.iter_mut().find(is_it) {
+            waiting.requests = Some((total, requests));
+        }
+    }
+
+    fn gather(&mut self, (token, needs_requests, mut pids, all): Question) {
+        let now = time::monotonic();
+        let mut list = None;
+        if needs_requests {
+            self.control.next_token += 1;
+            list = Some(self.control.next_token);
+            self.tell_gateway(&ToGateway::ListRequests {
+                token: self.control.next_token,
+            });
+        }
+        if all {
+            pids = self.workers.iter().map(|(_, worker)| worker.pid).collect();
+        }
+        let dumps = pids.into_iter().filter_map(|pid| self.begin_dump(pid, now));
+        let dumps = dumps.collect();
+        self.control.waiting.push(Waiting {
+            token,
+            list,
+            requests: None,
+            dumps,
+            stacks: HashMap::new(),
+            until: now + PATIENCE,
+        });
+    }
+
+    /// Asks a worker that is past its beginning for its stacks.
+    fn begin_dump(&self, pid: i32, now: Duration) -> Option<PendingDump> {
+        let worker = self.workers.get(self.workers.by_pid(pid)?)?;
+        let state = worker.slot.as_ref().and_then(Slot::read)?.state?;
+        // Before that the signal would end it.
+        if state == WorkerState::Booting {
+            return None;
+        }
+        let file = worker.stack_dump.try_clone().ok()?;
+        // What was asked for before is not to be shown again. Who writes shares the position.
+        memfd::empty(&file).ok()?;
+        let signal = self
+            .server
+            .getattr("stack_dump_signal")
+            .ok()?
+            .extract()
+            .ok()?;
+        let asked = process::kill(pid, signal).unwrap_or(false);
+        asked.then(|| PendingDump::new("worker", pid, file, now))
+    }
+
+    fn answer_complete(&mut self, desk: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let now = time::monotonic();
+        for waiting in &mut self.control.waiting {
+            let Waiting { dumps, stacks, .. } = waiting;
+            dumps.retain_mut(|dump| match dump.poll(now) {
+                Some(text) => {
+                    stacks.insert(dump.pid, text);
+                    false
+                }
+                None => true,
+            });
+        }
+        let complete: Vec<Waiting> = self
+            .control
+            .waiting
+            .extract_if(.., |waiting| waiting.is_complete(now))
+            .collect();
+        let any = !complete.is_empty();
+        for waiting in complete {
+            let facts = self.facts(&waiting)?;
+            desk.call_method1("answer", (waiting.token, facts))?;
+        }
+        Ok(any)
+    }
+
+    /// What commands are answered from.
+    fn facts(&self, waiting: &Waiting) -> PyResult<Bound<'py, PyDict>> {
+        let facts = PyDict::new(self.server.py());
+        let workers = PyList::empty(self.server.py());
+        let mut known: Vec<&WorkerProcess> = self.workers.iter().map(|(_, one)| one).collect();
+        known.sort_unstable_by_key(|worker| worker.age);
+        for worker in known {
+            workers.append(self.worker_fact(worker)?)?;
+        }
+        facts.set_item("workers", workers)?;
+        facts.set_item("counts", self.counts()?)?;
+        facts.set_item("wanted", self.arbiter.wanted())?;
+        let block = self.scoreboard.arbiter();
+        facts.set_item("generation", block.gauge(ArbiterGauge::Generation))?;
+        facts.set_item(
+            "loading",
+            self.arbiter.loading().map(|generation| generation.0),
+        )?;
+        let gateway = self.gateway.as_ref().map_or(0, |gateway| gateway.pid);
+        facts.set_item("gateway_pid", gateway)?;
+        let gauge = |gauge| {
+            let block = self.scoreboard.gateway(0);
+            block.map_or(0, |block| block.gauge(gauge))
+        };
+        facts.set_item("queued", gauge(Gauge::Queued))?;
+        facts.set_item("in_flight", gauge(Gauge::InFlight))?;
+        facts.set_item("connections", gauge(Gauge::Connections))?;
+        if let Some((total, requests)) = &waiting.requests {
+            let shown = PyList::empty(self.server.py());
+            for request in requests {
+                shown.append(self.request_fact(request)?)?;
+            }
+            facts.set_item("requests", shown)?;
+            facts.set_item("total", total)?;
+        }
+        facts.set_item("stacks", &waiting.stacks)?;
+        Ok(facts)
+    }
+
+    fn worker_fact(&self, worker: &WorkerProcess) -> PyResult<Bound<'py, PyDict>> {
+        let now = time::monotonic();
+        let since = |then: Duration| {
+            let millis = now.saturating_sub(then).as_millis();
+            f64::from(u32::try_from(millis).unwrap_or(u32::MAX)) / 1000.0
+        };
+        let reading = worker.slot.as_ref().and_then(Slot::read);
+        let state = reading.and_then(|reading| reading.state);
+        let fact = PyDict::new(self.server.py());
+        fact.set_item("pid", worker.pid)?;
+        fact.set_item("age", worker.age)?;
+        fact.set_item("generation", worker.generation.0)?;
+        fact.set_item("state", state.map_or("unknown", WorkerState::name))?;
+        fact.set_item("uptime", reading.map(|reading| since(reading.since)))?;
+        let beat = reading.map(|reading| since(reading.heartbeat));
+        fact.set_item("last_heartbeat", beat)?;
+        fact.set_item("busy", reading.map(|reading| reading.busy))?;
+        fact.set_item("requests", reading.map(|reading| reading.requests))?;
+        fact.set_item("capacity", worker.capacity)?;
+        fact.set_item("rss", process::resident_bytes_of(worker.pid))?;
+        Ok(fact)
+    }
+
+    fn request_fact(&self, request: &RequestShown) -> PyResult<Bound<'py, PyDict>> {
+        let fact = PyDict::new(self.server.py());
+        fact.set_item("request", &request.request_line)?;
+        fact.set_item("client", &request.client)?;
+        fact.set_item("state", &request.state)?;
+        fact.set_item("pid", request.pid)?;
+        fact.set_item("age_ms", request.age_ms)?;
+        fact.set_item("queued_ms", request.queued_ms)?;
+        Ok(fact)
+    }
+
+    fn counts(&self) -> PyResult<Bound<'py, PyDict>> {
+        let block = self.scoreboard.arbiter();
+        let counts = PyDict::new(self.server.py());
+        counts.set_item("start_time", block.gauge(ArbiterGauge::StartTime))?;
+        for (name, counter) in COUNTS {
+            counts.set_item(name, block.counter(counter))?;
+        }
+        Ok(counts)
+    }
+}
+
+/// What Python's side calls the arbiter's counters.
+const COUNTS: [(&str, ArbiterCounter); 8] = [
+    ("workers_spawned", ArbiterCounter::WorkersSpawned),
+    ("gateways_spawned", ArbiterCounter::GatewaysSpawned),
+    ("reloads", ArbiterCounter::Reloads),
+    ("reloads_failed", ArbiterCounter::ReloadsFailed),
+    ("exited", ArbiterCounter::ExitedNormally),
+    ("failed", ArbiterCounter::ExitedWithError),
+    ("signalled", ArbiterCounter::EndedBySignal),
+    ("out_of_memory", ArbiterCounter::OutOfMemory),
+];

@@ -1,0 +1,78 @@
+"""The client's end of the control socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from oxicorn.ctl import protocol
+
+#: Seconds an answer may take.
+TIMEOUT = 30.0
+
+
+class ControlError(Exception):
+    """The server cannot be reached, or refuses the command; the text says why."""
+
+
+def default_path() -> str:
+    """Where a control socket is looked for: the setting's default."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and os.path.isdir(runtime):
+        return os.path.join(runtime, "oxicorn.ctl")
+    return os.path.join(os.path.expanduser("~"), ".oxicorn", "oxicorn.ctl")
+
+
+class ControlClient:
+    """A connection to the server at ``path``."""
+
+    def __init__(self, path: str, timeout: float = TIMEOUT) -> None:
+        self._buffer = bytearray()
+        self._next = 1
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            reason = error.strerror or str(error)
+            raise ControlError(
+                f"no server answers at {path}: {reason}. Is control_socket set there? (-s PATH)"
+            ) from None
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._socket.close()
+
+    def send(self, *words: str) -> dict[str, Any]:
+        """Sends a command and gives its data. ControlError: refused, or the server is gone."""
+        number, self._next = self._next, self._next + 1
+        request = {"id": number, "command": words[0], "args": list(words[1:])}
+        try:
+            self._socket.sendall(protocol.encode(request))
+            reply = self._receive()
+        except TimeoutError:
+            raise ControlError("the server did not answer in time") from None
+        except (OSError, protocol.ProtocolError) as error:
+            raise ControlError(str(error)) from None
+        if reply.get("status") != "ok":
+            raise ControlError(str(reply.get("error", "the server refused")))
+        data = reply.get("data")
+        return data if isinstance(data, dict) else {}
+
+    def _receive(self) -> dict[str, Any]:
+        while True:
+            message = protocol.take(self._buffer, protocol.REPLY_LIMIT)
+            if message is not None:
+                return message
+            block = self._socket.recv(65536)
+            if not block:
+                raise ConnectionError("the server closed the connection")
+            self._buffer += block

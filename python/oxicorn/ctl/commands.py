@@ -1,0 +1,393 @@
+"""What can be asked and told: Gunicorn 27's commands with the same fields, and oxicorn's own.
+
+A command is a function of the arbiter, the facts that the native side has gathered, and its words.
+It never waits; what it changes is done by the arbiter's loop afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+#: Of Gunicorn's `show config`, in its order.
+CONFIG_KEYS = (
+    "bind workers worker_class threads timeout graceful_timeout keepalive max_requests "
+    "max_requests_jitter worker_connections preload_app daemon pidfile proc_name reload "
+    "dirty_workers dirty_apps dirty_timeout control_socket control_socket_disable"
+).split()
+
+Data = dict[str, Any]
+
+
+class WorkerFact(TypedDict):
+    """A worker as the scoreboard has it. Times are seconds before now."""
+
+    pid: int
+    age: int
+    generation: int
+    state: str
+    uptime: float
+    last_heartbeat: float
+    busy: int
+    requests: int
+    capacity: int
+    rss: int | None
+
+
+@dataclass
+class Facts:
+    """What the native side knows."""
+
+    workers: list[WorkerFact]
+    #: Names and numbers of what the arbiter counts.
+    counts: dict[str, int]
+    wanted: int
+    generation: int
+    loading: int | None
+    gateway_pid: int
+    queued: int
+    in_flight: int
+    connections: int
+    #: Requests, the oldest first, and how many there are; None: not asked for, or no answer.
+    requests: list[Data] | None = None
+    total: int = 0
+    #: By pid.
+    stacks: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What has to be gathered before a command can be answered."""
+
+    requests: bool = False
+    #: Stacks of these workers; None: of all.
+    stacks: list[int] | None = field(default_factory=list)
+
+
+class CommandError(ValueError):
+    """The command cannot be followed; the text says why."""
+
+
+def words_of(message: Data) -> list[str]:
+    """The words of a request, as Gunicorn takes them apart."""
+    command = message.get("command", "")
+    arguments = message.get("args") or []
+    if not isinstance(command, str) or not isinstance(arguments, list):
+        raise CommandError("command must be a text and args a list")
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    words += map(str, arguments)
+    return words
+
+
+def needs(words: list[str]) -> Needs:
+    """What the answer to these words takes."""
+    match [word.lower() for word in words]:
+        case ["show", "requests" | "queue"]:
+            return Needs(requests=True)
+        case ["stacks"]:
+            return Needs(requests=True, stacks=None)
+        case ["stacks", pid]:
+            return Needs(requests=True, stacks=[_number(pid, "PID")])
+    return Needs()
+
+
+def changes(words: list[str]) -> bool:
+    """Whether it is more than a question."""
+    return bool(words) and words[0].lower() in (
+        "worker",
+        "dirty",
+        "reload",
+        "reopen",
+        "shutdown",
+        "upgrade",
+    )
+
+
+def execute(arbiter: Any, words: list[str], facts: Facts) -> Data:
+    """Follows a command. CommandError: it cannot be."""
+    for length in (2, 1):
+        command = COMMANDS.get(" ".join(words[:length]).lower())
+        if command is not None:
+            return command(arbiter, facts, words[length:])
+    raise CommandError(_unknown(words))
+
+
+def _unknown(words: list[str]) -> str:
+    first = words[0].lower()
+    seconds = [name.split()[1] for name in COMMANDS if name.startswith(f"{first} ")]
+    if not seconds:
+        return f"Unknown command: {first}"
+    targets = "|".join(seconds)
+    what = {"show": "show target"}.get(first, f"{first} action")
+    if len(words) == 1:
+        return f"Missing {what} ({targets})"
+    return f"Unknown {what}: {words[1].lower()}"
+
+
+# Questions.
+
+
+def show_all(arbiter: Any, facts: Facts, _: list[str]) -> Data:
+    workers = [
+        {"pid": one["pid"], "type": "web", **_gunicorns(one, "age", "booted", "last_heartbeat")}
+        for one in facts.workers
+    ]
+    return {
+        "arbiter": {"pid": arbiter.pid, "type": "arbiter", "role": "master"},
+        "web_workers": workers,
+        "web_worker_count": len(workers),
+        "dirty_arbiter": None,
+        "dirty_workers": [],
+        "dirty_worker_count": 0,
+        "gateway": {"pid": facts.gateway_pid, "type": "gateway"},
+    }
+
+
+def show_workers(_: Any, facts: Facts, __: list[str]) -> Data:
+    workers = [
+        {**_gunicorns(one, "pid", "age", "booted", "aborted", "last_heartbeat"), **one}
+        for one in facts.workers
+    ]
+    return {"workers": workers, "count": len(workers)}
+
+
+def _gunicorns(worker: WorkerFact, *keys: str) -> Data:
+    """The fields Gunicorn has, with true values."""
+    every: Data = {**worker, "booted": worker["state"] != "booting", "aborted": False}
+    return {key: every[key] for key in keys}
+
+
+def show_dirty(*_: object) -> Data:
+    return {"enabled": False, "pid": None, "workers": [], "apps": []}
+
+
+def show_config(arbiter: Any, _: Facts, words: list[str]) -> Data:
+    cfg = arbiter.cfg
+    names = list(cfg.settings) if words == ["all"] else CONFIG_KEYS
+    return {name: _plain(getattr(cfg, name)) for name in names if hasattr(cfg, name)}
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    name = getattr(value, "__qualname__", None)
+    return f"{getattr(value, '__module__', '')}.{name}" if name else str(value)
+
+
+def show_stats(arbiter: Any, facts: Facts, _: list[str]) -> Data:
+    counts = facts.counts
+    ended = ("exited", "failed", "signalled", "out_of_memory")
+    return {
+        "uptime": round(time.time() - counts["start_time"], 2),
+        "pid": arbiter.pid,
+        "workers_current": len(facts.workers),
+        "workers_target": facts.wanted,
+        "workers_spawned": counts["workers_spawned"],
+        "workers_killed": sum(counts[name] for name in ended),
+        "reloads": counts["reloads"],
+        "dirty_arbiter_pid": None,
+        "reloads_failed": counts["reloads_failed"],
+        "generation": facts.generation,
+        "loading": facts.loading,
+        "gateway_pid": facts.gateway_pid,
+        "gateways_spawned": counts["gateways_spawned"],
+        "queued": facts.queued,
+        "in_flight": facts.in_flight,
+        "connections": facts.connections,
+        "worker_exits": {name: counts[name] for name in ended},
+    }
+
+
+def show_listeners(arbiter: Any, _: Facts, __: list[str]) -> Data:
+    kinds = {1: "unix", 2: "tcp", 10: "tcp6"}
+    listeners = [
+        {
+            "address": str(listener),
+            "fd": listener.fileno(),
+            "type": kinds.get(int(listener.sock.family), "unknown"),
+        }
+        for listener in arbiter.LISTENERS
+    ]
+    return {"listeners": listeners, "count": len(listeners)}
+
+
+def show_requests(_: Any, facts: Facts, __: list[str]) -> Data:
+    return {"requests": _requests(facts), "count": facts.total}
+
+
+def show_queue(_: Any, facts: Facts, __: list[str]) -> Data:
+    waiting = [request for request in _requests(facts) if request["state"] == "queued"]
+    return {"requests": waiting, "queued": facts.queued, "in_flight": facts.in_flight}
+
+
+def _requests(facts: Facts) -> list[Data]:
+    if facts.requests is None:
+        raise CommandError("the gateway did not answer")
+    return facts.requests
+
+
+def stacks(_: Any, facts: Facts, words: list[str]) -> Data:
+    pids = [_number(word, "PID") for word in words[:1]]
+    if pids and all(one["pid"] not in pids for one in facts.workers):
+        raise CommandError(f"Worker {pids[0]} not found")
+    workers = [
+        {
+            "pid": one["pid"],
+            "requests": [
+                request for request in facts.requests or [] if request["pid"] == one["pid"]
+            ],
+            "stack": facts.stacks.get(one["pid"], ""),
+        }
+        for one in facts.workers
+        if not pids or one["pid"] in pids
+    ]
+    return {"workers": workers}
+
+
+def help_(*_: object) -> Data:
+    return {"commands": HELP}
+
+
+# Orders.
+
+
+def worker_add(arbiter: Any, facts: Facts, words: list[str]) -> Data:
+    count = max(1, _count(words))
+    for _ in range(count):
+        arbiter.handle_signal(signal.SIGTTIN)
+    return {"added": count, "previous": facts.wanted, "total": facts.wanted + count}
+
+
+def worker_remove(arbiter: Any, facts: Facts, words: list[str]) -> Data:
+    count = min(max(1, _count(words)), facts.wanted - 1)
+    for _ in range(count):
+        arbiter.handle_signal(signal.SIGTTOU)
+    return {"removed": count, "previous": facts.wanted, "total": facts.wanted - count}
+
+
+def worker_kill(_: Any, facts: Facts, words: list[str]) -> Data:
+    if not words:
+        raise CommandError("Missing PID for worker kill")
+    pid = _number(words[0], "PID")
+    if all(one["pid"] != pid for one in facts.workers):
+        return {"success": False, "error": f"Worker {pid} not found"}
+    os.kill(pid, signal.SIGTERM)
+    return {"success": True, "killed": pid}
+
+
+def worker_recycle(_: Any, facts: Facts, words: list[str]) -> Data:
+    """Each is replaced: its successor is ready before it leaves."""
+    known = [one["pid"] for one in facts.workers]
+    if not words:
+        raise CommandError("Missing PID for worker recycle (or all)")
+    pids = known if words == ["all"] else [_number(word, "PID") for word in words]
+    for pid in pids:
+        if pid not in known:
+            raise CommandError(f"Worker {pid} not found")
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    return {"recycled": pids}
+
+
+def dirty(*_: object) -> Data:
+    return {"success": False, "error": "Dirty arbiter not running"}
+
+
+def reload(arbiter: Any, _: Facts, __: list[str]) -> Data:
+    arbiter.handle_signal(signal.SIGHUP)
+    return {"status": "reloading"}
+
+
+def reopen(arbiter: Any, _: Facts, __: list[str]) -> Data:
+    arbiter.handle_signal(signal.SIGUSR1)
+    return {"status": "reopening"}
+
+
+def shutdown(arbiter: Any, _: Facts, words: list[str]) -> Data:
+    mode = words[0] if words else "graceful"
+    if mode not in ("graceful", "quick"):
+        raise CommandError(f"Unknown shutdown mode: {mode} (graceful|quick)")
+    arbiter.handle_signal(signal.SIGINT if mode == "quick" else signal.SIGTERM)
+    return {"status": "shutting_down", "mode": mode}
+
+
+def upgrade(arbiter: Any, _: Facts, __: list[str]) -> Data:
+    arbiter.handle_signal(signal.SIGUSR2)
+    return {"status": "upgrading"}
+
+
+#: More than anybody has, and few enough that asking for them does not stop the server.
+WORKERS_AT_ONCE = 1000
+
+
+def _count(words: list[str]) -> int:
+    count = _number(words[0], "number of workers") if words else 1
+    if count > WORKERS_AT_ONCE:
+        raise CommandError(f"{count} workers are too many, {WORKERS_AT_ONCE} at once are allowed")
+    return count
+
+
+def _number(word: str, what: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise CommandError(f"{word!r} is no {what}") from None
+
+
+COMMANDS: dict[str, Callable[[Any, Facts, list[str]], Data]] = {
+    "show all": show_all,
+    "show workers": show_workers,
+    "show dirty": show_dirty,
+    "show config": show_config,
+    "show stats": show_stats,
+    "show listeners": show_listeners,
+    "show requests": show_requests,
+    "show queue": show_queue,
+    "stacks": stacks,
+    "worker add": worker_add,
+    "worker remove": worker_remove,
+    "worker kill": worker_kill,
+    "worker recycle": worker_recycle,
+    "dirty add": dirty,
+    "dirty remove": dirty,
+    "reload": reload,
+    "reopen": reopen,
+    "upgrade": upgrade,
+    "shutdown": shutdown,
+    "help": help_,
+}
+
+HELP = {
+    "show all": "Show all processes (arbiter, gateway, web workers)",
+    "show workers": "List HTTP workers with their status",
+    "show dirty": "List dirty workers and apps",
+    "show config [all]": "Show current effective configuration",
+    "show stats": "Show server statistics",
+    "show listeners": "Show bound sockets",
+    "show requests": "List requests that wait or are worked on, the oldest first",
+    "show queue": "List requests that wait for a worker",
+    "stacks [PID]": "Show the Python stacks of workers and their requests",
+    "worker add [N]": "Spawn N workers (default 1)",
+    "worker remove [N]": "Remove N workers (default 1)",
+    "worker kill <PID>": "Gracefully terminate specific worker",
+    "worker recycle <PID|all>": "Replace workers, each successor first",
+    "dirty add [N]": "Spawn N dirty workers (default 1)",
+    "dirty remove [N]": "Remove N dirty workers (default 1)",
+    "reload": "Graceful reload (HUP)",
+    "reopen": "Reopen log files (USR1)",
+    "upgrade": "Start a successor of the whole server (USR2)",
+    "shutdown [graceful|quick]": "Shutdown server (TERM/INT)",
+    "help": "Show this help message",
+}

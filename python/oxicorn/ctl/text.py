@@ -1,0 +1,130 @@
+"""What ``oxicornctl`` prints for people: tables, and the rest as it came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Data = dict[str, Any]
+
+
+def of(words: Sequence[str], data: Data) -> str:
+    """The text of an answer to these words."""
+    write = _WRITERS.get(" ".join(words[:2])) or _WRITERS.get(words[0])
+    return write(data) if write else json.dumps(data, indent=2)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns as wide as what is in them; the last one as long as it is."""
+    cells = [list(head), *([_shown(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(head) - 1)]
+    lines = []
+    for row in cells:
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*padded, row[-1]]).rstrip())
+    return "\n".join(lines)
+
+
+def _shown(cell: object) -> str:
+    return "-" if cell is None else str(cell)
+
+
+def duration(seconds: float | None) -> str | None:
+    """Seconds as people read them."""
+    if seconds is None:
+        return None
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02}h"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
+
+
+def _mebibytes(count: int | None) -> str | None:
+    return None if count is None else f"{count / 2**20:.1f}M"
+
+
+def _workers(data: Data) -> str:
+    rows = [
+        (
+            one["pid"],
+            one["age"],
+            one["generation"],
+            one["state"],
+            f"{_shown(one['busy'])}/{one['capacity']}",
+            one["requests"],
+            duration(one["uptime"]),
+            duration(one["last_heartbeat"]),
+            _mebibytes(one["rss"]),
+        )
+        for one in data["workers"]
+    ]
+    return table(("PID", "AGE", "GEN", "STATE", "BUSY", "REQUESTS", "UPTIME", "BEAT", "RSS"), rows)
+
+
+def _requests(data: Data) -> str:
+    text = table(
+        ("AGE", "WAITED", "STATE", "PID", "CLIENT", "REQUEST"),
+        [_row(one) for one in data["requests"]],
+    )
+    left_out = data.get("count", 0) - len(data["requests"])
+    return f"{text}\n({left_out} more)" if left_out > 0 else text
+
+
+def _row(one: Data) -> tuple[object, ...]:
+    waited = duration(one["queued_ms"] / 1000)
+    return (
+        duration(one["age_ms"] / 1000),
+        waited,
+        one["state"],
+        one["pid"],
+        one["client"],
+        one["request"],
+    )
+
+
+def _stacks(data: Data) -> str:
+    parts = []
+    for worker in data["workers"]:
+        lines = [f"Worker {worker['pid']}"]
+        lines += [
+            f"  {duration(one['age_ms'] / 1000)} {one['state']}: "
+            f"{one['request']} from {one['client']}"
+            for one in worker["requests"]
+        ]
+        stack = worker["stack"].rstrip() or "(it gave no stacks)"
+        parts.append("\n".join([*lines, *(f"    {line}".rstrip() for line in stack.splitlines())]))
+    return "\n\n".join(parts)
+
+
+def _pairs(data: Data) -> str:
+    rows = [
+        (key, json.dumps(value) if isinstance(value, dict | list) else value)
+        for key, value in data.items()
+    ]
+    return "\n".join(f"{key:<22}{_shown(value)}" for key, value in rows)
+
+
+def _listeners(data: Data) -> str:
+    rows = [(one["type"], one["fd"], one["address"]) for one in data["listeners"]]
+    return table(("TYPE", "FD", "ADDRESS"), rows)
+
+
+def _help(data: Data) -> str:
+    return "\n".join(f"  {name:<28}{text}" for name, text in data["commands"].items())
+
+
+_WRITERS: dict[str, Callable[[Data], str]] = {
+    "show workers": _workers,
+    "show requests": _requests,
+    "show queue": _requests,
+    "show stats": _pairs,
+    "show config": _pairs,
+    "show listeners": _listeners,
+    "stacks": _stacks,
+    "help": _help,
+}

@@ -1,0 +1,261 @@
+"""The control socket: Gunicorn's own ``gunicornc``, ``oxicornctl``, and whoever sends something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import processes
+from tests.support.gate import SOURCE as GATE_SOURCE
+from tests.support.gate import Gate
+from tests.support.wait import wait_for
+
+SOURCE = (
+    GATE_SOURCE
+    + """
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/gate":
+        held(environ["QUERY_STRING"])
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+)
+
+
+def start(serve, *args: str, **options: object):
+    server = serve(SOURCE, "--control-socket", "control", *args, **options)
+    wait_for((server.directory / "control").exists)
+    return server
+
+
+@pytest.fixture(scope="module")
+def shared(serve_module):
+    return start(serve_module, "--workers", "2")
+
+
+def run(program: str, server, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name(program)), "-s", str(server.directory / "control"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def ask(server, *words: str) -> dict[str, object]:
+    """What ``oxicornctl`` has to say to these words."""
+    done = run("oxicornctl", server, "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def exchange(server, payload: bytes) -> dict[str, object] | None:
+    """Sends these bytes; the reply, or None where the connection ended without one."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(10)
+        peer.connect(str(server.directory / "control"))
+        peer.sendall(payload)
+        peer.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: peer.recv(65536), b""))
+    return json.loads(answer[4:]) if answer else None
+
+
+def framed(message: object) -> bytes:
+    payload = json.dumps(message).encode()
+    return struct.pack(">I", len(payload)) + payload
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("show all", "WEB WORKERS (2)"),
+        ("show workers", "Total: 2 workers"),
+        ("show dirty", "Dirty arbiter not running"),
+        ("show config", "worker_class: oxicorn.workers.sync.SyncWorker"),
+        ("show stats", "Workers target:   2"),
+        ("show listeners", "Total: 1 listeners"),
+        ("reopen", '"status": "reopening"'),
+        ("worker kill 1", '"error": "Worker 1 not found"'),
+        ("dirty add", '"error": "Dirty arbiter not running"'),
+        ("help", "shutdown [graceful|quick]"),
+    ],
+)
+def test_gunicornc_finds_what_it_knows(shared, command, expected):
+    done = run("gunicornc", shared, "-c", command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert expected in done.stdout
+
+
+def test_workers_are_booted_and_their_heartbeats_true(shared):
+    workers = json.loads(run("gunicornc", shared, "-j", "-c", "show workers").stdout)["workers"]
+    assert [worker["booted"] for worker in workers] == [True, True]
+    assert all(0 <= worker["last_heartbeat"] < 30 for worker in workers)
+    assert sorted(worker["pid"] for worker in workers) == sorted(shared.worker_pids())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("nonsense", "Invalid argument: Unknown command: nonsense"),
+        ("show", "Invalid argument: Missing show target"),
+        ("show nothing", "Invalid argument: Unknown show target: nothing"),
+        ("worker kill", "Invalid argument: Missing PID for worker kill"),
+        ("worker add many", "Invalid argument: 'many' is no number of workers"),
+        ("worker add 1000000", "Invalid argument: 1000000 workers are too many"),
+        ("shutdown now", "Invalid argument: Unknown shutdown mode: now"),
+        ("'", "Invalid argument: No closing quotation"),
+    ],
+)
+def test_wrong_commands_change_nothing_and_say_why(shared, words, expected):
+    reply = exchange(shared, framed({"id": 5, "command": words, "args": []}))
+    assert reply is not None
+    assert (reply["id"], reply["status"]) == (5, "error")
+    assert str(reply["error"]).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        struct.pack(">I", 2**32 - 1),
+        struct.pack(">I", 4) + b"\xff\xfe\x00{",
+        framed([1, 2]),
+        struct.pack(">I", 60_000) + b"[" * 60_000,
+    ],
+    ids=["http", "endless", "not-json", "not-an-object", "deep"],
+)
+def test_other_bytes_get_an_error(shared, payload):
+    reply = exchange(shared, payload)
+    assert reply is not None
+    assert reply["status"] == "error"
+    assert str(reply["error"]).startswith("Invalid message: ")
+    assert shared.get("/").status == 200
+
+
+@pytest.mark.parametrize("message", [{}, {"id": 1, "command": ""}, {"command": "  "}])
+def test_empty_commands_are_named(shared, message):
+    reply = exchange(shared, framed(message))
+    assert reply == {"id": message.get("id", 0), "status": "error", "error": "Empty command"}
+
+
+def test_requests_of_one_connection_are_answered_in_order(shared):
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(10)
+        peer.connect(str(shared.directory / "control"))
+        peer.sendall(b"".join(framed({"id": number, "command": "stacks"}) for number in range(3)))
+        with peer.makefile("rb") as file:
+            for number in range(3):
+                (length,) = struct.unpack(">I", file.read(4))
+                assert json.loads(file.read(length))["id"] == number
+
+
+def test_silent_and_slow_clients_hold_nobody_up(shared):
+    peers = []
+    try:
+        for _ in range(40):  # More than may be there at a time.
+            peer = socket.socket(socket.AF_UNIX)
+            peers.append(peer)
+            peer.connect(str(shared.directory / "control"))
+            peer.sendall(b"\0\0")
+        assert shared.get("/").status == 200
+    finally:
+        for peer in peers:
+            peer.close()
+    wait_for(lambda: run("oxicornctl", shared, "show", "stats").returncode == 0)
+
+
+def test_requests_and_stacks_show_what_is_going_on(serve):
+    """The stack of each request in flight, while the worker goes on."""
+    server = start(serve, "--workers", "1", "--prefetch", "0")
+    with Gate(server) as gate, server.connect() as first, server.connect() as second:
+        first.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        gate.wait_until_reached()
+        second.send(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(lambda: ask(server, "show", "queue")["queued"] == 1)
+        requests = ask(server, "show", "requests")["requests"]
+        assert [(one["request"], one["state"]) for one in requests] == [
+            (f"GET {gate.target} HTTP/1.1", "working"),
+            ("GET /waits HTTP/1.1", "queued"),
+        ]
+        assert [one["pid"] for one in requests] == [*server.worker_pids(), None]
+        for _ in range(2):  # The second shows itself alone.
+            (worker,) = ask(server, "stacks")["workers"]
+            assert worker["requests"][0]["request"] == f"GET {gate.target} HTTP/1.1"
+            assert worker["stack"].count("in held") == 1
+            assert worker["stack"].count("most recent call first") == 1
+        gate.open()
+        assert first.answer().status == second.answer().status == 200
+
+
+def test_orders_are_followed_and_logged(serve):
+    server = start(serve, "--workers", "1")
+    assert ask(server, "worker", "add", "2") == {"added": 2, "previous": 1, "total": 3}
+    pids = server.wait_for_workers(3)
+    assert ask(server, "worker", "recycle", str(pids[0])) == {"recycled": [pids[0]]}
+    server.wait_for_workers(3, without=[pids[0]])
+    assert ask(server, "worker", "remove", "9") == {"removed": 2, "previous": 3, "total": 1}
+    server.wait_for_workers(1)
+    server.wait_for_log(rf"\[INFO\] Control: 'worker recycle {pids[0]}' by pid \d+ of user {os.getuid()}")
+    assert ask(server, "shutdown") == {"status": "shutting_down", "mode": "graceful"}
+    assert server.wait_for_exit() == 0
+    assert not (server.directory / "control").exists()
+
+
+def test_reload_tells_how_it_went(serve):
+    server = start(serve, "--workers", "1")
+    (before,) = server.worker_pids()
+    outcome = ask(server, "reload")
+    assert (outcome["status"], outcome["generation"]) == ("reloaded", 2)
+    assert server.worker_pids() != [before]
+    server.write("app.py", "raise RuntimeError('broken')\n")
+    done = run("oxicornctl", server, "reload")
+    assert done.returncode == 1
+    assert "the error log says why" in done.stderr
+    assert server.get("/").status == 200
+
+
+def test_socket_is_its_users_alone_and_nobody_elses_is_taken(serve):
+    server = start(serve)
+    path = server.directory / "control"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    other = serve(SOURCE, "--control-socket", str(path))
+    other.wait_for_log(rf"No control socket at {path}: the server with pid {server.pid} listens there")
+    assert ask(server, "show", "stats")["pid"] == server.pid
+    assert other.stop() == 0
+    assert ask(server, "show", "stats")["pid"] == server.pid
+
+
+def test_socket_of_a_server_that_was_killed_is_replaced(serve):
+    server = start(serve, "--workers", "1")
+    server.kill(signal.SIGKILL)
+    wait_for(lambda: not processes.is_alive(server.pid) and not server.processes())
+    path = server.directory / "control"
+    assert path.exists()
+    other = serve(SOURCE, "--control-socket", str(path), "--control-socket-mode", "0o660")
+    wait_for(lambda: run("oxicornctl", server, "show", "stats").returncode == 0)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert ask(server, "show", "stats")["pid"] == other.pid
+
+
+def test_nobody_makes_a_socket_unasked(serve, tmp_path):
+    server = serve(SOURCE, env={"XDG_RUNTIME_DIR": str(tmp_path)})
+    disabled = serve(SOURCE, "--control-socket", "control", "--no-control-socket")
+    assert server.get("/").status == disabled.get("/").status == 200
+    assert list(tmp_path.iterdir()) == []
+    assert not (disabled.directory / "control").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script(shell):
+    done = subprocess.run(
+        [sys.executable, "-m", "oxicorn.ctl.cli", "completion", shell], capture_output=True, text=True, check=True
+    )
+    assert "recycle" in done.stdout
+    if shell == "bash":
+        checked = subprocess.run(["bash", "-n"], input=done.stdout, text=True, capture_output=True, check=False)
+        assert (checked.returncode, checked.stderr) == (0, "")
