@@ -130,6 +130,9 @@ class Arbiter(Commands):
         if self.log is None:
             self.log = _make_logger(app.cfg)
         self.apply_settings()
+        check = getattr(self.worker_class, "check_config", None)
+        if check is not None:
+            check(self.cfg, self.log)
 
     def apply_settings(self) -> None:
         """Takes over ``self.app.cfg``, also for the fork of a worker of another generation."""
@@ -570,17 +573,34 @@ class Arbiter(Commands):
         with forked.Guard(self.log):
             self.cfg.child_exit(self, worker)
 
-    def run_worker(self, worker: Worker, context: _native.WorkerContext) -> int:
-        """The life of a worker process; its exit code."""
+    def run_worker(
+        self,
+        worker: Worker,
+        context: _native.WorkerContext,
+        listeners: list[tuple[str, int, Any]],
+    ) -> int:
+        """The life of a worker process; its exit code.
+
+        ``listeners`` (text, descriptor, address in the settings) are this process's own, for a
+        class that accepts connections itself; other workers have none.
+        """
         worker.pid = os.getpid()
         self.pid = worker.ppid
         self._let_go_of_listeners()
+        if listeners:
+            worker.sockets = [
+                sock.listener_of(text, descriptor, address, worker.cfg, self.log)
+                for text, descriptor, address in listeners
+            ]
+            for listener in worker.sockets:
+                listener.own()
         try:
             with forked.Guard(self.log):
                 self.log.info("Booting worker with pid: %s", worker.pid)
                 with forked.Guard(self.log):
                     self.cfg.post_fork(self, worker)
                 worker.context = context
+                worker.tmp.beat = context.notify
                 worker.init_process()
             return 0
         except BaseException as error:

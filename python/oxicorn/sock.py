@@ -2,7 +2,8 @@
 
 They are bound, handed to the gateway and closed by the native module. What is here stands on the
 same descriptors as long as the arbiter has them, and never closes one. In a worker, which has none
-of them, the addresses are left.
+of them, the addresses are left; one whose class accepts connections itself has descriptors of its
+own.
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class BaseSocket:
         """The same listener has another descriptor now."""
         self.sock.close()
         self.sock = _Borrowed(fileno=fd)
+
+    def own(self) -> None:
+        """The descriptor is this process's own: to close the listener closes it."""
+        self.sock = socket.socket(fileno=self.sock.detach())
 
     def getsockname(self) -> Any:
         """The address that is listened at, also where the socket is not to be had any more."""

@@ -43,9 +43,11 @@ fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<Stri
     let class = settings.asked_worker_class();
     let instead = match &class {
         // Whether a class of the user's can serve is known when it is loaded.
-        WorkerClass::Sync | WorkerClass::Gthread | WorkerClass::Asgi | WorkerClass::Object(_) => {
-            return None;
-        }
+        WorkerClass::Sync
+        | WorkerClass::Gthread
+        | WorkerClass::Asgi
+        | WorkerClass::Direct
+        | WorkerClass::Object(_) => return None,
         WorkerClass::Named(name) if is_of_the_user(name) => return None,
         WorkerClass::Named(name) => {
             let hint = hint(name)

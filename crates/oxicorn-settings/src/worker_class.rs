@@ -20,6 +20,9 @@ pub enum WorkerClass {
     Tornado,
     /// An event loop and ASGI.
     Asgi,
+    /// A class that brings a server of its own and accepts connections itself. No name means it: what a class is, is
+    /// known when it is loaded.
+    Direct,
     /// A class by its dotted path, or an entry point.
     Named(String),
     /// A class the config file holds.
@@ -162,6 +165,7 @@ impl fmt::Display for WorkerClass {
             Self::GeventPywsgi => "gevent_pywsgi",
             Self::Tornado => "tornado",
             Self::Asgi => "asgi",
+            Self::Direct => "direct",
             Self::Named(name) => name,
             Self::Object(_) => "a class of the config file",
         })

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from oxicorn.native_logs import AccessLogging
     from oxicorn.reloader import ReloaderBase, SharedFiles
 
-__all__ = ["Worker"]
+__all__ = ["DIRECT", "Worker"]
 
 #: Methods of Gunicorn's worker classes that are not called here.
 HANDLERS = ("accept", "handle", "handle_request")
@@ -35,6 +35,8 @@ SERVED = (
     "requests come through the native module; use the hooks pre_request and post_request, or WSGI "
     "middleware"
 )
+#: The kind of a class that has a server of its own (``oxicorn.workers.chosen``).
+DIRECT = "direct"
 #: How long a worker that was told to quit leaves its application to log (seconds, as Gunicorn).
 QUIT_PAUSE = 0.1
 
@@ -79,6 +81,7 @@ class Worker:
         self.aborted = False
         self.wsgi: Callable[..., Any] | None = None
         self.context: _native.WorkerContext | None = None
+        self._counted: int | None = None
         self.reloader: ReloaderBase | None = None
         #: Set by the arbiter: for the reloader, and whether workers have served before this one.
         self.files_of_failures: SharedFiles | None = None
@@ -116,11 +119,18 @@ class Worker:
 
     @property
     def nr(self) -> int:
-        """Requests started so far."""
+        """Requests started so far, or what a class with a server of its own has counted."""
+        if self._counted is not None:
+            return self._counted
         return self.context.requests() if self.context is not None else 0
 
+    @nr.setter
+    def nr(self, value: int) -> None:
+        self._counted = value
+
     def notify(self) -> None:
-        """A sign of life; the native side gives it by itself, so calling it is not needed."""
+        """A sign of life, for classes with a server of their own; others give it by themselves."""
+        self.tmp.notify()
 
     def init_process(self) -> None:
         """Signals, application, hook ``post_worker_init``, then serves until stopped."""
@@ -145,8 +155,9 @@ class Worker:
 
     def start(self, context: _native.WorkerContext) -> None:
         """Everything is loaded: requests may come."""
-        assert self.wsgi is not None
-        context.set_application(self.wsgi)
+        if self.cfg.chosen.kind != DIRECT:
+            assert self.wsgi is not None
+            context.set_application(self.wsgi)
         self.booted = True
         context.ready()
         self.run()
@@ -208,6 +219,8 @@ class Worker:
 
         Where nobody has chosen the class, a worker of the right one takes this one's place.
         """
+        if self.cfg.chosen.kind == DIRECT:
+            return  # What such a class serves is its own affair.
         finding = find(self.wsgi)
         if finding is None or finding is self.SERVES:
             return

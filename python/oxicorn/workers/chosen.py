@@ -1,7 +1,8 @@
 """Which class the workers are of: what setting ``worker_class`` names, and what that means here.
 
 A class of the user's runs if it derives from one of ours, under whatever name it knows that. What
-it overrides and nobody calls here is named at the start.
+it overrides and nobody calls here is named at the start. One that derives from the base class alone
+has a server of its own: it is given the listening sockets, as Gunicorn does (*direct mode*).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from oxicorn import util
 from oxicorn.errors import ConfigError
 from oxicorn.workers import SUPPORTED_WORKERS, worker_class
+from oxicorn.workers.base import DIRECT, Worker
 from oxicorn.workers.finding import Finding
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Chosen:
 
     def __init__(self, worker: type, kind: str, notes: list[str]) -> None:
         self.worker = worker
-        #: ``sync``, ``gthread`` or ``asgi``.
+        #: ``sync``, ``gthread``, ``asgi``, or ``direct``: the class accepts connections itself.
         self.kind = kind
         #: A line each, for the log.
         self.notes = notes
@@ -71,6 +73,8 @@ def choose(cfg: Config) -> Chosen:
     for kind in SUPPORTED_WORKERS:
         if isinstance(found, type) and issubclass(found, worker_class(kind)):
             return _finish(cfg, found, kind, _without_effect(found, worker_class(kind)))
+    if isinstance(found, type) and issubclass(found, Worker) and found.run is not Worker.run:
+        return _direct(cfg, name, found)
     original = _uvicorn_ancestor(found)
     if original is None:
         raise ConfigError(_refusal(name, found))
@@ -78,6 +82,16 @@ def choose(cfg: Config) -> Chosen:
     stand_in = type(found.__name__, (_uvicorns(original),), {"CONFIG_KWARGS": found.CONFIG_KWARGS})
     notes = [f"worker_class: {name} is served by oxicorn's own asgi worker, with its CONFIG_KWARGS"]
     return _finish(cfg, stand_in, "asgi", notes)
+
+
+def _direct(cfg: Config, name: str, worker: type) -> Chosen:
+    """A class with a server of its own."""
+    cfg.native.serve_as(DIRECT)
+    note = (
+        f"worker_class: {name} accepts connections itself, so limits, timeouts and logs of requests "
+        f"are as it has them"
+    )
+    return Chosen(worker, DIRECT, [note])
 
 
 def settled(cfg: Config, kind: str) -> Chosen:

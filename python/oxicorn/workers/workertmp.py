@@ -1,7 +1,8 @@
 """``worker.tmp``: when a worker gave its last sign of life.
 
 Gunicorn's workers touch a temporary file, which is where the name comes from. Here they beat in
-shared memory, all by themselves; nothing is written to disk.
+shared memory, all by themselves, unless their class has a server of its own; nothing is written to
+disk.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class WorkerTmp:
         self._heartbeat: _native.Heartbeat | None = None
         self._worker: Callable[[], Any] = lambda: None
         self._file: int | None = None
+        #: Set in the worker: gives a sign of life where the native side does not do it by itself.
+        self.beat: Callable[[], None] | None = None
 
     def show(self, heartbeat: _native.Heartbeat, worker: Any) -> None:
         """Where the heartbeat of ``worker`` is to be read, from now on."""
@@ -34,7 +37,9 @@ class WorkerTmp:
         self._worker = weakref.ref(worker)
 
     def notify(self) -> None:
-        """A sign of life; the native side gives it by itself, so calling it is not needed."""
+        """A sign of life, for classes with a server of their own; others give it by themselves."""
+        if self.beat is not None:
+            self.beat()
 
     def last_update(self) -> float:
         """When it was, in seconds of ``time.monotonic()``; before the first, when it was made."""

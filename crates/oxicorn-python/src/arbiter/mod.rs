@@ -30,6 +30,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use pyo3::prelude::*;
 
 pub(crate) use self::heartbeat::Heartbeat;
+use self::listeners::Listener;
 use self::supervisor::Supervisor;
 use self::template::TemplateChild;
 use crate::worker::{WorkerContext, WorkerSetup};
@@ -53,6 +54,8 @@ pub(crate) struct WorkerChild {
     face: Py<PyAny>,
     title: String,
     setup: WorkerSetup,
+    /// For a worker that accepts connections itself.
+    listeners: Vec<Listener>,
 }
 
 /// What a gateway process begins with.
@@ -92,8 +95,11 @@ fn run_worker(server: &Bound<'_, PyAny>, child: WorkerChild) -> PyResult<i32> {
     // A title is a help for people: that it cannot be set is no reason not to serve.
     let _ = oxicorn_os::title::set(&child.title);
     let context = WorkerContext::new(child.setup)?;
+    // Python has them from here on.
+    let listeners = std::mem::ManuallyDrop::new(child.listeners);
+    let listeners = supervisor::described(server.py(), &listeners)?;
     server
-        .call_method1("run_worker", (child.face, context))?
+        .call_method1("run_worker", (child.face, context, listeners))?
         .extract()
 }
 

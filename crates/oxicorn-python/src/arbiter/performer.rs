@@ -150,10 +150,12 @@ impl<'py> Supervisor<'py> {
         forked::keep_from_children(&control);
         let setup = self.gateway_setup(control_of_gateway)?;
         let settings = setup.settings.clone();
+        let listening = setup.listeners.len();
         match fork::fork(&self.server) {
             Ok(Side::Parent(pid)) => {
                 // What is the gateway's alone no hook may find open.
                 drop(setup);
+                self.gateway_listens_at = Some(listening);
                 self.gateway = Some(GatewayProcess { pid, control });
                 self.tell(Event::GatewaySpawned {
                     pid: u32::try_from(pid).unwrap_or(0),
@@ -187,9 +189,10 @@ impl<'py> Supervisor<'py> {
     }
 
     fn gateway_setup(&self, control: Channel) -> PyResult<Setup> {
-        let settings = self.gateway_settings(&self.serving_cfg()?)?;
+        let cfg = self.serving_cfg()?;
+        let settings = self.gateway_settings(&cfg)?;
         let mut listeners = Vec::with_capacity(self.listeners.len());
-        for listener in &self.listeners {
+        for listener in self.listeners_of_gateway(&cfg)? {
             listeners.push((listener.text.clone(), listener.socket.try_clone()?));
         }
         let monitoring = self.monitoring.as_ref();
@@ -210,6 +213,15 @@ impl<'py> Supervisor<'py> {
             listeners,
             monitoring,
             scoreboard,
+        })
+    }
+
+    /// Where the gateway listens: nowhere, if the workers accept connections themselves.
+    fn listeners_of_gateway(&self, cfg: &Bound<'_, PyAny>) -> PyResult<&[Listener]> {
+        let (kind, _) = with_settings(cfg, kind_of)?;
+        Ok(match kind {
+            WorkerKind::Direct => &[],
+            WorkerKind::Threads(_) | WorkerKind::Loop => &self.listeners,
         })
     }
 
@@ -329,13 +341,30 @@ impl<'py> Supervisor<'py> {
                     signals,
                 };
                 let title = self.title("worker");
+                let listeners = self.listeners_for(kind, generation)?;
                 Ok(Some(Outcome::Worker(Box::new(WorkerChild {
                     face,
                     title,
                     setup,
+                    listeners,
                 }))))
             }
         }
+    }
+
+    /// Handles of what `generation` listens at, for workers that accept connections themselves; for others none.
+    pub(crate) fn listeners_for(
+        &self,
+        kind: WorkerKind,
+        generation: Generation,
+    ) -> std::io::Result<Vec<Listener>> {
+        if kind != WorkerKind::Direct {
+            return Ok(Vec::new());
+        }
+        let file = self.generations.get(generation);
+        let own = file.and_then(|file| file.listeners.as_ref());
+        let listeners = own.unwrap_or(&self.listeners);
+        listeners.iter().map(Listener::share).collect()
     }
 
     /// Puts the settings (and the preloaded application) of `generation` in force for the next fork.
@@ -497,6 +526,7 @@ impl<'py> Supervisor<'py> {
         if let Some(listeners) = file.listeners.take() {
             self.change_listeners(listeners)?;
         }
+        self.tell_listeners(cfg.bind(py))?;
         let settings = self.gateway_settings(cfg.bind(py))?;
         self.tell_gateway(&ToGateway::Settings(Box::new(settings)));
         let block = self.scoreboard.arbiter();
@@ -511,30 +541,39 @@ impl<'py> Supervisor<'py> {
     fn change_listeners(&mut self, listeners: Vec<super::listeners::Listener>) -> PyResult<()> {
         announce(&self.server, &listeners, false)?;
         let old = std::mem::replace(&mut self.listeners, listeners);
-        if let Some(gateway) = &self.gateway {
-            let binds = self
-                .listeners
-                .iter()
-                .map(|listener| listener.text.clone())
-                .collect();
-            let sockets: Vec<_> = self
-                .listeners
-                .iter()
-                .map(|listener| listener.socket.as_fd())
-                .collect();
-            gateway.send(
-                &ToGateway::Listeners {
-                    binds,
-                    replace: true,
-                },
-                &sockets,
-            );
-        }
         for listener in old {
             if self.listeners.iter().all(|kept| kept.bind != listener.bind) {
                 listener.remove_file();
             }
         }
+        self.gateway_listens_at = None;
+        Ok(())
+    }
+
+    /// Has the gateway listen where the workers of `cfg` want it to, if that has changed.
+    fn tell_listeners(&mut self, cfg: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(gateway) = &self.gateway else {
+            return Ok(());
+        };
+        let listeners = self.listeners_of_gateway(cfg)?;
+        let count = listeners.len();
+        if self.gateway_listens_at == Some(count) {
+            return Ok(());
+        }
+        let binds = listeners
+            .iter()
+            .map(|listener| listener.text.clone())
+            .collect();
+        let sockets: Vec<_> = listeners
+            .iter()
+            .map(|listener| listener.socket.as_fd())
+            .collect();
+        let message = ToGateway::Listeners {
+            binds,
+            replace: true,
+        };
+        gateway.send(&message, &sockets);
+        self.gateway_listens_at = Some(count);
         Ok(())
     }
 
@@ -579,6 +618,7 @@ pub(crate) fn kind_of(settings: &Settings) -> (WorkerKind, u32) {
             let threads = settings.inner.threads();
             (WorkerKind::Threads(threads as usize), threads)
         }
+        oxicorn_settings::WorkerClass::Direct => (WorkerKind::Direct, 1),
         _ => (WorkerKind::Threads(1), 1),
     }
 }

@@ -85,6 +85,9 @@ pub(crate) struct Supervisor<'py> {
     /// The process that takes over from this one (USR2).
     pub(crate) successor: Option<i32>,
     pub(crate) gateway: Option<GatewayProcess>,
+    /// How many of the listeners the gateway was given: all, or none where workers accept connections themselves;
+    /// `None`: they are others now.
+    pub(crate) gateway_listens_at: Option<usize>,
     pub(crate) workers: Workers,
     pub(crate) templates: BTreeMap<Generation, TemplateProcess>,
     /// Whether orphans are given to this process, because of templates.
@@ -150,6 +153,7 @@ impl<'py> Supervisor<'py> {
             is_activated,
             successor: None,
             gateway: None,
+            gateway_listens_at: None,
             workers: Workers::default(),
             templates: BTreeMap::new(),
             adopts: false,
@@ -602,13 +606,21 @@ pub(crate) fn bind_all(
 
 /// Lets hooks see the listeners. The descriptors stay ours: before they are closed hooks are shown others, or none.
 pub(crate) fn show(server: &Bound<'_, PyAny>, listeners: &[Listener]) -> PyResult<()> {
-    let py = server.py();
-    let shown = PyList::empty(py);
+    let shown = described(server.py(), listeners)?;
+    server.call_method1("listening", (shown,)).map(drop)
+}
+
+/// Listeners for Python: text, descriptor, address in the settings.
+pub(crate) fn described<'py>(
+    py: Python<'py>,
+    listeners: &[Listener],
+) -> PyResult<Bound<'py, PyList>> {
+    let described = PyList::empty(py);
     for listener in listeners {
         let address = address_to_python(py, &listener.bind)?;
-        shown.append((&listener.text, listener.socket.as_raw_fd(), address))?;
+        described.append((&listener.text, listener.socket.as_raw_fd(), address))?;
     }
-    server.call_method1("listening", (shown,)).map(drop)
+    Ok(described)
 }
 
 /// `Listening at: ...`; with the pid at the start, without after a reload, as Gunicorn.

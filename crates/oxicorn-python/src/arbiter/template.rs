@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use super::fork::{self, Given};
 use super::generation::with_settings;
 use super::heartbeat::Heartbeat;
+use super::listeners::Listener;
 use super::performer::{kind_of, title};
 use super::{WorkerChild, log};
 use crate::forked;
@@ -32,6 +33,8 @@ pub(crate) struct TemplateChild {
     /// The workers' end of the notice channel.
     pub(crate) notices: Channel,
     pub(crate) scoreboard: Scoreboard,
+    /// For workers that accept connections themselves.
+    pub(crate) listeners: Vec<Listener>,
     /// Where its stacks go when they are asked for.
     pub(crate) stack_dump: OwnedFd,
     /// The arbiter.
@@ -204,6 +207,7 @@ pub(crate) fn run(server: &Bound<'_, PyAny>, child: TemplateChild) -> PyResult<E
         channel,
         notices,
         scoreboard,
+        listeners,
         stack_dump: _stack_dump,
         signals,
         ..
@@ -221,6 +225,7 @@ pub(crate) fn run(server: &Bound<'_, PyAny>, child: TemplateChild) -> PyResult<E
         channel,
         notices,
         scoreboard,
+        listeners,
     };
     template.serve()
 }
@@ -231,6 +236,7 @@ struct Template<'a, 'py> {
     channel: Channel,
     notices: Channel,
     scoreboard: Scoreboard,
+    listeners: Vec<Listener>,
 }
 
 impl Template<'_, '_> {
@@ -330,8 +336,10 @@ impl Template<'_, '_> {
             self.server
                 .call_method1("show_heartbeat", (&face, heartbeat))?;
         }
+        let listeners = self.listeners.iter().map(Listener::share);
         Ok(WorkerChild {
             face,
+            listeners: listeners.collect::<std::io::Result<_>>()?,
             title: title(self.server, "worker"),
             setup: WorkerSetup {
                 id: order.worker,

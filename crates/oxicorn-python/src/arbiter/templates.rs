@@ -65,6 +65,8 @@ impl Supervisor<'_> {
             Some(file) => file.cfg.clone_ref(py),
             None => self.server.getattr("cfg")?.unbind(),
         };
+        let (kind, _) = with_settings(cfg.bind(py), kind_of)?;
+        let listeners = self.listeners_for(kind, generation)?;
         // What it forks on our behalf comes to us.
         process::adopt_orphans(true)?;
         self.adopts = true;
@@ -95,6 +97,7 @@ impl Supervisor<'_> {
                 channel: channel_of_template,
                 notices: notices.into(),
                 scoreboard: self.scoreboard.clone(),
+                listeners,
                 stack_dump: stack_dump_of_template,
                 parent,
                 signals,

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oxicorn_settings::{
-    CommandLine, Environment, SettingError, Source, Stop, command_line, did_you_mean,
+    CommandLine, Environment, SettingError, Source, Stop, WorkerClass, command_line, did_you_mean,
 };
 use pyo3::create_exception;
 use pyo3::exceptions::{PyAttributeError, PyException, PyKeyError};
@@ -212,10 +212,12 @@ impl Settings {
         source.is_some_and(|source| *source != Source::Default)
     }
 
-    /// What the class that was asked for has turned out to be: the name of one of ours.
+    /// What the class that was asked for has turned out to be: the name of one of ours, or `direct`.
     fn serve_as(&mut self, name: &str) {
-        self.inner
-            .serve_as(oxicorn_settings::WorkerClass::named(name));
+        self.inner.serve_as(match name {
+            "direct" => WorkerClass::Direct,
+            name => WorkerClass::named(name),
+        });
     }
 
     /// Bind addresses as Gunicorn gives them to Python.
@@ -259,7 +261,7 @@ impl Settings {
 
 impl Settings {
     /// The worker class in force.
-    pub(crate) fn effective_class(&self) -> oxicorn_settings::WorkerClass {
+    pub(crate) fn effective_class(&self) -> WorkerClass {
         self.inner.worker_class()
     }
 }

@@ -23,6 +23,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::Serving;
+use super::direct::Direct;
 use super::lane::Lane;
 use super::notice::Notice;
 use super::pool::{Claim, Pool};
@@ -38,12 +39,15 @@ pub(crate) enum WorkerKind {
     Threads(usize),
     /// An event loop.
     Loop,
+    /// Not at all: the class accepts connections itself.
+    Direct,
 }
 
 /// Who takes the requests.
 enum Engine {
     Threads(Box<Threads>),
     Loop(Arc<Link>),
+    Direct(Arc<Direct>),
 }
 
 /// What threads need to serve.
@@ -112,7 +116,7 @@ impl WorkerContext {
             worker_doorbell,
             worker_side,
             match setup.kind {
-                WorkerKind::Threads(_) => WaitMode::Futex,
+                WorkerKind::Threads(_) | WorkerKind::Direct => WaitMode::Futex,
                 WorkerKind::Loop => WaitMode::Doorbell,
             },
         )
@@ -178,6 +182,9 @@ impl WorkerContext {
             Engine::Threads(threads) => Ok(threads),
             Engine::Loop(_) => Err(PyRuntimeError::new_err(
                 "requests are served by the event loop",
+            )),
+            Engine::Direct(_) => Err(PyRuntimeError::new_err(
+                "the worker accepts connections itself",
             )),
         }
     }
@@ -262,6 +269,19 @@ impl WorkerContext {
         Ok(())
     }
 
+    /// Who waits natively is woken by signals; a class that waits by itself may want Python's means for its own loop.
+    fn have_signals_written(&self, py: Python<'_>) -> PyResult<()> {
+        if matches!(self.engine, Engine::Direct(_)) {
+            return Ok(());
+        }
+        let kwargs = PyDict::new(py);
+        kwargs.set_item("warn_on_full_buffer", false)?;
+        let wakeup = (self.wakeup.as_raw_fd(),);
+        py.import("signal")?
+            .call_method("set_wakeup_fd", wakeup, Some(&kwargs))
+            .map(drop)
+    }
+
     fn start_sentinel(&self, py: Python<'_>) -> PyResult<()> {
         let sentinel = self
             .sentinel
@@ -286,11 +306,7 @@ impl WorkerContext {
 impl WorkerContext {
     /// First call: the native threads, the wake-up by signals, the stack dump.
     fn init(&self, py: Python<'_>, worker: Bound<'_, PyAny>) -> PyResult<()> {
-        let kwargs = PyDict::new(py);
-        kwargs.set_item("warn_on_full_buffer", false)?;
-        let wakeup = (self.wakeup.as_raw_fd(),);
-        py.import("signal")?
-            .call_method("set_wakeup_fd", wakeup, Some(&kwargs))?;
+        self.have_signals_written(py)?;
         worker.call_method1("stack_dump_signal", (self.stack_dump.as_raw_fd(),))?;
         let max_requests: u64 = worker.getattr("max_requests")?.extract()?;
         self.max_requests.store(max_requests, Ordering::Relaxed);
@@ -388,6 +404,20 @@ impl WorkerContext {
         Ok(())
     }
 
+    /// A sign of life of a class that accepts connections itself.
+    fn notify(&self) {
+        let Engine::Direct(direct) = &self.engine else {
+            return;
+        };
+        if forked::is_forked() {
+            return;
+        }
+        direct.notify();
+        if let Some(slot) = &self.slot {
+            slot.beat(time::monotonic());
+        }
+    }
+
     /// Neither told to stop nor stopped.
     fn alive(&self) -> bool {
         !self.is_told() && self.engine.is_alive()
@@ -427,6 +457,7 @@ impl Engine {
     fn new(kind: WorkerKind, parts: WorkerParts) -> PyResult<Self> {
         Ok(match kind {
             WorkerKind::Loop => Self::Loop(Arc::new(Link::new(parts)?)),
+            WorkerKind::Direct => Self::Direct(Arc::new(Direct::new(parts))),
             WorkerKind::Threads(count) => Self::Threads(Box::new(Threads {
                 pool: Arc::new(Pool::new(parts.requests, parts.waker, count)),
                 lane: Arc::new(Lane::new(parts.responses, parts.events, parts.descriptors)),
@@ -440,6 +471,7 @@ impl Engine {
         match self {
             Self::Threads(threads) => Arc::clone(&threads.pool) as _,
             Self::Loop(link) => Arc::clone(link) as _,
+            Self::Direct(direct) => Arc::clone(direct) as _,
         }
     }
 
@@ -447,7 +479,7 @@ impl Engine {
     fn lane(&self) -> Option<Arc<Lane>> {
         match self {
             Self::Threads(threads) => Some(Arc::clone(&threads.lane)),
-            Self::Loop(_) => None,
+            Self::Loop(_) | Self::Direct(_) => None,
         }
     }
 
@@ -455,6 +487,7 @@ impl Engine {
         match self {
             Self::Threads(threads) => threads.pool.is_alive(),
             Self::Loop(link) => link.is_alive(),
+            Self::Direct(direct) => direct.is_alive(),
         }
     }
 
@@ -462,6 +495,7 @@ impl Engine {
         match self {
             Self::Threads(threads) => threads.pool.claimed(),
             Self::Loop(link) => link.claimed(),
+            Self::Direct(_) => 0,
         }
     }
 }

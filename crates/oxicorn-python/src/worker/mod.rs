@@ -6,6 +6,7 @@
 
 pub(crate) mod calls;
 mod context;
+mod direct;
 pub(crate) mod lane;
 pub(crate) mod notice;
 mod pool;
