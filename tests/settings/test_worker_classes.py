@@ -45,6 +45,9 @@ SOURCE = """
         pass
 
     class Own(Worker):
+        pass
+
+    class Alien:
         def run(self):
             pass
 """
@@ -98,7 +101,7 @@ def test_what_nobody_calls_is_named(serve: Servers) -> None:
     ("name", "advice"),
     [
         ("app.Own", "derive it from SyncWorker or ThreadWorker"),
-        ("aiohttp.worker.GunicornWebWorker", "aiohttp.web.run_app"),
+        ("app.Alien", "derive it from SyncWorker or ThreadWorker"),
         ("gevent", "set gthread, and threads"),
         ("gunicorn.workers.gtornado.TornadoWorker", "set asgi for an ASGI application"),
         ("app.Missing", "worker_class 'app.Missing' invalid or not found"),

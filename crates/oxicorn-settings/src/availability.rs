@@ -35,6 +35,10 @@ fn complaint(settings: &Settings, definition: &Definition) -> Option<String> {
     let Parity::NotYet(feature) = definition.parity else {
         return None;
     };
+    // A class that accepts connections itself may speak TLS itself.
+    if feature == "TLS" && settings.worker_class() == WorkerClass::Direct {
+        return None;
+    }
     (asks_for_more(settings, name))
         .then(|| format!("{name} ({source}): {feature} is not available in this release"))
 }

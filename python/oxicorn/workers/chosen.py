@@ -35,13 +35,13 @@ NEVER_CALLED = """
 AS_THREADS = "set worker_class to gthread, and threads to how many requests run at a time"
 #: What to set instead of a class with a server of its own, by the package it comes from.
 INSTEAD = {
-    "aiohttp": "its applications are neither WSGI nor ASGI; run them with aiohttp.web.run_app",
     "gevent": AS_THREADS,
     "eventlet": AS_THREADS,
     "meinheld": "set worker_class to sync or gthread",
 }
 DEFAULT_ADVICE = (
     "derive it from SyncWorker or ThreadWorker for WSGI, from AsgiWorker for ASGI, "
+    "from gunicorn.workers.base.Worker with a run() of its own for a server of its own, "
     "or set worker_class to sync, gthread or asgi"
 )
 
@@ -73,9 +73,9 @@ def choose(cfg: Config) -> Chosen:
     for kind in SUPPORTED_WORKERS:
         if isinstance(found, type) and issubclass(found, worker_class(kind)):
             return _finish(cfg, found, kind, _without_effect(found, worker_class(kind)))
-    if isinstance(found, type) and issubclass(found, Worker) and found.run is not Worker.run:
-        return _direct(cfg, name, found)
     original = _uvicorn_ancestor(found)
+    if original is None and _has_server(found):
+        return _direct(cfg, name, found)
     if original is None:
         raise ConfigError(_refusal(name, found))
     # It was imported before Gunicorn's names led here, and has the real Gunicorn below it.
@@ -84,12 +84,17 @@ def choose(cfg: Config) -> Chosen:
     return _finish(cfg, stand_in, "asgi", notes)
 
 
+def _has_server(found: Any) -> bool:
+    """Whether it is a class that serves by itself, on Gunicorn's base class."""
+    return isinstance(found, type) and issubclass(found, Worker) and found.run is not Worker.run
+
+
 def _direct(cfg: Config, name: str, worker: type) -> Chosen:
     """A class with a server of its own."""
     cfg.native.serve_as(DIRECT)
     note = (
-        f"worker_class: {name} accepts connections itself, so limits, timeouts and logs of requests "
-        f"are as it has them"
+        f"worker_class: {name} accepts connections itself, so limits, timeouts and logs of "
+        f"requests are as it has them"
     )
     return Chosen(worker, DIRECT, [note])
 

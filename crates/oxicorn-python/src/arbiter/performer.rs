@@ -526,9 +526,10 @@ impl<'py> Supervisor<'py> {
         if let Some(listeners) = file.listeners.take() {
             self.change_listeners(listeners)?;
         }
-        self.tell_listeners(cfg.bind(py))?;
         let settings = self.gateway_settings(cfg.bind(py))?;
         self.tell_gateway(&ToGateway::Settings(Box::new(settings)));
+        // Behind the settings, which say whether listeners that are closed stay open elsewhere.
+        self.tell_listeners(cfg.bind(py))?;
         let block = self.scoreboard.arbiter();
         block.set(ArbiterGauge::Generation, generation.0.into());
         self.tell_gateway(&ToGateway::ServeGeneration {

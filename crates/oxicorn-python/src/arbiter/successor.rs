@@ -7,9 +7,12 @@ use pyo3::prelude::*;
 
 use super::fork::{self, Side};
 use super::gateway::{GatewayLogging, gateway_settings};
+use super::generation::with_settings;
 use super::listeners::Listener;
+use super::performer::kind_of;
 use super::supervisor::Supervisor;
 use super::{Outcome, SuccessorChild, log};
+use crate::worker::WorkerKind;
 
 impl Supervisor<'_> {
     pub(crate) fn start_successor(&mut self) -> PyResult<Option<Outcome>> {
@@ -87,7 +90,9 @@ impl Supervisor<'_> {
     ) -> PyResult<oxicorn_gateway::Settings> {
         let logging = GatewayLogging::of(&self.server)?;
         let mut result = gateway_settings(cfg, logging)?;
-        result.listeners_are_shared = self.shares_listeners();
+        let (kind, _) = with_settings(cfg, kind_of)?;
+        // Workers that accept connections themselves have them too.
+        result.listeners_are_shared = self.shares_listeners() || kind == WorkerKind::Direct;
         Ok(result)
     }
 }

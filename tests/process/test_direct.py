@@ -1,0 +1,188 @@
+"""Worker classes with a server of their own: they accept connections themselves, on the arbiter's listeners."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.load import Load
+from tests.support.ports import free_port
+from tests.support.wait import wait_for
+
+if TYPE_CHECKING:
+    from tests.support.server import Kind, Server, Servers
+
+#: A class as others write them: against Gunicorn's base class and documentation.
+SOURCE = """
+    import os, select, time
+    from gunicorn.workers.base import Worker
+
+    def application(environ, start_response):
+        raise AssertionError("the class answers by itself")
+
+    class Own(Worker):
+        def run(self):
+            self.nr = 0
+            for sock in self.sockets:
+                sock.setblocking(False)
+            while self.alive:
+                self.notify()
+                for sock in select.select(self.sockets, [], [], 0.1)[0]:
+                    try:
+                        client, _ = sock.accept()
+                    except BlockingIOError:
+                        continue
+                    with client:
+                        client.setblocking(True)
+                        self.answer(client, sock)
+
+        def answer(self, client, sock):
+            target = client.recv(65536).split(b" ")[1].decode()
+            self.nr += 1
+            if target == "/hang":
+                time.sleep(60)
+            body = {"/pid": os.getpid(), "/address": sock.cfg_addr, "/nr": self.nr}.get(target, "own")
+            client.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + str(body).encode())
+            if self.nr >= self.max_requests:
+                self.alive = False
+"""
+
+
+def reload(server: Server) -> None:
+    """Sends HUP and waits until only new workers are left."""
+    old = server.worker_pids()
+    server.kill(signal.SIGHUP)
+    server.wait_for_workers(len(old), without=old)
+
+
+def test_class_by_path_serves_and_stops(serve: Servers, kind: Kind) -> None:
+    server = serve(SOURCE, "-k", "app.Own", "--workers", "2")
+    assert server.get("/").body == b"own"
+    assert int(server.get("/pid").body) in server.worker_pids()
+    assert server.get("/address").body.decode() == str(server.address)
+    assert "Using worker: app.Own" in server.log
+    if not kind.is_gunicorn:
+        assert "app.Own accepts connections itself" in server.log
+    assert server.stop() == 0
+    assert server.refuses()
+
+
+def test_no_request_fails_in_reloads(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("Gunicorn's reload does not wait for the new workers")
+    server = serve(SOURCE, "-k", "app.Own", "--workers", "2")
+    with Load(server.address, clients=4, keep_alive=False, pause=0.004) as load:
+        for _ in range(4):
+            reload(server)
+            load.wait_for_answers(20)
+    load.assert_flawless(at_least=80)
+
+
+def test_old_worker_serves_until_the_successor_has_booted(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("Gunicorn's reload does not wait for the new workers")
+    server = serve(SOURCE, "-k", "app.Own")
+    (old,) = server.worker_pids()
+    gate = server.directory / "gate"
+    server.write(
+        "gunicorn.conf.py",
+        f"""
+        import os, time
+        def post_worker_init(worker):
+            while not os.path.exists({str(gate)!r}):
+                time.sleep(0.01)
+        """,
+    )
+    server.kill(signal.SIGHUP)
+    server.wait_for_log("Booting worker with pid", count=2)
+    assert int(server.get("/pid").body) == old
+    gate.touch()
+    server.wait_for_workers(1, without=[old])
+    assert int(server.get("/pid").body) != old
+
+
+def test_who_gives_no_sign_of_life_is_replaced(serve: Servers, kind: Kind) -> None:
+    server = serve(SOURCE, "-k", "app.Own", "--timeout", "1")
+    old = server.worker_pids()
+    with server.connect() as peer:
+        peer.send(b"GET /hang HTTP/1.0\r\n\r\n")
+        server.wait_for_log(r"WORKER TIMEOUT \(pid:")
+        server.wait_for_workers(1, without=old)
+    if not kind.is_gunicorn:
+        server.wait_for_log(r"in answer$")
+    assert server.get("/").body == b"own"
+
+
+def test_recycled_and_killed_workers_are_replaced(serve: Servers) -> None:
+    server = serve(SOURCE, "-k", "app.Own", "--max-requests", "5")
+    first = int(server.get("/pid").body)
+    wait_for(lambda: int(server.get("/pid").body) != first)
+    (pid,) = server.wait_for_workers(1, without=[first])
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for_workers(1, without=[pid])
+    assert server.get("/").body == b"own"
+
+
+def test_preloaded(serve: Servers) -> None:
+    server = serve(SOURCE, "-k", "app.Own", "--preload")
+    assert server.get("/").body == b"own"
+    reload(server)
+    assert server.get("/").body == b"own"
+    assert server.stop() == 0
+
+
+def test_reload_to_and_from_a_class_of_ours(serve: Servers) -> None:
+    """Who accepts connections changes twice, the listener stays."""
+    ours = SOURCE.replace(
+        'raise AssertionError("the class answers by itself")', 'start_response("200 OK", [])\n        return [b"ours"]'
+    )
+    server = serve(ours, config="worker_class = 'app.Own'\n")
+    assert server.get("/").body == b"own"
+    server.write("gunicorn.conf.py", "worker_class = 'sync'\n")
+    reload(server)
+    assert {server.get("/").body for _ in range(5)} == {b"ours"}
+    server.write("gunicorn.conf.py", "worker_class = 'app.Own'\n")
+    reload(server)
+    assert {server.get("/").body for _ in range(5)} == {b"own"}
+
+
+def test_reload_to_another_address(serve: Servers) -> None:
+    config = "worker_class = 'app.Own'\nbind = '127.0.0.1:{}'\n"
+    server = serve(SOURCE, config=config.format(port := free_port()), bind="", ready=None)
+    server.bind = f"127.0.0.1:{port}"
+    server.wait_until_ready()
+    server.write("gunicorn.conf.py", config.format(port := free_port()))
+    reload(server)
+    assert server.refuses()
+    server.bind = f"127.0.0.1:{port}"
+    assert server.get("/address").body.decode() == str(server.address)
+
+
+AIOHTTP = """
+    import os
+    from aiohttp import web
+
+    async def answer(request):
+        return web.Response(text=f"{request.method} {len(await request.read())} {os.getpid()}")
+
+    application = web.Application()
+    application.router.add_route("*", "/", answer)
+"""
+
+
+@pytest.mark.parametrize("name", ["GunicornWebWorker", "GunicornUVLoopWebWorker"])
+def test_aiohttp(serve: Servers, name: str) -> None:
+    server = serve(AIOHTTP, "-k", f"aiohttp.{name}", "--workers", "2", access_log=True)
+    with server.connect() as peer:
+        for _ in range(2):  # kept alive
+            answer = peer.request("POST", "/", body=b"x" * 100_000)
+            method, length, pid = answer.body.split()
+            assert (method, length) == (b"POST", b"100000")
+            assert int(pid) in server.worker_pids()
+    reload(server)
+    assert server.get("/").status == 200
+    wait_for(lambda: any('"POST / HTTP/1.1" 200' in line for line in server.access_log))
+    assert server.stop() == 0
