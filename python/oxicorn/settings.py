@@ -41,6 +41,7 @@ class SettingsDict(TypedDict, total=False):
     websocket_ping_interval: int
     websocket_ping_timeout: int
     websocket_compression: Literal["shared", "dedicated", "off"] | bool
+    slow_request_time: int
     metrics_bind: str | None
     limit_request_line: int
     limit_request_fields: int

@@ -145,6 +145,8 @@ pub enum FromGateway {
         /// For the log.
         reason: String,
     },
+    /// A request has been in its worker for longer than `slow_request_time`. Once for each.
+    RequestSlow(RequestSlow),
     /// Answer to [`ToGateway::ListRequests`].
     Requests {
         /// The question's.
@@ -197,6 +199,21 @@ pub struct AccessRecord {
     pub body_bytes: u64,
     /// From the request's first byte to the answer's last.
     pub elapsed_us: u64,
+}
+
+/// See [`FromGateway::RequestSlow`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestSlow {
+    /// Which worker has it.
+    pub worker: u32,
+    /// `METHOD target HTTP/1.1`, escaped for a log line.
+    pub request_line: String,
+    /// The peer's address as in the access log.
+    pub client: String,
+    /// Since the worker was given it.
+    pub age_ms: u64,
+    /// How long it waited before.
+    pub queued_ms: u64,
 }
 
 /// A request that a client waits for, or a worker works on.

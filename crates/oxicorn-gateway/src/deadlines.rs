@@ -213,7 +213,9 @@ impl Gateway {
     /// Learns which requests were taken, and finds those that take too long.
     fn check_exchanges(&mut self, now: Duration) {
         let limit = self.resolved.settings.timeouts.request;
+        let slow_after = self.resolved.settings.timeouts.slow;
         let mut expired = Vec::new();
+        let mut slow = Vec::new();
         for (id, exchange) in self.exchanges.iter_mut() {
             if exchange.may_take_its_time() {
                 continue;
@@ -250,11 +252,20 @@ impl Gateway {
             // has begun to answer: streams of events have pauses.
             let streams = worker_streams && (exchange.answered || exchange.connection.is_none());
             let waits = exchange.uncredited > 0 || talks || uploads || streams;
+            let given = exchange.submitted + exchange.queued;
+            let is_slow = !slow_after.is_zero() && now > given + slow_after;
+            if is_slow && !waits && !exchange.answered && !exchange.told_slow {
+                exchange.told_slow = true;
+                slow.push((id, *worker, now.saturating_sub(given), exchange.queued));
+            }
             if waits {
                 *taken = Some(now);
             } else if !limit.is_zero() && now > since + limit {
                 expired.push((id, *worker, now.saturating_sub(since)));
             }
+        }
+        for (id, worker, age, queued) in slow {
+            self.tell_slow(id, worker, age, queued);
         }
         for (id, worker, age) in expired {
             self.expire(id, worker, age);

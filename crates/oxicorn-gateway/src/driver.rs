@@ -36,6 +36,7 @@ impl Gateway {
             answered: false,
             hijacked: false,
             label: None,
+            told_slow: false,
             expired: false,
         };
         match self.exchanges.insert(exchange) {

@@ -56,6 +56,10 @@ impl ExchangeId {
 
 /// One request and its response.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that has happened to it"
+)]
 pub(crate) struct Exchange {
     /// The client's connection, as long as it waits for the answer.
     pub(crate) connection: Option<usize>,
@@ -74,6 +78,8 @@ pub(crate) struct Exchange {
     pub(crate) hijacked: bool,
     /// What the log calls it, if its connection is gone or has another request.
     pub(crate) label: Option<Box<Label>>,
+    /// The arbiter knows that it is slow.
+    pub(crate) told_slow: bool,
     /// The arbiter knows that it takes too long.
     pub(crate) expired: bool,
 }
@@ -202,6 +208,7 @@ mod tests {
             answered: false,
             hijacked: false,
             label: None,
+            told_slow: false,
             expired: false,
         }
     }

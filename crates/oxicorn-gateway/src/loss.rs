@@ -50,13 +50,14 @@ impl Gateway {
 
     fn lose_worker(&mut self, key: usize) {
         let now = self.clock.now();
+        let pid = self.pool.get_mut(key).map_or(0, |record| record.pid);
         for request in self.dispatcher.remove_worker(worker_id(key), now) {
-            self.lose_request(request);
+            self.lose_request(request, pid);
         }
         self.pool.remove(key);
     }
 
-    fn lose_request(&mut self, request: RequestId) {
+    fn lose_request(&mut self, request: RequestId, pid: u32) {
         let now = self.clock.now();
         let id = ExchangeId::of_request(request);
         if self.take_back(id) {
@@ -64,6 +65,10 @@ impl Gateway {
             return self.dispatcher.handle_revoked(request, now);
         }
         self.figures.count(Counter::Lost);
+        let (line, address) = self.describe(id);
+        self.error_log.error(format_args!(
+            "Lost with worker (pid:{pid}): {line} from {address}"
+        ));
         self.dispatcher.handle_lost(request);
         let client = self
             .exchanges

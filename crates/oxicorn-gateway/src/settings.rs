@@ -143,6 +143,8 @@ pub struct Timeouts {
     pub write_rate: u32,
     /// `timeout`: how long a worker may work on a request.
     pub request: Duration,
+    /// `slow_request_time`: after how long in a worker a request is told of, once.
+    pub slow: Duration,
     /// `graceful_timeout`: used when the arbiter dies and nobody gives a deadline.
     pub graceful: Duration,
 }
@@ -158,6 +160,7 @@ impl Default for Timeouts {
             write: Duration::from_secs(30),
             write_rate: 240,
             request: Duration::from_secs(30),
+            slow: Duration::ZERO,
             graceful: Duration::from_secs(30),
         }
     }

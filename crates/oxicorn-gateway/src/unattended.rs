@@ -17,7 +17,7 @@ use oxicorn_link::wire::{CallsInHand, Malformed};
 use oxicorn_link::{ResponseHeader, StreamId};
 
 use crate::connection::Connection;
-use crate::control::{FromGateway, RequestExpired};
+use crate::control::{FromGateway, RequestExpired, RequestSlow};
 use crate::exchange::{Exchange, ExchangeId, Place};
 use crate::gateway::Gateway;
 use crate::peer::End;
@@ -108,6 +108,27 @@ impl Gateway {
         };
         let line = &label.line[..label.line.len().min(LINE_LISTED)];
         (escaped(line), text(label.client.text()))
+    }
+
+    /// Has the arbiter log that a request is slow, and where it is.
+    pub(crate) fn tell_slow(
+        &mut self,
+        id: ExchangeId,
+        worker: WorkerId,
+        age: Duration,
+        queued: Duration,
+    ) {
+        let (request_line, client) = self.describe(id);
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        if let Some(record) = self.pool.of_id(worker) {
+            self.control.send(&FromGateway::RequestSlow(RequestSlow {
+                worker: record.number,
+                request_line,
+                client,
+                age_ms: millis(age),
+                queued_ms: millis(queued),
+            }));
+        }
     }
 
     /// Has the arbiter replace a worker, or log that it gives a request up.

@@ -10,6 +10,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+pub mod cgroup;
 pub mod channel;
 pub mod eventfd;
 pub mod file;

@@ -188,7 +188,7 @@ def _plain(value: object) -> object:
 
 def show_stats(arbiter: Any, facts: Facts, _: list[str]) -> Data:
     counts = facts.counts
-    ended = ("exited", "failed", "signalled", "out_of_memory")
+    ended = ("exited", "failed", "signalled")
     return {
         "uptime": round(time.time() - counts["start_time"], 2),
         "pid": arbiter.pid,
@@ -206,7 +206,7 @@ def show_stats(arbiter: Any, facts: Facts, _: list[str]) -> Data:
         "queued": facts.queued,
         "in_flight": facts.in_flight,
         "connections": facts.connections,
-        "worker_exits": {name: counts[name] for name in ended},
+        "worker_exits": {name: counts[name] for name in (*ended, "out_of_memory")},
     }
 
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use oxicorn_gateway::control::{FromGateway, ToGateway};
 use oxicorn_link::scoreboard::ArbiterGauge;
@@ -210,4 +211,32 @@ fn requests_are_listed_with_who_has_them() {
     assert_eq!(requests[0].request_line, "GET /busy HTTP/1.1");
     worker.respond(&claimed, "");
     first.read_response();
+}
+
+#[test]
+fn a_slow_request_is_told_of_once_and_goes_on() {
+    let mut settings = patient();
+    settings.timeouts.slow = Duration::from_secs(2);
+    let mut scenario = Scenario::with_held_clock(settings);
+    let mut worker = scenario.ready_worker(1);
+    let mut client = scenario.connect();
+    client.get("/slow");
+    let claimed = worker.claim();
+    scenario.pass(Duration::from_millis(1900));
+    scenario.pass(Duration::from_millis(200));
+    scenario.pass(Duration::from_secs(5));
+    let is_slow = |message: &FromGateway| matches!(message, FromGateway::RequestSlow(_));
+    let FromGateway::RequestSlow(slow) = scenario.expect("a slow request", is_slow) else {
+        unreachable!("asked for");
+    };
+    assert_eq!(slow.request_line, "GET /slow HTTP/1.1");
+    assert_eq!((slow.worker, slow.queued_ms), (worker.number, 0));
+    assert!((2000..7000).contains(&slow.age_ms), "{}", slow.age_ms);
+    scenario.tell(&ToGateway::ListRequests { token: 1 });
+    let next = scenario.expect("a list, and nothing said again before it", |message| {
+        is_slow(message) || matches!(message, FromGateway::Requests { .. })
+    });
+    assert!(!is_slow(&next));
+    worker.respond(&claimed, "");
+    assert_eq!(client.read_response().status, 200);
 }

@@ -299,6 +299,7 @@ fn set_timeouts(settings: &Settings, result: &mut GatewaySettings) {
     timeouts.write = settings.seconds("write_timeout");
     timeouts.write_rate = settings.count("write_min_rate");
     timeouts.request = settings.timeout();
+    timeouts.slow = settings.seconds("slow_request_time");
     timeouts.graceful = settings.graceful_timeout();
 }
 

@@ -403,7 +403,7 @@ impl<'py> Supervisor<'py> {
         Ok(())
     }
 
-    fn dump_stacks(&mut self, id: WorkerId) {
+    pub(crate) fn dump_stacks(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(id) else {
             return;
         };
@@ -423,6 +423,8 @@ impl<'py> Supervisor<'py> {
             .getattr("stack_dump_signal")
             .and_then(|signal| signal.extract());
         if let (Ok(signal), Ok(file)) = (signal, file)
+            // What was asked for before is not to be shown again.
+            && memfd::empty(&file).is_ok()
             && process::kill(pid, signal).unwrap_or(false)
         {
             self.dumps

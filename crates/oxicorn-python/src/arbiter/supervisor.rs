@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use oxicorn_arbiter::{Arbiter, Command, Event, Generation, Level, ReplacementReason, WorkerId};
-use oxicorn_gateway::control::FromGateway;
-use oxicorn_link::scoreboard::{Gauge, Scoreboard, Slot};
+use oxicorn_gateway::control::{FromGateway, RequestSlow};
+use oxicorn_link::scoreboard::{ArbiterCounter, Gauge, Scoreboard, Slot};
+use oxicorn_os::cgroup::OutOfMemory;
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::process::{self, Exit};
 use oxicorn_os::signals::SignalPipe;
@@ -100,6 +101,7 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) notices_of_workers: Channel,
     pub(crate) dumps: Vec<PendingDump>,
     pub(crate) control: Control,
+    out_of_memory: OutOfMemory,
     /// Whether the hook `when_ready` has run.
     pub(crate) was_ready: bool,
     /// What a program's own arbiter overrides.
@@ -164,6 +166,7 @@ impl<'py> Supervisor<'py> {
             notices_of_workers,
             dumps: Vec::new(),
             control: Control::default(),
+            out_of_memory: OutOfMemory::watch(),
             was_ready: false,
             overrides: Overrides::of(server)?,
             managed: Some(time::monotonic()),
@@ -390,6 +393,7 @@ impl<'py> Supervisor<'py> {
                     in_flight_others,
                 });
             }
+            FromGateway::RequestSlow(slow) => self.handle_slow_request(&slow),
             FromGateway::WorkerFault { worker, reason } => {
                 self.log(Level::Error, &format!("Link of worker {worker}: {reason}"));
                 self.tell(Event::WorkerFault(WorkerId(worker)));
@@ -403,6 +407,22 @@ impl<'py> Supervisor<'py> {
             FromGateway::Log { level, text } => self.log(level_of(level), &text),
             FromGateway::Access(record) => log::write_access(&self.server, &record),
         }
+    }
+
+    /// Setting `slow_request_time`: what is it doing? The worker goes on.
+    fn handle_slow_request(&mut self, slow: &RequestSlow) {
+        let worker = WorkerId(slow.worker);
+        let pid = self.workers.get(worker).map_or(0, |worker| worker.pid);
+        let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
+        let text = format!(
+            "Slow request, {:.1} s in worker (pid:{pid}) after {:.1} s in the queue: {} from {}",
+            seconds(slow.age_ms),
+            seconds(slow.queued_ms),
+            slow.request_line,
+            slow.client
+        );
+        self.log(Level::Warning, &text);
+        self.dump_stacks(worker);
     }
 
     /// Only those the arbiter started: what a hook started, also on a thread of its own, waits for that hook.
@@ -474,11 +494,24 @@ impl<'py> Supervisor<'py> {
             self.tell(Event::SuccessorExited);
             self.tell_settings()?;
         } else if let Some(worker) = self.workers.by_pid(pid) {
+            self.explain_end(pid, exit);
             self.tell(Event::WorkerExited { worker, exit });
         } else {
             self.reap_template(pid, exit)?;
         }
         Ok(())
+    }
+
+    /// Names the kernel where it has ended a worker because the memory of the control group was used up.
+    fn explain_end(&mut self, pid: i32, exit: oxicorn_arbiter::Exit) {
+        if exit != oxicorn_arbiter::Exit::Signal(libc::SIGKILL) || !self.out_of_memory.take_one() {
+            return;
+        }
+        self.scoreboard.arbiter().count(ArbiterCounter::OutOfMemory);
+        let text = format!(
+            "Worker (pid:{pid}) was ended by the kernel: the memory of its control group was used up"
+        );
+        self.log(Level::Error, &text);
     }
 
     fn look_at_heartbeats(&mut self) {

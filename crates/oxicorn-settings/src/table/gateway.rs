@@ -135,6 +135,21 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Own,
     },
     Definition {
+        name: "slow_request_time",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--slow-request-time"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(0),
+        doc: "After how many seconds in a worker a request that has no response yet is written to the error log, once, \
+          with the Python stacks of the worker, which goes on; 0: never. `timeout` is what ends it.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
         name: "metrics_bind",
         section: Section::Gateway,
         flags: Flags::text(&["--metrics-bind"], "ADDRESS"),
