@@ -12,10 +12,10 @@ use std::time::Duration;
 use oxicorn_os::rlimit;
 
 use crate::connection::{Connection, Phase};
-use crate::crowd::Subscriber;
 use crate::gateway::Gateway;
 use crate::input::READ_SIZE;
-use crate::plaints::Standing;
+use crate::log_throttle::Standing;
+use crate::per_client::ClientNet;
 use crate::refusal::Refusal;
 
 /// The part of the bound that is made free when it is reached, so that the search is rare.
@@ -97,8 +97,8 @@ impl Gateway {
         else {
             return true;
         };
-        let who = Subscriber::of(address);
-        if self.crowd.enter(who, limit) {
+        let who = ClientNet::of(address);
+        if self.client_counts.enter(who, limit) {
             connection.counted = Some(who);
             return true;
         }
@@ -124,7 +124,7 @@ impl Gateway {
         let connection = self.connections.try_remove(key)?;
         self.pressure.note(connection.accounted, 0);
         if let Some(who) = connection.counted {
-            self.crowd.leave(who);
+            self.client_counts.leave(who);
         }
         Some(connection)
     }

@@ -8,16 +8,16 @@ use oxicorn_dispatch::{Generation, WorkerId};
 use tokio::task::spawn_local;
 
 use crate::access_log::AccessLog;
+use crate::active::{ActiveConfig, policy};
 use crate::control::{AttachWorker, FromGateway, ToGateway};
 use crate::control_end::Packet;
 use crate::error_log::ErrorLog;
 use crate::gateway::{Gateway, with};
 use crate::json_log::JsonLog;
 use crate::pool::worker_id;
-use crate::resolved::{Resolved, policy};
+use crate::readiness::Watched;
 use crate::settings::Settings;
 use crate::statsd::Statsd;
-use crate::watched::Watched;
 
 /// The task that receives orders; ends with the channel.
 pub(crate) async fn obey(watched: Watched) {
@@ -180,7 +180,7 @@ impl Gateway {
         self.change_logs(&settings);
         let (said, _) = self.resolved.spool.describe();
         let memory_files = self.resolved.spool.memory_files();
-        self.resolved = Rc::new(Resolved::new(settings, memory_files));
+        self.resolved = Rc::new(ActiveConfig::new(settings, memory_files));
         self.tell_of_spool(Some(&said));
     }
 

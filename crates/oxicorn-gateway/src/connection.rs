@@ -1,9 +1,9 @@
 //! One accepted socket with its protocol machine.
 //!
 //! Decides what a connection waits for. Everything it does is done by `impl Gateway` in the files
-//! named after the concern (`receive`, `submit`, `respond`, `send`, `ending`), because an exchange
-//! touches a connection, a worker and the dispatcher at once, and one owner of all of them needs no
-//! borrow juggling. Only this file and those assign `phase`.
+//! named after the concern (`read`, `upload`, `dispatch`, `ring_reader`, `write`, `ending`, `refusal`),
+//! because an exchange touches a connection, a worker and the dispatcher at once, and one owner of all
+//! of them needs no borrow juggling. `phase` is assigned there, not here.
 //!
 //! ```text
 //!            first byte        head            body complete
@@ -26,14 +26,14 @@ use std::time::Duration;
 
 use oxicorn_proto::http1;
 
+use crate::active::ActiveConfig;
 use crate::body::Body;
-use crate::crowd::Subscriber;
 use crate::exchange::ExchangeId;
 use crate::input::{BODY_READ_SIZE, Input, READ_SIZE};
+use crate::min_rate::{MinRate, RateSpan};
 use crate::output::Output;
-use crate::pace::{Demand, Pace};
 use crate::peer::{End, Proxied};
-use crate::resolved::Resolved;
+use crate::per_client::ClientNet;
 use crate::socket::Socket;
 use crate::upload::Upload;
 use crate::websocket::WebSocket;
@@ -58,7 +58,7 @@ pub(crate) struct Connection {
     pub(crate) request: Request,
     /// The exchange that waits for a worker or is answered by one.
     pub(crate) exchange: Option<ExchangeId>,
-    pub(crate) resolved: Rc<Resolved>,
+    pub(crate) resolved: Rc<ActiveConfig>,
     pub(crate) peer: End,
     pub(crate) server: Rc<End>,
     pub(crate) proxied: Option<Proxied>,
@@ -66,8 +66,8 @@ pub(crate) struct Connection {
     pub(crate) trusted: bool,
     /// When `handle_deadline` is due.
     pub(crate) deadline: Option<Duration>,
-    /// Where the span began whose end the deadline is, in the phases that have a pace.
-    pub(crate) pace: Pace,
+    /// Where the span began whose end the deadline is, in the phases that have a least rate.
+    pub(crate) span: RateSpan,
     /// Since when it waits for a request, or for the rest of a head.
     pub(crate) since: Duration,
     /// Since when the client has taken nothing of what waits for it.
@@ -79,7 +79,7 @@ pub(crate) struct Connection {
     /// What was last counted as held for it.
     pub(crate) accounted: usize,
     /// Whom it is counted for.
-    pub(crate) counted: Option<Subscriber>,
+    pub(crate) counted: Option<ClientNet>,
     /// There is a task that is woken when the socket can do something; a connection has none until
     /// it has to wait for its socket.
     pub(crate) has_task: bool,
@@ -222,9 +222,9 @@ impl Connection {
     }
 
     /// A span is over: `false` if less than is demanded has moved in it, else the next begins.
-    pub(crate) fn next_span(&mut self, demand: Demand, moved: u64, now: Duration) -> bool {
-        let meets = self.pace.meets(demand, moved);
-        self.pace = Pace::begin(moved);
+    pub(crate) fn next_span(&mut self, demand: MinRate, moved: u64, now: Duration) -> bool {
+        let meets = self.span.meets(demand, moved);
+        self.span = RateSpan::begin(moved);
         self.deadline = demand.deadline(now);
         meets
     }

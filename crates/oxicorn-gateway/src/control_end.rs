@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use oxicorn_os::channel::{Blocking, Channel, Received};
 
 use crate::control::{self, ControlFault, FromGateway, ToGateway};
-use crate::watched::{Watched, watch};
+use crate::readiness::{Watched, watch};
 
 /// Messages that may wait for the arbiter to read; beyond it the oldest are given up. It takes an
 /// arbiter that has stood still for a long time.

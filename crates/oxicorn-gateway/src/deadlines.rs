@@ -299,15 +299,15 @@ impl Gateway {
 
     pub(crate) fn set_gauges(&self, now: Duration) {
         let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        self.figures
+        self.metrics
             .set(Gauge::Queued, self.dispatcher.queued() as u64);
-        self.figures
+        self.metrics
             .set(Gauge::InFlight, self.dispatcher.total_in_flight() as u64);
-        self.figures
+        self.metrics
             .set(Gauge::Connections, self.connections.len() as u64);
-        self.figures
+        self.metrics
             .set(Gauge::Buffered, self.pressure.held() as u64);
-        self.figures.set(Gauge::Heartbeat, nanoseconds);
+        self.metrics.set(Gauge::Heartbeat, nanoseconds);
     }
 
     fn hand_logs_over(&mut self) {

@@ -10,10 +10,10 @@ use oxicorn_link::wire::CancelReason;
 use oxicorn_proto::http1::{first_line, percent_decode};
 
 use crate::access_log::Record;
+use crate::active::ActiveConfig;
 use crate::connection::{After, Phase};
 use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
-use crate::resolved::Resolved;
 
 /// How long a client may go on sending after its last answer. Nothing waits for it meanwhile but
 /// its socket.
@@ -42,7 +42,7 @@ impl Gateway {
             return;
         };
         let keep_alive = connection.resolved.settings.timeouts.keep_alive;
-        let mut deadline = Resolved::deadline(now, keep_alive);
+        let mut deadline = ActiveConfig::deadline(now, keep_alive);
         if let Some(drain) = &self.drain {
             deadline = Some(drain.wait_for_request(deadline));
         }
@@ -158,7 +158,7 @@ impl Gateway {
             if request.status == 0 {
                 request.status = CLIENT_LEFT;
                 request.logged = logged;
-                self.figures.count(Counter::Abandoned);
+                self.metrics.count(Counter::Abandoned);
             }
             let unsent = connection.output.remaining();
             request.body_bytes = request.body_bytes.saturating_sub(unsent);
@@ -205,8 +205,8 @@ impl Gateway {
         } else {
             b""
         };
-        self.figures.count_response(method, request.status);
-        self.figures.record(HistogramKind::Latency, elapsed);
+        self.metrics.count_response(method, request.status);
+        self.metrics.record(HistogramKind::Latency, elapsed);
         if let Some(statsd) = &mut self.statsd {
             statsd.request(request.status, elapsed);
         }

@@ -23,24 +23,24 @@ use slab::Slab;
 use tokio::task::spawn_local;
 
 use crate::access_log::AccessLog;
+use crate::active::ActiveConfig;
 use crate::admission::connections_by_descriptors;
 use crate::clock::{Clock, TimeSource};
+use crate::coalesce::WakeCoalescing;
 use crate::connection::Connection;
 use crate::control_end::ControlEnd;
-use crate::crowd::Crowd;
 use crate::deadlines::Timer;
 use crate::drain::Drain;
 use crate::error_log::ErrorLog;
 use crate::exchange::Exchanges;
-use crate::figures::Figures;
 use crate::json_log::JsonLog;
 use crate::listener::{ConnectionTask, Listeners};
-use crate::nap::Naps;
-use crate::plaints::Plaints;
+use crate::log_throttle::LogThrottle;
+use crate::metrics::Metrics;
+use crate::per_client::ClientCounts;
 use crate::pool::Pool;
 use crate::pressure::Pressure;
 use crate::relay::AccessRelay;
-use crate::resolved::Resolved;
 use crate::statsd::Statsd;
 use crate::websocket;
 
@@ -54,12 +54,12 @@ const TURNS_BETWEEN_READS: u32 = 32;
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    pub(crate) resolved: Rc<Resolved>,
+    pub(crate) resolved: Rc<ActiveConfig>,
     pub(crate) clock: Clock,
     pub(crate) connections: Slab<Connection>,
-    pub(crate) crowd: Crowd,
+    pub(crate) client_counts: ClientCounts,
     pub(crate) pressure: Pressure,
-    pub(crate) plaints: Plaints,
+    pub(crate) log_throttle: LogThrottle,
     /// How many connections the limit on open files leaves room for.
     pub(crate) descriptor_limit: usize,
     pub(crate) exchanges: Exchanges,
@@ -74,7 +74,7 @@ pub(crate) struct Gateway {
     pub(crate) statsd: Option<Statsd>,
     pub(crate) error_log: ErrorLog,
     pub(crate) pid: u32,
-    pub(crate) figures: Figures,
+    pub(crate) metrics: Metrics,
     pub(crate) control: ControlEnd,
     pub(crate) timer: Timer,
     pub(crate) drain: Option<Drain>,
@@ -91,7 +91,7 @@ pub(crate) struct Gateway {
     /// When what need not be known at once is looked for next.
     pub(crate) next_look: Duration,
     turns: u32,
-    pub(crate) naps: Naps,
+    pub(crate) coalescing: WakeCoalescing,
     /// The worker whose ring is being read.
     pub(crate) reading: Option<usize>,
 }
@@ -125,7 +125,7 @@ impl Scratch {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) time: TimeSource,
-    pub(crate) resolved: Rc<Resolved>,
+    pub(crate) resolved: Rc<ActiveConfig>,
     pub(crate) error_log: ErrorLog,
     pub(crate) control: ControlEnd,
 }
@@ -139,13 +139,13 @@ impl Gateway {
             control,
         } = parts;
         Self {
-            dispatcher: Dispatcher::new(crate::resolved::policy(&resolved.settings.queue)),
+            dispatcher: Dispatcher::new(crate::active::policy(&resolved.settings.queue)),
             resolved,
             clock: Clock::new(time),
             connections: Slab::new(),
-            crowd: Crowd::default(),
+            client_counts: ClientCounts::default(),
             pressure: Pressure::default(),
-            plaints: Plaints::default(),
+            log_throttle: LogThrottle::default(),
             descriptor_limit: connections_by_descriptors(),
             exchanges: Exchanges::default(),
             pool: Pool::default(),
@@ -157,7 +157,7 @@ impl Gateway {
             statsd: None,
             error_log,
             pid: std::process::id(),
-            figures: Figures::default(),
+            metrics: Metrics::default(),
             control,
             timer: Timer::new(),
             drain: None,
@@ -170,7 +170,7 @@ impl Gateway {
             next_serial: 0,
             next_look: Duration::ZERO,
             turns: 0,
-            naps: Naps::new(),
+            coalescing: WakeCoalescing::new(),
             reading: None,
         }
     }

@@ -10,66 +10,66 @@
 //! | concern | modules |
 //! |---|---|
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
-//! | clients | `listener`, `connection`, `socket`, `input`, `output`, `receive`, `upload`, `send`, `ending` |
-//! | requests and workers | `exchange`, `driver`, `placing`, `pool`, `respond`, `incoming`, `hijack`, `loss` |
-//! | conversations | `websocket` |
+//! | clients | `listener`, `connection`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
+//! | requests and workers | `exchange`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
+//! | WebSockets | `websocket` |
 //! | answers of our own | `refusal` |
-//! | what clients may hold | `admission`, `crowd`, `pressure` |
-//! | time | `clock`, `deadlines`, `pace`, `drain` |
+//! | what clients may hold | `admission`, `per_client`, `pressure`, `spool` |
+//! | time | `clock`, `deadlines`, `min_rate`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
-//! | what is told | `access_log`, `json_log`, `error_log`, `plaints`, `log_writer`, `relay`, `statsd`, `figures`, `monitoring` |
-//! | what is decided by | `settings`, `resolved`, `peer`, `body` |
+//! | what is told | `access_log`, `json_log`, `error_log`, `log_throttle`, `log_writer`, `relay`, `statsd`, `metrics`, `monitoring` |
+//! | what is decided by | `settings`, `active`, `peer`, `body` |
 
 mod access_log;
+mod active;
 mod admission;
+mod apply;
 mod body;
 mod clock;
+mod coalesce;
 mod commands;
 mod connection;
 pub mod control;
 mod control_end;
-mod crowd;
 mod deadlines;
-mod departed;
+mod dispatch;
 mod drain;
-mod driver;
 mod ending;
 mod error_log;
 mod exchange;
-mod figures;
 mod gateway;
+mod hangup;
 mod hijack;
-mod incoming;
 mod input;
 mod json_log;
-mod lent;
 mod listener;
+mod log_throttle;
 mod log_writer;
-mod loss;
+mod lost;
+mod metrics;
+mod min_rate;
 mod monitoring;
-mod nap;
 mod output;
-mod pace;
 mod peer;
-mod placing;
-mod plaints;
+mod per_client;
+mod place;
 mod pool;
 mod pressure;
-mod receive;
+mod read;
+mod readiness;
 mod refusal;
 mod relay;
-mod resolved;
-mod respond;
+mod ring_reader;
 mod runtime;
-mod send;
 mod settings;
 mod socket;
 mod spool;
 mod statsd;
 mod unattended;
 mod upload;
-mod watched;
 mod websocket;
+mod write;
+mod zero_copy;
 
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
 pub use admission::most_connections;

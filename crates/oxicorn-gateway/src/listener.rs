@@ -17,15 +17,15 @@ use oxicorn_os::sockets::{self, Accepted, Address};
 use oxicorn_proto::http1;
 use tokio::task::{AbortHandle, spawn_local};
 
+use crate::active::ActiveConfig;
 use crate::connection::{Connection, Phase, Request};
 use crate::gateway::{Gateway, with};
 use crate::input::Input;
+use crate::min_rate::RateSpan;
 use crate::output::Output;
-use crate::pace::Pace;
 use crate::peer::End;
-use crate::resolved::Resolved;
+use crate::readiness::{Watched, watch};
 use crate::socket::Socket;
-use crate::watched::{Watched, watch};
 
 /// Accepts before others have their turn.
 const ACCEPTS_PER_TURN: u32 = 32;
@@ -174,7 +174,7 @@ impl Gateway {
         let may_proxy = proxied && resolved.trust.trusts_proxy(peer.ip());
         let mut http = http1::Connection::new(resolved.rules.clone());
         http.set_forwarder_trusted(trusted);
-        self.figures.count(Counter::Accepted);
+        self.metrics.count(Counter::Accepted);
         self.next_serial += 1;
         let now = self.clock.now();
         let serial = self.next_serial;
@@ -187,8 +187,8 @@ impl Gateway {
             output: Output::default(),
             request: Request::default(),
             exchange: None,
-            deadline: Resolved::deadline(now, resolved.settings.timeouts.head),
-            pace: Pace::default(),
+            deadline: ActiveConfig::deadline(now, resolved.settings.timeouts.head),
+            span: RateSpan::default(),
             since: now,
             stalled_since: None,
             received: 0,

@@ -16,8 +16,8 @@ use slab::Slab;
 
 use crate::control::AttachWorker;
 use crate::exchange::ExchangeId;
+use crate::readiness::{Watched, watch};
 use crate::unattended::Inherited;
-use crate::watched::{Watched, watch};
 
 /// All workers; the key is what dispatch knows a worker by.
 #[derive(Debug, Default)]

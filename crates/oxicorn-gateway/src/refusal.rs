@@ -204,7 +204,7 @@ impl Gateway {
             return;
         };
         if refusal.whose != Whose::Ours {
-            self.figures.count(Counter::PeerFaults);
+            self.metrics.count(Counter::PeerFaults);
             // What the peer is still sending must not turn the answer into a reset.
             connection.linger = true;
             self.log_refusal(key, refusal);

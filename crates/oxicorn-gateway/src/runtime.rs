@@ -16,17 +16,17 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
+use crate::active::ActiveConfig;
 use crate::clock::TimeSource;
+use crate::coalesce::look_after_coalescing;
 use crate::commands::obey;
 use crate::control::FromGateway;
 use crate::control_end::ControlEnd;
 use crate::deadlines::{ring_for_ever, tick_for_ever};
 use crate::error_log::ErrorLog;
-use crate::figures::Figures;
 use crate::gateway::{Gateway, Parts, install, uninstall, with};
+use crate::metrics::Metrics;
 use crate::monitoring;
-use crate::nap::look_after_naps;
-use crate::resolved::Resolved;
 use crate::settings::Settings;
 use crate::{CANNOT_CHANGE_USER, Setup};
 
@@ -79,15 +79,15 @@ async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<()
     } = setup;
     let control = ControlEnd::new(control);
     let orders = control.watched();
-    let resolved = Rc::new(Resolved::new(settings, Rc::default()));
+    let resolved = Rc::new(ActiveConfig::new(settings, Rc::default()));
     let mut gateway = Gateway::new(Parts {
         time,
         resolved,
         error_log,
         control,
     });
-    match Figures::attach(&scoreboard) {
-        Ok(figures) => gateway.figures = figures,
+    match Metrics::attach(&scoreboard) {
+        Ok(metrics) => gateway.metrics = metrics,
         Err(error) => {
             gateway
                 .error_log
@@ -114,7 +114,7 @@ async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<()
     spawn_local(obey(orders));
     spawn_local(ring_for_ever());
     spawn_local(tick_for_ever());
-    spawn_local(look_after_naps());
+    spawn_local(look_after_coalescing());
     if let Some(listener) = monitoring {
         spawn_local(monitoring::serve(listener));
     }

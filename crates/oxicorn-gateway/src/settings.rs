@@ -11,7 +11,7 @@ use std::time::Duration;
 use oxicorn_proto::http1::Rules;
 use serde::{Deserialize, Serialize};
 
-use crate::pace::Demand;
+use crate::min_rate::MinRate;
 
 /// Everything the gateway decides by. Sent whole at start and on reload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -199,16 +199,16 @@ impl Default for WebSocket {
 
 impl Timeouts {
     /// What a client must send of a body.
-    pub(crate) fn demand_on_body(&self) -> Demand {
-        Demand {
+    pub(crate) fn demand_on_body(&self) -> MinRate {
+        MinRate {
             span: self.body,
             rate: self.body_rate,
         }
     }
 
     /// What a client must take of a response.
-    pub(crate) fn demand_on_reader(&self) -> Demand {
-        Demand {
+    pub(crate) fn demand_on_reader(&self) -> MinRate {
+        MinRate {
             span: self.write,
             rate: self.write_rate,
         }

@@ -21,7 +21,7 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use crate::watched::{Watched, watch};
+use crate::readiness::{Watched, watch};
 
 /// The most bytes of a file sent by one system call, so that one fast reader does not keep the
 /// loop: what else is ready comes between.

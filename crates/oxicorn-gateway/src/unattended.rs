@@ -155,7 +155,7 @@ impl Gateway {
             worker_goes_on: record.streams,
         };
         self.control.send(&FromGateway::RequestExpired(expired));
-        self.figures.count(Counter::Expired);
+        self.metrics.count(Counter::Expired);
     }
 
     /// A worker names all calls it has in hand of earlier gateways.

@@ -24,8 +24,8 @@ use oxicorn_link::wire::{CancelReason, EventKind, flags};
 use crate::connection::{Connection, Phase};
 use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
-use crate::pace::Pace;
-use crate::receive::wants_continue;
+use crate::min_rate::RateSpan;
+use crate::read::wants_continue;
 use crate::refusal::Refusal;
 
 /// Bytes of a body held for a worker that has not asked for them; the client waits then.
@@ -200,7 +200,7 @@ impl Gateway {
         } else {
             demand.deadline(now)
         };
-        connection.pace = Pace::begin(connection.moved());
+        connection.span = RateSpan::begin(connection.moved());
     }
 
     /// The worker wants more of the body.

@@ -2,6 +2,7 @@
 //! Each rule gives one line per breach, with what would be right.
 
 mod dependencies;
+mod map;
 mod text;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use crate::source::{crates, files};
 /// Checks every rule, and that the generated files are fresh.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let mut breaches = dependencies::breaches(root)?;
+    breaches.extend(map::breaches(root)?);
     for krate in crates(root)? {
         for file in files(root, &krate)? {
             breaches.extend(text::breaches(&file));

@@ -60,7 +60,7 @@ impl Gateway {
         let workers = self.dispatcher.staffing().workers;
         // A gateway that has taken over from another knows it from the arbiter.
         let has_served = self
-            .figures
+            .metrics
             .scoreboard()
             .is_some_and(|scoreboard| scoreboard.arbiter().gauge(ArbiterGauge::Generation) > 0);
         Condition {
@@ -76,7 +76,7 @@ impl Gateway {
         self.clock.tick();
         let now = self.clock.now();
         self.set_gauges(now);
-        let Some(scoreboard) = self.figures.scoreboard() else {
+        let Some(scoreboard) = self.metrics.scoreboard() else {
             let text = "nothing is counted: the scoreboard could not be attached\n";
             return Answer::text(503, "Service Unavailable", text);
         };

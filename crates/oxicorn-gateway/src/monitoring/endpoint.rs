@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::answer::Answer;
 use crate::gateway::with;
-use crate::watched::watch;
+use crate::readiness::watch;
 
 /// Connections at a time.
 const CONNECTIONS: u32 = 64;

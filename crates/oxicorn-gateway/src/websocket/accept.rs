@@ -6,11 +6,11 @@ use oxicorn_proto::http1;
 use oxicorn_proto::websocket::{CloseCode, Compression, HandshakeFault, check};
 
 use super::{State, WebSocket};
+use crate::active::ActiveConfig;
+use crate::apply::{Mistake, Trouble};
 use crate::connection::{Connection, Phase};
 use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
-use crate::incoming::{Mistake, Trouble};
-use crate::resolved::Resolved;
 use crate::settings::WebSocketCompression;
 
 /// Headers of a 101 that are ours alone.
@@ -96,7 +96,7 @@ impl Gateway {
         websocket.seen = now;
         let settings = resolved.settings.websocket.as_ref();
         websocket.ping_due =
-            settings.and_then(|settings| Resolved::deadline(now, settings.ping_interval));
+            settings.and_then(|settings| ActiveConfig::deadline(now, settings.ping_interval));
         connection.deadline = websocket.deadline();
         // A turn of its own, which reads what came behind the handshake, and from now on it waits.
         self.wake(client);

@@ -6,9 +6,9 @@ use oxicorn_link::wire::{CancelReason, EventKind, WebSocketClose, flags};
 use oxicorn_proto::websocket::{CloseCode, Control, encode_close, encode_control};
 
 use super::{FAULT_TIMEOUT, State, speaking};
+use crate::active::ActiveConfig;
 use crate::connection::{After, Phase};
 use crate::gateway::Gateway;
-use crate::resolved::Resolved;
 
 impl Gateway {
     /// The client's last frame. Where ours was sent before, that is the end (RFC 6455 section
@@ -239,7 +239,7 @@ impl Gateway {
         let quiet = now.saturating_sub(websocket.seen);
         if connection.reading_stopped {
             websocket.pinged = None;
-            websocket.ping_due = Resolved::deadline(now, interval);
+            websocket.ping_due = ActiveConfig::deadline(now, interval);
             if connection.output.is_empty() {
                 // No answer is waited for; but the machine of a client that is gone refuses it.
                 encode_control(Control::Ping, b"", connection.output.bytes());
@@ -249,13 +249,13 @@ impl Gateway {
         }
         if quiet < interval {
             websocket.pinged = None;
-            websocket.ping_due = Resolved::deadline(websocket.seen, interval);
+            websocket.ping_due = ActiveConfig::deadline(websocket.seen, interval);
             return;
         }
         encode_control(Control::Ping, b"", connection.output.bytes());
-        let answer_due = Resolved::deadline(now, settings.ping_timeout);
+        let answer_due = ActiveConfig::deadline(now, settings.ping_timeout);
         websocket.pinged = answer_due.map(|_| now);
-        websocket.ping_due = answer_due.or(Resolved::deadline(now, interval));
+        websocket.ping_due = answer_due.or(ActiveConfig::deadline(now, interval));
         self.send_soon(key);
     }
 

@@ -50,7 +50,7 @@ impl Gateway {
             match connection.socket.poll_receive(cx, buffer) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(Received::Bytes(count))) => {
-                    self.figures.add(Counter::BytesIn, count as u64);
+                    self.metrics.add(Counter::BytesIn, count as u64);
                     self.take_frames(key, buffer);
                 }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end_of_frames(key),
@@ -182,7 +182,7 @@ impl Gateway {
                 "Invalid WebSocket data from ip={address}: {fault}"
             ));
         }
-        self.figures.count(Counter::PeerFaults);
+        self.metrics.count(Counter::PeerFaults);
         if let Some(connection) = self.connections.get_mut(key) {
             // What it is still sending must not turn the close into a reset.
             connection.linger = true;

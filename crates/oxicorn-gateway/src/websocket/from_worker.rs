@@ -9,10 +9,10 @@ use oxicorn_link::wire::{self, ResponseKind, flags};
 use oxicorn_proto::websocket::Kind;
 
 use super::{Shared, State};
+use crate::apply::{Mistake, Trouble, is_last};
 use crate::connection::{Connection, Phase};
 use crate::exchange::ExchangeId;
 use crate::gateway::Gateway;
-use crate::incoming::{Mistake, Trouble, is_last};
 
 impl Gateway {
     /// A message of the WebSocket part.

@@ -41,7 +41,7 @@ use oxicorn_proto::websocket::{Codecs, Decoder, Encoder, Handshake};
 use slab::Slab;
 
 use crate::connection::{Connection, Phase};
-use crate::pace::Pace;
+use crate::min_rate::RateSpan;
 use crate::settings;
 use memory::{KEPT_BACK, Passed};
 
@@ -96,7 +96,7 @@ pub(crate) struct WebSocket {
     answer: Vec<u8>,
     /// When it is sent, whatever the worker does, or when our close must have been answered.
     close_due: Option<Duration>,
-    /// When the client must have taken enough of what waits for it (`Connection::pace`).
+    /// When the client must have taken enough of what waits for it (`Connection::span`).
     write_due: Option<Duration>,
 }
 
@@ -167,7 +167,7 @@ impl Connection {
         {
             websocket.write_due = demand.deadline(now);
             self.deadline = websocket.deadline();
-            self.pace = Pace::begin(self.taken());
+            self.span = RateSpan::begin(self.taken());
         }
     }
 

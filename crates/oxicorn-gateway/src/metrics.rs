@@ -1,6 +1,6 @@
 //! What the gateway counts, in the scoreboard where everybody can read it.
 //!
-//! Knows which event is which figure. Without a scoreboard (one that cannot be attached) nothing is
+//! Knows which event is which metric. Without a scoreboard (one that cannot be attached) nothing is
 //! counted and everything else works.
 
 use std::os::fd::OwnedFd;
@@ -13,12 +13,12 @@ use oxicorn_link::scoreboard::{
 
 /// This gateway thread's block of the scoreboard.
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct Metrics {
     block: Option<GatewayBlock>,
     scoreboard: Option<Scoreboard>,
 }
 
-impl Figures {
+impl Metrics {
     /// Takes the block of the first (and only) gateway thread over from whoever had it before.
     pub(crate) fn attach(scoreboard: &OwnedFd) -> Result<Self, AttachError> {
         let scoreboard = Scoreboard::attach(scoreboard)?;
@@ -32,7 +32,7 @@ impl Figures {
         })
     }
 
-    /// Everybody's figures.
+    /// Everybody's metrics.
     pub(crate) const fn scoreboard(&self) -> Option<&Scoreboard> {
         self.scoreboard.as_ref()
     }

@@ -40,7 +40,7 @@ impl Gateway {
         };
         let (worker, pid) = (record.number, record.pid);
         let reason = reason.to_string();
-        self.figures.count(Counter::WorkerFaults);
+        self.metrics.count(Counter::WorkerFaults);
         self.error_log
             .error(format_args!("Worker (pid:{pid}) broke its link: {reason}"));
         self.control
@@ -61,10 +61,10 @@ impl Gateway {
         let now = self.clock.now();
         let id = ExchangeId::of_request(request);
         if self.take_back(id) {
-            self.figures.count(Counter::Requeued);
+            self.metrics.count(Counter::Requeued);
             return self.dispatcher.handle_revoked(request, now);
         }
-        self.figures.count(Counter::Lost);
+        self.metrics.count(Counter::Lost);
         let (line, address) = self.describe(id);
         self.error_log.error(format_args!(
             "Lost with worker (pid:{pid}): {line} from {address}"

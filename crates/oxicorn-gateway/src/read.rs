@@ -11,13 +11,13 @@ use oxicorn_link::wire::HeaderList;
 use oxicorn_proto::http1::{BodyFraming, Event, Polled};
 use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
+use crate::active::ActiveConfig;
 use crate::connection::{Connection, Phase};
 use crate::gateway::Gateway;
 use crate::input::READ_SIZE;
-use crate::pace::Pace;
+use crate::min_rate::RateSpan;
 use crate::peer::Proxied;
 use crate::refusal::Refusal;
-use crate::resolved::Resolved;
 use crate::socket::Received;
 use crate::websocket;
 
@@ -78,7 +78,7 @@ impl Gateway {
                 Poll::Pending => return self.after_empty_read(key),
                 Poll::Ready(Ok(Received::Bytes(count))) => {
                     connection.received += count as u64;
-                    self.figures.add(Counter::BytesIn, count as u64);
+                    self.metrics.add(Counter::BytesIn, count as u64);
                     self.handle_input(key);
                     self.account(key);
                 }
@@ -210,15 +210,15 @@ impl Gateway {
             Phase::Idle if !connection.http.is_idle() || !connection.input.unread().is_empty() => {
                 connection.phase = Phase::Head;
                 connection.since = now;
-                connection.deadline = Resolved::deadline(now, timeouts.head);
+                connection.deadline = ActiveConfig::deadline(now, timeouts.head);
             }
             Phase::Body | Phase::Discarding if connection.deadline.is_none() => {
                 connection.deadline = timeouts.demand_on_body().deadline(now);
-                connection.pace = Pace::begin(connection.received);
+                connection.span = RateSpan::begin(connection.received);
             }
             Phase::Serving if connection.owes_body() && connection.deadline.is_none() => {
                 connection.deadline = timeouts.demand_on_body().deadline(now);
-                connection.pace = Pace::begin(connection.moved());
+                connection.span = RateSpan::begin(connection.moved());
             }
             _ => {}
         }
@@ -237,7 +237,7 @@ impl Gateway {
         connection.phase = Phase::Body;
         connection.deadline = None;
         connection.served += 1;
-        self.figures.count(Counter::Requests);
+        self.metrics.count(Counter::Requests);
         connection.request.readable = true;
         connection.request.started = now;
         let most = connection.resolved.settings.requests_per_connection;

@@ -30,7 +30,7 @@ pub(crate) enum Standing {
 
 /// The count.
 #[derive(Debug, Default)]
-pub(crate) struct Plaints {
+pub(crate) struct LogThrottle {
     /// When each [`Standing`] was said last.
     said: [Option<Duration>; 2],
     since: Duration,
@@ -38,7 +38,7 @@ pub(crate) struct Plaints {
     left_out: u64,
 }
 
-impl Plaints {
+impl LogThrottle {
     /// Whether one more line may be written.
     fn take(&mut self) -> bool {
         let room = self.written < LINES;
@@ -74,21 +74,21 @@ impl Plaints {
 impl Gateway {
     /// A warning that a client caused.
     pub(crate) fn warn_of_client(&mut self, text: fmt::Arguments<'_>) {
-        if self.error_log.shows(Level::Warning) && self.plaints.take() {
+        if self.error_log.shows(Level::Warning) && self.log_throttle.take() {
             self.error_log.warning(text);
         }
     }
 
     /// A warning of a state that clients bring about again and again as long as it lasts.
     pub(crate) fn warn_of_state(&mut self, what: Standing, text: fmt::Arguments<'_>) {
-        if self.plaints.says(what, self.clock.now()) {
+        if self.log_throttle.says(what, self.clock.now()) {
             self.error_log.warning(text);
         }
     }
 
     /// Says what was left out, once a second.
     pub(crate) fn renew_plaints(&mut self, now: Duration) {
-        let left_out = self.plaints.renew(now);
+        let left_out = self.log_throttle.renew(now);
         if left_out > 0 {
             self.error_log.warning(format_args!(
                 "{left_out} more warnings about clients were left out"
@@ -103,30 +103,30 @@ mod tests {
 
     #[test]
     fn a_second_has_room_for_so_many_lines_and_tells_of_the_rest() {
-        let mut plaints = Plaints::default();
+        let mut log_throttle = LogThrottle::default();
         let start = Duration::from_secs(100);
-        assert_eq!(plaints.renew(start), 0);
-        let taken = (0..LINES + 5).filter(|_| plaints.take()).count();
+        assert_eq!(log_throttle.renew(start), 0);
+        let taken = (0..LINES + 5).filter(|_| log_throttle.take()).count();
         assert_eq!(taken, LINES as usize);
-        assert_eq!(plaints.renew(start + SPAN / 2), 0, "not over yet");
-        assert!(!plaints.take());
-        assert_eq!(plaints.renew(start + SPAN), 6);
-        assert!(plaints.take());
+        assert_eq!(log_throttle.renew(start + SPAN / 2), 0, "not over yet");
+        assert!(!log_throttle.take());
+        assert_eq!(log_throttle.renew(start + SPAN), 6);
+        assert!(log_throttle.take());
     }
 
     #[test]
     fn a_state_that_lasts_is_said_once_a_minute() {
-        let mut plaints = Plaints::default();
+        let mut log_throttle = LogThrottle::default();
         let start = Duration::from_secs(100);
-        let said = |plaints: &mut Plaints, after: u32| {
-            plaints.says(Standing::ConnectionsClosed, start + SPAN * after)
+        let said = |log_throttle: &mut LogThrottle, after: u32| {
+            log_throttle.says(Standing::ConnectionsClosed, start + SPAN * after)
         };
         let times: Vec<u32> = (0..150)
-            .filter(|after| said(&mut plaints, *after))
+            .filter(|after| said(&mut log_throttle, *after))
             .collect();
         assert_eq!(times, [0, 60, 120]);
         assert!(
-            plaints.says(Standing::ConnectionsWait, start),
+            log_throttle.says(Standing::ConnectionsWait, start),
             "another state"
         );
     }

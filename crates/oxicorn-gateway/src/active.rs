@@ -14,7 +14,7 @@ use crate::spool::{MemoryFiles, Spool};
 
 /// One reload's settings; connections keep those they started with.
 #[derive(Debug)]
-pub(crate) struct Resolved {
+pub(crate) struct ActiveConfig {
     pub(crate) settings: Settings,
     pub(crate) rules: Arc<Rules>,
     pub(crate) trust: TrustRules,
@@ -23,7 +23,7 @@ pub(crate) struct Resolved {
     pub(crate) proxy_mode: Option<Mode>,
 }
 
-impl Resolved {
+impl ActiveConfig {
     /// `memory_files`: those that live through a reload.
     pub(crate) fn new(settings: Settings, memory_files: Rc<MemoryFiles>) -> Self {
         Self {

@@ -12,8 +12,8 @@ use oxicorn_os::sendfile::read_at;
 
 use crate::connection::{After, Connection, Phase};
 use crate::gateway::Gateway;
+use crate::min_rate::RateSpan;
 use crate::output::{FilePiece, Next};
-use crate::pace::Pace;
 use crate::socket::{Sent, SentFile, Socket};
 
 /// Output that is not held back for what the next message may add.
@@ -75,7 +75,7 @@ impl Gateway {
         let before = connection.output.remaining();
         let flushed = write(connection, &mut self.scratch.message);
         let left = before.saturating_sub(connection.output.remaining());
-        self.figures.add(Counter::BytesOut, left);
+        self.metrics.add(Counter::BytesOut, left);
         connection.sent += left;
         connection.stalled_since = match flushed {
             Flushed::Blocked if left == 0 => connection.stalled_since.or(Some(now)),
@@ -174,7 +174,7 @@ fn set_write_deadline(connection: &mut Connection, now: Duration) {
     if sending && connection.deadline.is_none() {
         let demand = connection.resolved.settings.timeouts.demand_on_reader();
         connection.deadline = demand.deadline(now);
-        connection.pace = Pace::begin(connection.moved());
+        connection.span = RateSpan::begin(connection.moved());
     }
 }
 

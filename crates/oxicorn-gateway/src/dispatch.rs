@@ -11,7 +11,7 @@ use crate::connection::Phase;
 use crate::control::FromGateway;
 use crate::exchange::{Exchange, ExchangeId, Place};
 use crate::gateway::Gateway;
-use crate::placing::{PlaceError, encode_request, place_message};
+use crate::place::{PlaceError, encode_request, place_message};
 use crate::refusal::Refusal;
 
 impl Gateway {
@@ -59,7 +59,7 @@ impl Gateway {
                     reason,
                     retry_after,
                 } => {
-                    self.figures.count(match reason {
+                    self.metrics.count(match reason {
                         RejectReason::QueueFull => Counter::RejectedFull,
                         RejectReason::WaitedTooLong => Counter::RejectedWaited,
                     });
@@ -101,7 +101,7 @@ impl Gateway {
                 if let Some(upload) = &mut connection.request.upload {
                     upload.streamed = true;
                 }
-                self.figures.record(HistogramKind::QueueWait, queued);
+                self.metrics.record(HistogramKind::QueueWait, queued);
                 exchange.queued = queued;
                 exchange.place = Place::Worker {
                     worker,
@@ -123,7 +123,7 @@ impl Gateway {
         let now = self.clock.now();
         let id = ExchangeId::of_request(request);
         if self.take_back(id) {
-            self.figures.count(Counter::Requeued);
+            self.metrics.count(Counter::Requeued);
             return self.dispatcher.handle_revoked(request, now);
         }
         self.dispatcher.handle_revoke_refused(request, now);

@@ -12,20 +12,20 @@ use oxicorn_link::GatewayEnd;
 
 use crate::connection::{Connection, Phase};
 use crate::output::Output;
-use crate::send::SEND_FROM;
 use crate::socket::{Sent, Socket};
+use crate::write::SEND_FROM;
 
 /// Less than this is copied, so that it may leave together with more.
 const LEND_FROM: usize = 16 * 1024;
 
 /// A part of the message's payload that belongs into the output at `at` and is not there.
 #[derive(Debug)]
-pub(crate) struct Lent {
+pub(crate) struct RingSend {
     at: usize,
     payload: Range<usize>,
 }
 
-impl Lent {
+impl RingSend {
     /// Belongs where the output's buffer ends now, at `at`.
     pub(crate) fn new(at: usize, payload: Range<usize>) -> Self {
         Self { at, payload }
@@ -136,7 +136,7 @@ mod tests {
         let link = link(&body(len));
         let mut output = Output::default();
         output.bytes().extend_from_slice(b"head");
-        let lent = Lent::new(4, 4..4 + len);
+        let lent = RingSend::new(4, 4..4 + len);
         output.bytes().extend_from_slice(b"tail");
         let cx = &mut Context::from_waker(Waker::noop());
         let count = lent.send_with(cx, socket, &mut output, &link);

@@ -1,4 +1,4 @@
-//! Waiting for several responses at once, where they come one by one.
+//! Coalesces wake-ups: waits for several responses at once, where they come one by one.
 //!
 //! A gateway that has nothing to do sleeps, and the next response wakes it: the worker pays for a system
 //! call, the gateway for falling asleep and waking up. Where every worker is busy and has more to do, a
@@ -19,10 +19,10 @@ use crate::gateway::{Gateway, with};
 /// The longest nap: less than what makes the dispatcher believe that a worker has stalled (1 ms).
 const LONGEST: Duration = Duration::from_micros(800);
 
-/// So much of the time that all requests will need is slept through at most.
+/// Divisor: a nap may take at most 1/4 of the time that all requests at hand will need.
 const PART: u32 = 4;
 
-/// So many messages must be expected for a nap to save more than it costs.
+/// A nap must be expected to gather at least this many messages, else it costs more than it saves.
 const WORTH: u32 = 2;
 
 /// Where messages come quicker than this the gateway hardly ever sleeps, and naps would make it and the
@@ -32,13 +32,13 @@ const QUICK: Duration = Duration::from_micros(40);
 /// How much a new measurement weighs.
 const WEIGHT: u32 = 4;
 
-/// See the head of this file.
+/// When to nap: what is known of how quickly messages come.
 #[derive(Debug)]
-pub(crate) struct Naps {
+pub(crate) struct WakeCoalescing {
     /// Messages read since [`Self::measure`].
     pub(crate) messages: u32,
     /// Time between two messages of whatever worker, an exponential mean.
-    pace: Duration,
+    interval: Duration,
     /// When messages were read last.
     last: Duration,
     /// A nap is over: sockets are looked at before the next.
@@ -56,11 +56,11 @@ struct Work {
     workers: usize,
 }
 
-impl Naps {
+impl WakeCoalescing {
     pub(crate) fn new() -> Self {
         Self {
             messages: 0,
-            pace: LONGEST,
+            interval: LONGEST,
             last: Duration::ZERO,
             over: false,
             waker: Waker::noop().clone(),
@@ -75,19 +75,20 @@ impl Naps {
         }
         // Cut, because after a rest it shall take a few messages, not a few hundred.
         let sample = (now.saturating_sub(self.last) / messages).min(LONGEST);
-        self.pace = (self.pace * (WEIGHT - 1) + sample) / WEIGHT;
+        self.interval = (self.interval * (WEIGHT - 1) + sample) / WEIGHT;
         self.last = now;
     }
 
     /// How long to nap, if at all.
     fn length(&self, now: Duration, work: Work) -> Option<Duration> {
         // Nothing for longer than usual: what comes next takes at least so long.
-        let pace = self.pace.max(now.saturating_sub(self.last));
-        let time_for = |requests| pace.saturating_mul(u32::try_from(requests).unwrap_or(u32::MAX));
+        let interval = self.interval.max(now.saturating_sub(self.last));
+        let time_for =
+            |requests| interval.saturating_mul(u32::try_from(requests).unwrap_or(u32::MAX));
         let patience = time_for(work.placed + work.queued) / PART;
         let supply = time_for(work.placed.saturating_sub(work.workers));
         let length = patience.min(supply).min(LONGEST);
-        let is_worth_it = pace >= QUICK && length >= pace.saturating_mul(WORTH);
+        let is_worth_it = interval >= QUICK && length >= interval.saturating_mul(WORTH);
         is_worth_it.then_some(length)
     }
 }
@@ -97,13 +98,13 @@ impl Gateway {
     /// are going to be.
     pub(crate) fn nap(&mut self) -> bool {
         let now = self.clock.now();
-        self.naps.measure(now);
+        self.coalescing.measure(now);
         let work = Work {
             placed: self.dispatcher.total_in_flight(),
             queued: self.dispatcher.queued(),
             workers: self.pool.len(),
         };
-        let Some(length) = self.naps.length(now, work) else {
+        let Some(length) = self.coalescing.length(now, work) else {
             return false;
         };
         if !self.pool.nap(length) {
@@ -112,14 +113,14 @@ impl Gateway {
         self.clock.tick();
         self.read_links();
         self.settle();
-        self.naps.over = true;
-        self.naps.waker.wake_by_ref();
+        self.coalescing.over = true;
+        self.coalescing.waker.wake_by_ref();
         true
     }
 
     fn poll_nap_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.naps.waker.clone_from(cx.waker());
-        if std::mem::take(&mut self.naps.over) {
+        self.coalescing.waker.clone_from(cx.waker());
+        if std::mem::take(&mut self.coalescing.over) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -128,7 +129,7 @@ impl Gateway {
 }
 
 /// The task that keeps the runtime from sleeping after a nap, and has it look at its sockets.
-pub(crate) async fn look_after_naps() {
+pub(crate) async fn look_after_coalescing() {
     loop {
         std::future::poll_fn(|cx| {
             with(|gateway| gateway.poll_nap_over(cx)).unwrap_or(Poll::Pending)
@@ -145,16 +146,16 @@ mod tests {
 
     const START: Duration = Duration::from_secs(1);
 
-    /// As if messages had come one by one, every `pace`.
-    fn after(pace: Duration) -> (Naps, Duration) {
-        let mut naps = Naps::new();
+    /// As if messages had come one by one, every `interval`.
+    fn after(interval: Duration) -> (WakeCoalescing, Duration) {
+        let mut coalescing = WakeCoalescing::new();
         let mut now = START;
         for _ in 0..64 {
-            now += pace;
-            naps.messages = 1;
-            naps.measure(now);
+            now += interval;
+            coalescing.messages = 1;
+            coalescing.measure(now);
         }
-        (naps, now)
+        (coalescing, now)
     }
 
     /// One worker that takes all there is.
@@ -168,61 +169,61 @@ mod tests {
 
     #[test]
     fn naps_where_a_worker_has_much_to_do() {
-        let (naps, now) = after(Duration::from_micros(150));
-        assert_eq!(naps.length(now, placed(64)), Some(LONGEST));
-        let short = naps.length(now, placed(9)).expect("worth it");
+        let (coalescing, now) = after(Duration::from_micros(150));
+        assert_eq!(coalescing.length(now, placed(64)), Some(LONGEST));
+        let short = coalescing.length(now, placed(9)).expect("worth it");
         assert!(short < LONGEST, "{short:?}");
     }
 
     #[test]
     fn stays_awake_for_few_requests_and_for_slow_ones() {
-        let (naps, now) = after(Duration::from_micros(150));
-        assert_eq!(naps.length(now, placed(1)), None);
-        assert_eq!(naps.length(now, placed(7)), None);
-        let (naps, now) = after(Duration::from_millis(10));
-        assert_eq!(naps.length(now, placed(10_000)), None);
+        let (coalescing, now) = after(Duration::from_micros(150));
+        assert_eq!(coalescing.length(now, placed(1)), None);
+        assert_eq!(coalescing.length(now, placed(7)), None);
+        let (coalescing, now) = after(Duration::from_millis(10));
+        assert_eq!(coalescing.length(now, placed(10_000)), None);
     }
 
     #[test]
     fn naps_no_longer_than_what_lies_ahead_of_the_workers_lasts() {
-        let (naps, now) = after(Duration::from_micros(150));
+        let (coalescing, now) = after(Duration::from_micros(150));
         let ahead = |workers, placed| Work {
             placed,
             queued: 60,
             workers,
         };
-        let length = naps.length(now, ahead(1, 3)).expect("worth it");
+        let length = coalescing.length(now, ahead(1, 3)).expect("worth it");
         assert!(length <= Duration::from_micros(2 * 151), "{length:?}");
-        assert_eq!(naps.length(now, ahead(1, 2)), None);
-        assert_eq!(naps.length(now, ahead(2, 3)), None);
+        assert_eq!(coalescing.length(now, ahead(1, 2)), None);
+        assert_eq!(coalescing.length(now, ahead(2, 3)), None);
     }
 
     #[test]
     fn stays_awake_where_responses_come_quickly() {
-        let (naps, now) = after(Duration::from_micros(15));
-        assert_eq!(naps.length(now, placed(64)), None);
+        let (coalescing, now) = after(Duration::from_micros(15));
+        assert_eq!(coalescing.length(now, placed(64)), None);
     }
 
     #[test]
     fn one_slow_request_ends_the_naps_at_once() {
-        let (naps, now) = after(Duration::from_micros(100));
-        assert!(naps.length(now, placed(64)).is_some());
+        let (coalescing, now) = after(Duration::from_micros(100));
+        assert!(coalescing.length(now, placed(64)).is_some());
         assert_eq!(
-            naps.length(now + Duration::from_millis(1), placed(64)),
+            coalescing.length(now + Duration::from_millis(1), placed(64)),
             None
         );
     }
 
     #[test]
     fn batches_count_by_their_messages() {
-        let mut naps = Naps::new();
+        let mut coalescing = WakeCoalescing::new();
         let mut now = START;
         for _ in 0..64 {
             now += LONGEST;
-            naps.messages = 10;
-            naps.measure(now);
+            coalescing.messages = 10;
+            coalescing.measure(now);
         }
-        let pace = naps.pace;
-        assert!(pace < LONGEST / 8, "{pace:?}");
+        let interval = coalescing.interval;
+        assert!(interval < LONGEST / 8, "{interval:?}");
     }
 }

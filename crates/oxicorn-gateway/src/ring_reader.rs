@@ -2,7 +2,7 @@
 //!
 //! Decides whom a message is for, by our own book of exchanges, and what follows from it: more to
 //! send, a response complete, a response failed, a worker whose link cannot be trusted any more.
-//! What a message does to its response is in `incoming`.
+//! What a message does to its response is in `apply`.
 
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::ResponseHeader;
@@ -12,12 +12,12 @@ use oxicorn_link::wire::{
     AbortReason, CancelReason, Malformed, ResponseKind, decode_abort, decode_credit,
 };
 
+use crate::apply::{
+    Mistake, Trouble, WorkerMessage, describe, discard, discard_descriptor, ends_call, is_last,
+};
 use crate::connection::{After, Phase};
 use crate::exchange::{Exchange, ExchangeId, Place};
 use crate::gateway::Gateway;
-use crate::incoming::{
-    Incoming, Mistake, Trouble, describe, discard, discard_descriptor, ends_call, is_last,
-};
 use crate::pool::worker_id;
 use crate::refusal::Refusal;
 
@@ -56,7 +56,7 @@ impl Gateway {
             if let Err(malformed) = self.handle_response(key, header) {
                 return self.handle_worker_fault(key, &malformed);
             }
-            self.naps.messages += 1;
+            self.coalescing.messages += 1;
             if let Some(record) = self.pool.get_mut(key) {
                 record.link.release();
             }
@@ -137,7 +137,7 @@ impl Gateway {
             _ => {}
         }
         self.scratch.message.clear();
-        let incoming = Incoming {
+        let message = WorkerMessage {
             header,
             link: &mut record.link,
             exchange,
@@ -146,8 +146,8 @@ impl Gateway {
             date: self.clock.http_date(),
             keep_head: self.keep_head,
         };
-        let before = incoming.connection.sent;
-        let taken = incoming.take();
+        let before = message.connection.sent;
+        let taken = message.take();
         self.count_lent(client, header, before);
         self.conclude_message(id, client, header, taken)
     }
@@ -156,7 +156,7 @@ impl Gateway {
     fn count_lent(&mut self, client: usize, header: ResponseHeader, before: u64) {
         let sent = self.connections.get(client).map_or(before, |one| one.sent) - before;
         if sent > 0 {
-            self.figures.add(Counter::BytesOut, sent);
+            self.metrics.add(Counter::BytesOut, sent);
         }
         if sent > 0 && !is_last(header) {
             self.credit(client, usize::try_from(sent).unwrap_or(usize::MAX));
@@ -224,7 +224,7 @@ impl Gateway {
         let now = self.clock.now();
         if let Some(exchange) = self.exchanges.remove(id) {
             let given = exchange.submitted + exchange.queued;
-            self.figures
+            self.metrics
                 .record(HistogramKind::Service, now.saturating_sub(given));
         }
         self.dispatcher.handle_completed(id.request(), now);

@@ -2,7 +2,7 @@
 //!
 //! Decides what a message does to a response, trusting nothing in it: heads are checked by
 //! `oxicorn-proto`, the amount of body by the window. Bytes go from the shared memory straight to the
-//! client where they are many (see `lent`), else into the connection's output; only heads are copied aside
+//! client where they are many (see `zero_copy`), else into the connection's output; only heads are copied aside
 //! first, because a worker could change them between check and use.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use rustix::fs::{FileType, fstat};
 
 use crate::connection::{After, Connection, Phase};
 use crate::exchange::Exchange;
-use crate::lent::Lent;
+use crate::zero_copy::RingSend;
 
 /// Output of one connection beyond which a worker has sent too much that no credit counts for
 /// (heads, 1xx, framing).
@@ -83,7 +83,7 @@ impl From<DescriptorError> for Trouble {
 }
 
 /// A message and everything it concerns.
-pub(crate) struct Incoming<'g> {
+pub(crate) struct WorkerMessage<'g> {
     pub(crate) header: ResponseHeader,
     pub(crate) link: &'g mut GatewayEnd,
     pub(crate) exchange: &'g mut Exchange,
@@ -113,7 +113,7 @@ pub(crate) fn ends_call(header: ResponseHeader) -> bool {
     header.kind == ResponseKind::CallEnd || (is_last(header) && header.flags & flags::GOES_ON == 0)
 }
 
-impl Incoming<'_> {
+impl WorkerMessage<'_> {
     /// Takes the message; after the last one the connection is `Flushing`.
     pub(crate) fn take(mut self) -> Result<(), Trouble> {
         let counted = self.exchange.uncredited;
@@ -151,7 +151,7 @@ impl Incoming<'_> {
         Ok(())
     }
 
-    fn take_head(&mut self) -> Result<Option<Lent>, Trouble> {
+    fn take_head(&mut self) -> Result<Option<RingSend>, Trouble> {
         let whole = self.header.len;
         self.link.payload_into(0..ResponseView::PREFIX, self.aside);
         let head_len = ResponseView::head_len(self.aside, whole)?;
@@ -197,12 +197,12 @@ impl Incoming<'_> {
     }
 
     /// The payload from `start` on is body.
-    fn take_body(&mut self, start: usize) -> Result<Option<Lent>, Trouble> {
+    fn take_body(&mut self, start: usize) -> Result<Option<RingSend>, Trouble> {
         let len = self.header.len - start;
         if len == 0 {
             return Ok(None);
         }
-        let lends = Lent::is_worth_it(self.connection, len);
+        let lends = RingSend::is_worth_it(self.connection, len);
         self.exchange.window.receive(len)?;
         self.exchange.uncredited += len;
         let Connection {
@@ -214,7 +214,7 @@ impl Incoming<'_> {
         let out = output.bytes();
         let sent = http.body_prefix(len as u64, out)?.sent;
         let end = start + usize::try_from(sent).unwrap_or(len).min(len);
-        let lent = Lent::new(out.len(), start..end);
+        let lent = RingSend::new(out.len(), start..end);
         if !lends {
             self.link.payload_into(start..end, out);
         }

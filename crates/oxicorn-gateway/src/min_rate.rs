@@ -9,14 +9,14 @@ use std::time::Duration;
 
 /// What must move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Demand {
+pub(crate) struct MinRate {
     /// Zero: nothing is demanded.
     pub(crate) span: Duration,
     /// Bytes in a second of it.
     pub(crate) rate: u32,
 }
 
-impl Demand {
+impl MinRate {
     fn least(self) -> u64 {
         let bytes = self.span.as_secs_f64() * f64::from(self.rate);
         #[expect(
@@ -36,18 +36,18 @@ impl Demand {
 
 /// Where a span began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub(crate) struct RateSpan {
     moved: u64,
 }
 
-impl Pace {
+impl RateSpan {
     /// A span begins; `moved` bytes have moved before it.
     pub(crate) fn begin(moved: u64) -> Self {
         Self { moved }
     }
 
     /// The span is over: whether enough of the `moved` bytes moved in it.
-    pub(crate) fn meets(self, demand: Demand, moved: u64) -> bool {
+    pub(crate) fn meets(self, demand: MinRate, moved: u64) -> bool {
         moved.saturating_sub(self.moved) >= demand.least()
     }
 }
@@ -56,8 +56,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn demand(seconds: u64, rate: u32) -> Demand {
-        Demand {
+    fn demand(seconds: u64, rate: u32) -> MinRate {
+        MinRate {
             span: Duration::from_secs(seconds),
             rate,
         }
@@ -65,30 +65,30 @@ mod tests {
 
     #[test]
     fn the_average_over_the_span_counts() {
-        let pace = Pace::begin(1000);
-        assert!(pace.meets(demand(10, 100), 2000));
-        assert!(!pace.meets(demand(10, 100), 1999));
+        let span = RateSpan::begin(1000);
+        assert!(span.meets(demand(10, 100), 2000));
+        assert!(!span.meets(demand(10, 100), 1999));
     }
 
     #[test]
     fn one_byte_at_least_must_move() {
-        let pace = Pace::begin(7);
-        assert!(!pace.meets(demand(10, 0), 7));
-        assert!(pace.meets(demand(10, 0), 8));
+        let span = RateSpan::begin(7);
+        assert!(!span.meets(demand(10, 0), 7));
+        assert!(span.meets(demand(10, 0), 8));
     }
 
     /// In which span a program is cut that reads `rate` bytes a second, and whose machine takes a `buffer`
     /// at once and a `part` again whenever so much was read. Not in many: never.
-    fn cut_in_span(demand: Demand, buffer: u64, part: u64, rate: u64) -> Option<u64> {
+    fn cut_in_span(demand: MinRate, buffer: u64, part: u64, rate: u64) -> Option<u64> {
         let span = demand.span.as_secs();
         let acknowledged = |spans: u64| match spans {
             0 => 0,
             _ => buffer + rate * span * spans / part * part,
         };
-        let mut pace = Pace::begin(acknowledged(0));
+        let mut span = RateSpan::begin(acknowledged(0));
         (1..=500).find(|&spans| {
-            let meets = pace.meets(demand, acknowledged(spans));
-            pace = Pace::begin(acknowledged(spans));
+            let meets = span.meets(demand, acknowledged(spans));
+            span = RateSpan::begin(acknowledged(spans));
             !meets
         })
     }
