@@ -666,6 +666,8 @@ class Arbiter(Commands):
         self._warn_of_old_code()
         try:
             with forked.Guard(self.log):
+                worker_class: type[Worker] = self.worker_class
+                worker_class.prepare_process()
                 self.app.wsgi()
         except BaseException as error:
             boot.tell_preload(self, error)

@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from oxicorn.unused import unused
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
 
-__all__ = ["BaseSocket", "TCP6Socket", "TCPSocket", "UnixSocket", "close_sockets", "listener_of"]
+__all__ = [
+    "BaseSocket",
+    "TCP6Socket",
+    "TCPSocket",
+    "UnixSocket",
+    "close_sockets",
+    "listener_of",
+    "ssl_context",
+]
 
 PLATFORM = sys.platform
 #: Linux' ``struct tcp_info``; of a listener, the number at BACKLOG is how many connections wait.
@@ -129,6 +138,22 @@ def listener_of(text: str, fd: int, address: Any, conf: Any, log: Any) -> BaseSo
     kinds: tuple[type[BaseSocket], ...] = (TCPSocket, TCP6Socket, UnixSocket)
     kind = next((kind for kind in kinds if family == kind.FAMILY), BaseSocket)
     return kind(address, conf, log, fd, text)
+
+
+def ssl_context(conf: Any) -> Any:
+    """TLS as the settings have it (hook ``ssl_context``), for classes that speak it themselves."""
+
+    def default_ssl_context_factory() -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=conf.ca_certs)
+        context.load_cert_chain(certfile=conf.certfile, keyfile=conf.keyfile)
+        context.verify_mode = conf.cert_reqs
+        if conf.ciphers:
+            context.set_ciphers(conf.ciphers)
+        return context
+
+    import ssl  # a server that speaks no TLS does without
+
+    return conf.ssl_context(conf, default_ssl_context_factory)
 
 
 def close_sockets(listeners: Iterable[Any], unlink: bool = True) -> None:

@@ -60,7 +60,9 @@ import importlib, importlib.util, sys
 from oxicorn import compat
 compat.install()
 compat.install()
-theirs = sorted(f"gunicorn.{{name}}" for name in compat.SHARED)
+has_gevent = importlib.util.find_spec("gevent") is not None
+names = [name for name in compat.SHARED if has_gevent or name != "workers.ggevent"]
+theirs = sorted(f"gunicorn.{{name}}" for name in names)
 ours = [name.replace("gunicorn", "oxicorn", 1) for name in theirs]
 for name in {order}:
     importlib.import_module(name)

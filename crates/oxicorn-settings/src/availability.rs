@@ -51,18 +51,17 @@ fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<Stri
         | WorkerClass::Gthread
         | WorkerClass::Asgi
         | WorkerClass::Direct
+        | WorkerClass::Gevent
+        | WorkerClass::GeventPywsgi
         | WorkerClass::Object(_) => return None,
         WorkerClass::Named(name) if is_of_the_user(name) => return None,
         WorkerClass::Named(name) => {
             let hint = hint(name)
-                .unwrap_or_else(|| "in this release sync, gthread and asgi are".to_owned());
+                .unwrap_or_else(|| "in this release sync, gthread, asgi and gevent are".to_owned());
             let name = Quoted(name);
             return Some(format!(
                 "worker_class ({source}): {name} is not available: {hint}"
             ));
-        }
-        WorkerClass::Gevent | WorkerClass::GeventPywsgi => {
-            "set gthread, and threads to how many requests run at a time"
         }
         WorkerClass::Tornado => "set asgi for an ASGI application, gthread for others",
     };
@@ -261,9 +260,9 @@ mod tests {
     fn names_setting_source_and_feature() {
         let line = "certfile (gunicorn.conf.py): TLS is not available in this release";
         assert_eq!(lines(&[("certfile", text("a.pem"))]), [line]);
-        let line = "worker_class (gunicorn.conf.py): gevent is not available in this release, \
-                    set gthread, and threads to how many requests run at a time";
-        assert_eq!(lines(&[("worker_class", text("gevent"))]), [line]);
+        let line = "worker_class (gunicorn.conf.py): tornado is not available in this release, \
+                    set asgi for an ASGI application, gthread for others";
+        assert_eq!(lines(&[("worker_class", text("tornado"))]), [line]);
     }
 
     #[test]
@@ -278,7 +277,7 @@ mod tests {
         ];
         assert_eq!(lines(&quiet), Vec::<String>::new());
         let switches = [
-            ("worker_class", text("gevent")),
+            ("worker_class", text("tornado")),
             ("http_protocols", text("h2,h1")),
             ("dirty_apps", texts(&["app:Model"])),
             ("keyfile", text("key.pem")),
@@ -359,7 +358,7 @@ mod tests {
         assert_eq!(
             of("shops"),
             [format!(
-                "{start}'shops' is not available: in this release sync, gthread and asgi are"
+                "{start}'shops' is not available: in this release sync, gthread, asgi and gevent are"
             )]
         );
         // A class of the user's is judged when it is loaded.

@@ -7,13 +7,18 @@ import importlib
 from oxicorn import compat
 from oxicorn.errors import ConfigError
 
-__all__ = ["SUPPORTED_WORKERS", "worker_class"]
+__all__ = ["DIRECT_WORKERS", "SUPPORTED_WORKERS", "worker_class"]
 
 #: Alias -> import path (setting ``worker_class``).
 SUPPORTED_WORKERS = {
     "sync": "oxicorn.workers.sync.SyncWorker",
     "gthread": "oxicorn.workers.gthread.ThreadWorker",
     "asgi": "oxicorn.workers.asgi.AsgiWorker",
+}
+#: The same for those that accept connections themselves.
+DIRECT_WORKERS = {
+    "gevent": "oxicorn.workers.ggevent.GeventWorker",
+    "gevent_pywsgi": "oxicorn.workers.ggevent.GeventPyWSGIWorker",
 }
 
 

@@ -132,6 +132,10 @@ class Worker:
         """A sign of life, for classes with a server of their own; others give it by themselves."""
         self.tmp.notify()
 
+    @classmethod
+    def prepare_process(cls) -> None:
+        """Called where the application is loaded ahead of workers of this class, before it is."""
+
     def init_process(self) -> None:
         """Signals, application, hook ``post_worker_init``, then serves until stopped."""
         context = self.context

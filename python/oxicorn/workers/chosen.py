@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from oxicorn import util
 from oxicorn.errors import ConfigError
-from oxicorn.workers import SUPPORTED_WORKERS, worker_class
+from oxicorn.workers import DIRECT_WORKERS, SUPPORTED_WORKERS, worker_class
 from oxicorn.workers.base import DIRECT, Worker
 from oxicorn.workers.finding import Finding
 
@@ -35,7 +35,6 @@ NEVER_CALLED = """
 AS_THREADS = "set worker_class to gthread, and threads to how many requests run at a time"
 #: What to set instead of a class with a server of its own, by the package it comes from.
 INSTEAD = {
-    "gevent": AS_THREADS,
     "eventlet": AS_THREADS,
     "meinheld": "set worker_class to sync or gthread",
 }
@@ -67,7 +66,7 @@ def choose(cfg: Config) -> Chosen:
         alias = _uvicorn_alias(said)
         worker = _uvicorns(alias) if alias is not None else worker_class(name)
         return _finish(cfg, worker, name, [])
-    found = util.load_class(said, what="worker_class")
+    found = util.load_class(DIRECT_WORKERS.get(name, said), what="worker_class")
     if hasattr(found, "setup"):
         found.setup()
     for kind in SUPPORTED_WORKERS:

@@ -57,10 +57,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Str("sync"),
         doc: "The kind of worker: `sync`, `gthread`, `gevent`, `tornado`, `asgi`, the dotted path of a class, or \
           in the config file the class itself. `sync` with more than one thread is `gthread`. In this release \
-          `sync`, `gthread`, `asgi` and classes that derive from theirs are available, and classes of other packages \
-          that derive from `gunicorn.workers.base.Worker` and have a server of their own, such as \
-          `aiohttp.GunicornWebWorker`; `asgi` also serves in place of uvicorn's worker classes (`uvicorn.workers.UvicornWorker`, `uvicorn_worker.UvicornWorker`, their H11 forms and \
-          what derives from them). Where it is not set, an application that speaks ASGI is served by `asgi`.",
+          `sync`, `gthread`, `asgi`, `gevent` (by gevent's own server) and classes that derive from theirs are available, \
+          and classes of other packages that derive from `gunicorn.workers.base.Worker` and have a server of their own, \
+          such as `aiohttp.GunicornWebWorker`; `asgi` also serves in place of uvicorn's worker classes \
+          (`uvicorn.workers.UvicornWorker`, `uvicorn_worker.UvicornWorker`, their H11 forms and what derives from them). Where it is not set, an application that speaks ASGI is served by `asgi`.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better("a class that does not exist is refused before anything is started"),
