@@ -7,7 +7,7 @@
 use std::io;
 
 use oxicorn_proto::forwarded;
-use oxicorn_proto::http1::RequestHead;
+use oxicorn_proto::message::RequestHead;
 use oxicorn_proto::trust::AddressSet;
 
 use crate::access_log::Record;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use oxicorn_link::wire::{self, BodyPlace, RequestEncoder, flags};
 use oxicorn_link::{DescriptorError, Placement, RingFull, StreamId};
-use oxicorn_proto::http1::{BodyFraming, Version, percent_decode};
+use oxicorn_proto::http1::percent_decode;
+use oxicorn_proto::message::{BodyFraming, Version};
 
 use crate::body::Body;
 use crate::connection::Connection;

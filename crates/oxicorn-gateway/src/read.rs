@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_link::wire::HeaderList;
-use oxicorn_proto::http1::{BodyFraming, Event, Polled};
+use oxicorn_proto::http1::{Event, Polled};
+use oxicorn_proto::message::BodyFraming;
 use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
 use crate::active::ActiveConfig;

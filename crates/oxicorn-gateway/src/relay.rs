@@ -3,7 +3,8 @@
 //! Decides what is left out when they come faster than the arbiter takes them: they are counted, and the
 //! count is told when there is room again. The control channel has more important messages to carry.
 
-use oxicorn_proto::http1::{RequestHead, percent_decode};
+use oxicorn_proto::http1::percent_decode;
+use oxicorn_proto::message::RequestHead;
 
 use crate::access_log::Record;
 use crate::control::{AccessRecord, FromGateway};

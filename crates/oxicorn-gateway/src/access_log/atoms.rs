@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use oxicorn_proto::http1::RequestHead;
+use oxicorn_proto::message::RequestHead;
 
 use super::basic_auth;
 use super::escape::escape;

@@ -1,7 +1,7 @@
 //! What a request to this listener is answered.
 
 use oxicorn_link::scoreboard::ArbiterGauge;
-use oxicorn_proto::http1::RequestHead;
+use oxicorn_proto::message::RequestHead;
 
 use super::families;
 use super::negotiation::Format;

@@ -15,11 +15,11 @@ use std::ops::Range;
 
 use super::grammar::{CLASS, TOKEN, hex_value, is_field_value};
 use super::policy::{is_forbidden_trailer, keeps_name};
-use super::request::FieldTable;
 use super::rules::{Limits, Rules};
 use super::scan::find_line_feed;
 use super::section::Section;
 use crate::fault::PeerFault;
+use crate::message::FieldTable;
 
 /// A chunk size has at most so many digits: more do not fit 64 bits, or are padding.
 const SIZE_DIGITS_MAX: usize = 16;

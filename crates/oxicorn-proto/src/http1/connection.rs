@@ -25,7 +25,6 @@ use std::sync::Arc;
 
 use super::chunked::{ChunkDecoder, Decoded};
 use super::head::{HeadEnd, HeadParser};
-use super::request::{BodyFraming, Facts, FieldTable, Fields, HeadParts, RequestHead, Version};
 use super::response::{
     Asked, BodyOutcome, CloseReason, Next, Outgoing, ResponseFraming, ResponseHead, decide_framing,
     write_chunk_size, write_framing, write_headers, write_informational, write_last_chunk,
@@ -33,6 +32,7 @@ use super::response::{
 };
 use super::rules::Rules;
 use crate::fault::{LocalMisuse, PeerFault};
+use crate::message::{BodyFraming, Facts, FieldTable, Fields, HeadParts, RequestHead, Version};
 
 /// What `poll_event` found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 //! is [`request_line`](super::request_line), what the fields mean [`policy`](super::policy).
 
 use super::policy::{Gathered, keeps_name};
-use super::request::{FieldTable, HeadParts};
 use super::request_line::read_request_line;
 use super::rules::Rules;
 use super::section::{Line, Section};
 use crate::fault::PeerFault;
+use crate::message::{FieldTable, HeadParts};
 
 /// How far a head has been read.
 #[derive(Debug)]

@@ -79,7 +79,6 @@ mod connection;
 pub(crate) mod grammar;
 mod head;
 mod policy;
-mod request;
 mod request_line;
 mod response;
 mod rules;
@@ -89,9 +88,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use crate::message::{BodyFraming, Fields, Header, RequestHead, Version};
 pub use connection::{Connection, Event, Polled};
 pub use grammar::{check_field_name, check_field_value, first_line, percent_decode};
-pub use request::{BodyFraming, Fields, Header, RequestHead, Version};
 pub use response::{
     BodyOutcome, CloseReason, Next, ResponseFraming, ResponseHead, check_trailer_name,
 };

@@ -8,10 +8,10 @@
 //! wrong by itself; [`Gathered::conclude`] refuses at the end of the head what is wrong together.
 
 use super::grammar::{UNDERSCORE, decimal, is_authority, list, same_name};
-use super::request::{BodyFraming, Facts, Source, Span, Version};
 use super::rules::{HeaderMap, Limits, Strictness};
 use super::target::same_authority;
 use crate::fault::PeerFault;
+use crate::message::{BodyFraming, Facts, Source, Span, Version};
 
 /// What the fields of one head have said so far.
 #[derive(Debug, Default)]

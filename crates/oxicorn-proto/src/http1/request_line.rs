@@ -9,11 +9,11 @@
 //! apart into a [`Line`], which [`Line::judge`] looks at in the same way.
 
 use super::grammar::{CLASS, TOKEN, UNCONVENTIONAL, token_classes};
-use super::request::{Facts, HeadParts, Span, Version};
 use super::rules::{Rules, Strictness};
 use super::scan::{NotGraphic, PathEnd, find, find_line_feed, find_near};
 use super::target::{Target, split_target};
 use crate::fault::PeerFault;
+use crate::message::{Facts, HeadParts, Span, Version};
 
 /// The parts of a line with single spaces between them.
 struct Line<'a> {

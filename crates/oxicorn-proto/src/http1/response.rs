@@ -12,8 +12,8 @@ use std::io::Write as _;
 
 use super::grammar::{check_field_name, check_field_value, decimal, list, same_name, trim};
 use super::policy::is_forbidden_trailer;
-use super::request::Version;
 use crate::fault::LocalMisuse;
+use crate::message::Version;
 
 /// The start of a response, beside the application's headers.
 #[derive(Clone, Copy, Debug, Default)]

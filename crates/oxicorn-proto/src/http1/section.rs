@@ -10,10 +10,10 @@
 //! searched already, and names the fault.
 
 use super::grammar::{CLASS, TOKEN, is_field_value, token_classes, trim};
-use super::request::Span;
 use super::rules::{Rules, Strictness};
 use super::scan::{Control, NotPlain, find, find_line_feed};
 use crate::fault::PeerFault;
+use crate::message::Span;
 
 /// How far a section has been read. Positions count from the start of the input.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,10 @@
-//! The view of a request head: names for the pieces of bytes the driver holds.
+//! The head of a request, whatever protocol brought it.
 //!
-//! Nothing is copied: a head is positions kept in the connection and read against the bytes of the
-//! [`Head`](super::Event::Head) event. The few values that are not there as such (folded over
-//! several lines, turned into upper case) lie in a scratch buffer beside the positions.
+//! Nothing is copied: a head is a table of positions, kept by the protocol's machine and read against
+//! the bytes it was found in (those of its [`Head`](crate::http1::Event::Head) event). The few values
+//! that are not there as such (folded over several lines, turned into upper case) lie in a scratch
+//! buffer beside the positions. This module knows no grammar: who fills the table has checked what
+//! is in it, and who reads a head (logs, routing, the link) need not know who has filled it.
 
 /// The two versions that differ for framing; `HTTP/1.2` to `1.9` are treated as 1.1 (RFC 9110
 /// section 2.5).
@@ -38,7 +40,7 @@ pub struct Header<'a> {
 
 /// A piece of the event's bytes, or of the scratch buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     start: u32,
     end: u32,
 }
@@ -53,7 +55,7 @@ const IN_SCRATCH: u32 = 1 << 31;
 )]
 impl Span {
     #[inline]
-    pub(super) const fn new(start: usize, end: usize) -> Self {
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
         Self {
             start: start as u32,
             end: end as u32,
@@ -62,11 +64,11 @@ impl Span {
 
     /// Its length in bytes.
     #[inline]
-    pub(super) const fn len(self) -> usize {
+    pub(crate) const fn len(self) -> usize {
         self.end.wrapping_sub(self.start & !IN_SCRATCH) as usize
     }
 
-    pub(super) const fn in_scratch(start: usize, end: usize) -> Self {
+    pub(crate) const fn in_scratch(start: usize, end: usize) -> Self {
         Self {
             start: start as u32 | IN_SCRATCH,
             end: end as u32,
@@ -76,15 +78,15 @@ impl Span {
 
 /// What spans are read against: the event's bytes and the scratch buffer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) scratch: &'a [u8],
+pub(crate) struct Source<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) scratch: &'a [u8],
 }
 
 impl<'a> Source<'a> {
     /// Empty rather than a panic for a caller that shows other bytes than the event's.
     #[inline]
-    pub(super) fn piece(self, span: Span) -> &'a [u8] {
+    pub(crate) fn piece(self, span: Span) -> &'a [u8] {
         match self.bytes.get(span.start as usize..span.end as usize) {
             Some(piece) => piece,
             None => self
@@ -96,7 +98,7 @@ impl<'a> Source<'a> {
 
     /// The piece and all that follows it.
     #[inline]
-    pub(super) fn onward(self, span: Span) -> &'a [u8] {
+    pub(crate) fn onward(self, span: Span) -> &'a [u8] {
         match self.bytes.get(span.start as usize..) {
             Some(onward) => onward,
             None => self.onward_in_scratch(span),
@@ -113,9 +115,9 @@ impl<'a> Source<'a> {
 
 /// Positions of the fields of one section, kept from request to request for their memory.
 #[derive(Debug, Default)]
-pub(super) struct FieldTable {
-    pub(super) spans: Vec<(Span, Span)>,
-    pub(super) scratch: Vec<u8>,
+pub(crate) struct FieldTable {
+    pub(crate) spans: Vec<(Span, Span)>,
+    pub(crate) scratch: Vec<u8>,
 }
 
 /// What a table keeps from one request to the next: enough for ordinary ones. A peer cannot make an
@@ -124,7 +126,7 @@ const KEPT_SPANS: usize = 128;
 const KEPT_SCRATCH: usize = 1024;
 
 impl FieldTable {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.spans.clear();
         self.spans.shrink_to(KEPT_SPANS);
         self.scratch.clear();
@@ -132,7 +134,7 @@ impl FieldTable {
     }
 
     #[inline]
-    pub(super) fn source<'a>(&'a self, bytes: &'a [u8]) -> Source<'a> {
+    pub(crate) fn source<'a>(&'a self, bytes: &'a [u8]) -> Source<'a> {
         Source {
             bytes,
             scratch: &self.scratch,
@@ -140,7 +142,7 @@ impl FieldTable {
     }
 
     #[inline]
-    pub(super) fn iter<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
+    pub(crate) fn iter<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
         Fields {
             spans: self.spans.iter(),
             source: self.source(bytes),
@@ -177,9 +179,9 @@ impl ExactSizeIterator for Fields<'_> {}
 
 /// Everything known of a head: where its pieces are and what its headers amount to.
 #[derive(Debug, Default)]
-pub(super) struct HeadParts {
-    pub(super) fields: FieldTable,
-    pub(super) facts: Facts,
+pub(crate) struct HeadParts {
+    pub(crate) fields: FieldTable,
+    pub(crate) facts: Facts,
 }
 
 /// The part of a head that is new with each request.
@@ -188,24 +190,24 @@ pub(super) struct HeadParts {
     clippy::struct_excessive_bools,
     reason = "each is one thing a header says"
 )]
-pub(super) struct Facts {
-    pub(super) method: Span,
-    pub(super) request_target: Span,
-    pub(super) path: Span,
-    pub(super) query_string: Span,
-    pub(super) request_line: Span,
-    pub(super) version: Version,
-    pub(super) framing: BodyFraming,
+pub(crate) struct Facts {
+    pub(crate) method: Span,
+    pub(crate) request_target: Span,
+    pub(crate) path: Span,
+    pub(crate) query_string: Span,
+    pub(crate) request_line: Span,
+    pub(crate) version: Version,
+    pub(crate) framing: BodyFraming,
     /// Authority of an absolute target.
-    pub(super) authority: Option<Span>,
-    pub(super) authority_is_https: bool,
-    pub(super) host: Option<Span>,
-    pub(super) upgrade: Option<Span>,
-    pub(super) is_head: bool,
-    pub(super) is_connect: bool,
-    pub(super) keep_alive: bool,
-    pub(super) expect_continue: bool,
-    pub(super) accepts_trailers: bool,
+    pub(crate) authority: Option<Span>,
+    pub(crate) authority_is_https: bool,
+    pub(crate) host: Option<Span>,
+    pub(crate) upgrade: Option<Span>,
+    pub(crate) is_head: bool,
+    pub(crate) is_connect: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) expect_continue: bool,
+    pub(crate) accepts_trailers: bool,
 }
 
 /// The request head last reported, read against the bytes of its event.
@@ -216,7 +218,7 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    pub(super) fn new(parts: &'a HeadParts, bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(parts: &'a HeadParts, bytes: &'a [u8]) -> Self {
         Self { parts, bytes }
     }
 
