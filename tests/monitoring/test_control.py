@@ -259,3 +259,20 @@ def test_completion_is_a_script(shell):
     if shell == "bash":
         checked = subprocess.run(["bash", "-n"], input=done.stdout, text=True, capture_output=True, check=False)
         assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_successor_takes_the_path_when_its_predecessor_is_gone(serve):
+    server = start(serve, "--pid", "pid", "--workers", "1")
+    old = server.pid
+    server.kill(signal.SIGUSR2)
+    successor = int(wait_for(lambda: server.read("pid.2").strip()))
+    try:
+        server.wait_for_workers(2)
+        assert ask(server, "show", "stats")["pid"] == old
+        assert server.stop() == 0
+        wait_for((server.directory / "control").exists)
+        assert ask(server, "show", "stats")["pid"] == successor
+    finally:
+        os.kill(successor, signal.SIGTERM)
+        wait_for(lambda: not processes.is_alive(successor))
+    assert not (server.directory / "control").exists()
