@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
-    from oxicorn.ctl.desk import ControlDesk
+    from oxicorn.control.desk import ControlDesk
     from oxicorn.native_logs import GatewayLogging
     from oxicorn.reloader import SharedFiles
     from oxicorn.sock import BaseSocket
@@ -473,7 +473,7 @@ class Arbiter(Commands):
 
     def control_desk(self) -> ControlDesk:
         """Who answers on the control socket."""
-        from oxicorn.ctl.desk import ControlDesk
+        from oxicorn.control.desk import ControlDesk
 
         return ControlDesk(self)
 

@@ -1,6 +1,6 @@
 //! The control socket from the native loop's side: waiting for it, and gathering what answers need.
 //!
-//! Messages and commands are Python's (`oxicorn.ctl`). Some answers take something from other processes, the requests
+//! Messages and commands are Python's (`oxicorn.control`). Some answers take something from other processes: the requests
 //! of the gateway or the stacks of workers: those wait here, with a deadline, and the loop goes on meanwhile.
 
 use std::collections::HashMap;

@@ -6,8 +6,8 @@ import os
 import weakref
 from typing import Any
 
-from oxicorn.ctl import commands, protocol
-from oxicorn.ctl.server import ControlServer, InUseError, Request
+from oxicorn.control import commands, protocol
+from oxicorn.control.server import ControlServer, InUseError, Request
 
 #: (token, requests needed, pids whose stacks are needed, stacks of all workers needed)
 Question = tuple[int, bool, list[int], bool]

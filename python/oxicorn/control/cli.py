@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 
 from oxicorn import SERVER_SOFTWARE
-from oxicorn.ctl import completion, text
-from oxicorn.ctl.client import ControlClient, ControlError, default_path
+from oxicorn.control import completion, text
+from oxicorn.control.client import ControlClient, ControlError, default_path
 
 #: Seconds between two looks at a reload.
 INTERVAL = 0.1

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from oxicorn.ctl import protocol
+from oxicorn.control import protocol
 
 #: Clients at a time; the next one is closed.
 CLIENTS = 32

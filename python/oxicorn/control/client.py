@@ -6,7 +6,7 @@ import os
 import socket
 from typing import Any
 
-from oxicorn.ctl import protocol
+from oxicorn.control import protocol
 
 #: Seconds an answer may take.
 TIMEOUT = 30.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oxicorn.ctl.commands import COMMANDS
+from oxicorn.control.commands import COMMANDS
 
 SHELLS = ("completion bash", "completion zsh", "completion fish")
 
