@@ -156,7 +156,7 @@ def test_reload_to_another_address(serve: Servers) -> None:
     server.wait_until_ready()
     server.write("gunicorn.conf.py", config.format(port := free_port()))
     reload(server)
-    assert server.refuses()
+    wait_for(server.refuses)  # A process that ends loses its title before its descriptors.
     server.bind = f"127.0.0.1:{port}"
     assert server.get("/address").body.decode() == str(server.address)
 
