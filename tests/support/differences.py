@@ -30,7 +30,7 @@ QUEUE = "the request queue is bounded, in number and in time: 503 with Retry-Aft
 DRAIN = "TERM: what was accepted is answered, what comes later is refused at once; nobody is reset"
 NO_FORGERY = "control characters are escaped in every field of the access log"
 ONE_LINE = "a refusal is one line: setting, value, where it came from (file and line, variable, flag), what is allowed"
-ONE_LINE = "what cannot be used is one line that says what is wrong (Gunicorn: a traceback, or nothing)"
+ONE_REASON = "what cannot be used is one line that says what is wrong (Gunicorn: a traceback, or nothing)"
 SUCCESSOR_FIRST = "the successor is ready before the predecessor stops taking work"
 DETACHED = "--daemon ends when the server listens, or tells why it does not (Gunicorn: at once, with 0)"
 RELOADER = "--reload starts a new generation, once for each change; the old one serves until it is ready"
@@ -228,7 +228,7 @@ DIFFERENCES: dict[str, str] = {
     ),
     "logging/test_access_log.py::test_user_name_cannot_forge_a_line": NO_FORGERY,
     "logging/test_access_log.py::test_decoded_path_cannot_forge_a_line": NO_FORGERY,
-    "logging/test_logger_class.py::test_logger_class_that_is_none_is_one_clear_error": ONE_LINE,
+    "logging/test_logger_class.py::test_logger_class_that_is_none_is_one_clear_error": ONE_REASON,
     "logging/test_logger_class.py::test_logger_that_raises_costs_no_request": (
         "what a logger class raises is logged and costs no request"
     ),

@@ -176,7 +176,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Forgets everything but the memory.
+    /// Forgets everything; the memory of the response's head stays for the next one.
     pub(crate) fn clear(&mut self) {
         self.body.clear();
         self.response_head.clear();

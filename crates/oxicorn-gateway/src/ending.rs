@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::wire::CancelReason;
-use oxicorn_proto::http1::{first_line, percent_decode};
+use oxicorn_proto::http1::first_line;
 
 use crate::access_log::Record;
 use crate::active::ActiveConfig;
@@ -215,20 +215,14 @@ impl Gateway {
         if !is_wanted && self.json_log.is_none() {
             return;
         }
-        let path = &mut self.scratch.path;
-        path.clear();
         let head = request
             .readable
             .then(|| connection.http.head(connection.input.head()));
-        if let Some(head) = &head {
-            percent_decode(head.path(), path);
-        }
         let first_line = first_line(connection.input.unread());
         let client = connection.client();
         let record = Record {
             request: head,
             first_line: &first_line[..first_line.len().min(FIRST_LINE_SHOWN)],
-            path,
             client: client.text(),
             client_port: client.port(),
             server: connection.server.text(),

@@ -149,7 +149,7 @@ impl Line<'_> {
             Name::User => object.text(text, record.user().as_deref()),
             Name::Method => object.text(text, request.map(RequestHead::method)),
             Name::Target => object.text(text, request.map(RequestHead::request_target)),
-            Name::Path => object.text(text, request.map(|_| record.path)),
+            Name::Path => object.text(text, request.map(|_| record.path()).as_deref()),
             Name::Query => object.text(text, request.map(RequestHead::query_string)),
             Name::Protocol => object.text(text, request.map(RequestHead::protocol)),
             Name::Scheme => object.text(text, Some(if record.https { b"https" } else { b"http" })),
@@ -297,7 +297,6 @@ mod tests {
         let record = Record {
             request: None,
             first_line,
-            path: b"",
             client,
             client_port: Some(5000),
             server: b"127.0.0.1",

@@ -5,12 +5,12 @@
 //! What a message does to its response is in `apply`.
 
 use oxicorn_dispatch::WorkerId;
-use oxicorn_link::ResponseHeader;
 use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::window::RESPONSE_WINDOW;
 use oxicorn_link::wire::{
     AbortReason, CancelReason, Malformed, ResponseKind, decode_abort, decode_credit,
 };
+use oxicorn_link::{GatewayEnd, ResponseHeader};
 
 use crate::apply::{
     Mistake, Trouble, WorkerMessage, describe, discard, discard_descriptor, ends_call, is_last,
@@ -26,6 +26,13 @@ const MESSAGES_PER_TURN: u32 = 256;
 
 /// How often a request may be declined by workers before it is refused.
 const DECLINES: u8 = 3;
+
+/// The payload of a message of a few bytes.
+fn read_small<'a>(link: &GatewayEnd, header: ResponseHeader, out: &'a mut Vec<u8>) -> &'a [u8] {
+    out.clear();
+    link.payload_into(0..header.len, out);
+    out
+}
 
 /// What the access log says about a response that broke a rule.
 const UNFIT: &str = "the response broke a rule";
@@ -106,16 +113,15 @@ impl Gateway {
                 return Ok(());
             }
             ResponseKind::Abort => {
-                let mut reason = Vec::new();
-                record.link.payload_into(0..header.len, &mut reason);
-                let reason = decode_abort(&reason)?;
+                let payload = read_small(&record.link, header, &mut self.scratch.message);
+                let reason = decode_abort(payload)?;
                 self.handle_abort(id, client, reason, ends_call(header));
                 return Ok(());
             }
             ResponseKind::Credit if connection.phase == Phase::Serving => {
-                let mut credit = Vec::new();
-                record.link.payload_into(0..header.len, &mut credit);
-                self.handle_body_credit(client, decode_credit(&credit)?);
+                let payload = read_small(&record.link, header, &mut self.scratch.message);
+                let credit = decode_credit(payload)?;
+                self.handle_body_credit(client, credit);
                 return Ok(());
             }
             ResponseKind::Hijack => {
@@ -129,9 +135,9 @@ impl Gateway {
                 return self.conclude_message(id, client, header, taken);
             }
             ResponseKind::Credit if connection.phase == Phase::WebSocket => {
-                let mut credit = Vec::new();
-                record.link.payload_into(0..header.len, &mut credit);
-                self.take_websocket_credit(client, decode_credit(&credit)?);
+                let payload = read_small(&record.link, header, &mut self.scratch.message);
+                let credit = decode_credit(payload)?;
+                self.take_websocket_credit(client, credit);
                 return Ok(());
             }
             _ => {}

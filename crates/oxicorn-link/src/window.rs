@@ -14,7 +14,8 @@ pub const RESPONSE_PIECE: usize = RESPONSE_WINDOW as usize / 2;
 /// The longest head of a response, and the longest trailers: no credit counts for them.
 pub const RESPONSE_HEAD: usize = 256 << 10;
 
-/// Bytes of a streamed request's body that the gateway may send before the worker gives credit.
+/// Bytes of what a client sends that may be under way to a worker: of a WebSocket from the start, of a request's body from
+/// the first credit on, which a worker gives when the application asks for the body.
 pub const REQUEST_WINDOW: u32 = 64 << 10;
 
 /// A receiver gives credit as soon as this part of the window has left its buffers.

@@ -2,8 +2,10 @@
 //!
 //! Knows what each atom means; only those the format names are worked out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use oxicorn_proto::http1::percent_decode;
 use oxicorn_proto::message::RequestHead;
 
 use super::basic_auth;
@@ -17,8 +19,6 @@ pub(crate) struct Record<'a> {
     pub(crate) request: Option<RequestHead<'a>>,
     /// What stands for the request line where it could not.
     pub(crate) first_line: &'a [u8],
-    /// The decoded path.
-    pub(crate) path: &'a [u8],
     /// `REMOTE_ADDR`: an address, or nothing for a Unix socket.
     pub(crate) client: &'a [u8],
     pub(crate) client_port: Option<u16>,
@@ -86,7 +86,7 @@ impl Record<'_> {
             Atom::Time => out.extend_from_slice(self.time),
             Atom::RequestLine => self.write_request_line(out),
             Atom::Method => self.write_of_request(RequestHead::method, out),
-            Atom::Path => self.write_text(self.path, out),
+            Atom::Path => self.write_text(&self.path(), out),
             Atom::QueryString => self.write_of_request(RequestHead::query_string, out),
             Atom::Protocol => self.write_of_request(RequestHead::protocol, out),
             Atom::Status => number(self.status, out),
@@ -105,6 +105,17 @@ impl Record<'_> {
             Atom::Environ(variable) => self.write_variable(variable, out),
             Atom::Foreign | Atom::Nothing => out.push(b'-'),
         }
+    }
+
+    /// The decoded path; empty where there was no readable request. Worked out only for those who show it.
+    pub(crate) fn path(&self) -> Cow<'_, [u8]> {
+        let raw = self.request.as_ref().map_or(&b""[..], RequestHead::path);
+        if !raw.contains(&b'%') {
+            return Cow::Borrowed(raw);
+        }
+        let mut decoded = Vec::with_capacity(raw.len());
+        percent_decode(raw, &mut decoded);
+        Cow::Owned(decoded)
     }
 
     /// A part of the request, or `-` where there was no readable one.
@@ -171,7 +182,7 @@ impl Record<'_> {
             Variable::QueryString => self.write_of_request(RequestHead::query_string, out),
             Variable::RawUri => self.write_of_request(RequestHead::request_target, out),
             Variable::ServerProtocol => self.write_of_request(RequestHead::protocol, out),
-            Variable::PathInfo => self.write_text(self.path, out),
+            Variable::PathInfo => self.write_text(&self.path(), out),
             Variable::RemoteAddr => escape(self.client, out),
             Variable::RemotePort => or_dash_number(self.client_port, out),
             Variable::ServerName => escape(self.server, out),
@@ -248,7 +259,6 @@ mod tests {
         Record {
             request: None,
             first_line: b"GET /\x01 \"quoted\"",
-            path: b"",
             client: b"192.0.2.1",
             client_port: Some(5000),
             server: b"127.0.0.1",

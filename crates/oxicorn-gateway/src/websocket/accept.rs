@@ -68,7 +68,6 @@ impl Gateway {
             exchange.answered = true;
         }
         self.open(id, client);
-        self.send_soon(client);
         Ok(())
     }
 

@@ -85,7 +85,6 @@ impl Gateway {
             }
             request.body_bytes += header.len as u64;
         }
-        self.send_soon(client);
         Ok(())
     }
 

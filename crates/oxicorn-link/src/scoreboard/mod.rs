@@ -4,8 +4,9 @@
 //! heartbeat files and tells the control command, the metrics and the timeouts what they want to
 //! know without asking Python anything.
 //!
-//! Every number has one writer at a time and any number of readers, who may see the numbers of one
-//! slot from slightly different moments. Nothing is decided here by what is read that could harm
+//! Every number has one writer at a time (but for those of a slot that count requests: all threads of
+//! a worker write them) and any number of readers, who may see the numbers of one slot from slightly
+//! different moments. Nothing is decided here by what is read that could harm
 //! if it were wrong: a worker that scribbles over it spoils the figures.
 //!
 //! ```text

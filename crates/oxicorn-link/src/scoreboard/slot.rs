@@ -1,11 +1,12 @@
 //! A worker's slot.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oxicorn_os::mapping::Mapping;
 
-use super::{add, nanos, read, write};
+use super::{nanos, read, write};
 use crate::numbered::numbered;
 
 /// Bytes of a slot: two cache lines, which processors fetch together.
@@ -87,6 +88,10 @@ impl Slot {
         self.mapping.keep_from_children()
     }
 
+    fn number(&self, what: usize) -> &AtomicU64 {
+        self.mapping.atomic_u64(self.at + what)
+    }
+
     fn get(&self, what: usize) -> u64 {
         read(&self.mapping, self.at + what)
     }
@@ -124,23 +129,32 @@ impl Slot {
         self.set(HEARTBEAT, nanos(now));
     }
 
-    /// A request begins. By the worker, under the lock it claims requests with.
+    /// A request begins. By any thread of the worker.
     pub fn begin_request(&self, now: Duration) {
-        if self.get(BUSY) == 0 {
+        if self.number(BUSY).fetch_add(1, Ordering::Relaxed) == 0 {
             self.set(BUSY_SINCE, nanos(now));
         }
-        add(&self.mapping, self.at + BUSY, 1);
         self.beat(now);
     }
 
-    /// A request ends. By the worker, under the same lock.
+    /// A request ends. By any thread of the worker.
     pub fn end_request(&self, now: Duration) {
-        let busy = self.get(BUSY).saturating_sub(1);
-        self.set(BUSY, busy);
-        if busy == 0 {
-            self.set(BUSY_SINCE, 0);
+        let since = self.get(BUSY_SINCE);
+        // What a slot says may be nonsense; it does not become less than nothing.
+        let fewer = |busy: u64| Some(busy.saturating_sub(1));
+        let busy = self
+            .number(BUSY)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        if busy.is_ok_and(|busy| busy <= 1) {
+            // Where another thread has begun one since, it has written since when.
+            let _ = self.number(BUSY_SINCE).compare_exchange(
+                since,
+                0,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
-        add(&self.mapping, self.at + REQUESTS, 1);
+        self.number(REQUESTS).fetch_add(1, Ordering::Relaxed);
         self.beat(now);
     }
 
@@ -166,6 +180,9 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::*;
     use crate::scoreboard::Scoreboard;
 
@@ -192,6 +209,30 @@ mod tests {
         assert_eq!((reading.since, reading.heartbeat), (second(1), second(5)));
         slot.clear();
         assert_eq!(slot.read(), None);
+    }
+
+    #[test]
+    fn threads_that_begin_and_end_at_once_are_all_counted() {
+        const THREADS: usize = 4;
+        const EACH: u64 = 20_000;
+        let (board, _file) = Scoreboard::create(1, 1).unwrap();
+        let slot = board.slot(0).unwrap();
+        slot.assign(42, 1, 1, Duration::ZERO);
+        let start = Barrier::new(THREADS);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    for at in 1..=EACH {
+                        slot.begin_request(Duration::from_nanos(at));
+                        slot.end_request(Duration::from_nanos(at));
+                    }
+                });
+            }
+        });
+        let reading = slot.read().unwrap();
+        assert_eq!((reading.busy, reading.busy_since), (0, None));
+        assert_eq!(reading.requests, THREADS as u64 * EACH);
     }
 
     #[test]

@@ -162,7 +162,7 @@ pub enum BodyPlace {
         /// Bytes.
         len: u64,
     },
-    /// Comes in events; the worker gives credit beyond
+    /// Comes in events, as far as the worker gives credit: at first there is none, and never more than
     /// [`REQUEST_WINDOW`](crate::window::REQUEST_WINDOW).
     Streamed {
         /// Content-Length, if the client told.

@@ -622,6 +622,11 @@ pub(crate) fn kind_of(settings: &Settings) -> (WorkerKind, u32) {
             (WorkerKind::Threads(threads as usize), threads)
         }
         oxicorn_settings::WorkerClass::Direct => (WorkerKind::Direct, 1),
-        _ => (WorkerKind::Threads(1), 1),
+        oxicorn_settings::WorkerClass::Sync
+        | oxicorn_settings::WorkerClass::Gevent
+        | oxicorn_settings::WorkerClass::GeventPywsgi
+        | oxicorn_settings::WorkerClass::Tornado
+        | oxicorn_settings::WorkerClass::Named(_)
+        | oxicorn_settings::WorkerClass::Object(_) => (WorkerKind::Threads(1), 1),
     }
 }

@@ -215,7 +215,6 @@ impl WorkerContext {
         if claim.flags & flags::SPILLED != 0 {
             *payload = threads.lane.read_spilled(py, claim.stream)?;
         }
-        // The scoreboard wants one writer at a time: both calls are made attached to the interpreter.
         if let Some(slot) = &self.slot {
             slot.begin_request(claim.since);
         }
