@@ -244,6 +244,7 @@ USAGES = [
     Usage("--forwarded-allow-ips 10.0.0.1/24 app", "has host bits set"),
     Usage("--header-map maybe app", "must be one of: drop, refuse, dangerous"),
     Usage("--user no-such-user app", "user: 'no-such-user' (command line, --user)"),
+    Usage("-u /run/app.sock app", "must be an existing user or a number; a unix socket is written --bind unix:PATH"),
     Usage("--group no-such-group app", "group: 'no-such-group' (command line, --group)"),
     Usage("-e COLOUR app", "raw_env: ['COLOUR'] (command line, --env)"),
     # The config file.

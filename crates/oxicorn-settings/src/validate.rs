@@ -335,7 +335,16 @@ fn account(
     };
     id.filter(|id| u32::try_from(*id).is_ok())
         .map(Value::Int)
-        .ok_or_else(|| format!("must be an existing {what} or a number"))
+        .ok_or_else(|| {
+            // daphne's `-u` is a unix socket.
+            let hint = match raw {
+                Raw::Str(path) if path.contains('/') => {
+                    "; a unix socket is written --bind unix:PATH"
+                }
+                _ => "",
+            };
+            format!("must be an existing {what} or a number{hint}")
+        })
 }
 
 fn numeric(text: &str) -> Option<i64> {
