@@ -218,6 +218,9 @@ class Arbiter(Commands):
         except SystemExit as stop:
             self._log_exit_of_a_hook(stop)
             raise
+        except BaseException as error:
+            self._log_end_by(error)
+            raise
         finally:
             # A worker process leaves through here as well; the file is not its own.
             if os.getpid() == self.master_pid:
@@ -229,6 +232,17 @@ class Arbiter(Commands):
             self.log.error("%s", stop.code)
             if self.cfg.errorlog == "-":
                 stop.code = 1
+
+    def _log_end_by(self, error: BaseException) -> None:
+        """A hook's exception ends the server: it is on standard error, the log may be a file.
+
+        What the server refuses by itself is logged where it is refused, or said at the start.
+        """
+        if self.cfg.errorlog == "-" or isinstance(error, KeyboardInterrupt):
+            return
+        if boot.comes_from_the_user(error):
+            exc_info = boot.shown(error, self.cfg)
+            self.log.error("Exception in the arbiter process", exc_info=exc_info)
 
     def start(self) -> None:
         """First words, pid file, hook ``on_starting``."""
@@ -594,6 +608,7 @@ class Arbiter(Commands):
             ]
             for listener in worker.sockets:
                 listener.own()
+        code = 0
         try:
             with forked.Guard(self.log):
                 self.log.info("Booting worker with pid: %s", worker.pid)
@@ -602,11 +617,13 @@ class Arbiter(Commands):
                 worker.context = context
                 worker.tmp.beat = context.notify
                 worker.init_process()
-            return 0
         except BaseException as error:
-            return self._exit_code(worker, error)
+            code = self._exit_code(worker, error)
         finally:
             self._end_worker(worker)
+        if not worker.booted:
+            boot.end_in_time(worker.cfg, code)
+        return code
 
     def _exit_code(self, worker: Worker, error: BaseException) -> int:
         """What ended ``worker``, told in the log unless it was asked for; the exit code."""
@@ -675,6 +692,7 @@ class Arbiter(Commands):
                 from oxicorn.reloader import files_of_failure
 
                 self._files_of_failures.replace(files_of_failure(error))
+            boot.end_in_time(self.cfg, boot.TEMPLATE_ERROR)
             return False
         # The application may have put a handler of its own in its place.
         signal.signal(signal.SIGUSR1, self._reopen_logs_of_template)

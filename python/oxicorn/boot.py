@@ -9,7 +9,9 @@ is one, without the frames of the server and of the import system that lead to t
 from __future__ import annotations
 
 import binascii
+import contextlib
 import fcntl
+import logging
 import os
 import signal
 import sys
@@ -17,18 +19,24 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from oxicorn import _native
 from oxicorn.errors import AppImportError, BootFailed
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from oxicorn.arbiter import Arbiter
     from oxicorn.config import Config
     from oxicorn.workers.base import Worker
 
 __all__ = [
     "APP_LOAD_ERROR",
+    "TEMPLATE_ERROR",
     "WORKER_BOOT_ERROR",
     "ToldReasons",
     "bounded",
+    "comes_from_the_user",
+    "end_in_time",
     "folded",
     "reason",
     "shown",
@@ -39,10 +47,15 @@ __all__ = [
 #: Exit codes of a worker that could not boot, and of one whose application could not be loaded.
 WORKER_BOOT_ERROR = 3
 APP_LOAD_ERROR = 4
+#: Exit code of a template whose application could not be loaded.
+TEMPLATE_ERROR = 1
 #: Seconds after which a reason is told in full again: people look at the end of a log.
 REMEMBERED = 60.0
 #: Characters of a reason that the log shows.
 MOST_SAID = 16 * 1024
+#: Seconds for the end of a process whose boot has failed: threads and exit handlers that the
+#: application has left. What reports errors (Sentry) sends the last of them then.
+END_PATIENCE = 5.0
 #: Where the frames between the server and the user's code are.
 _BETWEEN = (
     os.path.dirname(os.path.abspath(__file__)) + os.sep,
@@ -95,6 +108,7 @@ def tell(worker: Worker, error: BaseException) -> int:
     """Logs why ``worker`` cannot serve; the exit code that tells the arbiter."""
     # The others may end the server before this one has told.
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _STOPS}
+    _unmute(worker.log)
     try:
         _tell(worker, error)
     finally:
@@ -123,6 +137,7 @@ def _tell(worker: Worker, error: BaseException) -> None:
 def tell_preload(server: Arbiter, error: BaseException) -> None:
     """Logs why the application cannot be loaded ahead of the workers."""
     log, text = server.log, reason(error)
+    _unmute(log)
     if isinstance(error, AppImportError):
         log.debug("Exception while loading the application", exc_info=error)
         log.error("%s", text)
@@ -132,6 +147,29 @@ def tell_preload(server: Arbiter, error: BaseException) -> None:
         log.error("Exception while loading the application%s", headline, exc_info=exc_info)
     if not server.has_reloaded:
         _tell_terminal(server.cfg, text)
+
+
+def _unmute(log: Any) -> None:
+    """Undoes what silences ``log`` in a process that has nothing more to say but this.
+
+    ``logging.config.dictConfig`` disables every logger that it is not told of
+    (``disable_existing_loggers``), and applications configure logging before they fail.
+    """
+    logging.disable(logging.NOTSET)
+    logger = getattr(log, "error_log", None)
+    if logger is not None:
+        logger.disabled = False
+
+
+def end_in_time(cfg: Config, code: int) -> None:
+    """This process, whose boot has failed, ends with ``code``, whatever the application has left.
+
+    The interpreter's own end waits for threads that are no daemons, and for exit handlers.
+    """
+    patience = min(cfg.graceful_timeout or END_PATIENCE, END_PATIENCE)
+    # Where there may be no more threads, `boot_timeout` ends it.
+    with contextlib.suppress(OSError):
+        _native.end_within(patience, code)
 
 
 def _headline(error: BaseException) -> str:
@@ -148,11 +186,19 @@ def reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         if isinstance(error.code, (int, type(None))):
             return f"the application called sys.exit({'' if error.code is None else error.code})"
-        return str(error.code)
-    text = str(error).strip().partition("\n")[0]
+        return _said(error.code)
+    text = _said(error).strip().partition("\n")[0]
     if isinstance(error, (AppImportError, BootFailed)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _said(value: object) -> str:
+    """``value`` as text, in the words of tracebacks where its ``__str__`` raises."""
+    try:
+        return str(value)
+    except Exception:
+        return "<exception str() failed>"
 
 
 def bounded(text: str) -> str:
@@ -201,6 +247,11 @@ def _place(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return "" if trace is None else f"{_file_of(trace)}:{trace.tb_lineno}"
+
+
+def comes_from_the_user(error: BaseException) -> bool:
+    """Whether it was raised in the application, the config file or what they call."""
+    return bool(_place(error))
 
 
 def _tell_terminal(cfg: Config, text: str) -> None:

@@ -41,8 +41,10 @@ def patient() -> Iterator[None]:
         yield
     finally:
         for name, stream in before.items():
-            with contextlib.suppress(OSError, ValueError):
-                getattr(sys, name).flush()
+            # None: closed before the process began (`>&-`), or taken away by the application.
+            if (current := getattr(sys, name)) is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    current.flush()
             setattr(sys, name, stream)
 
 

@@ -43,6 +43,54 @@ def test_at_import(serve, source, reason):
         assert server.log.count(reason) == 1, "the terminal has it too"
 
 
+@pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["worker", "template"])
+@pytest.mark.parametrize(
+    "silencing",
+    [
+        "import logging.config; logging.config.dictConfig({'version': 1})",
+        "import logging; logging.disable(logging.CRITICAL)",
+    ],
+)
+def test_after_the_application_has_silenced_the_log(serve, silencing, flags):
+    """``disable_existing_loggers`` is true where nobody says otherwise."""
+    source = f"{silencing}\nraise RuntimeError('no database')\n"
+    server = serve(source, "--error-logfile", "error.log", *flags, ready=None)
+    assert server.wait_for_exit() == (1 if flags else 3)
+    assert "RuntimeError: no database" in server.read("error.log")
+
+
+@pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["worker", "template"])
+def test_an_exception_that_cannot_be_told_is_named(serve, flags):
+    source = """
+        class Unspeakable(Exception):
+            def __str__(self):
+                raise ValueError("no words")
+
+        raise Unspeakable
+    """
+    server = serve(source, "--error-logfile", "error.log", *flags, ready=None)
+    assert server.wait_for_exit() == (1 if flags else 3)
+    log = server.read("error.log")
+    assert "app.Unspeakable: <exception str() failed>" in log
+    assert "in <module>" in log
+
+
+@pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["worker", "template"])
+@pytest.mark.parametrize(
+    "left",
+    [
+        "import threading; threading.Thread(target=threading.Event().wait).start()",
+        "import atexit, threading; atexit.register(threading.Event().wait)",
+    ],
+    ids=["thread", "atexit"],
+)
+def test_what_the_application_has_left_keeps_nobody(serve, left, flags):
+    source = f"{left}\nraise RuntimeError('no database')\n"
+    server = serve(source, "--graceful-timeout", "1", *flags, ready=None)
+    assert server.wait_for_exit() == (1 if flags else 3)
+    assert "RuntimeError: no database" in server.log
+
+
 @pytest.mark.parametrize("hook", ["post_fork(server, worker)", "post_worker_init(worker)"])
 @pytest.mark.parametrize(
     ("source", "reason"),
@@ -65,6 +113,27 @@ def test_exit_in_a_hook_of_the_arbiter_is_in_the_log(serve, hook):
     server = serve(HELLO, "--error-logfile", "error.log", config=config, ready=None)
     assert server.wait_for_exit() == 1
     assert "FATAL: no licence" in server.read("error.log")
+
+
+@pytest.mark.parametrize(
+    ("hook", "kind_of_error"),
+    [
+        ("on_starting(server)", "RuntimeError"),
+        ("on_starting(server)", "OSError"),
+        ("when_ready(server)", "RuntimeError"),
+        ("when_ready(server)", "BaseException"),
+        # After any other exception the next worker is tried.
+        ("pre_fork(server, worker)", "BaseException"),
+    ],
+)
+def test_an_exception_in_a_hook_that_ends_the_arbiter_is_in_the_log(serve, hook, kind_of_error):
+    config = f"def {hook}:\n    raise {kind_of_error}('no licence')\n"
+    server = serve(HELLO, "--error-logfile", "error.log", config=config, ready=None)
+    assert server.wait_for_exit() == 1
+    log = server.read("error.log")
+    assert log.count(f"{kind_of_error}: no licence") == 1
+    assert f"in {hook.partition('(')[0]}" in log
+    assert "no licence" in server.log
 
 
 @pytest.mark.parametrize(
@@ -213,12 +282,36 @@ def test_check_config_fails_with_the_reason(serve, source, reason):
     assert "<frozen importlib" not in server.log
 
 
-@pytest.mark.parametrize("source", ["import sys; sys.exit('FATAL: no secret')", "import sys; sys.exit(0)"])
-def test_a_config_file_that_exits_is_refused(serve, source):
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import sys; sys.exit('FATAL: no secret')", "SystemExit"),
+        ("import sys; sys.exit(0)", "SystemExit"),
+        ("raise BaseException('no secret')", "BaseException: no secret"),
+    ],
+)
+def test_a_config_file_that_ends_otherwise_is_refused(serve, source, reason):
     server = serve(HELLO, config=source + "\n", ready=None)
     assert server.wait_for_exit() == 1
-    assert "Failed to read config file: " in server.log
-    assert "SystemExit" in server.log
+    assert server.log.startswith("Failed to read config file: ")
+    assert reason in server.log
+    assert "oxicorn/app" not in server.log, "the user's frames only"
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_standard_stream_that_is_closed_changes_no_exit_code(serve, kind, stream):
+    server = serve.new()
+    server.write("app.py", "raise RuntimeError('no database')\n")
+    flags = ("--bind", server.bind, "--error-logfile", "error.log", "app")
+    started = subprocess.run(
+        ["sh", "-c", f'exec "$@" {stream}>&-', "sh", kind.executable, *flags],
+        cwd=server.directory,
+        env=server.environment({}),
+        timeout=20,
+        check=False,
+    )
+    assert started.returncode == 3
+    assert "RuntimeError: no database" in server.read("error.log")
 
 
 def test_exit_while_serving_is_as_before(serve):

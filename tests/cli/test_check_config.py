@@ -122,6 +122,39 @@ def test_an_application_that_ends_the_process_is_told_from_one_that_loads(serve,
     assert errors(server) == [f"Error: the application cannot be loaded: {said}"]
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise BaseException('odd')", "BaseException: odd"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("import sys; sys.stderr = None; raise RuntimeError('unseen')", "RuntimeError: unseen"),
+    ],
+)
+def test_whatever_the_application_raises_is_said_once(serve, source, reason):
+    server = check(serve, code=1, app=source + "\n")
+    assert server.log.count(f"\n{reason}\n") == 1
+    assert errors(server) == []
+
+
+def test_an_application_that_closes_all_descriptors_is_no_riddle(serve):
+    server = check(serve, code=1, app="import os; os.closerange(3, 64)\n" + HELLO.replace("\n    ", "\n"))
+    (line,) = errors(server)
+    assert "it closes descriptors that are not its own" in line
+
+
+def test_a_process_that_the_application_forks_has_no_part_in_the_answer(serve):
+    app = """
+        import os
+
+        if (pid := os.fork()) == 0:
+            raise RuntimeError("in the child")
+        os.waitpid(pid, 0)
+        application = print
+        """
+    server = check(serve, code=0, app=app)
+    assert "in the child" in server.log
+
+
 def test_threads_of_the_application_keep_nobody(serve):
     app = (
         HELLO

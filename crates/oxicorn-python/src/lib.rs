@@ -4,6 +4,7 @@
 //! * `arbiter`: performs what `oxicorn-arbiter` decides; the one place that forks
 //! * `worker`: a worker process with its threads and its end of the link
 //! * `directory_watch`: what the reloader waits for
+//! * `bounded_end`: a process that is about to end does so in time
 //! * `forked`: the end of processes that the application forks
 //! * `wsgi`: a request becomes an environ, what the application returns a response
 //! * `request_headers`: what environ and scope read alike
@@ -11,6 +12,7 @@
 
 mod arbiter;
 mod asgi;
+mod bounded_end;
 mod directory_watch;
 mod forked;
 mod latin1;
@@ -35,6 +37,8 @@ mod _native {
     use crate::arbiter::{Heartbeat, holds_temporary_files, serve, temporary_directory_choices};
     #[pymodule_export]
     use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending, WebSocketExchange};
+    #[pymodule_export]
+    use crate::bounded_end::end_within;
     #[pymodule_export]
     use crate::directory_watch::DirectoryWatch;
     #[pymodule_export]

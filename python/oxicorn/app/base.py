@@ -308,7 +308,7 @@ class Application(BaseApplication):
 
         try:
             application = self.load()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             self._print_load_failure(error)
             return False
         uri = getattr(self, "app_uri", None) or "given"
@@ -323,6 +323,9 @@ class Application(BaseApplication):
 
         from oxicorn import boot
 
+        if sys.stderr is None:
+            # The application has put it away; here is where its failure is told.
+            sys.stderr = open(os.dup(2), "w")
         print("\nError while loading the application:\n", file=sys.stderr)
         if isinstance(error, AppImportError):
             print(boot.reason(error), file=sys.stderr)

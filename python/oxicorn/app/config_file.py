@@ -46,9 +46,11 @@ def read_module(name: str) -> dict[str, Any]:
     before = sys.modules.pop(name, None)
     try:
         return vars(importlib.import_module(name))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if before is not None:
             sys.modules[name] = before
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise _failed(f"python:{name}", error) from None
 
 
@@ -63,7 +65,9 @@ def read_file(filename: str) -> dict[str, Any]:
     sys.modules[MODULE] = module
     try:
         exec(_code(loader, filename), vars(module))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _failed(filename, error) from None
     return vars(module)
 

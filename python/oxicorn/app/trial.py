@@ -13,15 +13,14 @@ import resource
 import select
 import signal
 import sys
-import traceback
 from collections.abc import Callable
-
-from oxicorn import boot
 
 __all__ = ["try_out"]
 
 #: What the process writes when the attempt is over: whether it went well.
 _WELL, _BADLY = b"1", b"0"
+#: Exit code of a process whose way to answer is closed.
+_CLOSED = 124
 #: Exit code after Ctrl-C, as shells have it.
 _INTERRUPTED = 130
 #: Seconds in which a process that hangs writes down where, before it is killed.
@@ -74,20 +73,25 @@ def try_out(attempt: Callable[[], bool], limit: float) -> tuple[bool, str]:
 
 def _run(attempt: Callable[[], bool], told: int) -> None:
     # What the application does to the standard streams does not keep the stacks from being seen.
-    faulthandler.enable(os.dup(2))
+    with contextlib.suppress(OSError):
+        faulthandler.enable(os.dup(2))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    went_well = False
+    answer, pid = _BADLY, os.getpid()
     try:
-        went_well = attempt()
-    except KeyboardInterrupt as error:
-        traceback.print_exception(boot.folded(error))
-        os._exit(_INTERRUPTED)
+        answer = _WELL if attempt() else _BADLY
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os.write(told, _WELL if went_well else _BADLY)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        if os.getpid() != pid:
+            # Forked by the application: it has no part in the answer.
+            os._exit(1)
+        try:
+            os.write(told, answer)
+        except OSError:
+            # The application has closed it, with all descriptors it does not know.
+            os._exit(_CLOSED)
         # Not by the interpreter's end, which waits for threads that the application has started.
         os._exit(0)
 
@@ -102,6 +106,8 @@ def _wait(pid: int, limit: float) -> bool:
 
 
 def _fate(code: int) -> str:
+    if code == _CLOSED:
+        return "it closes descriptors that are not its own, so no worker could serve it"
     if code >= 0:
         return f"it ended the process with code {code} (os._exit?)"
     try:
