@@ -192,6 +192,16 @@ def test_the_level_debug_has_all_frames(serve):
     assert "init_process" in server.log
 
 
+def test_a_syntax_error_under_the_reloader_has_no_frames_of_ours(serve):
+    server = serve("def application(:\n", "--reload", ready=None)
+    server.wait_for_log("SyntaxError: invalid syntax")
+    answer = wait_for(lambda: server.get("/"))
+    assert answer.status == 500
+    for text in (answer.text, server.log):
+        assert "app.py" in text
+        assert "oxicorn/workers" not in text
+
+
 def test_a_cause_is_folded_too(serve):
     source = """
         import importlib

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from oxicorn import _native, forked, native_logs, util
+from oxicorn import _native, boot, forked, native_logs, util
 from oxicorn.http.message import Request
 from oxicorn.http.unserved import environ_of, error_response
 from oxicorn.unused import unused
@@ -215,8 +215,10 @@ class Worker:
             # Where others serve already, they go on; the first show what is wrong, as Gunicorn.
             if not isinstance(error, SyntaxError) or self.has_predecessors:
                 raise
-            self.log.exception("%s", error)
-            self.wsgi = self.failed_application(traceback.format_exc())
+            shown = boot.shown(error, self.cfg)
+            self.log.error("%s", error, exc_info=shown)
+            text = "".join(traceback.format_exception(shown))
+            self.wsgi = self.failed_application(text)
 
     def _look_at_application(self, context: _native.WorkerContext) -> None:
         """Tells the arbiter of an application that this class, or none, can serve.
