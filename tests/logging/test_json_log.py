@@ -270,7 +270,7 @@ def test_every_documented_field_may_be_asked_for(serve):
     server = start(serve, config=f"json_accesslog_fields = {','.join(reversed(FIELDS))!r}\n")
     wait_for(lambda: records(server))
     assert list(records(server)[0]) == list(reversed(FIELDS))
-    server.write("gunicorn.conf.py", "json_accesslog_fields = 'pid'\n")
+    server.write("gunicorn.conf.py", "json_accesslog_fields = ['pid']\n")
     old = server.worker_pids()
     server.kill(signal.SIGHUP)
     server.wait_for_workers(1, without=old)

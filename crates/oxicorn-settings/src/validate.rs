@@ -402,8 +402,16 @@ fn log_format(raw: Raw) -> Result<Value, Refusal> {
 }
 
 fn log_fields(raw: Raw) -> Result<Value, Refusal> {
-    let fields = comma_list(raw)?;
-    match fields.iter().find_map(|field| log_fields::fault(field)) {
+    let fields = match raw {
+        Raw::List(_) => text_list(raw)?,
+        raw => comma_list(raw)?,
+    };
+    let fault = |(at, field): (usize, &String)| {
+        let again = fields[..at].contains(field);
+        let fault = again.then(|| format!("{} is there twice", Quoted(field)));
+        fault.or_else(|| log_fields::fault(field))
+    };
+    match fields.iter().enumerate().find_map(fault) {
         Some(fault) => Err(format!(
             "must be names of fields separated by commas: {fault}"
         )),
@@ -425,6 +433,24 @@ fn anything(raw: Raw) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_are_text_or_a_list_and_each_is_there_once() {
+        let names = |names: &[&str]| names.iter().map(|name| Raw::Str((*name).into())).collect();
+        let fields = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+        assert_eq!(
+            log_fields(Raw::Str("time, {x-id}i".into())),
+            Ok(Value::List(fields(&["time", "{x-id}i"])))
+        );
+        assert_eq!(
+            log_fields(Raw::List(names(&["status", "time"]))),
+            Ok(Value::List(fields(&["status", "time"])))
+        );
+        assert_eq!(
+            log_fields(Raw::Str("time,status,time".into())),
+            Err("must be names of fields separated by commas: 'time' is there twice".into())
+        );
+    }
 
     #[test]
     fn reads_integers_as_python_does() {
