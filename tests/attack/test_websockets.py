@@ -114,9 +114,9 @@ def closes(client: WebSocket) -> int | None:
     return struct.unpack("!H", data[2:4])[0] if len(data) >= 4 and data[0] == 0x80 | CLOSE else None
 
 
-def given_back(server: Server, before: int) -> None:
+def given_back(server: Server, before: int, kept: int = MARGIN) -> None:
     wait_for(
-        lambda: anonymous(server) - before < MARGIN,
+        lambda: anonymous(server) - before < kept,
         what=lambda: f"memory is given back: {(anonymous(server) - before) >> 10} KiB are not",
     )
 
@@ -126,23 +126,30 @@ def test_messages_that_never_end(server):
     """200 MiB in frames that are never the last of their message."""
     before = anonymous(server)
     with siege(server, BUFFERS + (8 << 20)) as under:
-        with conversations(server, "/echo") as clients, WebSocket(server.address, "/echo") as friend:
-            friend.send("before")
-            assert friend.receive() == "before"
-            piece = frame(CONTINUATION, b"x" * PIECE, fin=False)
-            for client in clients:
-                client.peer.socket.send(frame(BINARY, b"", fin=False))
-            sent: dict[int, int] = {}
-            attack(under, server, lambda: push(clients, piece, sent, MESSAGE), BUFFERS + MARGIN)
-            wait_for(lambda: "closed the WebSocket of ip=127.0.0.1, whose message is not complete" in server.log)
-            # Who holds little is not meant.
-            friend.send("after")
-            assert friend.receive() == "after"
+        # The second time takes what the first one left: an allocator may keep all of it where something small lies
+        # behind it, but then it is used again.
+        for _ in range(2):
+            never_end(server, under)
             talk(server)
-            codes = [closes(client) for client in clients]
-            assert codes.count(1013) > CLIENTS // 4, codes
+            given_back(server, before, BUFFERS + MARGIN)
+
+
+def never_end(server: Server, under: Siege) -> None:
+    with conversations(server, "/echo") as clients, WebSocket(server.address, "/echo") as friend:
+        friend.send("before")
+        assert friend.receive() == "before"
+        piece = frame(CONTINUATION, b"x" * PIECE, fin=False)
+        for client in clients:
+            client.peer.socket.send(frame(BINARY, b"", fin=False))
+        sent: dict[int, int] = {}
+        attack(under, server, lambda: push(clients, piece, sent, MESSAGE), BUFFERS + MARGIN)
+        wait_for(lambda: "closed the WebSocket of ip=127.0.0.1, whose message is not complete" in server.log)
+        # Who holds little is not meant.
+        friend.send("after")
+        assert friend.receive() == "after"
         talk(server)
-    given_back(server, before)
+        codes = [closes(client) for client in clients]
+        assert codes.count(1013) > CLIENTS // 4, codes
 
 
 @pytest.mark.timeout(60)
