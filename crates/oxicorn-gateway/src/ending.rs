@@ -8,6 +8,7 @@ use std::time::Duration;
 use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::wire::CancelReason;
 use oxicorn_proto::http1::first_line;
+use oxicorn_proto::message::RequestHead;
 
 use crate::access_log::Record;
 use crate::active::ActiveConfig;
@@ -200,11 +201,10 @@ impl Gateway {
         } else {
             Duration::ZERO
         };
-        let method: &[u8] = if request.readable {
-            connection.http.head(connection.input.head()).method()
-        } else {
-            b""
-        };
+        let head = request
+            .readable
+            .then(|| connection.http.head(connection.input.head()));
+        let method = head.as_ref().map_or(&b""[..], RequestHead::method);
         self.metrics.count_response(method, request.status);
         self.metrics.record(HistogramKind::Latency, elapsed);
         if let Some(statsd) = &mut self.statsd {
@@ -215,9 +215,6 @@ impl Gateway {
         if !is_wanted && self.json_log.is_none() {
             return;
         }
-        let head = request
-            .readable
-            .then(|| connection.http.head(connection.input.head()));
         let first_line = first_line(connection.input.unread());
         let client = connection.client();
         let record = Record {

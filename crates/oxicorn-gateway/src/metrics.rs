@@ -39,7 +39,6 @@ impl Metrics {
 
     /// Counts a response to a request of this method.
     pub(crate) fn count_response(&self, method: &[u8], status: u16) {
-        self.count(Counter::of_status(status));
         if let Some(block) = &self.block {
             block.add_response(Method::of(method), StatusClass::of(status));
         }

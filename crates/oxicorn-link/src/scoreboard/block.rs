@@ -44,32 +44,22 @@ numbered! {
         BytesIn = 2,
         /// Bytes sent to clients.
         BytesOut = 3,
-        /// Responses 1xx.
-        Informational = 4,
-        /// Responses 2xx.
-        Successful = 5,
-        /// Responses 3xx.
-        Redirection = 6,
-        /// Responses 4xx.
-        ClientError = 7,
-        /// Responses 5xx.
-        ServerError = 8,
         /// Requests refused because the queue was full.
-        RejectedFull = 9,
+        RejectedFull = 4,
         /// Requests refused because they had waited too long.
-        RejectedWaited = 10,
+        RejectedWaited = 5,
         /// Requests that grew older than the timeout.
-        Expired = 11,
+        Expired = 6,
         /// Requests lost with their worker.
-        Lost = 12,
+        Lost = 7,
         /// Requests given to another worker because theirs died or was busy.
-        Requeued = 13,
+        Requeued = 8,
         /// Requests whose client left before the response.
-        Abandoned = 14,
+        Abandoned = 9,
         /// Peers that broke the protocol.
-        PeerFaults = 15,
+        PeerFaults = 10,
         /// Workers that broke the link.
-        WorkerFaults = 16,
+        WorkerFaults = 11,
     }
 }
 
@@ -177,19 +167,6 @@ impl StatusClass {
     }
 }
 
-impl Counter {
-    /// The class that a response of this status counts for.
-    pub const fn of_status(status: u16) -> Self {
-        match status {
-            100..=199 => Self::Informational,
-            200..=299 => Self::Successful,
-            300..=399 => Self::Redirection,
-            400..=499 => Self::ClientError,
-            _ => Self::ServerError,
-        }
-    }
-}
-
 /// One gateway thread's part of the scoreboard. That thread alone writes.
 #[derive(Clone, Debug)]
 pub struct GatewayBlock {
@@ -237,6 +214,12 @@ impl GatewayBlock {
     /// Responses to requests of this method with a status of this class.
     pub fn responses(&self, method: Method, class: StatusClass) -> u64 {
         read(&self.mapping, self.response_at(method, class))
+    }
+
+    /// Responses with a status of this class, whatever was asked for.
+    pub fn responses_of(&self, class: StatusClass) -> u64 {
+        let of_method = |method: &Method| self.responses(*method, class);
+        Method::ALL.iter().map(of_method).sum()
     }
 
     /// Counts a duration.
@@ -322,8 +305,21 @@ mod tests {
 
     #[test]
     fn statuses_are_counted_by_class() {
-        let classes = [100, 204, 304, 404, 503, 999].map(Counter::of_status);
-        let numbers = classes.map(Counter::as_u8);
-        assert_eq!(numbers, [4, 5, 6, 7, 8, 8]);
+        let statuses = [100, 204, 304, 404, 503, 999];
+        let names = statuses.map(|status| StatusClass::of(status).name());
+        assert_eq!(names, ["1xx", "2xx", "3xx", "4xx", "5xx", "5xx"]);
+        let (board, _file) = Scoreboard::create(1, 1).unwrap();
+        let block = board.gateway(0).unwrap();
+        for (method, status) in [Method::Get, Method::Post]
+            .into_iter()
+            .cycle()
+            .zip(statuses)
+        {
+            block.add_response(method, StatusClass::of(status));
+        }
+        let counted = StatusClass::ALL
+            .iter()
+            .map(|class| block.responses_of(*class));
+        assert_eq!(counted.collect::<Vec<_>>(), [1, 1, 1, 1, 2]);
     }
 }
