@@ -41,7 +41,8 @@
 //! Whatever comes back goes before everything that was never placed, in order of arrival. An event that
 //! names an unknown request is ignored: a completion may cross a cancellation or a worker's death. A
 //! completion or a death also answers the revocation that was ordered; the driver must not answer it again
-//! once the request was placed anew.
+//! once the request was placed anew. A placed request whose client leaves is taken back by the driver at
+//! once, without an order, and answered as if there had been one; taken back it is forgotten.
 //!
 //! # What is promised
 //!

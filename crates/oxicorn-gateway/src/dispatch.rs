@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use oxicorn_dispatch::{Action, Cancelled, RejectReason, RequestId, WorkerId};
 use oxicorn_link::scoreboard::{Counter, HistogramKind};
-use oxicorn_link::window::{RESPONSE_WINDOW, ReceiveWindow};
 use oxicorn_link::wire::CancelReason;
 
 use crate::connection::Phase;
@@ -26,20 +25,7 @@ impl Gateway {
         if let Err(error) = connection.request.body.complete() {
             return self.refuse_for_disk(key, &error);
         }
-        let exchange = Exchange {
-            connection: Some(key),
-            submitted: now,
-            queued: Duration::ZERO,
-            place: Place::Queued,
-            window: ReceiveWindow::new(RESPONSE_WINDOW),
-            uncredited: 0,
-            answered: false,
-            hijacked: false,
-            label: None,
-            told_slow: false,
-            expired: false,
-        };
-        match self.exchanges.insert(exchange) {
+        match self.exchanges.insert(Exchange::new(key, now)) {
             Some(id) => {
                 connection.exchange = Some(id);
                 self.dispatcher.submit(id.request(), now);

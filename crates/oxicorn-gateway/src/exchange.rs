@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use oxicorn_dispatch::{RequestId, WorkerId};
-use oxicorn_link::window::ReceiveWindow;
+use oxicorn_link::window::{RESPONSE_WINDOW, ReceiveWindow};
 use oxicorn_link::{Placement, StreamId};
 
 use crate::unattended::Label;
@@ -82,6 +82,25 @@ pub(crate) struct Exchange {
     pub(crate) told_slow: bool,
     /// The arbiter knows that it takes too long.
     pub(crate) expired: bool,
+}
+
+impl Exchange {
+    /// A request of this connection that waits for a worker since `submitted`.
+    pub(crate) fn new(connection: usize, submitted: Duration) -> Self {
+        Self {
+            connection: Some(connection),
+            submitted,
+            queued: Duration::ZERO,
+            place: Place::Queued,
+            window: ReceiveWindow::new(RESPONSE_WINDOW),
+            uncredited: 0,
+            answered: false,
+            hijacked: false,
+            label: None,
+            told_slow: false,
+            expired: false,
+        }
+    }
 }
 
 /// Where a request is.
@@ -193,24 +212,10 @@ impl Exchanges {
 
 #[cfg(test)]
 mod tests {
-    use oxicorn_link::window::RESPONSE_WINDOW;
-
     use super::*;
 
     fn exchange() -> Exchange {
-        Exchange {
-            connection: Some(1),
-            submitted: Duration::ZERO,
-            queued: Duration::ZERO,
-            place: Place::Queued,
-            window: ReceiveWindow::new(RESPONSE_WINDOW),
-            uncredited: 0,
-            answered: false,
-            hijacked: false,
-            label: None,
-            told_slow: false,
-            expired: false,
-        }
+        Exchange::new(1, Duration::ZERO)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use oxicorn_os::sockets::{self, Accepted, Address};
 use oxicorn_proto::PeerFault;
-use oxicorn_proto::http1::{Connection, Event, Limits, ResponseHead, Rules};
+use oxicorn_proto::http1::{Connection, Event, ResponseHead, Rules};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::spawn_local;
@@ -48,10 +48,7 @@ pub(crate) async fn serve(listener: OwnedFd) {
         });
         return;
     };
-    let rules = Arc::new(Rules {
-        limits: Limits::from_settings(4094, 100, 8190),
-        ..Rules::default()
-    });
+    let rules = Arc::new(Rules::default());
     let open = Rc::new(Cell::new(0));
     while let Ok(mut guard) = listener.readable().await {
         match sockets::accept(listener.get_ref()) {

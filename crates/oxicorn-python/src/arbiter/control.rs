@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use oxicorn_gateway::control::{RequestShown, ToGateway};
 use oxicorn_link::scoreboard::{ArbiterCounter, ArbiterGauge, Gauge, Slot, WorkerState};
-use oxicorn_os::{memfd, process, time};
+use oxicorn_os::{process, time};
 use oxicorn_settings::Source;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -162,7 +162,9 @@ impl<'py> Supervisor<'py> {
         if all {
             pids = self.workers.iter().map(|(_, worker)| worker.pid).collect();
         }
-        let dumps = pids.into_iter().filter_map(|pid| self.begin_dump(pid, now));
+        let dumps = pids
+            .into_iter()
+            .filter_map(|pid| self.dump_for_control(pid));
         let dumps = dumps.collect();
         self.control.waiting.push(Waiting {
             token,
@@ -175,7 +177,7 @@ impl<'py> Supervisor<'py> {
     }
 
     /// Asks a worker that is past its beginning for its stacks.
-    fn begin_dump(&self, pid: i32, now: Duration) -> Option<PendingDump> {
+    fn dump_for_control(&self, pid: i32) -> Option<PendingDump> {
         let worker = self.workers.get(self.workers.by_pid(pid)?)?;
         let state = worker.slot.as_ref().and_then(Slot::read)?.state?;
         // Before that the signal would end it.
@@ -183,16 +185,7 @@ impl<'py> Supervisor<'py> {
             return None;
         }
         let file = worker.stack_dump.try_clone().ok()?;
-        // What was asked for before is not to be shown again. Who writes shares the position.
-        memfd::empty(&file).ok()?;
-        let signal = self
-            .server
-            .getattr("stack_dump_signal")
-            .ok()?
-            .extract()
-            .ok()?;
-        let asked = process::kill(pid, signal).unwrap_or(false);
-        asked.then(|| PendingDump::new("worker", pid, file, now))
+        self.begin_dump("worker", pid, file)
     }
 
     fn answer_complete(&mut self, desk: &Bound<'_, PyAny>) -> PyResult<bool> {

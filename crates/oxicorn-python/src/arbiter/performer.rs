@@ -418,18 +418,23 @@ impl<'py> Supervisor<'py> {
         pid: i32,
         file: std::io::Result<OwnedFd>,
     ) {
-        let signal = self
-            .server
-            .getattr("stack_dump_signal")
-            .and_then(|signal| signal.extract());
-        if let (Ok(signal), Ok(file)) = (signal, file)
-            // What was asked for before is not to be shown again.
-            && memfd::empty(&file).is_ok()
-            && process::kill(pid, signal).unwrap_or(false)
-        {
-            self.dumps
-                .push(PendingDump::new(who, pid, file, time::monotonic()));
-        }
+        let dump = file.ok().and_then(|file| self.begin_dump(who, pid, file));
+        self.dumps.extend(dump);
+    }
+
+    /// Asks a process for its stacks; `None`: it cannot be asked.
+    pub(crate) fn begin_dump(
+        &self,
+        who: &'static str,
+        pid: i32,
+        file: OwnedFd,
+    ) -> Option<PendingDump> {
+        let signal = self.server.getattr("stack_dump_signal").ok()?;
+        let signal = signal.extract().ok()?;
+        // What was asked for before is not to be shown again. Who writes shares the position.
+        memfd::empty(&file).ok()?;
+        let asked = process::kill(pid, signal).unwrap_or(false);
+        asked.then(|| PendingDump::new(who, pid, file, time::monotonic()))
     }
 
     fn worker_reaped(&mut self, id: WorkerId, _exit: Exit) -> PyResult<()> {
