@@ -7,6 +7,7 @@ from typing_extensions import Self
 
 __all__ = [
     "DEFAULT_CONFIG_FILES",
+    "UNIX_PATH_MAX",
     "AsgiServer",
     "Call",
     "ClientGone",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 DEFAULT_CONFIG_FILES: tuple[str, str]
+UNIX_PATH_MAX: int
 __version__: str
 
 class ClientGone(BrokenPipeError): ...

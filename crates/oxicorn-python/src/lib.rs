@@ -60,6 +60,7 @@ mod _native {
             "DEFAULT_CONFIG_FILES",
             <(&str, &str)>::from(oxicorn_settings::DEFAULT_CONFIG_FILES),
         )?;
+        module.add("UNIX_PATH_MAX", oxicorn_os::sockets::UNIX_PATH_MAX)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

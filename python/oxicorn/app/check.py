@@ -161,13 +161,9 @@ def _resolved(name: str, host: str, port: int) -> Iterator[str]:
         yield f"{name}: {host!r} is not known: {getattr(error, 'strerror', None) or error}"
 
 
-#: The longest path of a unix socket: ``sun_path`` of unix(7) without the NUL behind it.
-UNIX_PATH_MAX = 107
-
-
 def _socket_file(path: str) -> Iterator[str]:
-    if (length := len(os.fsencode(path))) > UNIX_PATH_MAX:
-        yield f"bind: the path has {length} bytes, where a unix socket has {UNIX_PATH_MAX} at most"
+    if (length := len(os.fsencode(path))) > (most := _native.UNIX_PATH_MAX):
+        yield f"bind: the path has {length} bytes, where a unix socket has {most} at most"
     elif os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
         yield f"bind: {path!r} is there and not a socket"
     elif not os.path.exists(path):

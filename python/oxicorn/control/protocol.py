@@ -28,19 +28,25 @@ def encode(message: dict[str, Any]) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
+def has_message(buffer: bytearray, limit: int) -> bool:
+    """Whether ``take`` has something to give, or to raise."""
+    if len(buffer) < _LENGTH.size:
+        return False
+    length = _length(buffer)
+    return length > limit or len(buffer) >= _LENGTH.size + length
+
+
 def take(buffer: bytearray, limit: int) -> dict[str, Any] | None:
     """Takes the first message out of ``buffer``; None if it is not complete.
 
     Raises ProtocolError if it can never become one.
     """
-    if len(buffer) < _LENGTH.size:
+    if not has_message(buffer, limit):
         return None
-    (length,) = _LENGTH.unpack_from(buffer)
+    length = _length(buffer)
     if length > limit:
         raise ProtocolError(f"a message of {length} bytes is too long, {limit} are allowed")
     end = _LENGTH.size + length
-    if len(buffer) < end:
-        return None
     payload = bytes(buffer[_LENGTH.size : end])
     del buffer[:end]
     try:
@@ -50,6 +56,12 @@ def take(buffer: bytearray, limit: int) -> dict[str, Any] | None:
     if not isinstance(message, dict):
         raise ProtocolError("a message must be a JSON object")
     return message
+
+
+def _length(buffer: bytearray) -> int:
+    """Bytes of the first message, behind its length."""
+    (length,) = _LENGTH.unpack_from(buffer)
+    return int(length)
 
 
 def reply(number: object, data: dict[str, Any]) -> dict[str, Any]:

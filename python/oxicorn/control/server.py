@@ -182,7 +182,7 @@ class ControlServer:
             client.leaving
             and not client.busy
             and not client.output
-            and not self._has_message(client)
+            and not protocol.has_message(client.input, protocol.REQUEST_LIMIT)
         ):
             self._close(number)
         elif client.output:
@@ -202,13 +202,6 @@ class ControlServer:
         elif client.watched:
             self._epoll.unregister(number)
         client.watched = events
-
-    @staticmethod
-    def _has_message(client: Client) -> bool:
-        length = int.from_bytes(client.input[:4], "big")
-        return len(client.input) >= 4 and (
-            len(client.input) >= 4 + length or length > protocol.REQUEST_LIMIT
-        )
 
     def _close(self, number: int) -> None:
         self._wait_for(number, 0)
