@@ -15,24 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import processes
-from tests.support.gate import SOURCE as GATE_SOURCE
-from tests.support.gate import Gate
+from tests.support.gate import APPLICATION, Gate
 from tests.support.wait import wait_for
-
-SOURCE = (
-    GATE_SOURCE
-    + """
-def application(environ, start_response):
-    if environ["PATH_INFO"] == "/gate":
-        held(environ["QUERY_STRING"])
-    start_response("200 OK", [("Content-Length", "2")])
-    return [b"ok"]
-"""
-)
 
 
 def start(serve, *args: str, **options: object):
-    server = serve(SOURCE, "--control-socket", "control", *args, **options)
+    server = serve(APPLICATION, "--control-socket", "control", *args, **options)
     wait_for((server.directory / "control").exists)
     return server
 
@@ -229,7 +217,7 @@ def test_socket_is_its_users_alone_and_nobody_elses_is_taken(serve):
     server = start(serve)
     path = server.directory / "control"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    other = serve(SOURCE, "--control-socket", str(path))
+    other = serve(APPLICATION, "--control-socket", str(path))
     other.wait_for_log(rf"No control socket at {path}: the server with pid {server.pid} listens there")
     assert ask(server, "show", "stats")["pid"] == server.pid
     assert other.stop() == 0
@@ -242,15 +230,15 @@ def test_socket_of_a_server_that_was_killed_is_replaced(serve):
     wait_for(lambda: not processes.is_alive(server.pid) and not server.processes())
     path = server.directory / "control"
     assert path.exists()
-    other = serve(SOURCE, "--control-socket", str(path), "--control-socket-mode", "0o660")
+    other = serve(APPLICATION, "--control-socket", str(path), "--control-socket-mode", "0o660")
     wait_for(lambda: run("oxicornctl", server, "show", "stats").returncode == 0)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert ask(server, "show", "stats")["pid"] == other.pid
 
 
 def test_nobody_makes_a_socket_unasked(serve, tmp_path):
-    server = serve(SOURCE, env={"XDG_RUNTIME_DIR": str(tmp_path)})
-    disabled = serve(SOURCE, "--control-socket", "control", "--no-control-socket")
+    server = serve(APPLICATION, env={"XDG_RUNTIME_DIR": str(tmp_path)})
+    disabled = serve(APPLICATION, "--control-socket", "control", "--no-control-socket")
     assert server.get("/").status == disabled.get("/").status == 200
     assert list(tmp_path.iterdir()) == []
     assert not (disabled.directory / "control").exists()

@@ -7,24 +7,12 @@ import signal
 
 import pytest
 
-from tests.support.gate import SOURCE as GATE_SOURCE
-from tests.support.gate import Gate
-
-SOURCE = (
-    GATE_SOURCE
-    + """
-def application(environ, start_response):
-    if environ["PATH_INFO"] == "/gate":
-        held(environ["QUERY_STRING"])
-    start_response("200 OK", [("Content-Length", "2")])
-    return [b"ok"]
-"""
-)
+from tests.support.gate import APPLICATION, Gate
 
 
 @pytest.mark.parametrize("args", [(), ("--threads", "2")], ids=["sync", "gthread"])
 def test_slow_request_is_shown_with_its_stack_and_goes_on(serve, args):
-    server = serve(SOURCE, "--workers", "1", "--slow-request-time", "1", *args)
+    server = serve(APPLICATION, "--workers", "1", "--slow-request-time", "1", *args)
     (worker,) = server.worker_pids()
     with Gate(server) as gate, server.connect() as peer:
         peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -40,7 +28,7 @@ def test_slow_request_is_shown_with_its_stack_and_goes_on(serve, args):
 
 
 def test_requests_lost_with_a_worker_are_named(serve):
-    server = serve(SOURCE, "--workers", "1")
+    server = serve(APPLICATION, "--workers", "1")
     (worker,) = server.worker_pids()
     with Gate(server) as gate, server.connect() as peer:
         peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

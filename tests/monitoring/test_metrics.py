@@ -10,8 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from tests.support import processes
-from tests.support.gate import SOURCE as GATE_SOURCE
-from tests.support.gate import Gate
+from tests.support.gate import APPLICATION, Gate
 from tests.support.http import Answer, Peer
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
@@ -54,16 +53,7 @@ def hold(gate: Gate, peer: Peer) -> None:
 
 @pytest.fixture
 def source() -> str:
-    return (
-        GATE_SOURCE
-        + """
-def application(environ, start_response):
-    if environ["PATH_INFO"] == "/gate":
-        held(environ["QUERY_STRING"])
-    start_response("200 OK", [("Content-Length", "2")])
-    return [b"ok"]
-"""
-    )
+    return APPLICATION
 
 
 @pytest.mark.parametrize("accept", [OPENMETRICS, "text/plain"], ids=["openmetrics", "prometheus"])

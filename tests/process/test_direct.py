@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.load import Load
+from tests.support.load import reload_under_load
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
 if TYPE_CHECKING:
-    from tests.support.server import Kind, Server, Servers
+    from tests.support.server import Kind, Servers
 
 #: A class as others write them: against Gunicorn's base class and documentation.
 SOURCE = """
@@ -51,13 +51,6 @@ SOURCE = """
 """
 
 
-def reload(server: Server) -> None:
-    """Sends HUP and waits until only new workers are left."""
-    old = server.worker_pids()
-    server.kill(signal.SIGHUP)
-    server.wait_for_workers(len(old), without=old)
-
-
 def test_class_by_path_serves_and_stops(serve: Servers, kind: Kind) -> None:
     server = serve(SOURCE, "-k", "app.Own", "--workers", "2")
     assert server.get("/").body == b"own"
@@ -74,11 +67,7 @@ def test_no_request_fails_in_reloads(serve: Servers, kind: Kind) -> None:
     if kind.is_gunicorn:
         pytest.skip("Gunicorn's reload does not wait for the new workers")
     server = serve(SOURCE, "-k", "app.Own", "--workers", "2")
-    with Load(server.address, clients=4, keep_alive=False, pause=0.004) as load:
-        for _ in range(4):
-            reload(server)
-            load.wait_for_answers(20)
-    load.assert_flawless(at_least=80)
+    reload_under_load(server, 4)
 
 
 def test_old_worker_serves_until_the_successor_has_booted(serve: Servers, kind: Kind) -> None:
@@ -129,7 +118,7 @@ def test_recycled_and_killed_workers_are_replaced(serve: Servers) -> None:
 def test_preloaded(serve: Servers) -> None:
     server = serve(SOURCE, "-k", "app.Own", "--preload")
     assert server.get("/").body == b"own"
-    reload(server)
+    server.reload()
     assert server.get("/").body == b"own"
     assert server.stop() == 0
 
@@ -142,10 +131,10 @@ def test_reload_to_and_from_a_class_of_ours(serve: Servers) -> None:
     server = serve(ours, config="worker_class = 'app.Own'\n")
     assert server.get("/").body == b"own"
     server.write("gunicorn.conf.py", "worker_class = 'sync'\n")
-    reload(server)
+    server.reload()
     assert {server.get("/").body for _ in range(5)} == {b"ours"}
     server.write("gunicorn.conf.py", "worker_class = 'app.Own'\n")
-    reload(server)
+    server.reload()
     assert {server.get("/").body for _ in range(5)} == {b"own"}
 
 
@@ -155,7 +144,7 @@ def test_reload_to_another_address(serve: Servers) -> None:
     server.bind = f"127.0.0.1:{port}"
     server.wait_until_ready()
     server.write("gunicorn.conf.py", config.format(port := free_port()))
-    reload(server)
+    server.reload()
     wait_for(server.refuses)  # A process that ends loses its title before its descriptors.
     server.bind = f"127.0.0.1:{port}"
     assert server.get("/address").body.decode() == str(server.address)
@@ -182,7 +171,7 @@ def test_aiohttp(serve: Servers, name: str) -> None:
             method, length, pid = answer.body.split()
             assert (method, length) == (b"POST", b"100000")
             assert int(pid) in server.worker_pids()
-    reload(server)
+    server.reload()
     assert server.get("/").status == 200
     wait_for(lambda: any('"POST / HTTP/1.1" 200' in line for line in server.access_log))
     assert server.stop() == 0

@@ -11,11 +11,11 @@ import pytest
 import websocket
 
 from tests.support.http import encode
-from tests.support.load import Load
+from tests.support.load import reload_under_load
 from tests.support.wait import wait_for
 
 if TYPE_CHECKING:
-    from tests.support.server import Kind, Server, Servers
+    from tests.support.server import Kind, Servers
 
 pytest.importorskip("gevent")
 
@@ -47,13 +47,6 @@ SOURCE = """
 """
 
 
-def reload(server: Server) -> None:
-    """Sends HUP and waits until only new workers are left."""
-    old = server.worker_pids()
-    server.kill(signal.SIGHUP)
-    server.wait_for_workers(len(old), without=old)
-
-
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
 @pytest.mark.parametrize("name", ["gevent", "gevent_wsgi"])
 def test_greenlets_in_a_patched_process(serve: Servers, kind: Kind, name: str, preload: tuple[str, ...]) -> None:
@@ -76,11 +69,7 @@ def test_no_request_fails_in_reloads(serve: Servers, kind: Kind) -> None:
     if kind.is_gunicorn:
         pytest.skip("Gunicorn's reload does not wait for the new workers")
     server = serve(SOURCE, "-k", "gevent", "--workers", "2")
-    with Load(server.address, clients=4, keep_alive=False, pause=0.004) as load:
-        for _ in range(3):
-            reload(server)
-            load.wait_for_answers(20)
-    load.assert_flawless(at_least=60)
+    reload_under_load(server, 3)
 
 
 def test_stop_waits_for_requests_but_not_for_kept_connections(serve: Servers, kind: Kind) -> None:

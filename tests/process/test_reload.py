@@ -14,20 +14,13 @@ from tests.support.wait import stays, wait_for
 RELOADS = 20
 
 
-def reload(server) -> None:
-    """Sends HUP and waits until only new workers are left."""
-    old = server.worker_pids()
-    server.kill(signal.SIGHUP)
-    server.wait_for_workers(len(old), without=old)
-
-
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "new-connections"])
 @pytest.mark.parametrize("worker", ["sync", "gthread"])
 def test_no_request_fails_in_20_reloads(serve, source, worker, keep_alive):
     server = serve(source, "--workers", "2", "--worker-class", worker, "--threads", "2" if worker == "gthread" else "1")
     with Load(server.address, clients=6, keep_alive=keep_alive, pause=0.004) as load:
         for _ in range(RELOADS):
-            reload(server)
+            server.reload()
             load.wait_for_answers(20)
     load.assert_flawless(at_least=RELOADS * 20)
     if keep_alive:
@@ -39,7 +32,7 @@ def test_slow_requests_survive_reloads(serve, source):
     with Load(server.address, clients=6, target="/?0.3") as load:
         load.wait_for_answers(3)
         for _ in range(3):
-            reload(server)
+            server.reload()
         load.wait_for_answers(6)
     load.assert_flawless(at_least=9)
 
@@ -48,7 +41,7 @@ def test_new_code_serves_after_a_reload(serve, source):
     server = serve(source, "--workers", "2")
     assert server.get("/version").body == b"1"
     server.write("app.py", source.replace('VERSION = "1"', 'VERSION = "2"'))
-    reload(server)
+    server.reload()
     assert {server.get("/version").body for _ in range(10)} == {b"2"}
     server.wait_for_log(r"\[INFO\] Handling signal: hup$")
     server.wait_for_log(r"\[INFO\] Hang up: Master$")
@@ -121,7 +114,7 @@ def test_broken_code_leaves_the_old_one_serving(serve, source, broken):
     stays(lambda: server.worker_pids() == old, 0.5)
     # And a good deploy afterwards works.
     server.write("app.py", source.replace('VERSION = "1"', 'VERSION = "3"'))
-    reload(server)
+    server.reload()
     assert server.get("/version").body == b"3"
 
 
@@ -143,7 +136,7 @@ def test_preloaded_code_is_reloaded_too(serve, source):
     server = serve(source, "--preload")
     assert server.get("/version").body == b"1"
     server.write("app.py", source.replace('VERSION = "1"', 'VERSION = "2"'))
-    reload(server)
+    server.reload()
     assert server.get("/version").body == b"2"
 
 

@@ -57,12 +57,6 @@ def template_pids(server) -> list[int]:
     return server.pids("template")
 
 
-def reload(server) -> None:
-    old = server.worker_pids()
-    server.kill(signal.SIGHUP)
-    server.wait_for_workers(len(old), without=old)
-
-
 def begin_import(server, source: str = "") -> None:
     """A reload whose code waits at its import."""
     server.write("app.py", GATED + (source or SOURCE.replace('VERSION = "1"', 'VERSION = "2"')))
@@ -88,7 +82,7 @@ def test_each_reload_loads_the_code_in_a_new_process_and_ends_the_old_one(serve,
     server = serve(source, "--preload", "--workers", "2")
     (old,) = template_pids(server)
     server.write("app.py", source.replace('VERSION = "1"', 'VERSION = "2"'))
-    reload(server)
+    server.reload()
     assert {server.get("/version").text for _ in range(6)} == {"2"}
     wait_for(lambda: len(template_pids(server)) == 1 and old not in template_pids(server))
 
@@ -98,7 +92,7 @@ def test_preloading_is_switched_on_and_off_by_reloads(serve, source):
     assert template_pids(server) == []
     for preload, templates in (("True", 1), ("False", 0), ("True", 1)):
         server.write("gunicorn.conf.py", f"workers = 1\npreload_app = {preload}\n")
-        reload(server)
+        server.reload()
         wait_for(lambda templates=templates: len(template_pids(server)) == templates)
         assert server.get().text == "hello"
 
@@ -107,7 +101,7 @@ def test_environment_is_that_of_the_generation(serve, source):
     server = serve(source, config="preload_app = True\nraw_env = ['COLOUR=red']\n")
     assert server.get("/environment").text == "red"
     server.write("gunicorn.conf.py", "preload_app = True\nraw_env = ['COLOUR=blue']\n")
-    reload(server)
+    server.reload()
     assert server.get("/environment").text == "blue"
 
 
@@ -282,7 +276,7 @@ def test_code_that_cannot_be_loaded_is_told_once_and_the_old_serves_on(serve, so
     assert template_pids(server) == [template]
     assert server.get("/version").text == "1"
     server.write("app.py", source.replace('VERSION = "1"', 'VERSION = "3"'))
-    reload(server)
+    server.reload()
     assert server.get("/version").text == "3"
 
 
@@ -443,7 +437,7 @@ def test_import_runs_as_who_started_the_server_and_workers_do_not(serve, source)
 
 def test_code_that_a_hook_imported_in_the_arbiter_is_said_not_to_be_loaded_again(serve, source):
     server = serve(source, config="preload_app = True\ndef when_ready(server): server.app.wsgi()\n")
-    reload(server)
+    server.reload()
     server.wait_for_log(r"\[WARNING\] The application was imported in the arbiter, by a hook or the config file")
 
 
@@ -463,7 +457,7 @@ threading.Thread(target=beat, daemon=True).start()
     server = serve(beats + source, "--preload", "--workers", "2")
     for _ in range(2):
         wait_for(lambda: template_pids(server) == [int(server.read("beats") or 0)])
-        reload(server)
+        server.reload()
         wait_for(lambda: len(template_pids(server)) == 1)
         stays(lambda: server.read("beats") in ("", *map(str, template_pids(server))), 0.1)
 
@@ -488,7 +482,7 @@ def test_metrics_handlers_and_signal_receivers_of_a_module_survive_reloads(serve
         "--preload",
     )
     for _ in range(3):
-        reload(server)
+        server.reload()
     lines = len(server.lines("app.log"))
     assert server.get().text == "1"
     assert len(server.lines("app.log")) == lines + 1
@@ -567,7 +561,7 @@ def test_django_with_its_own_user_model_over_reloads(serve):
     server.wait_until_ready()
     for version in ("1", "2"):
         server.write("app.py", DJANGO.replace("VERSION", version))
-        reload(server)
+        server.reload()
         answer = server.get()
         assert (answer.status, answer.text) == (200, f"{version} 1"), "the receiver ran, once"
 

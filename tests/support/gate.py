@@ -28,6 +28,18 @@ def held(gate):
         time.sleep(0.005)
 """
 
+#: A WSGI application that answers ``ok``, behind the gate where it is asked for that.
+APPLICATION = (
+    SOURCE
+    + """
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/gate":
+        held(environ["QUERY_STRING"])
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+)
+
 
 class Gate:
     """A gate in the server's directory; it is open at the end of the context, so that the server can stop."""

@@ -14,9 +14,13 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tests.support.http import Address, Answer, BadAnswer, Peer, encode
 from tests.support.wait import wait_for
+
+if TYPE_CHECKING:
+    from tests.support.server import Server
 
 #: Seconds after which clients stop by themselves.
 LIMIT = 45.0
@@ -159,3 +163,12 @@ class Load:
         assert not lost, f"{len(lost)} of {self.total + len(lost)} requests lost: {lost[:5]}"
         assert set(self.statuses) == {200}, self.statuses
         assert self.total >= at_least, f"only {self.total} requests were made"
+
+
+def reload_under_load(server: Server, reloads: int) -> None:
+    """No request on a new connection fails, or waits for a process, in so many reloads."""
+    with Load(server.address, clients=4, keep_alive=False, pause=0.004) as load:
+        for _ in range(reloads):
+            server.reload()
+            load.wait_for_answers(20)
+    load.assert_flawless(at_least=20 * reloads)

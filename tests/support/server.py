@@ -272,6 +272,12 @@ class Server:
         """Sends a signal to the arbiter alone."""
         os.kill(self.pid, number)
 
+    def reload(self) -> None:
+        """Sends HUP and waits until only new workers are left."""
+        old = self.worker_pids()
+        self.kill(signal.SIGHUP)
+        self.wait_for_workers(len(old), without=old)
+
     def wait_for_exit(self, deadline: float = DEADLINE) -> int:
         """Waits until the arbiter has ended; its exit code (a followed one's is not to be had: 0)."""
         if self.followed is not None:
