@@ -22,6 +22,8 @@ from oxicorn import (
     boot,
     compat,
     forked,
+    glogging,
+    log_files,
     native_logs,
     replacements,
     sock,
@@ -162,13 +164,29 @@ class Arbiter(Commands):
         self._raw_env = {name: os.environ.get(name) for name in self.cfg.env}
         os.environ.update(self.cfg.env)
 
-    def _hand_over_logs(self) -> None:
-        """Log files are those of the user that gateway and workers run as: they open them again."""
-        if self.identity() is None:
+    def _hand_over_logs(self, *, only: bool = False) -> None:
+        """Log files are those of the user that gateway and workers run as: they open them again.
+
+        Where that user may not, they take what is offered here; ``only``: no logs of other settings
+        any more. Other processes than the arbiter have nothing to offer.
+        """
+        if self.identity() is None or os.getpid() != self.master_pid:
             return
-        for path in (self.cfg.errorlog, self.cfg.accesslog, self.cfg.json_accesslog):
-            if path not in (None, "-"):
-                util.give_away(path, self.cfg.uid, self.cfg.gid)
+        cfg = self.cfg
+        given = {cfg.errorlog, cfg.accesslog, cfg.json_accesslog} - {None, "-"}
+        owners = dict.fromkeys(glogging.files_in_use(), None)
+        owners |= {os.path.abspath(path): (cfg.uid, cfg.gid) for path in given}
+        names = {os.path.abspath(path): path for path in given}
+        opened = (
+            (names.get(path, path), log_files.open_for(path, owner))
+            for path, owner in owners.items()
+        )
+        files = [(name, number) for name, number in opened if number is not None]
+        log_files.offer().update(files, only=only)
+
+    def offered_logs(self) -> int | None:
+        """The descriptor at which the gateway finds log files it may not open."""
+        return None if self.identity() is None else log_files.offer().fileno()
 
     def identity(self) -> tuple[int, int, list[int] | None] | None:
         """Whom gateway and workers become: user, group, other groups; None: who we are."""
@@ -329,6 +347,7 @@ class Arbiter(Commands):
 
     def settled(self) -> None:
         """It is over: the new generation serves, or the old one goes on."""
+        self._hand_over_logs(only=True)
         if self._manager_state.startswith("RELOADING"):
             self._notify("READY=1\nSTATUS=serving")
 
@@ -356,7 +375,7 @@ class Arbiter(Commands):
     def reopen_logs(self) -> None:
         """SIGUSR1. First here, where there is the right to make files in root's directories."""
         self.log.reopen_files()
-        self._hand_over_logs()
+        self._hand_over_logs(only=True)
         self._told.forget()
 
     def ready(self) -> None:

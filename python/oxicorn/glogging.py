@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from oxicorn import logconfig, syslog, terminal
+from oxicorn import log_files, logconfig, syslog, terminal
 from oxicorn.logconfig import CONFIG_DEFAULTS, LoggingConfiguration
 from oxicorn.syslog import SYSLOG_FACILITIES, parse_syslog_address
 
@@ -29,6 +29,7 @@ __all__ = [
     "SYSLOG_FACILITIES",
     "Logger",
     "SafeAtoms",
+    "files_in_use",
     "loggers",
     "parse_syslog_address",
 ]
@@ -185,19 +186,23 @@ class Logger:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         with self.lock:
-            if self.logfile is not None:
-                self.logfile.close()
             try:
-                self.logfile = open(path, "a+")
+                fresh = log_files.appended(path)
             except OSError as error:
                 raise RuntimeError(f"Error: '{path}' isn't writable [{error!r}]") from error
+            if self.logfile is not None:
+                self.logfile.close()
+            self.logfile = fresh
             os.dup2(self.logfile.fileno(), 1)
             os.dup2(self.logfile.fileno(), 2)
 
     def reopen_files(self) -> None:
         """Reopens every log file (SIGUSR1), after a log rotation moved the old ones away."""
         if self.cfg.capture_output and self.cfg.errorlog != "-":
-            self._capture_output(self.cfg.errorlog)
+            try:
+                self._capture_output(self.cfg.errorlog)
+            except RuntimeError as error:
+                self.error("What is printed goes on to the old file: %s", error)
         for handler in _file_handlers():
             self._reopen(handler)
 
@@ -205,10 +210,14 @@ class Logger:
         handler.acquire()
         try:
             if handler.stream is not None:
+                # First the new one: where there is none, the old one is written on.
+                stream = log_files.reopened(handler)
                 handler.close()
-                handler.stream = handler._open()
-        except OSError:
-            traceback.print_exc(file=sys.stderr)
+                handler.stream = stream
+        except OSError as error:
+            text = "Log %s cannot be opened again, the old file is written on: %s; %s"
+            what = error.strerror or error
+            self.error(text, handler.baseFilename, what, log_files.advice(error))
         finally:
             handler.release()
 
@@ -347,3 +356,8 @@ def _file_handlers() -> list[logging.FileHandler]:
             if isinstance(handler, logging.FileHandler):
                 found[id(handler)] = handler
     return list(found.values())
+
+
+def files_in_use() -> list[str]:
+    """Absolute paths of the files that this process logs to."""
+    return [handler.baseFilename for handler in _file_handlers() if handler.stream is not None]

@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import stat
 import sys
 import types
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "get_arity",
     "getcwd",
-    "give_away",
     "import_app",
     "is_function",
     "load_class",
@@ -86,22 +83,6 @@ def set_owner_process(uid: int, gid: int, initgroups: bool = False) -> None:
         os.setgid(gid)
     if uid != os.getuid():
         os.setuid(uid)
-
-
-def give_away(path: str, uid: int, gid: int) -> None:
-    """Gives the file ``path``, made if it is not there, to ``uid`` and ``gid``.
-
-    What is not a plain file (a terminal, ``/dev/null``) keeps its owner, and so does what a
-    symbolic link leads to: whoever may write to the directory could have made the link.
-    """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-    with contextlib.suppress(OSError):
-        fd = os.open(path, flags, 0o666)
-        try:
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                os.fchown(fd, uid, gid)
-        finally:
-            os.close(fd)
 
 
 def __getattr__(name: str) -> Any:

@@ -139,6 +139,70 @@ def test_rotated_logs_are_written_on_in_a_directory_of_roots(open_server):
     wait_for(lambda: "Booting worker" in server.read("error.log"))
 
 
+PRINTS = """
+    import logging
+
+    def application(environ, start_response):
+        print("printed " + environ["PATH_INFO"], flush=True)
+        logging.getLogger("gunicorn.error").info("said %s", environ["PATH_INFO"])
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("template", [(), ("--preload",)], ids=["arbiter-forks", "template-forks"])
+@pytest.mark.parametrize("access_by", ["gateway", "worker"])
+def test_logs_in_a_directory_only_root_may_enter(open_server, access_by, template):
+    """At the start, after a rotation and after a reload; who cannot open them is given them."""
+    logs = open_server.directory / "logs"
+    logs.mkdir(mode=0o700)
+    config = "" if access_by == "gateway" else "import logging\nlogging.getLogger('gunicorn.access').addFilter(bool)"
+    names = ("error.log", "access.log", "json.log")
+    flags = ("--error-logfile", "--access-logfile", "--json-access-logfile")
+    settings = (text for flag, name in zip(flags, names, strict=True) for text in (flag, f"logs/{name}"))
+    arguments = ("--user", "nobody", "--capture-output", *template, *settings)
+    server = open_server.start(*arguments, app=PRINTS, config=config)
+    workers = server.wait_for_workers(1)
+
+    def is_written(path: str) -> None:
+        server.get(path)
+        expected = {"access.log": f"GET {path} ", "json.log": f'"{path}"', "error.log": f"said {path}\n"}
+        for name, text in expected.items():
+            wait_for(lambda name=name, text=text: text in server.read(f"logs/{name}"), what=f"{path} in {name}")
+        wait_for(lambda: f"printed {path}\n" in server.read("logs/error.log"))
+
+    is_written("/start")
+    for name in names:
+        (logs / name).rename(logs / f"{name}.old")
+    server.kill(signal.SIGUSR1)
+    wait_for(lambda: all((logs / name).exists() for name in names))
+
+    def follows() -> bool:
+        server.get("/rotated")
+        return all("/rotated" in server.read(f"logs/{name}") for name in names)
+
+    wait_for(follows, what="all are written anew")
+    is_written("/rotated-all")
+    assert server.worker_pids() == workers, "the rotation ended no worker"
+    server.kill(signal.SIGTTIN)
+    server.wait_for_workers(2)
+    old = server.worker_pids()
+    server.kill(signal.SIGHUP)
+    server.wait_for_workers(2, without=old)
+    is_written("/reloaded")
+    assert "ERROR" not in server.read("logs/error.log")
+
+
+@needs_root
+def test_a_log_nobody_can_open_is_named_with_what_to_do(open_server):
+    arguments = ("--user", "nobody", "--json-access-logfile", "missing/json.log")
+    server = open_server.start(*arguments, app=WHOAMI)
+    server.wait_for_log(
+        r"\[ERROR\] JSON access log cannot be opened: missing/json\.log: No such file.*make its directory"
+    )
+
+
 @needs_root
 def test_a_link_in_place_of_a_log_gives_nothing_away(open_server):
     """Who may write to the log directory must not be given the files of root."""

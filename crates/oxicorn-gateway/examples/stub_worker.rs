@@ -45,6 +45,7 @@ fn main() {
     };
     let setup = Setup {
         identity: None,
+        log_files: None,
         settings,
         control: theirs.into(),
         listeners: vec![(format!("http://127.0.0.1:{port}"), listener.into())],

@@ -190,7 +190,7 @@ impl Gateway {
         if before.settings.error_log == settings.error_log {
             self.error_log.reopen();
         } else {
-            match ErrorLog::open(&settings.error_log) {
+            match ErrorLog::open(&settings.error_log, &self.log_files) {
                 Ok(log) => self.error_log = log,
                 Err(error) => {
                     self.error_log
@@ -235,7 +235,10 @@ impl Gateway {
 
     fn open_json_log(&mut self, settings: &Settings) {
         let wanted = settings.json_access_log.as_ref();
-        match wanted.map(JsonLog::open).transpose() {
+        match wanted
+            .map(|log| JsonLog::open(log, &self.log_files))
+            .transpose()
+        {
             Ok(log) => self.json_log = log,
             Err(error) => self
                 .error_log
@@ -257,7 +260,7 @@ impl Gateway {
         let opened = settings
             .access_log
             .as_ref()
-            .map(AccessLog::open)
+            .map(|log| AccessLog::open(log, &self.log_files))
             .transpose();
         match opened {
             Ok(log) => self.access_log = log,

@@ -313,13 +313,15 @@ impl Gateway {
     fn hand_logs_over(&mut self) {
         let native = self.access_log.as_mut().map(AccessLog::writer);
         let json = self.json_log.as_mut().map(JsonLog::writer);
-        for writer in native.into_iter().chain(json) {
+        let native = native.map(|writer| ("Access log", writer));
+        let json = json.map(|writer| ("JSON access log", writer));
+        for (name, writer) in native.into_iter().chain(json) {
             writer.hand_over();
-            if let Some(error) = writer.take_failure() {
-                self.error_log
-                    .error(format_args!("Access log could not be written: {error}"));
+            if let Some(failure) = writer.take_failure() {
+                self.error_log.error(format_args!("{name} {failure}"));
             }
         }
+        self.error_log.tell_failure();
         if let Some(statsd) = &mut self.statsd {
             statsd.hand_over();
         }

@@ -8,7 +8,8 @@ use std::io::{self, Write as _};
 
 use crate::access_log::escape;
 use crate::clock::write_log_time;
-use crate::log_writer::{Destination, LogWriter};
+use crate::log_files::LogFiles;
+use crate::log_writer::{Destination, Failure, LogWriter};
 use crate::settings::{self, Level};
 
 /// Lines that wait to be sent to the arbiter; more are dropped and counted.
@@ -31,9 +32,9 @@ struct Relayed {
 }
 
 impl ErrorLog {
-    pub(crate) fn open(settings: &settings::ErrorLog) -> io::Result<Self> {
+    pub(crate) fn open(settings: &settings::ErrorLog, files: &LogFiles) -> io::Result<Self> {
         let destination = Destination::from_setting(&settings.path, Destination::Error);
-        let writer = LogWriter::open(destination, "error-log")?;
+        let writer = LogWriter::open(destination, "error-log", files)?;
         Ok(Self {
             writer,
             level: settings.level,
@@ -69,6 +70,13 @@ impl ErrorLog {
 
     pub(crate) fn reopen(&mut self) {
         self.writer.reopen();
+    }
+
+    /// Says in the old file that there is no new one. (That it cannot be written nobody could say there.)
+    pub(crate) fn tell_failure(&mut self) {
+        if let Some(failure @ Failure::Reopening(_)) = self.writer.take_failure() {
+            self.error(format_args!("Error log {failure}"));
+        }
     }
 
     pub(crate) fn debug(&mut self, text: fmt::Arguments<'_>) {
@@ -160,7 +168,7 @@ mod tests {
             path: path.display().to_string(),
             level: Level::Info,
         };
-        let mut log = ErrorLog::open(&settings).expect("a fresh directory");
+        let mut log = ErrorLog::open(&settings, &LogFiles::default()).expect("a fresh directory");
         log.set_relay(true);
         log.error(format_args!("first\n"));
         for _ in 0..RELAYED {
@@ -189,7 +197,7 @@ mod tests {
             path: path.display().to_string(),
             level: Level::Warning,
         };
-        let mut log = ErrorLog::open(&settings).expect("a fresh directory");
+        let mut log = ErrorLog::open(&settings, &LogFiles::default()).expect("a fresh directory");
         log.debug(format_args!("quiet"));
         log.error(format_args!("loud"));
         drop(log);

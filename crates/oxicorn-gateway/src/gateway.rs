@@ -35,6 +35,7 @@ use crate::error_log::ErrorLog;
 use crate::exchange::Exchanges;
 use crate::json_log::JsonLog;
 use crate::listener::{ConnectionTask, Listeners};
+use crate::log_files::LogFiles;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
 use crate::per_client::ClientCounts;
@@ -73,6 +74,7 @@ pub(crate) struct Gateway {
     pub(crate) relay: AccessRelay,
     pub(crate) statsd: Option<Statsd>,
     pub(crate) error_log: ErrorLog,
+    pub(crate) log_files: LogFiles,
     pub(crate) pid: u32,
     pub(crate) metrics: Metrics,
     pub(crate) control: ControlEnd,
@@ -127,6 +129,7 @@ pub(crate) struct Parts {
     pub(crate) time: TimeSource,
     pub(crate) resolved: Rc<ActiveConfig>,
     pub(crate) error_log: ErrorLog,
+    pub(crate) log_files: LogFiles,
     pub(crate) control: ControlEnd,
 }
 
@@ -136,6 +139,7 @@ impl Gateway {
             time,
             resolved,
             error_log,
+            log_files,
             control,
         } = parts;
         Self {
@@ -156,6 +160,7 @@ impl Gateway {
             relay: AccessRelay::default(),
             statsd: None,
             error_log,
+            log_files,
             pid: std::process::id(),
             metrics: Metrics::default(),
             control,

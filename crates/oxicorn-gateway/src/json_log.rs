@@ -11,6 +11,7 @@ use oxicorn_proto::message::RequestHead;
 use oxicorn_proto::trust::AddressSet;
 
 use crate::access_log::Record;
+use crate::log_files::LogFiles;
 use crate::log_writer::{Destination, LogWriter};
 use crate::settings::JsonAccessLog;
 
@@ -22,9 +23,9 @@ pub(crate) struct JsonLog {
 }
 
 impl JsonLog {
-    pub(crate) fn open(wanted: &JsonAccessLog) -> io::Result<Self> {
+    pub(crate) fn open(wanted: &JsonAccessLog, files: &LogFiles) -> io::Result<Self> {
         let destination = Destination::from_setting(&wanted.path, Destination::Output);
-        let writer = LogWriter::open(destination, "json-log")?;
+        let writer = LogWriter::open(destination, "json-log", files)?;
         let fields = fields_of(&wanted.fields);
         Ok(Self { writer, fields })
     }

@@ -17,7 +17,7 @@
 //! | what clients may hold | `admission`, `per_client`, `pressure`, `spool` |
 //! | time | `clock`, `deadlines`, `min_rate`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
-//! | what is told | `access_log`, `json_log`, `error_log`, `log_throttle`, `log_writer`, `relay`, `statsd`, `metrics`, `monitoring` |
+//! | what is told | `access_log`, `json_log`, `error_log`, `log_files`, `log_throttle`, `log_writer`, `relay`, `statsd`, `metrics`, `monitoring` |
 //! | what is decided by | `settings`, `active`, `peer`, `body` |
 
 mod access_log;
@@ -43,6 +43,7 @@ mod hijack;
 mod input;
 mod json_log;
 mod listener;
+mod log_files;
 mod log_throttle;
 mod log_writer;
 mod lost;
@@ -91,6 +92,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Whom to become before anything is opened; `None`: stay who started it.
     pub identity: Option<Identity>,
+    /// Where descriptors of log files lie that only the arbiter may open.
+    pub log_files: Option<OwnedFd>,
     /// The gateway's end of the control channel (`SOCK_SEQPACKET`).
     pub control: OwnedFd,
     /// The listening sockets, each with its address as the logs name it.

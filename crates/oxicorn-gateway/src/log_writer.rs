@@ -9,7 +9,9 @@
 //! thread per file writes. It holds the lock only to swap two vectors, never while it writes, so
 //! the event loop never waits for a disk.
 
-use std::fs::{File, OpenOptions};
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::mem;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -17,6 +19,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use crate::log_files::LogFiles;
 
 /// Bytes that may wait for the writer thread.
 const BACKLOG: usize = 4 * 1024 * 1024;
@@ -51,15 +55,20 @@ impl Destination {
         }
     }
 
-    fn open(&self) -> io::Result<File> {
+    /// How messages name it.
+    fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Output => "standard output".into(),
+            Self::Error => "standard error".into(),
+            Self::File(path) => path.to_string_lossy(),
+        }
+    }
+
+    fn open(&self, files: &LogFiles) -> io::Result<File> {
         let stream: OwnedFd = match self {
             Self::Output => io::stdout().as_fd().try_clone_to_owned()?,
             Self::Error => io::stderr().as_fd().try_clone_to_owned()?,
-            Self::File(path) => OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path)?
-                .into(),
+            Self::File(path) => return files.open(path),
         };
         Ok(stream.into())
     }
@@ -81,6 +90,7 @@ struct Shared {
     /// Whoever closes waits here for the writer to be done.
     idle: Condvar,
     destination: Destination,
+    files: LogFiles,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +100,27 @@ struct State {
     reopen: bool,
     closing: bool,
     writing: bool,
-    failure: Option<io::Error>,
+    /// What went wrong, for the error log.
+    failure: Option<Failure>,
+}
+
+/// What went wrong, to be said behind the name of the log.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Writing(String),
+    Reopening(io::Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Writing(error) => write!(f, "could not be written: {error}"),
+            Self::Reopening(error) => write!(
+                f,
+                "cannot be opened again, the old file is written on: {error}"
+            ),
+        }
+    }
 }
 
 impl Shared {
@@ -102,13 +132,14 @@ impl Shared {
 
 impl LogWriter {
     /// Opens the destination and starts its thread.
-    pub(crate) fn open(destination: Destination, name: &str) -> io::Result<Self> {
-        let file = destination.open()?;
+    pub(crate) fn open(destination: Destination, name: &str, files: &LogFiles) -> io::Result<Self> {
+        let file = destination.open(files)?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             work: Condvar::new(),
             idle: Condvar::new(),
             destination,
+            files: files.clone(),
         });
         let theirs = Arc::clone(&shared);
         thread::Builder::new()
@@ -158,7 +189,7 @@ impl LogWriter {
     }
 
     /// What went wrong in the writer thread since the last time of asking.
-    pub(crate) fn take_failure(&self) -> Option<io::Error> {
+    pub(crate) fn take_failure(&self) -> Option<Failure> {
         self.shared.lock().failure.take()
     }
 }
@@ -203,13 +234,16 @@ fn write_for_ever(shared: &Shared, mut file: File) {
 
         let written = write_all(&mut file, &lines, dropped);
         lines.clear();
+        let written = written
+            .map_err(|error| Failure::Writing(format!("{}: {error}", shared.destination.name())));
         let reopened = if reopen {
-            shared.destination.open().map(|fresh| file = fresh)
+            let opened = shared.destination.open(&shared.files);
+            opened.map(|fresh| file = fresh).map_err(Failure::Reopening)
         } else {
             Ok(())
         };
-        if let Err(error) = written.and(reopened) {
-            shared.lock().failure = Some(error);
+        if let Err(failure) = written.and(reopened) {
+            shared.lock().failure = Some(failure);
         }
     }
 }
@@ -230,7 +264,9 @@ mod tests {
     use super::*;
 
     fn writer(path: &std::path::Path) -> LogWriter {
-        LogWriter::open(Destination::File(path.into()), "log-test").expect("a fresh directory")
+        let files = LogFiles::default();
+        LogWriter::open(Destination::File(path.into()), "log-test", &files)
+            .expect("a fresh directory")
     }
 
     #[test]
@@ -272,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn writes_the_old_file_on_where_there_is_no_new_one() {
+        let directory = tempfile::tempdir().expect("temp dir");
+        let logs = directory.path().join("logs");
+        let kept = directory.path().join("kept");
+        std::fs::create_dir(&logs).expect("made");
+        let mut log = writer(&logs.join("log"));
+        std::fs::rename(&logs, &kept).expect("same directory");
+        log.reopen();
+        let failure = (0..1000).find_map(|_| {
+            thread::sleep(Duration::from_millis(5));
+            log.take_failure()
+        });
+        let failure = failure.expect("told").to_string();
+        assert!(failure.contains("logs/log: No such file"), "{failure}");
+        log.line(|out| out.extend_from_slice(b"line\n"));
+        drop(log);
+        let text = std::fs::read_to_string(kept.join("log")).expect("text");
+        assert_eq!(text, "line\n");
+    }
+
+    #[test]
     fn drops_and_counts_when_nobody_reads() {
         let (reader, pipe) = io::pipe().expect("pipe");
         let shared = Arc::new(Shared {
@@ -279,6 +336,7 @@ mod tests {
             work: Condvar::new(),
             idle: Condvar::new(),
             destination: Destination::Error,
+            files: LogFiles::default(),
         });
         let theirs = Arc::clone(&shared);
         let file = File::from(OwnedFd::from(pipe));

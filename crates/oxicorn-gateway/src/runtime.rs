@@ -25,6 +25,7 @@ use crate::control_end::ControlEnd;
 use crate::deadlines::{ring_for_ever, tick_for_ever};
 use crate::error_log::ErrorLog;
 use crate::gateway::{Gateway, Parts, install, uninstall, with};
+use crate::log_files::LogFiles;
 use crate::metrics::Metrics;
 use crate::monitoring;
 use crate::settings::Settings;
@@ -33,18 +34,14 @@ use crate::{CANNOT_CHANGE_USER, Setup};
 /// Exit code when the gateway could not begin. The arbiter starts another one.
 const CANNOT_BEGIN: i32 = 1;
 
-pub(crate) fn run(setup: Setup, time: TimeSource) -> i32 {
+pub(crate) fn run(mut setup: Setup, time: TimeSource) -> i32 {
     // sendfile has no flag against it, and a log may be a pipe. Nothing to do if it cannot be.
     let _ = signals::ignore(Signal::PIPE.as_raw());
     // Before the logs are opened: what it opens now it can open again when they are rotated.
     let changed = setup.identity.as_ref().map_or(Ok(()), Identity::assume);
-    let mut error_log = match ErrorLog::open(&setup.settings.error_log) {
-        Ok(log) => log,
-        // Where the arbiter writes is at least as good as nowhere.
-        Err(_) => match ErrorLog::open(&crate::settings::ErrorLog::default()) {
-            Ok(log) => log,
-            Err(_) => return CANNOT_BEGIN,
-        },
+    let log_files = LogFiles::new(setup.log_files.take());
+    let Ok(mut error_log) = open_error_log(&setup.settings, &log_files) else {
+        return CANNOT_BEGIN;
     };
     if let (Err(error), Some(Identity { user, group, .. })) = (changed, &setup.identity) {
         error_log.error(format_args!(
@@ -62,16 +59,31 @@ pub(crate) fn run(setup: Setup, time: TimeSource) -> i32 {
         })
         .build_local(LocalOptions::default());
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(serve(setup, time, error_log)),
+        Ok(runtime) => runtime.block_on(serve(setup, time, error_log, log_files)),
         Err(_) => Err(CANNOT_BEGIN),
     };
     result.map_or_else(|code| code, |()| 0)
 }
 
-async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<(), i32> {
+/// Where it cannot be opened, standard error is at least as good as nowhere.
+fn open_error_log(settings: &Settings, files: &LogFiles) -> io::Result<ErrorLog> {
+    ErrorLog::open(&settings.error_log, files).or_else(|error| {
+        let mut log = ErrorLog::open(&crate::settings::ErrorLog::default(), files)?;
+        log.error(format_args!("Error log cannot be opened: {error}"));
+        Ok(log)
+    })
+}
+
+async fn serve(
+    setup: Setup,
+    time: TimeSource,
+    error_log: ErrorLog,
+    log_files: LogFiles,
+) -> Result<(), i32> {
     let Setup {
         settings,
         identity: _,
+        log_files: _,
         control,
         listeners,
         monitoring,
@@ -84,6 +96,7 @@ async fn serve(setup: Setup, time: TimeSource, error_log: ErrorLog) -> Result<()
         time,
         resolved,
         error_log,
+        log_files,
         control,
     });
     match Metrics::attach(&scoreboard) {

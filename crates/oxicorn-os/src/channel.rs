@@ -97,12 +97,39 @@ impl Channel {
         descriptors: &mut Vec<OwnedFd>,
         blocking: Blocking,
     ) -> io::Result<Received> {
+        let flags = match blocking {
+            Blocking::Yes => RecvFlags::empty(),
+            Blocking::No => RecvFlags::DONTWAIT,
+        };
+        self.recv_with(flags, message, descriptors)
+    }
+
+    /// [`recv`](Self::recv) without taking the message out, and without blocking: whoever looks next finds it too,
+    /// with descriptors of their own.
+    pub fn peek(
+        &self,
+        message: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<Received> {
+        message.resize(MAX_MESSAGE, 0);
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let received = self.recv_with(flags, message, descriptors);
+        match received {
+            Ok(Received::Message(len)) => message.truncate(len),
+            _ => message.clear(),
+        }
+        received
+    }
+
+    fn recv_with(
+        &self,
+        flags: RecvFlags,
+        message: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<Received> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = match blocking {
-            Blocking::Yes => RecvFlags::CMSG_CLOEXEC,
-            Blocking::No => RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
-        };
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
         let parts = &mut [IoSliceMut::new(message)];
         let received = match rustix::net::recvmsg(&self.0, parts, &mut control, flags) {
             Ok(received) => received,
@@ -215,6 +242,27 @@ mod tests {
         let mut content = Vec::new();
         file.read_to_end(&mut content).unwrap();
         assert_eq!(content, b"x");
+    }
+
+    #[test]
+    fn what_is_looked_at_stays_with_its_descriptors() {
+        let (here, there) = Channel::pair().unwrap();
+        let file = crate::memfd::with_content("test", b"x").unwrap();
+        here.send(b"one", &[file.as_fd()], Blocking::No).unwrap();
+        let (mut message, mut descriptors) = (Vec::new(), Vec::new());
+        for seen in 1..=2 {
+            let received = there.peek(&mut message, &mut descriptors).unwrap();
+            assert_eq!(
+                (received, &message[..]),
+                (Received::Message(3), &b"one"[..])
+            );
+            assert_eq!(descriptors.len(), seen);
+        }
+        there
+            .recv(&mut message, &mut Vec::new(), Blocking::No)
+            .unwrap();
+        let received = there.peek(&mut message, &mut descriptors).unwrap();
+        assert_eq!((received, descriptors.len()), (Received::Nothing, 2));
     }
 
     #[test]

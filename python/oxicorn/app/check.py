@@ -24,7 +24,7 @@ NOWHERE = 255
 #: Settings whose value is a file that is read.
 READ = ("certfile", "keyfile", "ca_certs", "logconfig", "logconfig_json")
 #: Settings whose value is a file that is written.
-WRITTEN = ("errorlog", "accesslog", "pidfile")
+WRITTEN = ("errorlog", "accesslog", "json_accesslog", "pidfile")
 
 
 def problems(cfg: Config) -> Iterator[str]:

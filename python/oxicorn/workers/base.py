@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from oxicorn import _native, boot, forked, native_logs, util
+from oxicorn import _native, boot, forked, log_files, native_logs, util
 from oxicorn.http.message import Request
 from oxicorn.http.unserved import environ_of, error_response
 from oxicorn.unused import unused
@@ -171,6 +171,7 @@ class Worker:
         cfg = self.cfg
         try:
             util.set_owner_process(cfg.uid, cfg.gid, cfg.initgroups)
+            log_files.only_look()
         except PermissionError as error:
             raise RuntimeError(
                 f"Cannot run as user {cfg.uid} and group {cfg.gid}: {error.strerror}"

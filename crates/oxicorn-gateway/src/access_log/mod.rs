@@ -14,6 +14,7 @@ pub(crate) use atoms::Record;
 pub(crate) use escape::escape;
 pub use format::{DEFAULT_FORMAT, FormatFault};
 
+use crate::log_files::LogFiles;
 use crate::log_writer::{Destination, LogWriter};
 use crate::settings;
 use format::Format;
@@ -40,7 +41,7 @@ pub(crate) struct AccessLog {
 
 impl AccessLog {
     /// Opens the log; a format that cannot be used is replaced by the default.
-    pub(crate) fn open(settings: &settings::AccessLog) -> io::Result<Self> {
+    pub(crate) fn open(settings: &settings::AccessLog, files: &LogFiles) -> io::Result<Self> {
         let (format, fault) = match Format::parse(&settings.format) {
             Ok(format) => (format, None),
             Err(fault) => {
@@ -49,7 +50,7 @@ impl AccessLog {
             }
         };
         let destination = Destination::from_setting(&settings.path, Destination::Output);
-        let writer = LogWriter::open(destination, "access-log")?;
+        let writer = LogWriter::open(destination, "access-log", files)?;
         Ok(Self {
             format,
             fault,

@@ -131,6 +131,7 @@ impl Scenario {
         let monitoring_address = monitoring.local_addr().unwrap();
         let setup = Setup {
             identity: None,
+            log_files: None,
             settings,
             control: theirs.into(),
             listeners,

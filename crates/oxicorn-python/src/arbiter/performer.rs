@@ -1,6 +1,6 @@
 //! Doing what the arbiter decided, action by action.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal};
 use oxicorn_gateway::Setup;
@@ -202,7 +202,13 @@ impl<'py> Supervisor<'py> {
         let scoreboard = self.scoreboard_file.try_clone()?;
         let identity = self.server.call_method0("identity")?;
         let identity: Option<(u32, u32, Option<Vec<u32>>)> = identity.extract()?;
+        let log_files: Option<RawFd> = self.server.call_method0("offered_logs")?.extract()?;
+        let log_files = log_files.map(|number| {
+            // SAFETY: the arbiter's Python keeps it open as long as it lives, and so during this call.
+            unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()
+        });
         Ok(Setup {
+            log_files: log_files.transpose()?,
             settings,
             identity: identity.map(|(user, group, groups)| Identity {
                 user,
