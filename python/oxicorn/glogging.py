@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import logging
 import os
 import re
@@ -84,6 +85,9 @@ class Logger:
 
     _in_force: LoggingConfiguration | None = None
     _restoring = False
+    _wanted_reopenings = 0
+    _done_reopenings = 0
+    _is_reopening = False
 
     def __init__(self, cfg: Any) -> None:
         self.error_log = logging.getLogger("gunicorn.error")
@@ -184,7 +188,8 @@ class Logger:
     def _capture_output(self, path: str) -> None:
         """Sends what the application prints into the error log (setting ``capture_output``)."""
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with contextlib.suppress(RuntimeError):  # A signal has interrupted its very writing.
+                stream.flush()
         with self.lock:
             try:
                 fresh = log_files.appended(path)
@@ -197,7 +202,21 @@ class Logger:
             os.dup2(self.logfile.fileno(), 2)
 
     def reopen_files(self) -> None:
-        """Reopens every log file (SIGUSR1), after a log rotation moved the old ones away."""
+        """Reopens every log file (SIGUSR1), after a log rotation moved the old ones away.
+
+        A signal may come while one is handled: the call that it interrupts does it once more.
+        """
+        self._wanted_reopenings += 1
+        while self._done_reopenings != self._wanted_reopenings and not self._is_reopening:
+            self._is_reopening = True
+            try:
+                wanted = self._wanted_reopenings
+                self._reopen_all()
+                self._done_reopenings = wanted
+            finally:
+                self._is_reopening = False
+
+    def _reopen_all(self) -> None:
         if self.cfg.capture_output and self.cfg.errorlog != "-":
             try:
                 self._capture_output(self.cfg.errorlog)
@@ -207,13 +226,20 @@ class Logger:
             self._reopen(handler)
 
     def _reopen(self, handler: logging.FileHandler) -> None:
+        # By this very thread: others are waited for.
+        is_in_use = getattr(handler.lock, "_is_owned", lambda: True)()
         handler.acquire()
         try:
             if handler.stream is not None:
                 # First the new one: where there is none, the old one is written on.
                 stream = log_files.reopened(handler)
-                handler.close()
-                handler.stream = stream
+                if is_in_use:
+                    # A line that this call interrupts needs the object, whatever file is behind it.
+                    os.dup2(stream.fileno(), handler.stream.fileno(), inheritable=False)
+                    stream.close()
+                else:
+                    handler.close()
+                    handler.stream = stream
         except OSError as error:
             text = "Log %s cannot be opened again, the old file is written on: %s; %s"
             what = error.strerror or error

@@ -50,6 +50,7 @@ def test_nothing_is_said_where_all_is_well(serve):
     [
         (["--pid", "no/such/pid"], "pidfile: there is no directory"),
         (["--error-logfile", "no/such/log"], "errorlog: there is no directory"),
+        (["--json-access-logfile", "no/such/log"], "json_accesslog: there is no directory"),
         (["--access-logfile", "/"], "accesslog: '/' is a directory"),
         (["--worker-tmp-dir", "no/such"], "worker_tmp_dir: 'no/such' is not a directory"),
         (["--log-config", "no-such.ini"], "logconfig: 'no-such.ini' cannot be read"),
