@@ -70,6 +70,8 @@ macro_rules! names {
             /// Every one, in the order in which all of them are written.
             const ALL: &'static [Self] = &[$(Self::$name),*];
 
+            const TEXTS: &'static [&'static str] = &[$($text),*];
+
             const fn text(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
             }
@@ -84,6 +86,9 @@ names! {
     Duration = "duration", Pid = "pid", Reason = "reason", ForwardedClient = "forwarded_client",
     ForwardedFor = "forwarded_for", RequestId = "request_id",
 }
+
+/// Names of fields that are no headers, in the order in which all of them are written.
+pub const FIELDS: &[&str] = Name::TEXTS;
 
 impl Field {
     /// Names that are no fields were refused with the settings; here they are passed over.

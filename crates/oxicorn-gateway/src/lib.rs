@@ -75,6 +75,7 @@ mod zero_copy;
 pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
 pub use admission::most_connections;
 pub use clock::TimeSource;
+pub use json_log::FIELDS as JSON_LOG_FIELDS;
 pub use settings::{
     AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd,
     StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,

@@ -47,6 +47,7 @@ pub use definition::{
     Action, Applies, Default, Definition, Flags, Kind, Parity, Process, Section, Since,
 };
 pub use environment::{Environment, Host};
+pub use log_fields::NAMES as LOG_FIELDS;
 pub use misspelling::did_you_mean;
 pub use resolver::{Resolver, SettingError};
 pub use settings::Settings;

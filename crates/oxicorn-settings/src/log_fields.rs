@@ -3,8 +3,9 @@
 use crate::misspelling::nearest_word;
 use crate::value::Quoted;
 
-/// Names that are not headers, in the order in which all of them are written. The gateway's list is the same.
-pub(crate) const NAMES: [&str; 21] = [
+/// Names that are not headers, in the order in which all of them are written. The gateway's list is the
+/// same: a build with two different ones fails (`oxicorn-python/src/arbiter/gateway.rs`).
+pub const NAMES: [&str; 21] = [
     "time",
     "client",
     "client_port",

@@ -277,6 +277,31 @@ const _: () = assert!(
         && http1::FIELDS_MAX == oxicorn_settings::FIELDS_MAX as usize
 );
 
+/// What the settings accept as a field of the JSON log is what the gateway writes.
+const _: () = assert!(
+    same_texts(
+        &oxicorn_settings::LOG_FIELDS,
+        oxicorn_gateway::JSON_LOG_FIELDS
+    ),
+    "oxicorn-settings/src/log_fields.rs and oxicorn-gateway/src/json_log.rs name different fields"
+);
+
+const fn same_texts(one: &[&str], other: &[&str]) -> bool {
+    let mut number = 0;
+    while number < one.len() && number < other.len() {
+        let (one, other) = (one[number].as_bytes(), other[number].as_bytes());
+        let mut at = 0;
+        while at < one.len() && at < other.len() && one[at] == other[at] {
+            at += 1;
+        }
+        if at != one.len() || at != other.len() {
+            return false;
+        }
+        number += 1;
+    }
+    number == one.len() && number == other.len()
+}
+
 fn set_limits(settings: &Settings, result: &mut GatewaySettings) {
     let size = |name| size(settings, name);
     result.rules.limits = Limits {
