@@ -16,8 +16,8 @@ use oxicorn_proto::LocalMisuse;
 use oxicorn_proto::http1::{self, Next, ResponseFraming};
 use rustix::fs::{FileType, fstat};
 
+use crate::calls::Call;
 use crate::connection::{After, Connection, Phase};
-use crate::exchange::Exchange;
 use crate::zero_copy::RingSend;
 
 /// Output of one connection beyond which a worker has sent too much that no credit counts for
@@ -86,7 +86,7 @@ impl From<DescriptorError> for Trouble {
 pub(crate) struct WorkerMessage<'g> {
     pub(crate) header: ResponseHeader,
     pub(crate) link: &'g mut GatewayEnd,
-    pub(crate) exchange: &'g mut Exchange,
+    pub(crate) call: &'g mut Call,
     pub(crate) connection: &'g mut Connection,
     /// An empty buffer for what must be copied aside.
     pub(crate) aside: &'g mut Vec<u8>,
@@ -116,7 +116,7 @@ pub(crate) fn ends_call(header: ResponseHeader) -> bool {
 impl WorkerMessage<'_> {
     /// Takes the message; after the last one the connection is `Flushing`.
     pub(crate) fn take(mut self) -> Result<(), Trouble> {
-        let counted = self.exchange.uncredited;
+        let counted = self.call.uncredited;
         if self.connection.output.held() > counted + UNCOUNTED {
             return Err(Trouble::Mistake(Mistake::TooMuch));
         }
@@ -187,7 +187,7 @@ impl WorkerMessage<'_> {
         request.status = view.head.status;
         request.logged = self.header.flags & flags::LOGGED != 0;
         request.until_close = framing == ResponseFraming::UntilClose;
-        self.exchange.answered = true;
+        self.call.answered = true;
         if self.keep_head {
             request
                 .response_head
@@ -203,8 +203,8 @@ impl WorkerMessage<'_> {
             return Ok(None);
         }
         let lends = RingSend::is_worth_it(self.connection, len);
-        self.exchange.window.receive(len)?;
-        self.exchange.uncredited += len;
+        self.call.window.receive(len)?;
+        self.call.uncredited += len;
         let Connection {
             http,
             output,
@@ -289,7 +289,7 @@ impl WorkerMessage<'_> {
 /// worker is not held up before it learns that it may stop.
 pub(crate) fn discard(
     link: &mut GatewayEnd,
-    exchange: &mut Exchange,
+    call: &mut Call,
     header: ResponseHeader,
 ) -> Option<u32> {
     discard_descriptor(link, header);
@@ -299,8 +299,8 @@ pub(crate) fn discard(
         _ => 0,
     };
     // More than it had credit for is of no interest here: nothing is kept.
-    let bytes = exchange.window.receive(bytes).map_or(0, |()| bytes);
-    exchange.window.release(bytes)
+    let bytes = call.window.receive(bytes).map_or(0, |()| bytes);
+    call.window.release(bytes)
 }
 
 /// Closes the descriptor that came with a message nobody wants.

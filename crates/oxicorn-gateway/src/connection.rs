@@ -28,7 +28,7 @@ use oxicorn_proto::http1;
 
 use crate::active::ActiveConfig;
 use crate::body::Body;
-use crate::exchange::ExchangeId;
+use crate::calls::CallId;
 use crate::input::{BODY_READ_SIZE, Input, READ_SIZE};
 use crate::min_rate::{MinRate, RateSpan};
 use crate::output::Output;
@@ -57,7 +57,7 @@ pub(crate) struct Connection {
     pub(crate) output: Output,
     pub(crate) request: Request,
     /// The exchange that waits for a worker or is answered by one.
-    pub(crate) exchange: Option<ExchangeId>,
+    pub(crate) call: Option<CallId>,
     pub(crate) resolved: Rc<ActiveConfig>,
     pub(crate) peer: End,
     pub(crate) server: Rc<End>,
@@ -136,7 +136,7 @@ pub(crate) enum After {
     /// An end the client must notice: the response is not complete.
     Cut,
     /// The worker gets the socket.
-    HandOver(ExchangeId),
+    HandOver(CallId),
 }
 
 /// The facts of the current request, for dispatch and the access log.

@@ -1,6 +1,6 @@
 //! Everything that happens because nothing happened.
 //!
-//! Two clocks. The *tick*, a coarse one, looks at every connection and exchange ten times a second:
+//! Two clocks. The *tick*, a coarse one, looks at every connection and call ten times a second:
 //! no request ever sets a timer, a deadline is one number in the connection. The *timer*, a fine
 //! one, is the dispatcher's: it notices stalled workers within a millisecond or two.
 
@@ -15,8 +15,8 @@ use oxicorn_link::wire::CancelReason;
 use tokio::time::{Instant, Sleep};
 
 use crate::access_log::AccessLog;
+use crate::calls::{CallId, Place};
 use crate::connection::Phase;
-use crate::exchange::{ExchangeId, Place};
 use crate::gateway::{Gateway, with};
 use crate::json_log::JsonLog;
 use crate::refusal::Refusal;
@@ -116,7 +116,7 @@ impl Gateway {
 
     /// Whether anything can become due.
     fn poll_busy(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.connections.is_empty() || self.exchanges.len() > 0 || self.drain.is_some() {
+        if !self.connections.is_empty() || self.calls.len() > 0 || self.drain.is_some() {
             return Poll::Ready(());
         }
         self.tick_waker = Some(cx.waker().clone());
@@ -132,7 +132,7 @@ impl Gateway {
             self.check_unread();
             self.give_memory_back();
         }
-        self.check_exchanges(now);
+        self.check_calls(now);
         self.check_drain_deadline(now);
         self.dispatcher.handle_timeout(now);
         self.hand_logs_over();
@@ -211,20 +211,20 @@ impl Gateway {
     }
 
     /// Learns which requests were taken, and finds those that take too long.
-    fn check_exchanges(&mut self, now: Duration) {
+    fn check_calls(&mut self, now: Duration) {
         let limit = self.resolved.settings.timeouts.request;
         let slow_after = self.resolved.settings.timeouts.slow;
         let mut expired = Vec::new();
         let mut slow = Vec::new();
-        for (id, exchange) in self.exchanges.iter_mut() {
-            if exchange.may_take_its_time() {
+        for (id, call) in self.calls.iter_mut() {
+            if call.may_take_its_time() {
                 continue;
             }
             let Place::Worker {
                 worker,
                 placement,
                 taken,
-            } = &mut exchange.place
+            } = &mut call.place
             else {
                 continue;
             };
@@ -241,22 +241,20 @@ impl Gateway {
                 .of_id(*worker)
                 .is_some_and(|worker| worker.streams);
             // A worker that waits for the client to read is not late, nor is a conversation.
-            let connection = exchange
-                .connection
-                .and_then(|key| self.connections.get(key));
+            let connection = call.client.and_then(|key| self.connections.get(key));
             let talks = connection.is_some_and(|one| one.phase == Phase::WebSocket);
             let uploads = connection
                 .and_then(|one| one.request.upload.as_ref())
                 .is_some_and(Upload::is_awaited);
             // A worker that goes on with others while one request waits may take its time once it
             // has begun to answer: streams of events have pauses.
-            let streams = worker_streams && (exchange.answered || exchange.connection.is_none());
-            let waits = exchange.uncredited > 0 || talks || uploads || streams;
-            let given = exchange.submitted + exchange.queued;
+            let streams = worker_streams && (call.answered || call.client.is_none());
+            let waits = call.uncredited > 0 || talks || uploads || streams;
+            let given = call.submitted + call.queued;
             let is_slow = !slow_after.is_zero() && now > given + slow_after;
-            if is_slow && !waits && !exchange.answered && !exchange.told_slow {
-                exchange.told_slow = true;
-                slow.push((id, *worker, now.saturating_sub(given), exchange.queued));
+            if is_slow && !waits && !call.answered && !call.told_slow {
+                call.told_slow = true;
+                slow.push((id, *worker, now.saturating_sub(given), call.queued));
             }
             if waits {
                 *taken = Some(now);
@@ -275,14 +273,14 @@ impl Gateway {
         }
     }
 
-    fn expire(&mut self, id: ExchangeId, worker: WorkerId, age: Duration) {
+    fn expire(&mut self, id: CallId, worker: WorkerId, age: Duration) {
         self.tell_expired(id, worker, age);
-        let Some(exchange) = self.exchanges.get_mut(id) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        exchange.expired = true;
+        call.expired = true;
         // Nobody waits: the worker was told so when the client left, or owes no response any more.
-        let Some(client) = exchange.connection else {
+        let Some(client) = call.client else {
             return;
         };
         let answered = self.detach(id);

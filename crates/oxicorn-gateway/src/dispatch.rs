@@ -6,9 +6,9 @@ use oxicorn_dispatch::{Action, Cancelled, RejectReason, RequestId, WorkerId};
 use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::wire::CancelReason;
 
+use crate::calls::{Call, CallId, Place};
 use crate::connection::Phase;
 use crate::control::FromGateway;
-use crate::exchange::{Exchange, ExchangeId, Place};
 use crate::gateway::Gateway;
 use crate::place::{PlaceError, encode_request, place_message};
 use crate::refusal::Refusal;
@@ -25,9 +25,9 @@ impl Gateway {
         if let Err(error) = connection.request.body.complete() {
             return self.refuse_for_disk(key, &error);
         }
-        match self.exchanges.insert(Exchange::new(key, now)) {
+        match self.calls.insert(Call::new(key, now)) {
             Some(id) => {
-                connection.exchange = Some(id);
+                connection.call = Some(id);
                 self.dispatcher.submit(id.request(), now);
             }
             None => self.refuse(key, Refusal::overload(Duration::from_secs(1))),
@@ -58,14 +58,14 @@ impl Gateway {
 
     fn place(&mut self, request: RequestId, worker: WorkerId) {
         let now = self.clock.now();
-        let id = ExchangeId::of_request(request);
-        let exchange = self.exchanges.get_mut(id);
-        let key = exchange.as_ref().and_then(|exchange| exchange.connection);
+        let id = CallId::of_request(request);
+        let call = self.calls.get_mut(id);
+        let key = call.as_ref().and_then(|call| call.client);
         let connection = key.and_then(|key| self.connections.get_mut(key));
-        let (Some(exchange), Some(connection)) = (exchange, connection) else {
+        let (Some(call), Some(connection)) = (call, connection) else {
             // Nobody waits for it any more. Not a completion: nothing was claimed.
             self.dispatcher.handle_lost(request);
-            self.exchanges.remove(id);
+            self.calls.remove(id);
             return;
         };
         let Some(record) = self.pool.of_id(worker) else {
@@ -79,7 +79,7 @@ impl Gateway {
             }
         }
         let stream = id.stream(record.link.epoch());
-        let queued = now.saturating_sub(exchange.submitted);
+        let queued = now.saturating_sub(call.submitted);
         encode_request(connection, queued, &mut self.scratch);
         match place_message(record, stream, &self.scratch.message, connection) {
             Ok(placement) => {
@@ -88,8 +88,8 @@ impl Gateway {
                     upload.streamed = true;
                 }
                 self.metrics.record(HistogramKind::QueueWait, queued);
-                exchange.queued = queued;
-                exchange.place = Place::Worker {
+                call.queued = queued;
+                call.place = Place::Worker {
                     worker,
                     placement,
                     taken: None,
@@ -98,7 +98,7 @@ impl Gateway {
             Err(PlaceError::NoRoomYet) => self.dispatcher.handle_placement_refused(request, now),
             Err(PlaceError::Disk(error)) => {
                 self.dispatcher.handle_lost(request);
-                if let Some(key) = self.exchanges.remove(id).and_then(|lost| lost.connection) {
+                if let Some(key) = self.calls.remove(id).and_then(|lost| lost.client) {
                     self.refuse_for_disk(key, &error);
                 }
             }
@@ -107,7 +107,7 @@ impl Gateway {
 
     fn revoke(&mut self, request: RequestId) {
         let now = self.clock.now();
-        let id = ExchangeId::of_request(request);
+        let id = CallId::of_request(request);
         if self.take_back(id) {
             self.metrics.count(Counter::Requeued);
             return self.dispatcher.handle_revoked(request, now);
@@ -115,9 +115,9 @@ impl Gateway {
         self.dispatcher.handle_revoke_refused(request, now);
     }
 
-    /// Whether no worker has taken this exchange's request yet.
-    pub(crate) fn is_untaken(&mut self, id: ExchangeId) -> bool {
-        match self.exchanges.get(id).map(|exchange| &exchange.place) {
+    /// Whether no worker has taken this call's request yet.
+    pub(crate) fn is_untaken(&mut self, id: CallId) -> bool {
+        match self.calls.get(id).map(|call| &call.place) {
             Some(Place::Queued) => true,
             Some(Place::Worker {
                 worker,
@@ -133,16 +133,16 @@ impl Gateway {
     }
 
     /// Takes a request out of a worker's ring. `false`: the worker has taken it.
-    pub(crate) fn take_back(&mut self, id: ExchangeId) -> bool {
+    pub(crate) fn take_back(&mut self, id: CallId) -> bool {
         let now = self.clock.now();
-        let Some(exchange) = self.exchanges.get_mut(id) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return true;
         };
         let Place::Worker {
             worker,
             placement,
             taken,
-        } = &mut exchange.place
+        } = &mut call.place
         else {
             return true;
         };
@@ -154,16 +154,16 @@ impl Gateway {
             *taken = Some(now);
             return false;
         }
-        exchange.place = Place::Queued;
-        if exchange.connection.is_none() {
-            self.exchanges.remove(id);
+        call.place = Place::Queued;
+        if call.client.is_none() {
+            self.calls.remove(id);
         }
         true
     }
 
     fn reject(&mut self, request: RequestId, retry_after: Duration) {
-        let exchange = self.exchanges.remove(ExchangeId::of_request(request));
-        if let Some(key) = exchange.and_then(|exchange| exchange.connection) {
+        let call = self.calls.remove(CallId::of_request(request));
+        if let Some(key) = call.and_then(|call| call.client) {
             self.refuse(key, Refusal::overload(retry_after));
         }
     }
@@ -175,15 +175,15 @@ impl Gateway {
         }
     }
 
-    /// The client does not wait for this exchange any more; a worker may still work on it.
-    pub(crate) fn abandon(&mut self, id: ExchangeId, reason: CancelReason) {
+    /// The client does not wait for this call any more; a worker may still work on it.
+    pub(crate) fn abandon(&mut self, id: CallId, reason: CancelReason) {
         let now = self.clock.now();
-        let Some(exchange) = self.exchanges.get_mut(id) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        exchange.connection = None;
+        call.client = None;
         match self.dispatcher.cancel(id.request(), now) {
-            Cancelled::Forgotten => drop(self.exchanges.remove(id)),
+            Cancelled::Forgotten => drop(self.calls.remove(id)),
             // At once: by the time of its next decision the dispatcher may have learned from a later request
             // that this one was taken, would not try to take it back, and nobody would tell the worker.
             Cancelled::Placed(_) if self.take_back(id) => {
@@ -197,11 +197,11 @@ impl Gateway {
     }
 
     /// Tells the worker that nobody waits, and lets it go on sending into the void.
-    pub(crate) fn cancel(&mut self, id: ExchangeId, reason: CancelReason) {
-        let Some(exchange) = self.exchanges.get_mut(id) else {
+    pub(crate) fn cancel(&mut self, id: CallId, reason: CancelReason) {
+        let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        let Place::Worker { worker, .. } = exchange.place else {
+        let Place::Worker { worker, .. } = call.place else {
             return;
         };
         let Some(record) = self.pool.of_id(worker) else {
@@ -209,8 +209,8 @@ impl Gateway {
         };
         let stream = id.stream(record.link.epoch());
         record.cancel(stream, reason);
-        let uncredited = std::mem::take(&mut exchange.uncredited);
-        if let Some(credit) = exchange.window.release(uncredited) {
+        let uncredited = std::mem::take(&mut call.uncredited);
+        if let Some(credit) = call.window.release(uncredited) {
             record.give_credit(stream, credit);
         }
     }

@@ -106,9 +106,9 @@ impl Gateway {
     /// Nobody will come any more to serve what is queued.
     fn refuse_queue(&mut self) {
         let queued: Vec<_> = self
-            .exchanges
+            .calls
             .iter_mut()
-            .filter_map(|(id, exchange)| Some((id, exchange.connection?)))
+            .filter_map(|(id, call)| Some((id, call.client?)))
             .collect();
         for (id, client) in queued {
             self.detach(id);

@@ -12,8 +12,8 @@ use oxicorn_proto::message::RequestHead;
 
 use crate::access_log::Record;
 use crate::active::ActiveConfig;
+use crate::calls::{CallId, Place};
 use crate::connection::{After, Phase};
-use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
 
 /// How long a client may go on sending after its last answer. Nothing waits for it meanwhile but
@@ -128,9 +128,9 @@ impl Gateway {
         let Some(mut connection) = self.take_connection(key) else {
             return;
         };
-        if let Some(id) = connection.exchange {
-            if let Some(exchange) = self.exchanges.get_mut(id) {
-                exchange.keep_label(&connection);
+        if let Some(id) = connection.call {
+            if let Some(call) = self.calls.get_mut(id) {
+                call.keep_label(&connection);
             }
             self.abandon(id, CancelReason::ClientGone);
         }
@@ -148,8 +148,8 @@ impl Gateway {
             return;
         };
         let lingering = connection.phase == Phase::Lingering;
-        let exchange = connection.exchange;
-        let logged = exchange.is_some_and(|id| self.is_logged_by_worker(id));
+        let call = connection.call;
+        let logged = call.is_some_and(|id| self.is_logged_by_worker(id));
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -169,11 +169,11 @@ impl Gateway {
     }
 
     /// Whether a worker works on the request and will write its line, although nobody waits for it.
-    fn is_logged_by_worker(&mut self, id: ExchangeId) -> bool {
+    fn is_logged_by_worker(&mut self, id: CallId) -> bool {
         if self.is_untaken(id) {
             return false;
         }
-        let place = self.exchanges.get(id).map(|exchange| exchange.place);
+        let place = self.calls.get(id).map(|call| call.place);
         match place {
             Some(Place::Worker { worker, .. }) => {
                 self.pool.of_id(worker).is_some_and(|record| record.logs)

@@ -25,6 +25,7 @@ use tokio::task::spawn_local;
 use crate::access_log::AccessLog;
 use crate::active::ActiveConfig;
 use crate::admission::connections_by_descriptors;
+use crate::calls::Calls;
 use crate::clock::{Clock, TimeSource};
 use crate::coalesce::WakeCoalescing;
 use crate::connection::Connection;
@@ -32,7 +33,6 @@ use crate::control_end::ControlEnd;
 use crate::deadlines::Timer;
 use crate::drain::Drain;
 use crate::error_log::ErrorLog;
-use crate::exchange::Exchanges;
 use crate::json_log::JsonLog;
 use crate::listener::{ConnectionTask, Listeners};
 use crate::log_files::LogFiles;
@@ -63,7 +63,7 @@ pub(crate) struct Gateway {
     pub(crate) log_throttle: LogThrottle,
     /// How many connections the limit on open files leaves room for.
     pub(crate) descriptor_limit: usize,
-    pub(crate) exchanges: Exchanges,
+    pub(crate) calls: Calls,
     pub(crate) pool: Pool,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) listeners: Listeners,
@@ -151,7 +151,7 @@ impl Gateway {
             pressure: Pressure::default(),
             log_throttle: LogThrottle::default(),
             descriptor_limit: connections_by_descriptors(),
-            exchanges: Exchanges::default(),
+            calls: Calls::default(),
             pool: Pool::default(),
             listeners: Listeners::default(),
             access_log: None,

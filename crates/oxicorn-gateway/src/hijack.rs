@@ -2,15 +2,15 @@
 //!
 //! Decides when: the worker asks, whatever was to be sent is sent first, then the socket and the
 //! bytes read ahead of it go to the worker and the gateway knows nothing of the connection any
-//! more. The exchange stays in the book until the worker is through with it, since it takes up
+//! more. The call stays in the book until the worker is through with it, since it takes up
 //! capacity.
 
 use std::os::fd::AsFd as _;
 
 use oxicorn_link::wire::{CancelReason, EventKind, flags};
 
+use crate::calls::{CallId, Place};
 use crate::connection::{After, Phase};
-use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
 
 /// Status in the access log.
@@ -18,14 +18,14 @@ const SWITCHED: u16 = 101;
 
 impl Gateway {
     /// The worker wants the socket.
-    pub(crate) fn handle_hijack(&mut self, id: ExchangeId, client: usize) {
+    pub(crate) fn handle_hijack(&mut self, id: CallId, client: usize) {
         let Some(connection) = self.connections.get_mut(client) else {
             return;
         };
-        let Some(exchange) = self.exchanges.get(id) else {
+        let Some(call) = self.calls.get(id) else {
             return;
         };
-        if exchange.answered {
+        if call.answered {
             return self.fail_response(id, client, &"the connection is in use for the response");
         }
         connection.phase = Phase::Flushing(After::HandOver(id));
@@ -33,7 +33,7 @@ impl Gateway {
     }
 
     /// Everything is sent: hands the socket over.
-    pub(crate) fn hand_over(&mut self, client: usize, id: ExchangeId) {
+    pub(crate) fn hand_over(&mut self, client: usize, id: CallId) {
         if let Some(connection) = self.connections.get_mut(client) {
             connection.request.status = SWITCHED;
         }
@@ -43,12 +43,12 @@ impl Gateway {
         };
         connection.waker.wake_by_ref();
         let read_ahead = connection.input.take_unread();
-        let Some(exchange) = self.exchanges.get_mut(id) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        exchange.connection = None;
-        exchange.hijacked = true;
-        let Place::Worker { worker, .. } = exchange.place else {
+        call.client = None;
+        call.hijacked = true;
+        let Place::Worker { worker, .. } = call.place else {
             return;
         };
         let Some(record) = self.pool.of_id(worker) else {

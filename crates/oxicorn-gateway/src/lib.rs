@@ -11,7 +11,7 @@
 //! |---|---|
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
 //! | clients | `listener`, `connection`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
-//! | requests and workers | `exchange`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
+//! | requests and workers | `calls`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
 //! | WebSockets | `websocket` |
 //! | answers of our own | `refusal` |
 //! | what clients may hold | `admission`, `per_client`, `pressure`, `spool` |
@@ -25,6 +25,7 @@ mod active;
 mod admission;
 mod apply;
 mod body;
+mod calls;
 mod clock;
 mod coalesce;
 mod commands;
@@ -36,7 +37,6 @@ mod dispatch;
 mod drain;
 mod ending;
 mod error_log;
-mod exchange;
 mod gateway;
 mod hangup;
 mod hijack;

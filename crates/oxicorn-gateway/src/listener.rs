@@ -186,7 +186,7 @@ impl Gateway {
             input: Input::default(),
             output: Output::default(),
             request: Request::default(),
-            exchange: None,
+            call: None,
             deadline: ActiveConfig::deadline(now, resolved.settings.timeouts.head),
             span: RateSpan::default(),
             since: now,

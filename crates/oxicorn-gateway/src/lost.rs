@@ -9,8 +9,8 @@ use std::fmt::Display;
 use oxicorn_dispatch::RequestId;
 use oxicorn_link::scoreboard::Counter;
 
+use crate::calls::CallId;
 use crate::control::FromGateway;
-use crate::exchange::ExchangeId;
 use crate::gateway::Gateway;
 use crate::pool::worker_id;
 use crate::refusal::Refusal;
@@ -59,7 +59,7 @@ impl Gateway {
 
     fn lose_request(&mut self, request: RequestId, pid: u32) {
         let now = self.clock.now();
-        let id = ExchangeId::of_request(request);
+        let id = CallId::of_request(request);
         if self.take_back(id) {
             self.metrics.count(Counter::Requeued);
             return self.dispatcher.handle_revoked(request, now);
@@ -70,12 +70,9 @@ impl Gateway {
             "Lost with worker (pid:{pid}): {line} from {address}"
         ));
         self.dispatcher.handle_lost(request);
-        let client = self
-            .exchanges
-            .get(id)
-            .and_then(|exchange| exchange.connection);
+        let client = self.calls.get(id).and_then(|call| call.client);
         let answered = self.detach(id);
-        self.exchanges.remove(id);
+        self.calls.remove(id);
         match client {
             Some(client) if answered => self.cut_unlogged(client, Refusal::WORKER_LOST.message()),
             Some(client) => self.refuse(client, Refusal::WORKER_LOST),

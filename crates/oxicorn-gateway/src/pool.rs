@@ -14,8 +14,8 @@ use oxicorn_link::{AttachError, GatewayEnd, RingFull, StreamId};
 use oxicorn_os::poll::{self, MAX_POLLED, Polled};
 use slab::Slab;
 
+use crate::calls::CallId;
 use crate::control::AttachWorker;
-use crate::exchange::ExchangeId;
 use crate::readiness::{Watched, watch};
 use crate::unattended::Inherited;
 
@@ -41,8 +41,8 @@ pub(crate) struct WorkerRecord {
     _doorbell: Watched,
     /// Events that await room in the ring.
     backlog: VecDeque<Event>,
-    /// Exchanges with pieces of a body that await room in the ring. They stay with their connections.
-    waiting: Vec<ExchangeId>,
+    /// Calls with pieces of a body that await room in the ring. They stay with their connections.
+    waiting: Vec<CallId>,
     /// Calls it still has in hand of gateways before this one.
     pub(crate) inherited: Vec<Inherited>,
     /// It takes no more requests.
@@ -223,14 +223,14 @@ impl WorkerRecord {
     }
 
     /// What was offered for this exchange will be offered again.
-    pub(crate) fn wait_for_room(&mut self, id: ExchangeId) {
+    pub(crate) fn wait_for_room(&mut self, id: CallId) {
         if !self.waiting.contains(&id) {
             self.waiting.push(id);
         }
     }
 
     /// Whose pieces may be offered again, if there is room.
-    pub(crate) fn take_waiting(&mut self) -> Vec<ExchangeId> {
+    pub(crate) fn take_waiting(&mut self) -> Vec<CallId> {
         if self.backlog.is_empty() {
             std::mem::take(&mut self.waiting)
         } else {

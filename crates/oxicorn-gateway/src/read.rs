@@ -315,10 +315,10 @@ impl Gateway {
         let id = self
             .connections
             .get(key)
-            .and_then(|connection| connection.exchange);
+            .and_then(|connection| connection.call);
         let waited = id
-            .and_then(|id| self.exchanges.get(id))
-            .map(|exchange| now.saturating_sub(exchange.submitted));
+            .and_then(|id| self.calls.get(id))
+            .map(|call| now.saturating_sub(call.submitted));
         let (Some(id), Some(waited)) = (id, waited) else {
             return;
         };

@@ -15,8 +15,8 @@ use oxicorn_link::{GatewayEnd, ResponseHeader};
 use crate::apply::{
     Mistake, Trouble, WorkerMessage, describe, discard, discard_descriptor, ends_call, is_last,
 };
+use crate::calls::{Call, CallId, Place};
 use crate::connection::{After, Phase};
-use crate::exchange::{Exchange, ExchangeId, Place};
 use crate::gateway::Gateway;
 use crate::pool::worker_id;
 use crate::refusal::Refusal;
@@ -71,7 +71,7 @@ impl Gateway {
     }
 
     fn handle_response(&mut self, key: usize, header: ResponseHeader) -> Result<(), Malformed> {
-        let id = ExchangeId::of_stream(header.stream);
+        let id = CallId::of_stream(header.stream);
         let Some(record) = self.pool.get_mut(key) else {
             return Ok(());
         };
@@ -79,22 +79,21 @@ impl Gateway {
         if header.kind == ResponseKind::InHand {
             return self.take_in_hand(key, header);
         }
-        let exchange = self.exchanges.get_mut(id).filter(|_| known);
-        let Some(exchange) = exchange.filter(|exchange| is_placed_at(exchange, worker_id(key)))
-        else {
+        let call = self.calls.get_mut(id).filter(|_| known);
+        let Some(call) = call.filter(|call| is_placed_at(call, worker_id(key))) else {
             discard_descriptor(&mut record.link, header);
             return Ok(());
         };
         // Every message is a sign of progress, as long as somebody waits for it.
-        if let Place::Worker { taken, .. } = &mut exchange.place
-            && (taken.is_none() || exchange.connection.is_some())
+        if let Place::Worker { taken, .. } = &mut call.place
+            && (taken.is_none() || call.client.is_some())
         {
             *taken = Some(self.clock.now());
         }
-        let client = exchange.connection;
+        let client = call.client;
         let connection = client.and_then(|client| self.connections.get_mut(client));
         let (Some(client), Some(connection)) = (client, connection) else {
-            if let Some(credit) = discard(&mut record.link, exchange, header) {
+            if let Some(credit) = discard(&mut record.link, call, header) {
                 record.give_credit(header.stream, credit);
             }
             if ends_call(header) {
@@ -146,7 +145,7 @@ impl Gateway {
         let message = WorkerMessage {
             header,
             link: &mut record.link,
-            exchange,
+            call,
             connection,
             aside: &mut self.scratch.message,
             date: self.clock.http_date(),
@@ -172,7 +171,7 @@ impl Gateway {
     /// What follows from a message that was taken, or not.
     fn conclude_message(
         &mut self,
-        id: ExchangeId,
+        id: CallId,
         client: usize,
         header: ResponseHeader,
         taken: Result<(), Trouble>,
@@ -190,7 +189,7 @@ impl Gateway {
         }
         if is_last(header) {
             if let Some(connection) = self.connections.get_mut(client) {
-                connection.exchange = None;
+                connection.call = None;
             }
             if ends_call(header) {
                 self.complete(id);
@@ -206,30 +205,30 @@ impl Gateway {
 
     /// Every response begins with the same window; where the settings allow more, that is said when
     /// the response turns out to be a long one.
-    fn widen_window(&mut self, id: ExchangeId, client: usize) {
+    fn widen_window(&mut self, id: CallId, client: usize) {
         let Some(connection) = self.connections.get(client) else {
             return;
         };
         let wanted = connection.resolved.settings.response_buffer;
         let more = wanted.saturating_sub(RESPONSE_WINDOW as usize);
-        let Some(exchange) = self.exchanges.get_mut(id).filter(|_| more > 0) else {
+        let Some(call) = self.calls.get_mut(id).filter(|_| more > 0) else {
             return;
         };
-        let Place::Worker { worker, .. } = exchange.place else {
+        let Place::Worker { worker, .. } = call.place else {
             return;
         };
         if let Some(record) = self.pool.of_id(worker)
-            && let Some(credit) = exchange.window.release(more)
+            && let Some(credit) = call.window.release(more)
         {
             record.give_credit(id.stream(record.link.epoch()), credit);
         }
     }
 
     /// The worker is through with it.
-    pub(crate) fn complete(&mut self, id: ExchangeId) {
+    pub(crate) fn complete(&mut self, id: CallId) {
         let now = self.clock.now();
-        if let Some(exchange) = self.exchanges.remove(id) {
-            let given = exchange.submitted + exchange.queued;
+        if let Some(call) = self.calls.remove(id) {
+            let given = call.submitted + call.queued;
             self.metrics
                 .record(HistogramKind::Service, now.saturating_sub(given));
         }
@@ -240,7 +239,7 @@ impl Gateway {
     /// that something is missing.
     pub(crate) fn fail_response(
         &mut self,
-        id: ExchangeId,
+        id: CallId,
         client: usize,
         reason: &dyn std::fmt::Display,
     ) {
@@ -254,7 +253,7 @@ impl Gateway {
         }
     }
 
-    fn handle_abort(&mut self, id: ExchangeId, client: usize, reason: AbortReason, ended: bool) {
+    fn handle_abort(&mut self, id: CallId, client: usize, reason: AbortReason, ended: bool) {
         let answered = self.detach(id);
         if ended {
             self.complete(id);
@@ -290,17 +289,17 @@ impl Gateway {
         }
     }
 
-    /// Parts an exchange from its connection; says whether the response had begun.
-    pub(crate) fn detach(&mut self, id: ExchangeId) -> bool {
-        let Some(exchange) = self.exchanges.get_mut(id) else {
+    /// Parts a call from its connection; says whether the response had begun.
+    pub(crate) fn detach(&mut self, id: CallId) -> bool {
+        let Some(call) = self.calls.get_mut(id) else {
             return false;
         };
-        let client = exchange.connection.take();
+        let client = call.client.take();
         if let Some(connection) = client.and_then(|client| self.connections.get_mut(client)) {
-            exchange.keep_label(connection);
-            connection.exchange = None;
+            call.keep_label(connection);
+            connection.call = None;
         }
-        exchange.answered
+        call.answered
     }
 
     /// Ends a response before its end, so that the client can see it.
@@ -352,6 +351,6 @@ fn begins_to_answer(header: ResponseHeader) -> bool {
     matches!(header.kind, ResponseKind::Head | ResponseKind::Hijack) && !is_last(header)
 }
 
-fn is_placed_at(exchange: &Exchange, key: WorkerId) -> bool {
-    matches!(exchange.place, Place::Worker { worker, .. } if worker == key)
+fn is_placed_at(call: &Call, key: WorkerId) -> bool {
+    matches!(call.place, Place::Worker { worker, .. } if worker == key)
 }

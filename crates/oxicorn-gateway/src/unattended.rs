@@ -3,7 +3,7 @@
 //! A client leaves while its request is worked on; a response is complete and the application's call is
 //! not (`close()`, a hook); the gateway that placed a request has died. Each takes up room at its worker,
 //! so each may take as long as a request may (`timeout`), and then the arbiter is asked to replace the
-//! worker. There is no connection to ask for the request line then: it is kept with the exchange, or
+//! worker. There is no connection to ask for the request line then: it is kept with the call, or
 //! the worker tells it.
 //!
 //! Of an event loop's calls none is late: such a worker goes on with others meanwhile, and what it does
@@ -16,9 +16,9 @@ use oxicorn_link::scoreboard::Counter;
 use oxicorn_link::wire::{CallsInHand, Malformed};
 use oxicorn_link::{ResponseHeader, StreamId};
 
+use crate::calls::{Call, CallId, Place};
 use crate::connection::Connection;
 use crate::control::{FromGateway, RequestExpired, RequestSlow};
-use crate::exchange::{Exchange, ExchangeId, Place};
 use crate::gateway::Gateway;
 use crate::peer::End;
 use crate::pool::worker_id;
@@ -62,7 +62,7 @@ pub(crate) struct Inherited {
 /// Bytes of a request line in a list of requests; escaped it may be six times as long.
 const LINE_LISTED: usize = 160;
 
-impl Exchange {
+impl Call {
     /// Its connection will not know the request any more: what the log calls it is kept.
     pub(crate) fn keep_label(&mut self, connection: &Connection) {
         if matches!(self.place, Place::Worker { .. }) && connection.request.readable {
@@ -73,36 +73,36 @@ impl Exchange {
     /// Whether nobody waits for it, and nobody needs to know how long it takes: the socket is the
     /// application's, or the worker is being replaced.
     pub(crate) const fn may_take_its_time(&self) -> bool {
-        self.connection.is_none() && (self.hijacked || self.expired)
+        self.client.is_none() && (self.hijacked || self.expired)
     }
 }
 
 impl Gateway {
     /// The response is complete and its client needs nothing more of the worker, whose call goes on.
-    pub(crate) fn leave_to_worker(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else {
+    pub(crate) fn leave_to_worker(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        let client = exchange.connection;
+        let client = call.client;
         if let Some(connection) = client.and_then(|client| self.connections.get(client)) {
-            exchange.keep_label(connection);
+            call.keep_label(connection);
         }
-        exchange.connection = None;
-        exchange.uncredited = 0;
+        call.client = None;
+        call.uncredited = 0;
     }
 
-    /// What the log calls the request of an exchange.
-    fn label(&self, id: ExchangeId) -> Option<Label> {
-        let exchange = self.exchanges.get(id)?;
-        let client = exchange.connection;
+    /// What the log calls the request of a call.
+    fn label(&self, id: CallId) -> Option<Label> {
+        let call = self.calls.get(id)?;
+        let client = call.client;
         match client.and_then(|client| self.connections.get(client)) {
             Some(connection) => Some(Label::of(connection)),
-            None => exchange.label.as_deref().cloned(),
+            None => call.label.as_deref().cloned(),
         }
     }
 
-    /// Request line and client of an exchange, escaped and short enough for a list.
-    pub(crate) fn describe(&self, id: ExchangeId) -> (String, String) {
+    /// Request line and client of a call, escaped and short enough for a list.
+    pub(crate) fn describe(&self, id: CallId) -> (String, String) {
         let Some(label) = self.label(id) else {
             return (escaped(b""), String::new());
         };
@@ -113,7 +113,7 @@ impl Gateway {
     /// Has the arbiter log that a request is slow, and where it is.
     pub(crate) fn tell_slow(
         &mut self,
-        id: ExchangeId,
+        id: CallId,
         worker: WorkerId,
         age: Duration,
         queued: Duration,
@@ -132,7 +132,7 @@ impl Gateway {
     }
 
     /// Has the arbiter replace a worker, or log that it gives a request up.
-    pub(crate) fn tell_expired(&mut self, id: ExchangeId, worker: WorkerId, age: Duration) {
+    pub(crate) fn tell_expired(&mut self, id: CallId, worker: WorkerId, age: Duration) {
         let (line, client) = match self.label(id) {
             Some(label) => (escaped(&label.line), text(label.client.text())),
             None => (escaped(b""), String::new()),

@@ -21,8 +21,8 @@ use std::io;
 use oxicorn_link::window::{REQUEST_WINDOW, SendWindow};
 use oxicorn_link::wire::{CancelReason, EventKind, flags};
 
+use crate::calls::{CallId, Place};
 use crate::connection::{Connection, Phase};
-use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
 use crate::min_rate::RateSpan;
 use crate::read::wants_continue;
@@ -227,7 +227,7 @@ impl Gateway {
             return;
         };
         for id in record.take_waiting() {
-            let key = self.exchanges.get(id).and_then(|one| one.connection);
+            let key = self.calls.get(id).and_then(|one| one.client);
             if let Some(key) = key {
                 self.forward_body(key);
                 self.read_on(key);
@@ -240,10 +240,10 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let Some(id) = connection.exchange else {
+        let Some(id) = connection.call else {
             return;
         };
-        let place = self.exchanges.get(id).map(|exchange| exchange.place);
+        let place = self.calls.get(id).map(|call| call.place);
         let Some(Place::Worker { worker, .. }) = place else {
             return;
         };
@@ -338,8 +338,8 @@ impl Gateway {
 
     /// The rest of a body that was handed over early does not come, or is not well-formed.
     pub(crate) fn fail_upload(&mut self, key: usize, refusal: Refusal) {
-        let exchange = self.connections.get(key).and_then(|one| one.exchange);
-        let Some(id) = exchange else {
+        let call = self.connections.get(key).and_then(|one| one.call);
+        let Some(id) = call else {
             return self.refuse(key, refusal);
         };
         let answered = self.detach(id);
@@ -357,11 +357,11 @@ impl Gateway {
 
     /// The worker that was chosen takes complete requests only (a reload has changed the class of
     /// workers under way): the request waits for its body after all.
-    pub(crate) fn wait_for_body(&mut self, key: usize, id: ExchangeId) {
+    pub(crate) fn wait_for_body(&mut self, key: usize, id: CallId) {
         self.dispatcher.handle_lost(id.request());
-        self.exchanges.remove(id);
+        self.calls.remove(id);
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.exchange = None;
+            connection.call = None;
             connection.request.upload = None;
             connection.request.whole = true;
             connection.phase = Phase::Body;

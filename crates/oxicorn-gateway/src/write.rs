@@ -107,22 +107,22 @@ impl Gateway {
         let Some(id) = self
             .connections
             .get(key)
-            .and_then(|connection| connection.exchange)
+            .and_then(|connection| connection.call)
         else {
             return;
         };
-        let Some(exchange) = self.exchanges.get_mut(id) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        let freed = left.min(exchange.uncredited);
+        let freed = left.min(call.uncredited);
         if freed == 0 {
             return;
         }
-        exchange.uncredited -= freed;
-        let Some(credit) = exchange.window.release(freed) else {
+        call.uncredited -= freed;
+        let Some(credit) = call.window.release(freed) else {
             return;
         };
-        if let crate::exchange::Place::Worker { worker, .. } = exchange.place
+        if let crate::calls::Place::Worker { worker, .. } = call.place
             && let Some(record) = self.pool.of_id(worker)
         {
             let stream = id.stream(record.link.epoch());

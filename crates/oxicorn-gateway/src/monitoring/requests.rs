@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::calls::{Call, Place};
 use crate::control::{FromGateway, RequestShown};
-use crate::exchange::{Exchange, Place};
 use crate::gateway::Gateway;
 
 /// Requests in one list, the oldest first; all of them together fit into a packet.
@@ -13,8 +13,8 @@ impl Gateway {
     /// Answers [`crate::control::ToGateway::ListRequests`].
     pub(crate) fn list_requests(&mut self, token: u64) {
         let now = self.clock.now();
-        let mut found: Vec<_> = (self.exchanges.iter_mut())
-            .map(|(id, exchange)| (exchange.submitted, id, state_of(exchange)))
+        let mut found: Vec<_> = (self.calls.iter_mut())
+            .map(|(id, call)| (call.submitted, id, state_of(call)))
             .collect();
         let total = found.len();
         found.sort_unstable_by_key(|(submitted, ..)| *submitted);
@@ -42,21 +42,21 @@ impl Gateway {
 
 /// What it waits for, who has it, and how long it has waited for that (none: it still does).
 fn state_of(
-    exchange: &Exchange,
+    call: &Call,
 ) -> (
     &'static str,
     Option<oxicorn_dispatch::WorkerId>,
     Option<Duration>,
 ) {
-    match exchange.place {
+    match call.place {
         Place::Queued => ("queued", None, None),
         Place::Worker { worker, .. } => {
-            let state = match exchange {
-                Exchange { hijacked: true, .. } => "hijacked",
-                Exchange { answered: true, .. } => "responding",
+            let state = match call {
+                Call { hijacked: true, .. } => "hijacked",
+                Call { answered: true, .. } => "responding",
                 _ => "working",
             };
-            (state, Some(worker), Some(exchange.queued))
+            (state, Some(worker), Some(call.queued))
         }
     }
 }

@@ -8,8 +8,8 @@ use oxicorn_proto::websocket::{CloseCode, Compression, HandshakeFault, check};
 use super::{State, WebSocket};
 use crate::active::ActiveConfig;
 use crate::apply::{Mistake, Trouble};
+use crate::calls::{CallId, Place};
 use crate::connection::{Connection, Phase};
-use crate::exchange::{ExchangeId, Place};
 use crate::gateway::Gateway;
 use crate::settings::WebSocketCompression;
 
@@ -43,7 +43,7 @@ impl Gateway {
     pub(super) fn take_accept(
         &mut self,
         worker: usize,
-        id: ExchangeId,
+        id: CallId,
         client: usize,
         header: ResponseHeader,
     ) -> Result<(), Trouble> {
@@ -64,14 +64,14 @@ impl Gateway {
             return Err(Trouble::Mistake(Mistake::NotSpoken(header.kind)));
         }
         encode_accept(connection, &view, self.clock.http_date(), self.keep_head)?;
-        if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.answered = true;
+        if let Some(call) = self.calls.get_mut(id) {
+            call.answered = true;
         }
         self.open(id, client);
         Ok(())
     }
 
-    fn open(&mut self, id: ExchangeId, client: usize) {
+    fn open(&mut self, id: CallId, client: usize) {
         let now = self.clock.now();
         let relayed = self.resolved.settings.relay.access;
         let logged = self.access_log.is_some() || self.json_log.is_some() || relayed;
@@ -104,9 +104,9 @@ impl Gateway {
         }
     }
 
-    /// Whether the server, or the worker of this exchange, takes no more requests.
-    fn is_leaving(&mut self, id: ExchangeId) -> bool {
-        let Some(Place::Worker { worker, .. }) = self.exchanges.get(id).map(|one| one.place) else {
+    /// Whether the server, or the worker of this call, takes no more requests.
+    fn is_leaving(&mut self, id: CallId) -> bool {
+        let Some(Place::Worker { worker, .. }) = self.calls.get(id).map(|one| one.place) else {
             return false;
         };
         self.drain.is_some() || self.pool.of_id(worker).is_some_and(|record| record.retired)

@@ -79,7 +79,7 @@ impl Gateway {
         }
         if last && let Some(connection) = self.connections.get_mut(key) {
             // The call has ended: nobody is left to be told.
-            connection.exchange = None;
+            connection.call = None;
         }
         self.answer_close(key);
     }
@@ -145,10 +145,10 @@ impl Gateway {
 
     /// The application hears that it is over.
     fn tell_closed(&mut self, key: usize, code: CloseCode, reason: &[u8], bits: u8) {
-        let Some(id) = self.connections.get(key).and_then(|one| one.exchange) else {
+        let Some(id) = self.connections.get(key).and_then(|one| one.call) else {
             return;
         };
-        let worker = self.exchanges.get(id).and_then(|one| one.place.worker());
+        let worker = self.calls.get(id).and_then(|one| one.place.worker());
         if let Some(record) = worker.and_then(|worker| self.pool.of_id(worker)) {
             let stream = id.stream(record.link.epoch());
             let mut payload = Vec::new();
@@ -169,7 +169,7 @@ impl Gateway {
         connection.phase = Phase::Flushing(After::Close);
         connection.deadline = None;
         connection.websocket = None;
-        if let Some(id) = connection.exchange.take() {
+        if let Some(id) = connection.call.take() {
             self.abandon(id, CancelReason::ClientGone);
         }
         self.flush(key);
@@ -262,9 +262,9 @@ impl Gateway {
     /// The worker takes no more requests: its conversations go on elsewhere.
     pub(crate) fn close_websockets_of(&mut self, worker: oxicorn_dispatch::WorkerId) {
         let at = |one: &crate::connection::Connection| {
-            let exchange = one.exchange.and_then(|id| self.exchanges.get(id));
+            let call = one.call.and_then(|id| self.calls.get(id));
             one.phase == Phase::WebSocket
-                && exchange.and_then(|exchange| exchange.place.worker()) == Some(worker)
+                && call.and_then(|call| call.place.worker()) == Some(worker)
         };
         let all = self.connections.iter();
         let keys: Vec<_> = all.filter(|(_, one)| at(one)).map(|(key, _)| key).collect();

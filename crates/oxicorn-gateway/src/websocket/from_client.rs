@@ -88,8 +88,8 @@ impl Gateway {
         let Some(websocket) = &connection.websocket else {
             return false;
         };
-        let exchange = connection.exchange.and_then(|id| self.exchanges.get(id));
-        let counted = exchange.map_or(0, |exchange| exchange.uncredited);
+        let call = connection.call.and_then(|id| self.calls.get(id));
+        let counted = call.map_or(0, |call| call.uncredited);
         let has_room =
             websocket.room(is_short).is_some() && connection.output.held() <= counted + UNCOUNTED;
         connection.reading_stopped = !has_room;
@@ -157,11 +157,11 @@ impl Gateway {
     /// Bytes of a piece that fit into one message of the link.
     fn largest_piece(&mut self, key: usize) -> usize {
         let connection = self.connections.get(key);
-        let exchange = connection
-            .and_then(|connection| connection.exchange)
-            .and_then(|id| self.exchanges.get(id));
-        let record = exchange
-            .and_then(|exchange| exchange.place.worker())
+        let call = connection
+            .and_then(|connection| connection.call)
+            .and_then(|id| self.calls.get(id));
+        let record = call
+            .and_then(|call| call.place.worker())
             .and_then(|worker| self.pool.of_id(worker));
         record.map_or(PIECE, |record| record.link.max_event_payload().min(PIECE))
     }
@@ -196,7 +196,7 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let (Some(websocket), Some(id)) = (&mut connection.websocket, connection.exchange) else {
+        let (Some(websocket), Some(id)) = (&mut connection.websocket, connection.call) else {
             return;
         };
         if websocket.state != State::Open {
@@ -209,7 +209,7 @@ impl Gateway {
         if kind == Kind::Binary {
             bits |= flags::BINARY;
         }
-        let worker = self.exchanges.get(id).and_then(|one| one.place.worker());
+        let worker = self.calls.get(id).and_then(|one| one.place.worker());
         if let Some(record) = worker.and_then(|worker| self.pool.of_id(worker)) {
             let stream = id.stream(record.link.epoch());
             record.tell(EventKind::WebSocketMessage, stream, bits, piece);

@@ -10,8 +10,8 @@ use oxicorn_proto::websocket::Kind;
 
 use super::{Shared, State};
 use crate::apply::{Mistake, Trouble, is_last};
+use crate::calls::CallId;
 use crate::connection::{Connection, Phase};
-use crate::exchange::ExchangeId;
 use crate::gateway::Gateway;
 
 impl Gateway {
@@ -19,7 +19,7 @@ impl Gateway {
     pub(crate) fn take_websocket_message(
         &mut self,
         worker: usize,
-        id: ExchangeId,
+        id: CallId,
         client: usize,
         header: ResponseHeader,
     ) -> Result<(), Trouble> {
@@ -43,20 +43,20 @@ impl Gateway {
     fn take_message(
         &mut self,
         worker: usize,
-        id: ExchangeId,
+        id: CallId,
         client: usize,
         header: ResponseHeader,
     ) -> Result<(), Trouble> {
-        let (Some(record), Some(exchange), Some(connection)) = (
+        let (Some(record), Some(call), Some(connection)) = (
             self.pool.get_mut(worker),
-            self.exchanges.get_mut(id),
+            self.calls.get_mut(id),
             self.connections.get_mut(client),
         ) else {
             return Ok(());
         };
         let cost = websocket_cost(header.len);
-        exchange.window.receive(cost)?;
-        exchange.uncredited += cost;
+        call.window.receive(cost)?;
+        call.uncredited += cost;
         let Connection {
             websocket: Some(websocket),
             output,

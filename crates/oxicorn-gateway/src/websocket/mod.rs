@@ -13,7 +13,7 @@
 //!                   Answering    Closing: what comes is dropped until the client's close
 //!                           |      |
 //!                           v      v
-//!                     Flushing(After::Close)      the exchange is abandoned, the line logged
+//!                     Flushing(After::Close)      the call is abandoned, the line logged
 //! ```
 //!
 //! * **Order.** A client's close goes to the worker behind its messages, and is answered behind what

@@ -1,10 +1,11 @@
-//! The book of exchanges: which request is where, and whose answer a message of a worker is.
+//! The table of calls: which request is where, and whose answer a message of a worker is.
 //!
-//! Decides the names. An exchange outlives its connection where a worker still works on it (the
-//! client left, the time was over, the socket was handed over): it counts there until the worker is
-//! through. So exchanges have a book of their own, and either may end first.
+//! A call is what a worker does for an exchange. Decides the names. A call outlives its exchange where
+//! a worker still works on it (the client left, the time was over, the socket was handed over): it
+//! counts there until the worker is through. So calls have a table of their own, and either may end
+//! first.
 //!
-//! An exchange's number is `generation << 24 | key`: the key finds it without a search, the
+//! A call's number is `generation << 24 | key`: the key finds it without a search, the
 //! generation tells it from everything that had the same key before. Together with the link's epoch
 //! the number is the stream id workers see, so an answer that comes too late finds nobody.
 
@@ -19,17 +20,17 @@ use crate::unattended::Label;
 const KEY_BITS: u32 = 24;
 const KEY_MASK: u32 = StreamId::PARTS - 1;
 
-/// Exchanges at once; more cannot be named in a stream id.
-pub(crate) const EXCHANGE_LIMIT: usize = StreamId::PARTS as usize;
+/// Calls at once; more cannot be named in a stream id.
+pub(crate) const CALL_LIMIT: usize = StreamId::PARTS as usize;
 
-/// Names an exchange.
+/// Names a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ExchangeId {
+pub(crate) struct CallId {
     key: u32,
     generation: u32,
 }
 
-impl ExchangeId {
+impl CallId {
     pub(crate) const fn request(self) -> RequestId {
         RequestId((self.generation as u64) << KEY_BITS | self.key as u64)
     }
@@ -54,15 +55,15 @@ impl ExchangeId {
     }
 }
 
-/// One request and its response.
+/// A worker's part of one request and its response, from the queue to the end of the application's call.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one thing that has happened to it"
 )]
-pub(crate) struct Exchange {
+pub(crate) struct Call {
     /// The client's connection, as long as it waits for the answer.
-    pub(crate) connection: Option<usize>,
+    pub(crate) client: Option<usize>,
     /// When the request was complete.
     pub(crate) submitted: Duration,
     /// How long it waited before a worker was given it.
@@ -84,11 +85,11 @@ pub(crate) struct Exchange {
     pub(crate) expired: bool,
 }
 
-impl Exchange {
+impl Call {
     /// A request of this connection that waits for a worker since `submitted`.
     pub(crate) fn new(connection: usize, submitted: Duration) -> Self {
         Self {
-            connection: Some(connection),
+            client: Some(connection),
             submitted,
             queued: Duration::ZERO,
             place: Place::Queued,
@@ -127,9 +128,9 @@ impl Place {
     }
 }
 
-/// All exchanges.
+/// All calls.
 #[derive(Debug, Default)]
-pub(crate) struct Exchanges {
+pub(crate) struct Calls {
     entries: Vec<Entry>,
     free: Vec<u32>,
 }
@@ -137,71 +138,71 @@ pub(crate) struct Exchanges {
 #[derive(Debug)]
 struct Entry {
     generation: u32,
-    exchange: Option<Exchange>,
+    call: Option<Call>,
 }
 
-impl Exchanges {
-    /// Enters an exchange; `None` when there are [`EXCHANGE_LIMIT`].
-    pub(crate) fn insert(&mut self, exchange: Exchange) -> Option<ExchangeId> {
+impl Calls {
+    /// Enters a call; `None` when there are [`CALL_LIMIT`].
+    pub(crate) fn insert(&mut self, call: Call) -> Option<CallId> {
         let key = match self.free.pop() {
             Some(key) => key,
-            None if self.entries.len() < EXCHANGE_LIMIT => {
+            None if self.entries.len() < CALL_LIMIT => {
                 self.entries.push(Entry {
                     generation: 0,
-                    exchange: None,
+                    call: None,
                 });
                 u32::try_from(self.entries.len() - 1).ok()?
             }
             None => return None,
         };
         let entry = &mut self.entries[key as usize];
-        entry.exchange = Some(exchange);
-        Some(ExchangeId {
+        entry.call = Some(call);
+        Some(CallId {
             key,
             generation: entry.generation,
         })
     }
 
-    pub(crate) fn get(&self, id: ExchangeId) -> Option<&Exchange> {
+    pub(crate) fn get(&self, id: CallId) -> Option<&Call> {
         let entry = self.entries.get(id.key as usize)?;
         if entry.generation == id.generation {
-            entry.exchange.as_ref()
+            entry.call.as_ref()
         } else {
             None
         }
     }
 
-    pub(crate) fn get_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+    pub(crate) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
         let entry = self.entries.get_mut(id.key as usize)?;
         if entry.generation == id.generation {
-            entry.exchange.as_mut()
+            entry.call.as_mut()
         } else {
             None
         }
     }
 
-    pub(crate) fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
+    pub(crate) fn remove(&mut self, id: CallId) -> Option<Call> {
         let entry = self.entries.get_mut(id.key as usize)?;
         if entry.generation != id.generation {
             return None;
         }
-        let exchange = entry.exchange.take()?;
+        let call = entry.call.take()?;
         entry.generation = (entry.generation + 1) & KEY_MASK;
         self.free.push(id.key);
-        Some(exchange)
+        Some(call)
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ExchangeId, &mut Exchange)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (CallId, &mut Call)> {
         self.entries
             .iter_mut()
             .enumerate()
             .filter_map(|(key, entry)| {
                 let key = u32::try_from(key).ok()?;
-                let id = ExchangeId {
+                let id = CallId {
                     key,
                     generation: entry.generation,
                 };
-                Some((id, entry.exchange.as_mut()?))
+                Some((id, entry.call.as_mut()?))
             })
     }
 
@@ -214,31 +215,31 @@ impl Exchanges {
 mod tests {
     use super::*;
 
-    fn exchange() -> Exchange {
-        Exchange::new(1, Duration::ZERO)
+    fn call() -> Call {
+        Call::new(1, Duration::ZERO)
     }
 
     #[test]
-    fn a_name_finds_its_exchange_and_never_its_successor() {
-        let mut book = Exchanges::default();
-        let first = book.insert(exchange()).expect("room");
-        assert!(book.get(first).is_some());
-        assert!(book.remove(first).is_some());
-        let second = book.insert(exchange()).expect("room");
+    fn a_name_finds_its_call_and_never_its_successor() {
+        let mut table = Calls::default();
+        let first = table.insert(call()).expect("room");
+        assert!(table.get(first).is_some());
+        assert!(table.remove(first).is_some());
+        let second = table.insert(call()).expect("room");
         assert_eq!(second.key, first.key);
-        assert!(book.get(first).is_none() && book.remove(first).is_none());
-        assert!(book.get_mut(second).is_some());
-        assert_eq!(book.len(), 1);
+        assert!(table.get(first).is_none() && table.remove(first).is_none());
+        assert!(table.get_mut(second).is_some());
+        assert_eq!(table.len(), 1);
     }
 
     #[test]
     fn names_survive_the_way_through_dispatch_and_link() {
-        let id = ExchangeId {
+        let id = CallId {
             key: 0x00ab_cdef,
             generation: 0x0012_3456,
         };
-        assert_eq!(ExchangeId::of_request(id.request()), id);
-        assert_eq!(ExchangeId::of_stream(id.stream(0xffff_0007)), id);
+        assert_eq!(CallId::of_request(id.request()), id);
+        assert_eq!(CallId::of_stream(id.stream(0xffff_0007)), id);
         assert!(id.stream(0xffff_0007).is_of_epoch(7));
     }
 }
