@@ -114,7 +114,7 @@ impl Gateway {
         };
         let mut cx = Context::from_waker(Waker::noop());
         let room = connection.input.room(READ_SIZE);
-        let _ = connection.socket.poll_receive(&mut cx, room);
+        let _ = connection.transport.poll_receive(&mut cx, room);
         connection.at_end = true;
         self.refuse(key, Refusal::TOO_MANY_CONNECTIONS);
     }

@@ -34,7 +34,7 @@ use crate::min_rate::{MinRate, RateSpan};
 use crate::output::Output;
 use crate::peer::{End, Proxied};
 use crate::per_client::ClientNet;
-use crate::socket::Socket;
+use crate::transport::Transport;
 use crate::upload::Upload;
 use crate::websocket::WebSocket;
 
@@ -50,7 +50,7 @@ const READ_AHEAD: usize = READ_SIZE;
 pub(crate) struct Connection {
     /// Tells it from others that had the same key.
     pub(crate) serial: u64,
-    pub(crate) socket: Socket,
+    pub(crate) transport: Transport,
     pub(crate) http: http1::Connection,
     pub(crate) phase: Phase,
     pub(crate) input: Input,
@@ -193,7 +193,7 @@ impl Connection {
     pub(crate) fn read_room(&mut self, is_short: bool) -> Option<usize> {
         let serving = matches!(self.phase, Phase::Serving | Phase::Flushing(_));
         let serving = serving && !self.is_uploading();
-        if self.at_end || (serving && !self.socket.is_watched()) {
+        if self.at_end || (serving && !self.transport.is_watched()) {
             return None;
         }
         match self.phase {
@@ -237,11 +237,12 @@ impl Connection {
             + self.request.trailers.capacity()
             + self.request.response_head.capacity()
             + self.websocket.as_ref().map_or(0, |one| one.memory())
+            + self.transport.memory()
     }
 
     /// Bytes the client has taken: what the kernel still holds for it does not count.
     pub(crate) fn taken(&self) -> u64 {
-        self.sent.saturating_sub(self.socket.unsent())
+        self.transport.taken(self.sent)
     }
 
     /// Whether `poll_event` is to be asked.

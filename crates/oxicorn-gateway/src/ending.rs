@@ -86,7 +86,7 @@ impl Gateway {
         if connection.at_end || !unread {
             return self.close(key);
         }
-        connection.socket.finish_sending();
+        connection.transport.finish_sending();
         connection.phase = Phase::Lingering;
         connection.since = now;
         connection.deadline = Some(now + LINGER_LIMIT);
@@ -112,11 +112,11 @@ impl Gateway {
     /// Ends so that the client notices: where the end of the body is told by closing, an ordinary
     /// close would pass for it.
     pub(crate) fn reset(&mut self, key: usize) {
-        let Some(connection) = self.connections.get(key) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         if connection.request.until_close {
-            connection.socket.reset_on_close();
+            connection.transport.reset_on_close();
         } else if connection.linger {
             return self.end(key);
         }

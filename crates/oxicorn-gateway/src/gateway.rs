@@ -191,7 +191,7 @@ impl Gateway {
             return Poll::Ready(());
         };
         connection.waker.clone_from(cx.waker());
-        if let Err(error) = connection.socket.watch() {
+        if let Err(error) = connection.transport.watch() {
             self.error_log
                 .error(format_args!("Connection cannot be watched: {error}"));
             self.close(key);

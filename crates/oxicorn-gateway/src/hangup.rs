@@ -17,7 +17,7 @@ impl Gateway {
             .iter()
             .filter(|(_, one)| matches!(one.phase, Phase::Serving | Phase::WebSocket))
             .filter(|(_, one)| one.reading_stopped)
-            .filter_map(|(key, one)| Some((key, one.socket.descriptor().ok()?)))
+            .filter_map(|(key, one)| Some((key, one.transport.descriptor().ok()?)))
             .collect();
         let mut gone = Vec::new();
         let descriptors = unread.iter().map(|(_, descriptor)| *descriptor);

@@ -55,7 +55,7 @@ impl Gateway {
             return;
         };
         let stream = id.stream(record.link.epoch());
-        let sent = match connection.socket.into_blocking() {
+        let sent = match connection.transport.into_blocking() {
             Ok(socket) => record.link.send_descriptor(stream, socket.as_fd()).is_ok(),
             Err(_) => false,
         };

@@ -10,7 +10,7 @@
 //! | concern | modules |
 //! |---|---|
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
-//! | clients | `listener`, `connection`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
+//! | clients | `listener`, `connection`, `transport`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
 //! | requests and workers | `calls`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
 //! | WebSockets | `websocket` |
 //! | answers of our own | `refusal` |
@@ -66,6 +66,7 @@ mod settings;
 mod socket;
 mod spool;
 mod statsd;
+mod transport;
 mod unattended;
 mod upload;
 mod websocket;

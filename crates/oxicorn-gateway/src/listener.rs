@@ -25,7 +25,7 @@ use crate::min_rate::RateSpan;
 use crate::output::Output;
 use crate::peer::End;
 use crate::readiness::{Watched, watch};
-use crate::socket::Socket;
+use crate::transport::Transport;
 
 /// Accepts before others have their turn.
 const ACCEPTS_PER_TURN: u32 = 32;
@@ -180,7 +180,7 @@ impl Gateway {
         let serial = self.next_serial;
         let key = self.connections.insert(Connection {
             serial,
-            socket: Socket::new(socket),
+            transport: Transport::new(socket),
             http,
             phase: if proxied { Phase::Proxy } else { Phase::Idle },
             input: Input::default(),

@@ -75,7 +75,7 @@ impl Gateway {
                 connection.input.lend(buffer);
             }
             let buffer = connection.input.room(room);
-            match connection.socket.poll_receive(cx, buffer) {
+            match connection.transport.poll_receive(cx, buffer) {
                 Poll::Pending => return self.after_empty_read(key),
                 Poll::Ready(Ok(Received::Bytes(count))) => {
                     connection.received += count as u64;

@@ -14,7 +14,8 @@ use crate::connection::{After, Connection, Phase};
 use crate::gateway::Gateway;
 use crate::min_rate::RateSpan;
 use crate::output::{FilePiece, Next};
-use crate::socket::{Sent, SentFile, Socket};
+use crate::socket::{Sent, SentFile};
+use crate::transport::Transport;
 
 /// Output that is not held back for what the next message may add.
 pub(crate) const SEND_FROM: usize = 64 * 1024;
@@ -180,7 +181,7 @@ fn set_write_deadline(connection: &mut Connection, now: Duration) {
 
 fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
     let Connection {
-        socket,
+        transport,
         output,
         waker,
         resolved,
@@ -192,7 +193,7 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
             Next::Nothing => return Flushed::All,
             Next::Bytes { bytes, more } => {
                 let wanted = bytes.len();
-                match socket.poll_send(cx, bytes, more) {
+                match transport.poll_send(cx, bytes, more) {
                     Ok(Sent::Bytes(count)) if count <= wanted => output.bytes_sent(count),
                     Ok(Sent::Blocked) => return Flushed::Blocked,
                     Ok(Sent::Bytes(_)) | Err(_) => return Flushed::Broken,
@@ -200,12 +201,12 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
             }
             Next::File(piece) => {
                 let sent = if resolved.settings.sendfile {
-                    socket.poll_send_file(cx, &piece.descriptor, piece.offset, piece.rest)
+                    transport.poll_send_file(cx, &piece.descriptor, piece.offset, piece.rest)
                 } else {
                     Ok(SentFile::Unsupported)
                 };
                 let sent = match sent {
-                    Ok(SentFile::Unsupported) => copy_file(socket, cx, piece, buffer),
+                    Ok(SentFile::Unsupported) => copy_file(transport, cx, piece, buffer),
                     other => other,
                 };
                 match sent {
@@ -227,7 +228,7 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
 
 /// Sends a piece of a file through memory.
 fn copy_file(
-    socket: &Socket,
+    transport: &mut Transport,
     cx: &mut Context<'_>,
     piece: &FilePiece,
     buffer: &mut Vec<u8>,
@@ -241,7 +242,7 @@ fn copy_file(
     if read == 0 {
         return Ok(SentFile::EndOfFile);
     }
-    Ok(match socket.poll_send(cx, &buffer[..read], false)? {
+    Ok(match transport.poll_send(cx, &buffer[..read], false)? {
         Sent::Bytes(count) => SentFile::Bytes(count as u64),
         Sent::Blocked => SentFile::Blocked,
     })

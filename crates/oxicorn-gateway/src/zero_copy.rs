@@ -36,6 +36,7 @@ impl RingSend {
         len >= LEND_FROM
             && connection.phase == Phase::Serving
             && connection.stalled_since.is_none()
+            && connection.transport.plain().is_some()
             && connection.output.files() == 0
             && connection.output.held() + len >= SEND_FROM
     }
@@ -43,13 +44,17 @@ impl RingSend {
     /// Sends the output with the payload in its place; afterwards the output has what is left.
     pub(crate) fn send(self, connection: &mut Connection, link: &GatewayEnd) {
         let Connection {
-            socket,
+            transport,
             output,
             waker,
             sent,
             ..
         } = connection;
         let cx = &mut Context::from_waker(waker);
+        let Some(socket) = transport.plain() else {
+            // None was lent for it.
+            return output.insert(self.at, |out| link.payload_into(self.payload, out));
+        };
         *sent += self.send_with(cx, socket, output, link) as u64;
     }
 

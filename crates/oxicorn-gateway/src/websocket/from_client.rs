@@ -37,17 +37,17 @@ impl Gateway {
             if !self.take_waiting(key) {
                 return;
             }
-            let Some(connection) = self.connections.get(key) else {
+            let Some(connection) = self.connections.get_mut(key) else {
                 return;
             };
-            if connection.phase != Phase::WebSocket || !connection.socket.is_watched() {
+            if connection.phase != Phase::WebSocket || !connection.transport.is_watched() {
                 return;
             }
             if connection.at_end {
                 return;
             }
             buffer.clear();
-            match connection.socket.poll_receive(cx, buffer) {
+            match connection.transport.poll_receive(cx, buffer) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(Received::Bytes(count))) => {
                     self.metrics.add(Counter::BytesIn, count as u64);
