@@ -10,7 +10,7 @@ use oxicorn_os::signals::Blocked;
 use oxicorn_os::{forked, process, signals};
 use pyo3::prelude::*;
 
-use crate::worker::lane::ClientGone;
+use crate::errors::ClientGone;
 
 pub(crate) use oxicorn_os::forked::{is_forked, keep_from_children};
 

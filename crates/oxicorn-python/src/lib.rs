@@ -2,6 +2,7 @@
 //!
 //! * `settings`: the settings table on Python's side
 //! * `arbiter`: performs what `oxicorn-arbiter` decides; the one place that forks
+//! * `errors`, `locks`: exceptions that applications see; locks that are held for moments
 //! * `worker`: a worker process with its threads and its end of the link
 //! * `directory_watch`: what the reloader waits for
 //! * `bounded_end`: a process that is about to end does so in time
@@ -14,8 +15,10 @@ mod arbiter;
 mod asgi;
 mod bounded_end;
 mod directory_watch;
+mod errors;
 mod forked;
 mod latin1;
+mod locks;
 mod request_headers;
 mod settings;
 mod worker;
@@ -42,6 +45,8 @@ mod _native {
     #[pymodule_export]
     use crate::directory_watch::DirectoryWatch;
     #[pymodule_export]
+    use crate::errors::ClientGone;
+    #[pymodule_export]
     use crate::forked::{after_fork, before_fork, is_forked_by_others, let_go, own_process};
     #[pymodule_export]
     use crate::settings::rows::{
@@ -50,7 +55,7 @@ mod _native {
     #[pymodule_export]
     use crate::settings::{CommandLineStop, Resolver, Settings};
     #[pymodule_export]
-    use crate::worker::{WorkerContext, lane::ClientGone};
+    use crate::worker::WorkerContext;
     #[pymodule_export]
     use crate::wsgi::{Exchange, Input, LazySocket};
 

@@ -333,7 +333,7 @@ impl HttpExchange {
     pub(crate) fn check_gateway(slf: &Bound<'_, Self>) -> PyResult<()> {
         let lost = {
             let this = slf.try_borrow()?;
-            !this.gone && !this.shared.link.is_current(this.stream)
+            !this.gone && !this.shared.link.is_current(slf.py(), this.stream)
         };
         if lost {
             Self::disconnect(slf, Some(CancelReason::ClientGone))?;

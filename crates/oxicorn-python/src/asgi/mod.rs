@@ -22,6 +22,8 @@
 //!   pieces that wait together leave together, in one message, and a short response whose pieces come
 //!   in one turn is a message with a known length.
 //!
+//! The link is [`LoopLink`](crate::worker::LoopLink): one thread, this one, uses it.
+//!
 //! There are two kinds of exchange, variants of [`book::Exchange`]: a request and its response, and a
 //! WebSocket ([`WebSocketExchange`]). Which it is says the scheme of the request (`ws`, `wss`).
 
@@ -31,7 +33,6 @@ mod event;
 mod exchange;
 mod grace;
 mod head;
-mod link;
 mod report;
 mod request_body;
 mod response;
@@ -43,6 +44,5 @@ mod websocket;
 
 pub(crate) use call::Call;
 pub(crate) use exchange::{HttpExchange, Receive, Sending};
-pub(crate) use link::Link;
 pub(crate) use server::AsgiServer;
 pub(crate) use websocket::WebSocketExchange;

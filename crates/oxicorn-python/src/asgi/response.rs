@@ -19,8 +19,8 @@ use pyo3::prelude::*;
 
 use super::event::{FilePiece, HttpEvent};
 use super::head::Head;
-use super::link::Link;
-use crate::worker::lane::too_large;
+use crate::worker::LoopLink;
+use crate::worker::link::too_large;
 use crate::wsgi::error_response;
 
 /// Bytes held back at most: enough that a message costs little beside them.
@@ -153,7 +153,7 @@ impl Response {
     pub(crate) fn take(
         &mut self,
         py: Python<'_>,
-        link: &Link,
+        link: &LoopLink,
         event: HttpEvent<'_>,
     ) -> PyResult<Taken> {
         match event {
@@ -218,7 +218,7 @@ impl Response {
     fn take_body(
         &mut self,
         py: Python<'_>,
-        link: &Link,
+        link: &LoopLink,
         body: &[u8],
         more: bool,
     ) -> PyResult<Taken> {
@@ -240,7 +240,7 @@ impl Response {
         self.flush(py, link)
     }
 
-    fn take_file(&mut self, py: Python<'_>, link: &Link, piece: FilePiece) -> PyResult<Taken> {
+    fn take_file(&mut self, py: Python<'_>, link: &LoopLink, piece: FilePiece) -> PyResult<Taken> {
         if self.file.is_some() {
             let text = "the file sent before has not left: await each send";
             return Err(PyRuntimeError::new_err(text));
@@ -291,7 +291,7 @@ impl Response {
     }
 
     /// Sends what is held back, as far as the window allows.
-    pub(crate) fn flush(&mut self, py: Python<'_>, link: &Link) -> PyResult<Taken> {
+    pub(crate) fn flush(&mut self, py: Python<'_>, link: &LoopLink) -> PyResult<Taken> {
         if self.over || self.said == Said::Nothing {
             return Ok(Taken::Done);
         }
@@ -319,7 +319,7 @@ impl Response {
 
     /// Sends the head, if it has not left, and what may leave of `data`; with the last of it the end, if
     /// nothing else is to come. Returns how much of `data` has left.
-    fn leave(&mut self, py: Python<'_>, link: &Link, data: &[u8]) -> PyResult<usize> {
+    fn leave(&mut self, py: Python<'_>, link: &LoopLink, data: &[u8]) -> PyResult<usize> {
         let plain_end = self.said == Said::Complete && !self.announced && self.file.is_none();
         let mut at = 0;
         while !self.over {
@@ -344,7 +344,13 @@ impl Response {
         Ok(at)
     }
 
-    fn send_head(&mut self, py: Python<'_>, link: &Link, flags: u8, piece: &[u8]) -> PyResult<()> {
+    fn send_head(
+        &mut self,
+        py: Python<'_>,
+        link: &LoopLink,
+        flags: u8,
+        piece: &[u8],
+    ) -> PyResult<()> {
         if self.head.bytes.len() > RESPONSE_HEAD {
             self.abort(py, link, AbortReason::TooLarge)?;
             let text = too_large("the response head is", self.head.bytes.len());
@@ -360,7 +366,7 @@ impl Response {
     fn leave_file(
         &mut self,
         py: Python<'_>,
-        link: &Link,
+        link: &LoopLink,
         file: &OwnedFd,
         part: FilePart,
     ) -> PyResult<()> {
@@ -385,19 +391,19 @@ impl Response {
 
     /// The application failed: an error page if the client has seen nothing and was to see nothing yet;
     /// else the response ends visibly incomplete.
-    pub(crate) fn fail(&mut self, py: Python<'_>, link: &Link) -> PyResult<()> {
+    pub(crate) fn fail(&mut self, py: Python<'_>, link: &LoopLink) -> PyResult<()> {
         self.give_up(py, link, 500, AbortReason::ApplicationFailed)
     }
 
     /// The worker ends before the call did: the same, without a word of failure.
-    pub(crate) fn break_off(&mut self, py: Python<'_>, link: &Link) -> PyResult<()> {
+    pub(crate) fn break_off(&mut self, py: Python<'_>, link: &LoopLink) -> PyResult<()> {
         self.give_up(py, link, 503, AbortReason::Stopping)
     }
 
     fn give_up(
         &mut self,
         py: Python<'_>,
-        link: &Link,
+        link: &LoopLink,
         status: u16,
         reason: AbortReason,
     ) -> PyResult<()> {
@@ -422,7 +428,7 @@ impl Response {
     pub(crate) fn abort(
         &mut self,
         py: Python<'_>,
-        link: &Link,
+        link: &LoopLink,
         reason: AbortReason,
     ) -> PyResult<()> {
         self.said = Said::Complete;

@@ -18,16 +18,16 @@ use pyo3::{ffi, intern};
 use super::book::{Book, Exchange};
 use super::call::Call;
 use super::exchange::{HttpExchange, Receive, Sending, Verdict};
-use super::link::Link;
 use super::request_body::RequestBody;
 use super::response::Response;
 use super::scope::{ScopeFactory, ScopeSettings};
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use super::websocket::WebSocketExchange;
 use crate::forked;
+use crate::locks::lock;
 use crate::request_headers::takes_trailers;
 use crate::settings::with_settings;
-use crate::worker::WorkerContext;
+use crate::worker::{LoopLink, WorkerContext};
 use crate::wsgi::{Hooks, make_request};
 
 /// Requests started in one turn before other callbacks of the loop have theirs.
@@ -72,7 +72,7 @@ pub(crate) struct AsgiServer {
 impl AsgiServer {
     pub(crate) fn new(
         context: &Bound<'_, WorkerContext>,
-        link: Arc<Link>,
+        link: Arc<LoopLink>,
         application: &Bound<'_, PyAny>,
         event_loop: &Bound<'_, PyAny>,
         state: &Bound<'_, PyDict>,
@@ -163,7 +163,7 @@ impl AsgiServer {
         let stream = claimed.stream;
         this.note_gateway(stream);
         if claimed.flags & flags::SPILLED != 0 {
-            *payload = link.read_spilled(stream)?;
+            *payload = link.read_spilled(py, stream)?;
         }
         let Ok(view) = RequestView::decode(payload) else {
             let reason = wire::encode_abort(AbortReason::Declined);
@@ -346,10 +346,10 @@ impl AsgiServer {
 
     /// Whether exchanges of a gateway that is gone may be in the book. One look tells, so that many that
     /// rest cost nothing when the loop turns.
-    fn has_lost_gateway(&self) -> bool {
+    fn has_lost_gateway(&self, py: Python<'_>) -> bool {
         let newest = StreamId(self.newest.load(Ordering::Relaxed));
         let succeeded = self.succeeded.swap(false, Ordering::Relaxed);
-        succeeded || !self.shared.link.is_current(newest)
+        succeeded || !self.shared.link.is_current(py, newest)
     }
 
     fn all_exchanges(&self, py: Python<'_>) -> Vec<Exchange> {
@@ -406,7 +406,7 @@ impl AsgiServer {
         if this.seen.swap(standing, Ordering::Relaxed) != standing {
             this.notify(py)?;
         }
-        if events + requests == 0 && this.has_lost_gateway() {
+        if events + requests == 0 && this.has_lost_gateway(py) {
             // With each beat of the sentinel at least.
             for exchange in this.all_exchanges(py) {
                 exchange.check_gateway(py)?;

@@ -1,18 +1,19 @@
 //! What all exchanges of a worker have in common: the link, the loop, and who has something held back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::exchange::{HttpExchange, Sending, Sent};
-use super::link::Link;
+use crate::locks::lock;
+use crate::worker::LoopLink;
 
 /// What exchanges need of the worker.
 pub(crate) struct Shared {
-    pub(crate) link: Arc<Link>,
+    pub(crate) link: Arc<LoopLink>,
     pub(crate) worker: Py<PyAny>,
     pub(crate) event_loop: Py<PyAny>,
     pub(crate) create_future: Py<PyAny>,
@@ -38,7 +39,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// `keeps_start`: hooks want to see `http.response.start`; `offers_files`: the scope offers the extensions.
     pub(crate) fn new(
-        link: Arc<Link>,
+        link: Arc<LoopLink>,
         worker: &Bound<'_, PyAny>,
         event_loop: &Bound<'_, PyAny>,
         keeps_start: bool,
@@ -131,9 +132,4 @@ impl Shared {
         message.set_item(intern!(py, "type"), intern!(py, "http.disconnect"))?;
         Ok(message)
     }
-}
-
-/// Held for moments, by the loop's thread alone; nothing panics meanwhile.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

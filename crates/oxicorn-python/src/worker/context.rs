@@ -25,10 +25,13 @@ use pyo3::types::PyDict;
 use super::Serving;
 use super::direct::Direct;
 use super::lane::Lane;
+use super::link::WorkerLink;
+use super::loop_link::LoopLink;
 use super::notice::Notice;
 use super::pool::{Claim, Pool};
 use super::sentinel::Sentinel;
-use crate::asgi::{AsgiServer, Link};
+use super::wait;
+use crate::asgi::AsgiServer;
 use crate::forked;
 use crate::wsgi::{AccessLogging, Application, Constants};
 
@@ -46,7 +49,7 @@ pub(crate) enum WorkerKind {
 /// Who takes the requests.
 enum Engine {
     Threads(Box<Threads>),
-    Loop(Arc<Link>),
+    Loop(Arc<LoopLink>),
     Direct(Arc<Direct>),
 }
 
@@ -455,14 +458,17 @@ impl WorkerContext {
 impl Engine {
     fn new(kind: WorkerKind, parts: WorkerParts) -> PyResult<Self> {
         Ok(match kind {
-            WorkerKind::Loop => Self::Loop(Arc::new(Link::new(parts)?)),
+            WorkerKind::Loop => Self::Loop(Arc::new(LoopLink::new(parts)?)),
             WorkerKind::Direct => Self::Direct(Arc::new(Direct::new(parts))),
-            WorkerKind::Threads(count) => Self::Threads(Box::new(Threads {
-                pool: Arc::new(Pool::new(parts.requests, parts.waker, count)),
-                lane: Arc::new(Lane::new(parts.responses, parts.events, parts.descriptors)),
-                count,
-                application: OnceLock::new(),
-            })),
+            WorkerKind::Threads(count) => {
+                let link = WorkerLink::new(parts.events, parts.responses, parts.descriptors);
+                Self::Threads(Box::new(Threads {
+                    pool: Arc::new(Pool::new(parts.requests, parts.waker, count)),
+                    lane: Arc::new(Lane::new(Arc::new(link), Box::new(wait::Blocking))),
+                    count,
+                    application: OnceLock::new(),
+                }))
+            }
         })
     }
 

@@ -1,44 +1,33 @@
 //! The worker's way out: responses, credit, descriptors, shared by all threads of the worker.
 //!
-//! Two rules keep the interpreter free. A lock is only waited for detached, so that no thread holds
-//! the interpreter while it waits for another that wants it. And whoever waits for the gateway (room
-//! in the ring, credit of a slow client) waits detached, and looks for signals when it was woken.
+//! Threads share it, or the greenlets of one thread: how one waits for the gateway (room in the ring, credit of a
+//! slow client, a socket) is [`Wait`]'s. Whoever was woken looks for signals.
 //!
-//! Events come for all exchanges of the worker on one ring. Whichever thread looks, takes them all and
-//! puts those of others into their place in the inbox.
+//! Events come for all exchanges of the worker on one ring. Whoever looks, takes them all and puts those of others
+//! into their place in the inbox.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use oxicorn_link::StreamId;
 use oxicorn_link::window::{RESPONSE_HEAD, RESPONSE_PIECE, RESPONSE_WINDOW, SendWindow};
 use oxicorn_link::wire::{
     self, AbortReason, CancelReason, EventKind, FilePart, ResponseKind, flags,
 };
-use oxicorn_link::{Descriptors, Events, Responses, RingFull, StreamId};
-use pyo3::create_exception;
-use pyo3::exceptions::{PyBrokenPipeError, PyOSError};
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
 use super::calls::Calls;
+use super::link::{Message, WorkerLink, refuse_if_forked, too_large};
+use super::wait::Wait;
+use crate::errors::ClientGone;
 use crate::forked;
-
-create_exception!(
-    oxicorn._native,
-    ClientGone,
-    PyBrokenPipeError,
-    "Nobody waits for this response any more."
-);
+use crate::locks::{lock, lock_detached};
 
 /// Ends a response whose call goes on: `close()`, hooks, whatever the application does next.
 pub(crate) const LAST: u8 = flags::END | flags::GOES_ON;
-
-/// How long a wait lasts before signals are looked for, should no wake-up have come through.
-const WAIT: Duration = Duration::from_secs(1);
 
 /// One exchange on the link.
 #[derive(Debug)]
@@ -62,17 +51,16 @@ impl Stream {
 /// See the head of this file.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    responses: Mutex<Responses>,
+    link: Arc<WorkerLink>,
+    wait: Box<dyn Wait>,
     inbox: Mutex<Inbox>,
-    descriptors: Descriptors,
     calls: Calls,
     /// The gateway has been told of calls of its predecessors.
     introduced: AtomicBool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inbox {
-    events: Events,
     scratch: Vec<u8>,
     streams: HashMap<StreamId, Arrived>,
 }
@@ -89,16 +77,11 @@ struct Arrived {
 }
 
 impl Lane {
-    pub(crate) fn new(responses: Responses, events: Events, descriptors: Descriptors) -> Self {
-        let inbox = Inbox {
-            events,
-            scratch: Vec::new(),
-            streams: HashMap::new(),
-        };
+    pub(crate) fn new(link: Arc<WorkerLink>, wait: Box<dyn Wait>) -> Self {
         Self {
-            responses: Mutex::new(responses),
-            inbox: Mutex::new(inbox),
-            descriptors,
+            link,
+            wait,
+            inbox: Mutex::default(),
             calls: Calls::default(),
             introduced: AtomicBool::new(false),
         }
@@ -112,7 +95,7 @@ impl Lane {
     /// Names the calls of earlier gateways to the present one, until there are none. For a native thread:
     /// it never waits, what cannot be sent now is sent when this is called next.
     pub(crate) fn introduce_calls(&self) {
-        let Ok(mut responses) = self.responses.try_lock() else {
+        let Some(mut responses) = self.link.try_responses() else {
             return;
         };
         let mut payload = Vec::new();
@@ -138,8 +121,8 @@ impl Lane {
         if !stream.registered || forked::is_forked() {
             return false;
         }
-        let mut inbox = lock(py, &self.inbox);
-        inbox.empty_ring();
+        let mut inbox = lock_detached(py, &self.inbox);
+        inbox.empty_ring(&self.link);
         let arrived = inbox.streams.get(&stream.id);
         arrived.is_some_and(|arrived| arrived.expired)
     }
@@ -215,8 +198,8 @@ impl Lane {
         // SAFETY: the application's file object, which owns the descriptor, is held by the caller for
         // the time of this call.
         let file = unsafe { BorrowedFd::borrow_raw(file) };
-        let sent = py.detach(|| self.descriptors.send(stream.id, file, WAIT));
-        sent.map_err(|error| PyOSError::new_err(error.to_string()))?;
+        self.link
+            .send_descriptor(py, self.wait.as_ref(), stream.id, file)?;
         let flags = LAST | flags::HAS_DESCRIPTOR;
         self.send(
             py,
@@ -309,20 +292,12 @@ impl Lane {
 
     /// The descriptor that a message about `stream` spoke of.
     pub(crate) fn take_descriptor(&self, stream: StreamId) -> PyResult<OwnedFd> {
-        refuse_if_forked()?;
-        let taken = self.descriptors.take(stream);
-        taken.map_err(|error| PyOSError::new_err(error.to_string()))
+        self.link.take_descriptor(stream)
     }
 
     /// The payload of a request that was too large for the ring.
     pub(crate) fn read_spilled(&self, py: Python<'_>, stream: StreamId) -> PyResult<Vec<u8>> {
-        let mut file = File::from(self.take_descriptor(stream)?);
-        let mut payload = Vec::new();
-        py.detach(|| {
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_end(&mut payload)
-        })?;
-        Ok(payload)
+        self.link.read_spilled(py, stream)
     }
 
     /// How much may be sent now; waits until it is more than nothing.
@@ -343,8 +318,8 @@ impl Lane {
         let Ok(mut inbox) = self.inbox.try_lock() else {
             return Ok(());
         };
-        if inbox.events.has_pending() {
-            inbox.empty_ring();
+        if self.link.has_events() {
+            inbox.empty_ring(&self.link);
         }
         let Some(arrived) = inbox.streams.get_mut(&stream.id) else {
             return Ok(());
@@ -364,11 +339,11 @@ impl Lane {
         stream: &Stream,
         mut wanted: impl FnMut(&mut Arrived) -> Option<T>,
     ) -> PyResult<T> {
-        let mut waiter = lock(py, &self.inbox).events.waiter();
+        let mut waiter = self.wait.for_events(py, &self.link, stream.id);
         loop {
             {
-                let mut inbox = lock(py, &self.inbox);
-                let for_others = inbox.empty_ring();
+                let mut inbox = lock_detached(py, &self.inbox);
+                let for_others = inbox.empty_ring(&self.link);
                 let arrived = inbox.streams.entry(stream.id).or_default();
                 if let Some(found) = wanted(arrived) {
                     return Ok(found);
@@ -376,12 +351,12 @@ impl Lane {
                 if arrived.cancelled {
                     return Err(ClientGone::new_err("the client is gone"));
                 }
+                drop(inbox);
                 if for_others {
-                    waiter.pass_on();
+                    waiter.pass_on(py)?;
                 }
             }
-            let waiter = &mut waiter;
-            py.detach(move || waiter.wait(WAIT));
+            waiter.wait(py)?;
             py.check_signals()?;
             refuse_if_forked()?;
             self.check_gateway(py, stream)?;
@@ -390,7 +365,7 @@ impl Lane {
 
     /// The gateway that placed this request may have died and been replaced.
     fn check_gateway(&self, py: Python<'_>, stream: &Stream) -> PyResult<()> {
-        if lock(py, &self.responses).is_current(stream.id) {
+        if self.link.is_current(py, stream.id) {
             return Ok(());
         }
         Err(ClientGone::new_err(
@@ -414,7 +389,7 @@ impl Lane {
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inbox)
     }
 
     fn send(
@@ -426,58 +401,22 @@ impl Lane {
         head: &[u8],
         body: &[u8],
     ) -> PyResult<()> {
-        if let Ok(mut responses) = self.responses.try_lock()
-            && responses.try_send(kind, stream, flags, head, body).is_ok()
-        {
-            return Ok(());
-        }
-        let mut waiter = lock(py, &self.responses).waiter();
-        loop {
-            let waiter = &mut waiter;
-            let sent = py.detach(move || {
-                let mut responses = self
-                    .responses
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                let sent = responses.try_send(kind, stream, flags, head, body);
-                drop(responses);
-                if sent == Err(RingFull::NoRoomYet) {
-                    waiter.wait(head.len() + body.len(), WAIT);
-                }
-                sent
-            });
-            match sent {
-                Ok(()) => return Ok(()),
-                Err(RingFull::NoRoomYet) => {
-                    py.check_signals()?;
-                    refuse_if_forked()?;
-                }
-                Err(RingFull::MessageTooLong) => {
-                    return Err(PyOSError::new_err(too_large(
-                        "the response head is",
-                        head.len(),
-                    )));
-                }
-            }
-        }
-    }
-}
-
-/// In a process that the application forked other threads may hold the locks for ever, and the link is
-/// its parent's.
-fn refuse_if_forked() -> PyResult<()> {
-    if forked::is_forked() {
-        Err(forked::dead_link())
-    } else {
-        Ok(())
+        let message = Message {
+            kind,
+            stream,
+            flags,
+            head,
+            body,
+        };
+        self.link.send(py, self.wait.as_ref(), message)
     }
 }
 
 impl Inbox {
     /// Moves all events to their streams; whether any was for a stream that is waited for.
-    fn empty_ring(&mut self) -> bool {
+    fn empty_ring(&mut self, link: &WorkerLink) -> bool {
         let mut moved = false;
-        while let Some(event) = self.events.try_next(&mut self.scratch) {
+        while let Some(event) = link.next_event(&mut self.scratch) {
             // Of a request that is over: nobody wants to know.
             let Some(arrived) = self.streams.get_mut(&event.stream) else {
                 continue;
@@ -503,21 +442,4 @@ impl Inbox {
         }
         moved
     }
-}
-
-/// Locks without holding the interpreter while another thread has the lock.
-fn lock<'a, T: Send>(py: Python<'_>, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
-    loop {
-        match mutex.try_lock() {
-            Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-            // The guard cannot be brought back through `detach`; wait for it there, then try again.
-            Err(TryLockError::WouldBlock) => py.detach(|| drop(mutex.lock())),
-        }
-    }
-}
-
-/// `what`, of so many bytes, is beyond what a response may have of it.
-pub(crate) fn too_large(what: &str, len: usize) -> String {
-    format!("{what} too large: {len} bytes, and {RESPONSE_HEAD} are allowed")
 }

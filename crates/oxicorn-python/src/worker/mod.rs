@@ -8,11 +8,15 @@ pub(crate) mod calls;
 mod context;
 mod direct;
 pub(crate) mod lane;
+pub(crate) mod link;
+mod loop_link;
 pub(crate) mod notice;
 mod pool;
 mod sentinel;
+mod wait;
 
 pub(crate) use context::{WorkerContext, WorkerKind, WorkerSetup};
+pub(crate) use loop_link::LoopLink;
 
 /// What the sentinel may ask of whatever takes the requests; from its own thread.
 pub(crate) trait Serving: Send + Sync {

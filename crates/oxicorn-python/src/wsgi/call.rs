@@ -17,8 +17,9 @@ use super::exchange::{Exchange, Phase, body_piece};
 use super::hooks::Hooks;
 use super::plain_file::PlainFile;
 use super::{Input, LazySocket};
+use crate::errors::ClientGone;
 use crate::forked;
-use crate::worker::lane::{ClientGone, Lane, Stream};
+use crate::worker::lane::{Lane, Stream};
 
 /// The application of this worker with everything that is the same for all its requests.
 pub(crate) struct Application {

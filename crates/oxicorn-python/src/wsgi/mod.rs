@@ -2,7 +2,7 @@
 //! becomes a response on the link (PEP 3333).
 //!
 //! Everything here runs attached to the interpreter, on the thread that serves the request; waiting
-//! (for room in the ring, for a slow client's credit) is done detached, in `worker::lane`.
+//! (for room in the ring, for a slow client's credit) is `worker::wait`'s affair.
 
 mod access;
 mod call;

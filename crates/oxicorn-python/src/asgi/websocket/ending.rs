@@ -103,7 +103,7 @@ impl WebSocketExchange {
     pub(crate) fn check_gateway(slf: &Bound<'_, Self>) -> PyResult<()> {
         let lost = {
             let this = slf.try_borrow()?;
-            !this.leaving && !this.shared.link.is_current(this.stream)
+            !this.leaving && !this.shared.link.is_current(slf.py(), this.stream)
         };
         if lost {
             Self::disconnect(slf, (CloseCode::ABNORMAL.0, String::new()), false)?;

@@ -35,7 +35,7 @@ use super::grace::Grace;
 use super::response::{Response, Taken};
 use super::shared::Shared;
 use super::waiting::Waiters;
-use crate::worker::lane::ClientGone;
+use crate::errors::ClientGone;
 use event::WebSocketEvent;
 use queues::{Incoming, Outgoing};
 

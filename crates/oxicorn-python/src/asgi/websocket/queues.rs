@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::event::Data;
-use crate::asgi::link::Link;
+use crate::worker::LoopLink;
 
 /// The largest piece of a message on the link: small beside the ring.
 const PIECE: usize = 64 * 1024;
@@ -270,7 +270,7 @@ impl Outgoing {
     pub(crate) fn message(
         &mut self,
         py: Python<'_>,
-        link: &Link,
+        link: &LoopLink,
         stream: StreamId,
         data: Data,
     ) -> PyResult<()> {
@@ -294,7 +294,7 @@ impl Outgoing {
     pub(crate) fn close(
         &mut self,
         py: Python<'_>,
-        link: &Link,
+        link: &LoopLink,
         stream: StreamId,
         (code, reason): (u16, String),
         last: bool,
@@ -307,7 +307,7 @@ impl Outgoing {
     pub(crate) fn flush(
         &mut self,
         py: Python<'_>,
-        link: &Link,
+        link: &LoopLink,
         stream: StreamId,
     ) -> PyResult<bool> {
         while let Some(first) = self.held.front_mut() {
@@ -348,7 +348,7 @@ impl Outgoing {
 /// Sends as many pieces of a message as there is room for. `true`: all of it.
 fn send_pieces(
     py: Python<'_>,
-    link: &Link,
+    link: &LoopLink,
     stream: StreamId,
     window: &mut SendWindow,
     data: &Data,

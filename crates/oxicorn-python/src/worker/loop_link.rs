@@ -1,0 +1,165 @@
+//! The worker's end of the link, as an event loop uses it (asyncio's, gevent's hub).
+//!
+//! One thread, the loop's, reads requests and events and writes responses; the locks are for the type system and are
+//! never waited for. Sleeping is done by the loop in its own epoll, where the doorbell lies beside the application's
+//! sockets.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use oxicorn_link::wire::ResponseKind;
+use oxicorn_link::{ClaimedRequest, Doorbell, EventHeader, Requests, StreamId, Waker, WorkerParts};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::Serving;
+use super::link::{Message, WorkerLink};
+use super::wait::Blocking;
+use crate::locks::lock;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct LoopLink {
+    link: Arc<WorkerLink>,
+    requests: Mutex<Requests>,
+    doorbell: Mutex<Doorbell>,
+    waker: Waker,
+    alive: AtomicBool,
+    claimed: AtomicU64,
+    /// The loop runs: it must show that it turns.
+    running: AtomicBool,
+    /// Set by every turn of the loop, taken back by the sentinel: a loop that stands still shows.
+    turned: AtomicBool,
+}
+
+impl LoopLink {
+    /// Takes over the parts of an end that was attached for a doorbell.
+    pub(crate) fn new(parts: WorkerParts) -> PyResult<Self> {
+        let doorbell = parts
+            .doorbell
+            .ok_or_else(|| PyRuntimeError::new_err("the link has no doorbell"))?;
+        let link = WorkerLink::new(parts.events, parts.responses, parts.descriptors);
+        Ok(Self {
+            link: Arc::new(link),
+            requests: Mutex::new(parts.requests),
+            doorbell: Mutex::new(doorbell),
+            waker: parts.waker,
+            alive: AtomicBool::new(true),
+            claimed: AtomicU64::new(0),
+            running: AtomicBool::new(false),
+            turned: AtomicBool::new(true),
+        })
+    }
+
+    /// From now on (or: no longer) the loop must show that it turns.
+    pub(crate) fn set_running(&self, running: bool) {
+        self.turned.store(true, Ordering::Relaxed);
+        self.running.store(running, Ordering::Relaxed);
+    }
+
+    /// What the loop waits for.
+    pub(crate) fn doorbell_number(&self) -> i32 {
+        lock(&self.doorbell).fd().as_raw_fd()
+    }
+
+    /// The loop is about to sleep; `false`: something has come.
+    pub(crate) fn sleep_begin(&self) -> bool {
+        lock(&self.doorbell).sleep_begin()
+    }
+
+    /// The loop is awake.
+    pub(crate) fn sleep_end(&self) {
+        self.turned.store(true, Ordering::Relaxed);
+        lock(&self.doorbell).sleep_end();
+    }
+
+    /// The next request, which is ours from now on.
+    pub(crate) fn claim(&self, payload: &mut Vec<u8>) -> Option<ClaimedRequest> {
+        let claimed = lock(&self.requests).try_claim(payload)?;
+        self.claimed.fetch_add(1, Ordering::Relaxed);
+        Some(claimed)
+    }
+
+    /// Whether requests are still taken.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    /// Requests claimed so far.
+    pub(crate) fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// The next event.
+    pub(crate) fn next_event(&self, payload: &mut Vec<u8>) -> Option<EventHeader> {
+        self.link.next_event(payload)
+    }
+
+    /// Writes one message. For room in the ring it blocks, see [`wait`](super::wait).
+    pub(crate) fn send(
+        &self,
+        py: Python<'_>,
+        kind: ResponseKind,
+        stream: StreamId,
+        flags: u8,
+        head: &[u8],
+        body: &[u8],
+    ) -> PyResult<()> {
+        let message = Message {
+            kind,
+            stream,
+            flags,
+            head,
+            body,
+        };
+        self.link.send(py, &Blocking, message)
+    }
+
+    /// Whether the gateway that placed this request is still there.
+    pub(crate) fn is_current(&self, py: Python<'_>, stream: StreamId) -> bool {
+        self.link.is_current(py, stream)
+    }
+
+    /// The descriptor that a message about `stream` spoke of.
+    pub(crate) fn take_descriptor(&self, stream: StreamId) -> PyResult<OwnedFd> {
+        self.link.take_descriptor(stream)
+    }
+
+    /// Sends a descriptor ahead of the message that speaks of it.
+    pub(crate) fn send_descriptor(
+        &self,
+        py: Python<'_>,
+        stream: StreamId,
+        file: &OwnedFd,
+    ) -> PyResult<()> {
+        self.link
+            .send_descriptor(py, &Blocking, stream, file.as_fd())
+    }
+
+    /// The payload of a request that was too large for the ring.
+    pub(crate) fn read_spilled(&self, py: Python<'_>, stream: StreamId) -> PyResult<Vec<u8>> {
+        self.link.read_spilled(py, stream)
+    }
+}
+
+impl Serving for LoopLink {
+    fn interrupt(&self) {
+        self.waker.interrupt();
+    }
+
+    fn stop(&self) {
+        self.alive.store(false, Ordering::Relaxed);
+        self.waker.interrupt();
+    }
+
+    /// The loop is asked for a turn; the answer is about the one asked for before.
+    fn is_responsive(&self) -> bool {
+        if !self.running.load(Ordering::Relaxed) {
+            return true;
+        }
+        let turned = self.turned.swap(false, Ordering::Relaxed);
+        self.waker.interrupt();
+        turned
+    }
+}
