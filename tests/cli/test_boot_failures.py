@@ -43,6 +43,16 @@ def test_at_import(serve, source, reason):
         assert server.log.count(reason) == 1, "the terminal has it too"
 
 
+@pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["arbiter", "template"])
+def test_in_pre_fork(serve, flags):
+    """No later fork would fare better: Gunicorn ends, too, and with the same code."""
+    config = "def pre_fork(server, worker): raise RuntimeError('no licence')\n"
+    server = serve(HELLO, *flags, config=config, ready=None)
+    assert server.wait_for_exit() == 255
+    assert server.log.count("RuntimeError: no licence") == 1
+    assert "Reason: Hook pre_fork raised an exception." in server.log
+
+
 @pytest.mark.parametrize("flags", [[], ["--preload"]], ids=["worker", "template"])
 @pytest.mark.parametrize(
     "silencing",

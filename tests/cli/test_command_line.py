@@ -100,7 +100,7 @@ def test_mistakes(serve, args, code, message):
 @pytest.mark.parametrize(
     ("args", "config", "refusal"),
     [
-        (["--workers=-1"], "", "workers: -1 (command line, --workers): must be an integer, 0 or more"),
+        (["--workers=-1"], "", "workers: -1 (command line, --workers): must be an integer from 0 to 4096"),
         (["--chdir", "nowhere"], "", "chdir: 'nowhere' (command line, --chdir): must be an existing directory"),
         ([], "header_map = 'maybe'", "must be one of: drop, refuse, dangerous"),
         ([], "when_ready = 5", "gunicorn.conf.py, line 1): must be a callable with the arguments (server)"),

@@ -151,7 +151,8 @@ USAGES = [
     flag("--work 3 app", "ambiguous option: --work could match --workers"),
     flag("app --reload other", "unrecognized arguments: other"),
     # Numbers.
-    Usage("-w -1 app", "workers: -1 (command line, --workers): must be an integer, 0 or more"),
+    Usage("-w 100000 app", "workers: 100000 (command line, --workers): must be an integer from 0 to 4096"),
+    Usage("-w -1 app", "workers: -1 (command line, --workers): must be an integer from 0 to 4096"),
     Usage("--threads -1 app", "threads: -1 (command line, --threads): must be an integer, 0 or more"),
     Usage("--timeout -5 app", "timeout: -5 (command line, --timeout): must be an integer, 0 or more"),
     warned("-w 0 app", "workers: 0 starts none: requests wait"),
@@ -248,7 +249,7 @@ USAGES = [
     Usage("--group no-such-group app", "group: 'no-such-group' (command line, --group)"),
     Usage("-e COLOUR app", "raw_env: ['COLOUR'] (command line, --env)"),
     # The config file.
-    config("workers = 'many'", "gunicorn.conf.py, line 1): must be an integer, 0 or more"),
+    config("workers = 'many'", "gunicorn.conf.py, line 1): must be an integer from 0 to 4096"),
     config("\nreload = 1", "gunicorn.conf.py, line 2): must be True or False"),
     config("when_ready = 5", "must be a callable with the arguments (server)"),
     config("def post_fork(server): pass", "must be a callable with the arguments (server, worker)"),

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from operator import gt
+from pathlib import Path
 
 import pytest
 
@@ -199,6 +200,23 @@ def test_gthread_serves_as_many_at_once_as_it_has_threads(serve, source):
         gate.wait_until_reached(4)
         gate.open()
         assert [answer.result().status for answer in answers] == [200] * 4
+
+
+def test_threads_are_started_when_requests_need_them(serve, source):
+    server = serve(source, "--threads", "100000")
+    (worker,) = server.worker_pids()
+
+    def threads() -> int:
+        return len(list(Path(f"/proc/{worker}/task").iterdir()))
+
+    before = threads()
+    assert before < 10
+    with Gate(server) as gate, ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(server.get, gate.target) for _ in range(20)]
+        gate.wait_until_reached(20)
+        assert before + 19 <= threads() < before + 30
+        gate.open()
+        assert [answer.result().status for answer in answers] == [200] * 20
 
 
 def test_full_queue_is_a_503_at_once(serve, source):

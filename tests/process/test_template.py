@@ -339,8 +339,8 @@ FAILING_HOOK = """
 import os
 preload_app = True
 def pre_fork(server, worker):
-    if not os.path.exists("good"):
-        raise RuntimeError("not yet")
+    if os.path.exists("bad"):
+        raise RuntimeError("not now")
 """
 HANGING_HOOK = """
 import os, time
@@ -352,15 +352,13 @@ def pre_fork(server, worker):
 """
 
 
-def test_failing_pre_fork_is_logged_and_tried_again(serve, source):
-    server = serve(
-        source,
-        config=FAILING_HOOK,
-        ready=None,
-    )
-    server.wait_for_log(r"RuntimeError: not yet", count=2)
-    (server.directory / "good").touch()
-    server.wait_until_ready()
+def test_failing_pre_fork_of_a_serving_server_is_logged_and_tried_again(serve, source):
+    server = serve(source, config=FAILING_HOOK)
+    (server.directory / "bad").touch()
+    server.kill(signal.SIGTTIN)
+    server.wait_for_log(r"RuntimeError: not now", count=2)
+    (server.directory / "bad").unlink()
+    server.wait_for_workers(2)
 
 
 def test_hook_that_hangs_costs_the_template_not_the_server(serve, source):

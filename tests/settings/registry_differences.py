@@ -31,6 +31,7 @@ DEFAULTS_IN = {
 NO_LIST = "the keys of a dictionary, or a number, are no list of texts"
 NO_TEXT = "None is no text"
 TOO_LARGE = "no number is larger than 2^63 - 1"
+TOO_MANY = "each worker is a process: more than 4096 are refused before anything is started"
 NO_ID = "no user or group has this number"
 A_NUMBER = "a boolean is the number Python takes it for"
 NO_TEXTS = "the header's value is text; anything else never matched"
@@ -40,6 +41,10 @@ ONLY_SHOWN = "without effect in both, and only shown: what is no plain value is 
 _DICTIONARIES = ("{'a': 'b'}", "{'a': 1}", "{'A': ['x']}", "{'version': 1, 'root': {'level': 'INFO'}}")
 _LIST = {"0.0": NO_LIST, "[None]": NO_TEXT, **dict.fromkeys(_DICTIONARIES, NO_LIST)}
 _INTEGER = {"9223372036854775808": TOO_LARGE}
+_NUMBERS = (16383, 16384, 16777215, 16777216, 2**31 - 1, 2**31)
+_WORKERS = dict.fromkeys(
+    (*map(repr, (*_NUMBERS, 2**32, 2**63 - 1)), *(f"'{number}'" for number in (*_NUMBERS, 65534))), TOO_MANY
+)
 _ID = {
     "True": A_NUMBER,
     "False": A_NUMBER,
@@ -66,6 +71,7 @@ VALUES: dict[str, dict[str, str]] = {
         ),
         _INTEGER,
     ),
+    "workers": _INTEGER | _WORKERS,
     "reload_extra_files": {"0.0": NO_LIST},
     "chdir": {"'/etc/passwd'": "a file is no directory (Gunicorn: a traceback when it is entered)"},
     "secure_scheme_headers": {label: NO_TEXTS for label in (*_DICTIONARIES[1:], "{1: 2}")},

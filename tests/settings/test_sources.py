@@ -256,7 +256,7 @@ def test_refusal_names_the_config_file_as_it_was_named(serve, location):
     server.write("other.py", "\nworkers = 'many'\n")
     server.start("-c", location, app=HELLO, ready=None)
     (line,) = refusals(server)
-    assert line == f"Error: Invalid value for workers: 'many' ({location}, line 2): must be an integer, 0 or more"
+    assert line == f"Error: Invalid value for workers: 'many' ({location}, line 2): must be an integer from 0 to 4096"
 
 
 def test_what_is_not_available_names_the_line(serve):
@@ -289,7 +289,7 @@ def test_reload_with_a_refused_value_keeps_the_settings_and_logs_one_line(serve)
     server.write("gunicorn.conf.py", "raw_env = ['COLOUR=blue']\nworkers = 'many'\n")
     server.kill(signal.SIGHUP)
     path = server.directory / "gunicorn.conf.py"
-    text = f"Invalid value for workers: 'many' ({path}, line 2): must be an integer, 0 or more"
+    text = f"Invalid value for workers: 'many' ({path}, line 2): must be an integer from 0 to 4096"
     server.wait_for_log(r"\[ERROR\] Reload refused, the old settings stay: " + re.escape(text))
     assert "Traceback" not in server.log
     assert server.worker_pids() == old

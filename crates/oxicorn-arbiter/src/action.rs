@@ -87,7 +87,12 @@ pub enum Action {
     },
     /// The generation did not boot, or was overtaken by a newer one; its configuration is not needed any more. (The other
     /// end of a reload is [`Action::ServeGeneration`].)
-    AbandonGeneration(Generation),
+    AbandonGeneration {
+        /// Which one.
+        generation: Generation,
+        /// It could not be brought to serve; else a newer one, or the end of the server, came in between.
+        failed: bool,
+    },
     /// Open the arbiter's log files anew and tell the gateway, if there is one, to do so.
     ReopenLogs,
     /// The `nworkers_changed` hook.
@@ -138,4 +143,6 @@ impl ExitCode {
     pub const OK: Self = Self(0);
     /// The arbiter's own start failed.
     pub const FAILURE: Self = Self(1);
+    /// A hook raised before anything served: what Gunicorn exits with then.
+    pub const UNHANDLED: Self = Self(255);
 }

@@ -246,6 +246,7 @@ impl Arbiter {
             Event::GatewayExited(exit) => self.handle_gateway_exited(exit),
             Event::WorkerSpawned { worker, pid } => self.handle_worker_spawned(worker, pid),
             Event::WorkerSpawnFailed(worker) => self.handle_worker_spawn_failed(worker),
+            Event::PreForkFailed(worker) => self.handle_pre_fork_failed(worker),
             Event::WorkerReady(worker) => self.handle_worker_ready(worker),
             Event::WorkerBootFailed { worker, failure } => {
                 self.handle_worker_boot_failed(worker, failure)

@@ -77,6 +77,8 @@ pub enum Event {
     },
     /// The fork (or the making of the link) failed; there is no process.
     WorkerSpawnFailed(WorkerId),
+    /// The hook `pre_fork`, or the making of the worker's object, raised: there is no process.
+    PreForkFailed(WorkerId),
     /// Application loaded, hooks run; the worker can take requests.
     WorkerReady(WorkerId),
     /// It cannot be made ready and exits by itself. Saying so is optional: the exit code says the same.
@@ -144,6 +146,7 @@ impl Event {
             Self::GatewayExited(_) => "GatewayExited",
             Self::WorkerSpawned { .. } => "WorkerSpawned",
             Self::WorkerSpawnFailed(_) => "WorkerSpawnFailed",
+            Self::PreForkFailed(_) => "PreForkFailed",
             Self::WorkerReady(_) => "WorkerReady",
             Self::WorkerBootFailed { .. } => "WorkerBootFailed",
             Self::WorkerMisfit(_) => "WorkerMisfit",

@@ -139,6 +139,8 @@ pub enum Reason {
     Configuration,
     /// The hook `on_reload` raised.
     ReloadHook,
+    /// The hook `pre_fork` raised, or the worker class did when it was made.
+    PreForkHook,
     /// The gateway ended before it was ever ready.
     Gateway,
     /// The application could not be loaded ahead of the workers.
@@ -162,6 +164,7 @@ impl fmt::Display for Reason {
             Self::PreloadOverdue => f.write_str("App was not loaded in time (boot_timeout)."),
             Self::WorkersDied => f.write_str("Workers died before they were ready."),
             Self::Configuration => f.write_str("Configuration is not valid."),
+            Self::PreForkHook => f.write_str("Hook pre_fork raised an exception."),
             Self::ReloadHook => f.write_str("Hook on_reload raised an exception."),
             Self::Gateway => f.write_str("Gateway failed to boot."),
             Self::Preload => f.write_str("App failed to load."),

@@ -327,7 +327,7 @@ fn a_generation_that_cannot_boot_is_given_up_and_the_old_one_serves_on() {
         "TERM w3",
         "retire w3",
         "release w3",
-        "abandon g2",
+        "abandon g2 failed",
         "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
          Reason: Worker failed to boot.",
     ]);
@@ -354,7 +354,7 @@ fn a_generation_whose_workers_die_is_given_up_after_three() {
         "# Worker (pid:104) was sent SIGKILL! Perhaps out of memory?",
         "forget w4",
         "reaped w4",
-        "abandon g2",
+        "abandon g2 failed",
         "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
          Reason: Workers died before they were ready.",
     ]);
@@ -387,6 +387,29 @@ fn a_hook_that_raises_is_not_called_an_invalid_configuration() {
 }
 
 #[test]
+fn a_hook_that_raises_before_the_first_fork_ends_the_server() {
+    let mut s = Scenario::new(plan(2));
+    s.pre_fork_raises(true);
+    s.event(Event::Started);
+    s.event(Event::GatewayExited(Exit::Code(0)));
+    assert!(s.did("# Reason: Hook pre_fork raised an exception."));
+    assert!(s.did("exit 255"));
+}
+
+#[test]
+fn a_hook_that_raises_before_a_fork_gives_up_the_reload_and_costs_a_serving_server_nothing() {
+    let mut s = Scenario::serving(1);
+    s.pre_fork_raises(true);
+    s.reload(plan(1));
+    assert!(s.did("abandon g2 failed"));
+    assert_eq!(s.ready_of(1), 1);
+    s.is_killed(1);
+    s.pre_fork_raises(false);
+    s.after_s(1);
+    assert!(s.did("spawn w4 g1"), "it is tried again");
+}
+
+#[test]
 fn the_newest_reload_wins() {
     let mut s = Scenario::serving(2);
     s.reload(plan(2));
@@ -401,7 +424,7 @@ fn the_newest_reload_wins() {
         "retire w3",
         "release w3",
         "QUIT w4",
-        "abandon g2",
+        "abandon g2 unneeded",
         "workers 2 -> 1",
         "spawn w5 g3",
         "attach w5",
@@ -417,7 +440,7 @@ fn a_hup_while_the_configuration_is_read_reads_it_again() {
     s.command(Command::Reload);
     s.forget();
     s.event(Event::ConfigurationLoaded(plan(1)));
-    s.expect(["abandon g2", "load g3"]);
+    s.expect(["abandon g2 unneeded", "load g3"]);
     s.event(Event::ConfigurationLoaded(plan(1)));
     s.expect(["spawn w2 g3", "attach w2"]);
 }
@@ -841,7 +864,7 @@ fn a_generation_that_hangs_in_its_boot_is_given_up_and_the_old_one_serves_on() {
         "TERM w3",
         "retire w3",
         "release w3",
-        "abandon g2",
+        "abandon g2 failed",
         "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
          Reason: Worker was not ready in time (boot_timeout).",
     ]);
@@ -1066,7 +1089,7 @@ fn term_during_a_reload_drops_the_new_generation_and_finishes_the_old_one() {
         "retire w2",
         "release w2",
         "QUIT w3",
-        "abandon g2",
+        "abandon g2 unneeded",
         "TERM w1",
         "drain gateway 30s",
     ]);

@@ -165,7 +165,7 @@ fn code_that_cannot_be_loaded_or_ends_its_process_gives_up_the_reload() {
         s.reload(preloaded(1));
         s.forget();
         s.template_exits(2, exit);
-        assert!(s.did("abandon g2"));
+        assert!(s.did("abandon g2 failed"));
         assert!(s.did(
             "# Reload failed, generation 2 is given up, generation 1 goes on serving. \
              Reason: App failed to load."

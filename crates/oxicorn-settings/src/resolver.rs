@@ -252,7 +252,7 @@ mod tests {
                 .apply("workers", text("many\n"), source)
                 .expect_err("no number");
             let expected = format!(
-                "Invalid value for workers: 'many\\n' ({place}): must be an integer, 0 or more"
+                "Invalid value for workers: 'many\\n' ({place}): must be an integer from 0 to 4096"
             );
             assert_eq!(error.to_string(), expected);
         }

@@ -1,6 +1,7 @@
 """The ``gthread`` worker class: ``threads`` requests at a time.
 
-The main thread only waits for signals, which Python runs there; the pool's threads serve.
+The main thread waits for signals, which Python runs there, and for requests to need another thread;
+the pool's threads serve.
 """
 
 from __future__ import annotations
@@ -35,18 +36,28 @@ class ThreadWorker(Worker):
     """Serves on a pool of threads."""
 
     def run(self) -> None:
-        """Starts the threads, waits for the end, gives them ``graceful_timeout`` to finish."""
+        """Starts threads as they are needed, waits for the end, gives them ``graceful_timeout``."""
         assert self.context is not None
-        pool = [
-            threading.Thread(target=self._serve, name=f"gthread-{number}", daemon=True)
-            for number in range(self.cfg.threads)
-        ]
-        for thread in pool:
-            thread.start()
-        self.context.wait_for_stop()
+        pool: list[threading.Thread] = []
+        self._start_thread(pool)
+        while self.context.wait_for_thread():
+            self._start_thread(pool)
         deadline = time.monotonic() + self.cfg.graceful_timeout
         for thread in pool:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _start_thread(self, pool: list[threading.Thread]) -> None:
+        assert self.context is not None
+        thread = threading.Thread(target=self._serve, name=f"gthread-{len(pool)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not pool:
+                raise
+            count = self.context.settle_for_fewer_threads()
+            self.log.warning("threads: it stays with %s of %s: %s", count, self.cfg.threads, error)
+        else:
+            pool.append(thread)
 
     def _serve(self) -> None:
         assert self.context is not None

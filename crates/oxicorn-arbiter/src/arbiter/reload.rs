@@ -91,7 +91,10 @@ impl Arbiter {
         self.configuration = Configuration::Settled;
         match plan {
             Err(reason) => self.log_given_up(generation, reason),
-            Ok(_) if again => self.act(Action::AbandonGeneration(generation)),
+            Ok(_) if again => self.act(Action::AbandonGeneration {
+                generation,
+                failed: false,
+            }),
             Ok(plan) => self.open_generation(generation, plan),
         }
         if again {
@@ -112,7 +115,7 @@ impl Arbiter {
         } else {
             plan.workers
         };
-        self.drop_reload();
+        self.drop_reload(false);
         self.backoff.forgive();
         self.template_backoff.forgive();
         self.reload = Some(Reload {
@@ -184,24 +187,24 @@ impl Arbiter {
     }
 
     pub(super) fn give_up_reload(&mut self, reason: Reason) {
-        if let Some(generation) = self.drop_reload() {
+        if let Some(generation) = self.drop_reload(true) {
             self.log_given_up(generation, reason);
         }
     }
 
     /// Its workers have not served: they can go at once.
-    pub(super) fn drop_reload(&mut self) -> Option<Generation> {
+    fn drop_reload(&mut self, failed: bool) -> Option<Generation> {
         let generation = self.reload.take()?.generation;
         for worker in self.book.select(|r| r.generation() == generation) {
             self.dismiss(worker);
         }
-        self.act(Action::AbandonGeneration(generation));
+        self.act(Action::AbandonGeneration { generation, failed });
         Some(generation)
     }
 
     /// A shutdown does not wait for a configuration.
     pub(super) fn forget_reload(&mut self) {
-        self.drop_reload();
+        self.drop_reload(false);
         self.configuration = Configuration::Settled;
     }
 

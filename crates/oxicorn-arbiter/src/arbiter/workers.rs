@@ -28,7 +28,24 @@ impl Arbiter {
         Ok(())
     }
 
+    /// A loss like others: the next fork may have more luck.
     pub(super) fn handle_worker_spawn_failed(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        if let Some(record) = self.strike_unforked(worker)? {
+            self.count_loss(&record);
+        }
+        Ok(())
+    }
+
+    /// The next one would fare no better: on the first boot the server ends, as Gunicorn does.
+    pub(super) fn handle_pre_fork_failed(&mut self, worker: WorkerId) -> Result<(), Illegal> {
+        if let Some(record) = self.strike_unforked(worker)? {
+            self.judge(&record, Reason::PreForkHook, ExitCode::UNHANDLED);
+        }
+        Ok(())
+    }
+
+    /// There is no process, and will be none; `None`: nobody wanted one any more.
+    fn strike_unforked(&mut self, worker: WorkerId) -> Result<Option<WorkerRecord>, Illegal> {
         let Some(WorkerState::Starting { unwanted }) =
             self.book.find(worker).map(WorkerRecord::state)
         else {
@@ -36,12 +53,7 @@ impl Arbiter {
         };
         self.note_fork_answered(worker);
         self.log(LogLine::WorkerSpawnFailed { worker });
-        if let Some(record) = self.book.strike(worker)
-            && !unwanted
-        {
-            self.count_loss(&record);
-        }
-        Ok(())
+        Ok(self.book.strike(worker).filter(|_| !unwanted))
     }
 
     pub(super) fn handle_worker_ready(&mut self, worker: WorkerId) -> Result<(), Illegal> {
@@ -226,13 +238,18 @@ impl Arbiter {
     /// A worker cannot boot. Of a new generation: it is given up. On the first boot: nobody would ever serve, so the server
     /// ends with the worker's code, as Gunicorn does. Later it is a loss like others: those who serve go on.
     fn judge_boot_failure(&mut self, record: &WorkerRecord, failure: BootFailure) {
+        let code = ExitCode(failure.exit_code());
+        self.judge(record, Reason::Boot(failure), code);
+    }
+
+    fn judge(&mut self, record: &WorkerRecord, reason: Reason, code: ExitCode) {
         if !self.is_running() || record.generation() < self.serving {
             return;
         }
         if self.loading() == Some(record.generation()) {
-            self.give_up_reload(Reason::Boot(failure));
+            self.give_up_reload(reason);
         } else if self.boot == Boot::Pending && self.reload.is_none() {
-            self.halt(ExitCode(failure.exit_code()), Reason::Boot(failure));
+            self.halt(code, reason);
         } else {
             self.count_loss(record);
         }

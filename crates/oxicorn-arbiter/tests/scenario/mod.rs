@@ -14,6 +14,7 @@ pub(crate) struct Scenario {
     pub(crate) arbiter: Arbiter,
     pub(crate) now: Duration,
     forks_fail: bool,
+    pre_fork_raises: bool,
     gateways: u32,
     done: Vec<String>,
 }
@@ -37,6 +38,7 @@ impl Scenario {
             arbiter: Arbiter::new(plan),
             now: Duration::from_secs(1000),
             forks_fail: false,
+            pre_fork_raises: false,
             gateways: 10,
             done: Vec::new(),
         }
@@ -145,6 +147,10 @@ impl Scenario {
         }
     }
 
+    pub(crate) fn pre_fork_raises(&mut self, raises: bool) {
+        self.pre_fork_raises = raises;
+    }
+
     pub(crate) fn forks_fail(&mut self, fail: bool) {
         self.forks_fail = fail;
     }
@@ -228,6 +234,9 @@ impl Scenario {
             Action::SpawnWorker { worker, .. } if self.forks_fail => {
                 Some(Event::WorkerSpawnFailed(worker))
             }
+            Action::SpawnWorker { worker, .. } if self.pre_fork_raises => {
+                Some(Event::PreForkFailed(worker))
+            }
             Action::SpawnTemplate(generation) if self.forks_fail => {
                 Some(Event::TemplateSpawnFailed(generation))
             }
@@ -276,7 +285,10 @@ pub(crate) fn words(action: &Action) -> Option<String> {
         Action::StartSuccessor => "start successor".into(),
         Action::Promote => "promote".into(),
         Action::LoadConfiguration { generation } => format!("load g{generation}"),
-        Action::AbandonGeneration(generation) => format!("abandon g{generation}"),
+        Action::AbandonGeneration { generation, failed } => {
+            let why = if *failed { "failed" } else { "unneeded" };
+            format!("abandon g{generation} {why}")
+        }
         Action::ReopenLogs => "reopen".into(),
         Action::NumWorkersChanged {
             new,

@@ -399,7 +399,7 @@ impl World {
                 assert!(generation > self.last_generation);
                 self.last_generation = generation;
             }
-            Action::AbandonGeneration(generation) => {
+            Action::AbandonGeneration { generation, .. } => {
                 assert_ne!(generation, self.arbiter.serving());
             }
             Action::NumWorkersChanged { new, old } => {

@@ -109,7 +109,9 @@ const fn counter_of(event: &Event) -> Option<ArbiterCounter> {
         Event::RequestExpired { .. } => ArbiterCounter::ReplacedTimeout,
         Event::HeartbeatMissed(_) => ArbiterCounter::ReplacedHeartbeat,
         Event::WorkerFault(_) => ArbiterCounter::ReplacedFault,
-        Event::WorkerBootFailed { .. } | Event::WorkerSpawnFailed(_) => ArbiterCounter::BootFailed,
+        Event::WorkerBootFailed { .. } | Event::WorkerSpawnFailed(_) | Event::PreForkFailed(_) => {
+            ArbiterCounter::BootFailed
+        }
         _ => return None,
     })
 }

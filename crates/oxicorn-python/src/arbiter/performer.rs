@@ -85,7 +85,9 @@ impl<'py> Supervisor<'py> {
             }
             Action::KillGateway => self.kill_gateway(),
             Action::LoadConfiguration { generation } => self.load_configuration(py, generation)?,
-            Action::AbandonGeneration(generation) => self.abandon(py, generation)?,
+            Action::AbandonGeneration { generation, failed } => {
+                self.abandon(py, generation, failed)?;
+            }
             Action::ReopenLogs => {
                 self.server.call_method0("reopen_logs")?;
                 self.tell_gateway(&ToGateway::ReopenLogs);
@@ -299,7 +301,15 @@ impl<'py> Supervisor<'py> {
         let ends = LinkEnds::of(&link)?;
         let release = EventFd::new()?;
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
-        let face = self.server.call_method1("make_worker", (age,))?.unbind();
+        let face = match self.server.call_method1("make_worker", (age,)) {
+            Ok(face) => face.unbind(),
+            Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
+            Err(error) => {
+                log::write_exception(&self.server, "Exception in hook pre_fork", &error);
+                self.tell(Event::PreForkFailed(id));
+                return Ok(None);
+            }
+        };
         if let Some(slot) = &slot {
             let heartbeat = Heartbeat::of(slot.clone());
             self.server
@@ -501,9 +511,11 @@ impl<'py> Supervisor<'py> {
         bind_all(&self.server, cfg, &self.listeners)
     }
 
-    fn abandon(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
-        let block = self.scoreboard.arbiter();
-        block.count(ArbiterCounter::ReloadsFailed);
+    fn abandon(&mut self, py: Python<'py>, generation: Generation, failed: bool) -> PyResult<()> {
+        if failed {
+            let block = self.scoreboard.arbiter();
+            block.count(ArbiterCounter::ReloadsFailed);
+        }
         self.forget_generation(generation);
         let serving = self.arbiter.serving();
         self.use_generation(py, serving)?;

@@ -62,6 +62,8 @@ pub(crate) enum Word {
     Forked { pid: i32 },
     /// It could not be forked; the log says why.
     NotForked,
+    /// The hook `pre_fork` raised; the log says what.
+    PreForkFailed,
 }
 
 /// The longest message either way: what hooks keep in `server` and `worker` is not without end.
@@ -73,6 +75,7 @@ impl Word {
             Self::Loaded => (b'L', 0),
             Self::Forked { pid } => (b'F', pid),
             Self::NotForked => (b'N', 0),
+            Self::PreForkFailed => (b'P', 0),
         };
         let mut message = vec![letter];
         message.extend(number.to_ne_bytes());
@@ -90,6 +93,7 @@ impl Word {
                 pid: i32::from_ne_bytes(*number),
             },
             b'N' => Self::NotForked,
+            b'P' => Self::PreForkFailed,
             _ => return None,
         };
         Some((word, rest))
@@ -295,8 +299,8 @@ impl Template<'_, '_> {
         let (face, left) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
-                log::write_exception(self.server, "Cannot start a worker", &error);
-                self.say(Word::NotForked, &[]);
+                log::write_exception(self.server, "Exception in hook pre_fork", &error);
+                self.say(Word::PreForkFailed, &[]);
                 return Ok(None);
             }
         };
@@ -370,7 +374,12 @@ mod tests {
 
     #[test]
     fn words_arrive_as_they_were_said() {
-        for word in [Word::Loaded, Word::Forked { pid: 4711 }, Word::NotForked] {
+        for word in [
+            Word::Loaded,
+            Word::Forked { pid: 4711 },
+            Word::NotForked,
+            Word::PreForkFailed,
+        ] {
             let message = word.encode(b"rest");
             assert_eq!(Word::decode(&message), Some((word, &b"rest"[..])));
             assert_eq!(Word::decode(&message[..4]), None);

@@ -250,10 +250,14 @@ impl Supervisor<'_> {
                         self.worker_forked(ordered, pid, left)?;
                     }
                 }
-                Some((Word::NotForked, _)) => {
+                Some((word @ (Word::NotForked | Word::PreForkFailed), _)) => {
                     if let Some(ordered) = template.ordered.take() {
                         ordered.worker.slot.as_ref().map(Slot::clear);
-                        self.tell(Event::WorkerSpawnFailed(ordered.id));
+                        self.tell(if word == Word::NotForked {
+                            Event::WorkerSpawnFailed(ordered.id)
+                        } else {
+                            Event::PreForkFailed(ordered.id)
+                        });
                     }
                 }
                 None => {}

@@ -28,7 +28,7 @@ use super::lane::Lane;
 use super::link::WorkerLink;
 use super::loop_link::LoopLink;
 use super::notice::Notice;
-use super::pool::{Claim, Pool};
+use super::pool::{Claim, Errand, Pool};
 use super::sentinel::Sentinel;
 use super::wait;
 use crate::asgi::AsgiServer;
@@ -379,6 +379,7 @@ impl WorkerContext {
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
         let mut payload = Vec::new();
         let pool = &self.threads()?.pool;
+        pool.enter();
         let mut waiter = pool.waiter();
         loop {
             let next = pool.next(py, &mut waiter, &mut payload);
@@ -393,17 +394,26 @@ impl WorkerContext {
         }
     }
 
-    /// Waits on the main thread, where Python runs signal handlers, until the worker is stopped.
-    fn wait_for_stop(&self, py: Python<'_>) -> PyResult<()> {
+    /// Waits on the main thread, where Python runs signal handlers, until one more thread is wanted; `False`: the worker
+    /// is stopped.
+    fn wait_for_thread(&self, py: Python<'_>) -> PyResult<bool> {
         let pool = &self.threads()?.pool;
         let mut seen = 0;
         while pool.is_alive() {
-            seen = py.detach(|| pool.wait_for_news(seen));
+            let errand = py.detach(|| pool.wait_for_news(&mut seen));
             let handled = py.check_signals();
             self.end_if_forked(py, handled.as_ref().err())?;
             handled?;
+            if errand == Errand::StartThread && pool.is_alive() {
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// The system gives no more threads: the worker stays with those it has; how many.
+    fn settle_for_fewer_threads(&self) -> PyResult<usize> {
+        Ok(self.threads()?.pool.settle_for_fewer())
     }
 
     /// A sign of life of a class that accepts connections itself.

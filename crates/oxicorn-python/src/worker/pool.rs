@@ -21,6 +21,9 @@
 //! interpreter: it is woken by a request that finds nobody waiting, and if nothing has been claimed
 //! for [`GRACE`], it summons a parked thread. Where requests are known to take long the busy thread
 //! itself summons a successor before it calls the application, and the watcher has nothing to do.
+//!
+//! Threads are made when somebody is summoned and nobody is parked: the worker's main thread, which waits for news,
+//! starts them one at a time, up to `threads`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -66,8 +69,8 @@ pub(crate) struct Pool {
     service_ns: AtomicU64,
     roles: Mutex<Roles>,
     summons: Condvar,
-    /// Counts the interruptions, for the main thread.
-    news: Mutex<u64>,
+    /// For the main thread.
+    news: Mutex<News>,
     newsbell: Condvar,
 }
 
@@ -76,6 +79,27 @@ struct Roles {
     waiting: bool,
     parked: usize,
     summoned: usize,
+    /// Threads there are, one that is being started included.
+    started: usize,
+    /// One of them has not come yet.
+    starting: bool,
+}
+
+/// What the main thread of a worker with several threads waits for.
+#[derive(Debug, Default)]
+struct News {
+    /// Counts the interruptions.
+    interruptions: u64,
+    /// One more thread is to be started.
+    thread_wanted: bool,
+}
+
+/// What that thread has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// A signal may have come.
+    LookForSignals,
+    StartThread,
 }
 
 /// A request that this thread has to serve.
@@ -99,9 +123,14 @@ impl Pool {
             last_claim_ns: AtomicU64::new(0),
             last_claimer: AtomicUsize::new(0),
             service_ns: AtomicU64::new(0),
-            roles: Mutex::new(Roles::default()),
+            // The first one is started unasked.
+            roles: Mutex::new(Roles {
+                started: 1,
+                starting: true,
+                ..Roles::default()
+            }),
             summons: Condvar::new(),
-            news: Mutex::new(0),
+            news: Mutex::new(News::default()),
             newsbell: Condvar::new(),
         }
     }
@@ -111,14 +140,30 @@ impl Pool {
         self.alive.load(Ordering::Relaxed)
     }
 
-    /// Waits for an interruption later than the one `seen` counts; its count.
-    pub(crate) fn wait_for_news(&self, seen: u64) -> u64 {
-        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .newsbell
-            .wait_timeout_while(news, WAIT, |news| *news == seen);
-        let (news, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *news
+    /// Waits for an interruption later than the one `seen` counts (which is brought up to date), or until a thread is
+    /// wanted.
+    pub(crate) fn wait_for_news(&self, seen: &mut u64) -> Errand {
+        let nothing = |news: &mut News| news.interruptions == *seen && !news.thread_wanted;
+        let waited = (self.newsbell).wait_timeout_while(self.news(), WAIT, nothing);
+        let (mut news, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *seen = news.interruptions;
+        if std::mem::take(&mut news.thread_wanted) {
+            Errand::StartThread
+        } else {
+            Errand::LookForSignals
+        }
+    }
+
+    /// A thread has come.
+    pub(crate) fn enter(&self) {
+        self.roles().starting = false;
+    }
+
+    /// No thread could be started: it stays with those there are. How many, without the one that will not come.
+    pub(crate) fn settle_for_fewer(&self) -> usize {
+        let mut roles = self.roles();
+        roles.starting = false;
+        std::mem::replace(&mut roles.started, self.threads).saturating_sub(1)
     }
 
     /// Requests claimed so far.
@@ -203,7 +248,7 @@ impl Pool {
     fn attend(&self, waiter: &RequestsWaiter) {
         while self.is_alive() && waiter.has_pending() {
             let before = self.claimed();
-            let nobody_to_call = self.roles().parked == 0;
+            let nobody_to_call = self.has_nobody_to_call();
             std::thread::sleep(if nobody_to_call { ALL_BUSY } else { GRACE });
             if self.claimed() == before && waiter.has_pending() {
                 self.summon();
@@ -274,13 +319,32 @@ impl Pool {
         roles.summoned = roles.summoned.saturating_sub(1);
     }
 
-    /// Calls a parked thread, unless one waits anyway.
+    /// Calls a parked thread, or has one started, unless one waits anyway.
     fn summon(&self) {
         let mut roles = self.roles();
-        if !roles.waiting && roles.parked > roles.summoned {
+        if roles.waiting {
+            return;
+        }
+        if roles.parked > roles.summoned {
             roles.summoned += 1;
             self.summons.notify_one();
+        } else if roles.started < self.threads && !roles.starting {
+            roles.started += 1;
+            roles.starting = true;
+            drop(roles);
+            self.news().thread_wanted = true;
+            self.newsbell.notify_all();
         }
+    }
+
+    /// Neither a parked thread nor one that could be started.
+    fn has_nobody_to_call(&self) -> bool {
+        let roles = self.roles();
+        roles.parked == 0 && (roles.starting || roles.started >= self.threads)
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn roles(&self) -> MutexGuard<'_, Roles> {
@@ -295,7 +359,7 @@ impl Serving for Pool {
         let roles = self.roles();
         self.summons.notify_all();
         drop(roles);
-        *self.news.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.news().interruptions += 1;
         self.newsbell.notify_all();
     }
 

@@ -28,6 +28,9 @@ const HTTP_PARSER: Choice = Choice {
 /// How many of them Gunicorn does not have.
 pub(super) const OWN: usize = 3;
 
+/// Each worker is a process: more is a slip of the keyboard, and would take the machine down before anybody could say so.
+const MOST_WORKERS: i64 = 4096;
+
 /// The section's settings.
 pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
@@ -36,7 +39,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::integer(&["-w", "--workers"]),
         kind: Kind::Integer {
             least: 0,
-            most: i64::MAX,
+            most: MOST_WORKERS,
         },
         default: Default::Computed {
             described: "`1`, or `$WEB_CONCURRENCY`",
@@ -47,7 +50,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           which TTIN can add.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::Same,
+        parity: Parity::Better(
+            "more than 4096 are refused: each is a process, and the machine would not come back",
+        ),
     },
     Definition {
         name: "worker_class",
@@ -74,7 +79,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(1),
-        doc: "How many threads a worker serves requests with. More than one turns `sync` into `gthread`.",
+        doc: "How many threads a worker serves requests with, at most: they are started when there are requests for \
+          them. More than one turns `sync` into `gthread`.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Same,
@@ -316,8 +322,11 @@ mod tests {
 
     #[test]
     fn takes_whole_numbers_only() {
+        assert_eq!(
+            refused("workers", Raw::Int(100_000)),
+            "must be an integer from 0 to 4096"
+        );
         for name in [
-            "workers",
             "threads",
             "timeout",
             "graceful_timeout",
