@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs the proxies that tests/proxies runs (Debian, root). None of them is started as a service.
+# Installs the proxies that tests/proxies runs and what tests/monitoring checks with (Debian, root). None of them is
+# started as a service.
 set -euo pipefail
 
 packages=()
 command -v nginx >/dev/null || packages+=(nginx-core)
 command -v haproxy >/dev/null || packages+=(haproxy)
 command -v apache2 >/dev/null || packages+=(apache2-bin)
+command -v promtool >/dev/null || packages+=(prometheus)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "tests/system-packages.sh: not installed, and no right to do so: ${packages[*]}" >&2

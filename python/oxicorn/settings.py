@@ -43,6 +43,7 @@ class SettingsDict(TypedDict, total=False):
     websocket_compression: Literal["shared", "dedicated", "off"] | bool
     slow_request_time: int
     metrics_bind: str | None
+    metrics_memory: int
     limit_request_line: int
     limit_request_fields: int
     limit_request_field_size: int

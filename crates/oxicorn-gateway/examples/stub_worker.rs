@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, ToGateway, encode};
 use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, Settings, Setup, run};
+use oxicorn_link::metric_store::{LEAST_BYTES, MetricStore};
 use oxicorn_link::scoreboard::Scoreboard;
 use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
 use oxicorn_link::wire::{
@@ -51,6 +52,7 @@ fn main() {
         listeners: vec![(format!("http://127.0.0.1:{port}"), listener.into())],
         monitoring: None,
         scoreboard: Scoreboard::create(16, 1).expect("memory").1,
+        metric_store: MetricStore::create(LEAST_BYTES).expect("memory").1,
     };
     let gateway = thread::Builder::new()
         .name("gateway".into())

@@ -77,6 +77,7 @@ pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables}
 pub use admission::most_connections;
 pub use clock::TimeSource;
 pub use json_log::FIELDS as JSON_LOG_FIELDS;
+pub use monitoring::application_metrics;
 pub use settings::{
     AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd,
     StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
@@ -104,6 +105,8 @@ pub struct Setup {
     pub monitoring: Option<OwnedFd>,
     /// The scoreboard's memory file.
     pub scoreboard: OwnedFd,
+    /// The memory file of the applications' own metrics (`oxicorn_link::metric_store`).
+    pub metric_store: OwnedFd,
 }
 
 /// Exit code of a gateway that may not become who it is to be: Gunicorn's of a worker that cannot.

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use oxicorn_link::AttachError;
+use oxicorn_link::metric_store::MetricStore;
 use oxicorn_link::scoreboard::{
     Counter, GatewayBlock, Gauge, HistogramKind, Method, Scoreboard, StatusClass,
 };
@@ -16,6 +17,7 @@ use oxicorn_link::scoreboard::{
 pub(crate) struct Metrics {
     block: Option<GatewayBlock>,
     scoreboard: Option<Scoreboard>,
+    store: Option<MetricStore>,
 }
 
 impl Metrics {
@@ -29,7 +31,21 @@ impl Metrics {
         Ok(Self {
             block,
             scoreboard: Some(scoreboard),
+            store: None,
         })
+    }
+
+    /// Together with the applications' own metrics.
+    pub(crate) fn with_store(self, file: OwnedFd) -> Result<Self, AttachError> {
+        Ok(Self {
+            store: Some(MetricStore::attach(file)?),
+            ..self
+        })
+    }
+
+    /// The applications' own metrics, if there are any.
+    pub(crate) fn store(&self) -> Option<&MetricStore> {
+        self.store.as_ref().filter(|store| !store.is_empty())
     }
 
     /// Everybody's metrics.

@@ -88,6 +88,7 @@ async fn serve(
         listeners,
         monitoring,
         scoreboard,
+        metric_store,
     } = setup;
     let control = ControlEnd::new(control);
     let orders = control.watched();
@@ -99,7 +100,9 @@ async fn serve(
         log_files,
         control,
     });
-    match Metrics::attach(&scoreboard) {
+    let attached =
+        Metrics::attach(&scoreboard).and_then(|metrics| metrics.with_store(metric_store));
+    match attached {
         Ok(metrics) => gateway.metrics = metrics,
         Err(error) => {
             gateway

@@ -47,6 +47,8 @@ mod descriptors;
 mod gateway;
 #[cfg(not(loom))]
 mod layout;
+#[cfg(not(loom))]
+pub mod metric_store;
 mod numbered;
 #[cfg(not(loom))]
 mod parts;

@@ -10,8 +10,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, Once};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -78,6 +78,28 @@ fn wiped_page() -> io::Result<*mut AtomicU32> {
         return Err(error.into());
     }
     Ok(page.cast())
+}
+
+/// See [`count_forks`].
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// From now on [`forks`] tells a process from the one that it was forked off, whoever forks.
+pub fn count_forks() {
+    static REGISTERED: Once = Once::new();
+    extern "C" fn count() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    REGISTERED.call_once(|| {
+        // SAFETY: the handler only touches an atomic, which a child of a process with threads may. It fails where
+        // there is no memory; then children are taken for their parent.
+        unsafe { libc::pthread_atfork(None, None, Some(count)) };
+    });
+}
+
+/// How many forks lie between this process and the one that called [`count_forks`].
+#[inline]
+pub fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
 }
 
 /// A descriptor that children have no business with. The file it stands for is noted with it, because
@@ -175,6 +197,10 @@ mod tests {
         };
         assert_eq!(code_of_child(own_child), 0);
         assert!(!is_forked(), "the parent's page is its own");
+
+        count_forks();
+        assert_eq!(code_of_child(|| code_of_child(|| forks().cast_signed())), 2);
+        assert_eq!(forks(), 0);
 
         let (ours, mut other_end) = UnixStream::pair().unwrap();
         let number = ours.as_raw_fd();

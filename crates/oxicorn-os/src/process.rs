@@ -209,6 +209,29 @@ fn resident_bytes_at(path: &str) -> Option<u64> {
     Some(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
+/// What the kernel says of a process's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// It has ended, and nobody has waited for it yet.
+    pub has_ended: bool,
+    /// When it was started, in ticks since the machine was: tells processes of the same number apart.
+    pub started: u64,
+}
+
+/// See [`Life`]; `None`: there is no such process, or it is not shown to this one.
+pub fn life(pid: i32) -> Option<Life> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may have any characters in it (proc(5)).
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    // The state is the third field, the time of the start the twenty-second.
+    let started = fields.nth(18)?.parse().ok()?;
+    Some(Life {
+        has_ended: matches!(state, "Z" | "X"),
+        started,
+    })
+}
+
 /// Processor time of this process (all threads, user and system).
 pub fn cpu_time() -> std::time::Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -282,6 +305,19 @@ mod tests {
             );
             assert!(!exists(pid));
         }
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "what is left of one is looked at")]
+    fn lives_are_told_apart() {
+        let own = life(id()).unwrap();
+        assert!(!own.has_ended && own.started > 0);
+        assert_eq!(life(id()), Some(own));
+        let child = Command::new("true").spawn().unwrap();
+        wait_until_ended(&child);
+        assert!(life(pid_of(&child)).unwrap().has_ended);
+        wait_for(pid_of(&child)).unwrap();
+        assert_eq!(life(pid_of(&child)), None);
     }
 
     #[test]

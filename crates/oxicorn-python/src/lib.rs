@@ -7,6 +7,7 @@
 //! * `directory_watch`: what the reloader waits for
 //! * `bounded_end`: a process that is about to end does so in time
 //! * `forked`: the end of processes that the application forks
+//! * `metrics`: the applications' own metrics
 //! * `wsgi`: a request becomes an environ, what the application returns a response
 //! * `request_headers`: what environ and scope read alike
 //! * `asgi`: a request becomes a scope and a task of the event loop, what it sends a response
@@ -19,6 +20,7 @@ mod errors;
 mod forked;
 mod latin1;
 mod locks;
+mod metrics;
 mod request_headers;
 mod settings;
 mod worker;
@@ -48,6 +50,8 @@ mod _native {
     use crate::errors::ClientGone;
     #[pymodule_export]
     use crate::forked::{after_fork, before_fork, is_forked_by_others, let_go, own_process};
+    #[pymodule_export]
+    use crate::metrics::{MetricValue, metrics_memory, metrics_text};
     #[pymodule_export]
     use crate::settings::rows::{
         class_names, hook_names, parse_address, setting_names, setting_row,

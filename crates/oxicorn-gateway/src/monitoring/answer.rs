@@ -1,5 +1,6 @@
 //! What a request to this listener is answered.
 
+use oxicorn_link::metric_store::MetricStore;
 use oxicorn_link::scoreboard::ArbiterGauge;
 use oxicorn_proto::message::RequestHead;
 
@@ -9,12 +10,14 @@ use super::probes::{Condition, Probe};
 use crate::gateway::Gateway;
 
 /// A response, whole.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) reason: &'static str,
     pub(super) content_type: &'static str,
     pub(super) body: String,
+    /// The applications' own metrics follow.
+    pub(super) followed_by: Option<(MetricStore, Format)>,
 }
 
 impl Answer {
@@ -24,6 +27,7 @@ impl Answer {
             reason,
             content_type: "text/plain; charset=utf-8",
             body: body.into(),
+            followed_by: None,
         }
     }
 }
@@ -82,11 +86,17 @@ impl Gateway {
         };
         let format = Format::accepted_by(accept(head));
         let staffing = self.dispatcher.staffing();
+        let mut body = families::write(format, scoreboard, staffing, now);
+        let store = self.metrics.store();
+        if store.is_none() {
+            body.push_str(format.end());
+        }
         Answer {
             status: 200,
             reason: "OK",
             content_type: format.content_type(),
-            body: families::write(format, scoreboard, staffing, now),
+            body,
+            followed_by: store.map(|store| (store.clone(), format)),
         }
     }
 }

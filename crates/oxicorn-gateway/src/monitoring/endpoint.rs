@@ -19,6 +19,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::answer::Answer;
+use super::application;
 use crate::gateway::with;
 use crate::readiness::watch;
 
@@ -87,8 +88,11 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
         match connection.poll_event(&input) {
             Ok(polled) if polled.event == Event::Head => {
                 let head = connection.head(&input[..polled.consumed]);
-                let answer = with(|gateway| gateway.answer_monitoring(&head));
-                break answer.map(|answer| encode(&mut connection, &answer));
+                let Some(mut answer) = with(|gateway| gateway.answer_monitoring(&head)) else {
+                    break None;
+                };
+                application::complete(&mut answer).await;
+                break Some(encode(&mut connection, &answer));
             }
             Ok(polled) => drop(input.drain(..polled.consumed)),
             Err(fault) => break Some(refusal(fault)),

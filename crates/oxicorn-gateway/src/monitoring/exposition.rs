@@ -123,10 +123,7 @@ impl Exposition {
         let _ = writeln!(self.text, " {value}");
     }
 
-    pub(super) fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
-        }
+    pub(super) fn into_text(self) -> String {
         self.text
     }
 }
@@ -159,7 +156,9 @@ mod tests {
         exposition.sample(DONE, &[("method", "GET"), ("class", "2xx")], 3);
         let buckets = [(Some(128), 1), (Some(256), 0), (None, 2)];
         exposition.histogram(WAIT, buckets.into_iter(), 1_000_450);
-        exposition.finish()
+        let mut text = exposition.into_text();
+        text.push_str(format.end());
+        text
     }
 
     #[test]

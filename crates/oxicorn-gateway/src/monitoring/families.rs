@@ -53,7 +53,7 @@ const fn durations(name: &'static str, help: &'static str) -> Family {
     }
 }
 
-/// Everything there is to say.
+/// Everything there is to say of the server itself.
 pub(super) fn write(
     format: Format,
     scoreboard: &Scoreboard,
@@ -73,7 +73,7 @@ pub(super) fn write(
         .collect();
     processes::write_workers(&mut out, &workers, now);
     processes::write_memory(&mut out, scoreboard, &workers);
-    out.finish()
+    out.into_text()
 }
 
 fn write_requests(out: &mut Exposition, gateway: &GatewayBlock) {

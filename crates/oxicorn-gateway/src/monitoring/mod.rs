@@ -6,6 +6,7 @@
 //! | whether the server lives, is ready, has started | `probes` |
 //! | which figures there are and what they are called | `families`, `processes` |
 //! | how they are written down | `exposition` |
+//! | how the applications' own are | `application` |
 //! | in which of two formats | `negotiation` |
 //! | which requests there are (for the control socket) | `requests` |
 //! | connections and their bounds | `endpoint` |
@@ -14,6 +15,7 @@
 //! worker is busy, while clients are turned away, and during a graceful stop until the last request is done.
 
 mod answer;
+mod application;
 mod endpoint;
 mod exposition;
 mod families;
@@ -22,4 +24,5 @@ mod probes;
 mod processes;
 mod requests;
 
+pub use application::application_metrics;
 pub(crate) use endpoint::serve;

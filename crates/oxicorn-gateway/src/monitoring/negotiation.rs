@@ -18,6 +18,14 @@ impl Format {
         }
     }
 
+    /// What follows the last line.
+    pub(super) const fn end(self) -> &'static str {
+        match self {
+            Self::Prometheus => "",
+            Self::OpenMetrics => "# EOF\n",
+        }
+    }
+
     /// `OpenMetrics` for whoever says that it understands version 1.0.0 and does not prefer the other.
     /// Prometheus' format is for everybody else, browsers above all.
     pub(super) fn accepted_by(accept: &[u8]) -> Self {

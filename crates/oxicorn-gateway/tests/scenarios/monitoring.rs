@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use oxicorn_gateway::control::{FromGateway, ToGateway};
+use oxicorn_link::metric_store::{Family, FamilyKind, Series};
 use oxicorn_link::scoreboard::ArbiterGauge;
 
 use crate::scenario::{PATIENCE, Scenario, eventually, patient};
@@ -85,6 +86,33 @@ fn open_metrics_is_for_who_asks_for_it() {
     assert!(scrape.contains("Content-Type: application/openmetrics-text; version=1.0.0"));
     assert!(scrape.contains("\n# TYPE oxicorn_requests counter\noxicorn_requests_total 0\n"));
     assert!(scrape.ends_with("# EOF\n"));
+}
+
+#[test]
+fn what_the_application_counts_follows_the_figures_of_the_server() {
+    let scenario = Scenario::start(patient());
+    let accept = "Accept: application/openmetrics-text;version=1.0.0\r\n";
+    let without = ask(&scenario, "/metrics", accept);
+    let sold = Series {
+        family: Family {
+            name: "shop_sold".into(),
+            kind: FamilyKind::Counter,
+            mode: None,
+            help: "Things sold.".into(),
+        },
+        suffix: "_total".into(),
+        labels: vec![("kind".into(), "book".into())],
+    };
+    let store = &scenario.metric_store;
+    store.add(store.shared(&sold).unwrap(), 2.5);
+    for accept in ["", accept] {
+        let scrape = ask(&scenario, "/metrics", accept);
+        let (ours, theirs) = scrape.split_once("# HELP shop_sold").unwrap();
+        assert!(ours.contains("oxicorn_start_time_seconds") && !theirs.contains("oxicorn_"));
+        assert!(theirs.contains("\nshop_sold_total{kind=\"book\"} 2.5\n"));
+        assert_eq!(theirs.ends_with("# EOF\n"), !accept.is_empty());
+    }
+    assert!(without.ends_with("# EOF\n"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use oxicorn_gateway::control::{AttachWorker, FromGateway, ToGateway, decode, enc
 use oxicorn_gateway::{
     AccessLog, DEFAULT_FORMAT, ErrorLog, JsonAccessLog, Level, Settings, Setup, TimeSource, run_by,
 };
+use oxicorn_link::metric_store::{LEAST_BYTES, MetricStore};
 use oxicorn_link::scoreboard::{Gauge, Scoreboard};
 use oxicorn_link::wire::{
     EventKind, HeaderList, RequestView, ResponseEncoder, ResponseHead, ResponseKind, flags,
@@ -40,6 +41,8 @@ pub(crate) struct Scenario {
     pub(crate) address: SocketAddr,
     pub(crate) monitoring_address: SocketAddr,
     pub(crate) scoreboard: Scoreboard,
+    /// The application's own metrics.
+    pub(crate) metric_store: MetricStore,
     control: Option<Channel>,
     gateway: Option<JoinHandle<i32>>,
     workers: u32,
@@ -127,6 +130,7 @@ impl Scenario {
         });
         let (ours, theirs) = Channel::pair().unwrap();
         let (scoreboard, file) = Scoreboard::create(16, 1).unwrap();
+        let (metric_store, metric_file) = MetricStore::create(LEAST_BYTES).unwrap();
         let monitoring = TcpListener::bind("127.0.0.1:0").unwrap();
         let monitoring_address = monitoring.local_addr().unwrap();
         let setup = Setup {
@@ -137,6 +141,7 @@ impl Scenario {
             listeners,
             monitoring: Some(monitoring.into()),
             scoreboard: file,
+            metric_store: metric_file,
         };
         let time = held_clock
             .clone()
@@ -147,6 +152,7 @@ impl Scenario {
             address,
             monitoring_address,
             scoreboard,
+            metric_store,
             control: Some(ours),
             gateway,
             workers: 0,

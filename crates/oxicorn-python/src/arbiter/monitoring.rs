@@ -1,8 +1,9 @@
-//! The listener for metrics and probes, and the figures that only the arbiter knows.
+//! The listener for metrics and probes, the figures that only the arbiter knows, and the memory of the applications'.
 //!
 //! The arbiter binds `metrics_bind` once and hands it to each gateway, and to who takes over from it (USR2), so that
 //! the address answers as long as there is a server.
 
+use std::os::fd::OwnedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oxicorn_arbiter::{Event, Exit, ReplacementReason};
@@ -15,6 +16,7 @@ use super::generation::with_settings;
 use super::listeners::{self, Listener, Origin};
 use super::log;
 use super::supervisor::{Supervisor, unbound};
+use crate::metrics;
 
 /// Opens the listener of `metrics_bind`, or takes the predecessor's.
 pub(crate) fn open(
@@ -47,6 +49,14 @@ fn inherit(descriptor: i32, bind: &BindAddress, options: listeners::Options) -> 
     let binds = std::slice::from_ref(bind);
     let found = listeners::inherit(&[descriptor], binds, Origin::Predecessor, options);
     found.ok()?.pop()
+}
+
+/// Makes the memory of the applications' own metrics; workers have it by the fork.
+pub(crate) fn share_metrics(cfg: &Bound<'_, PyAny>) -> PyResult<OwnedFd> {
+    let bytes = with_settings(cfg, |settings| settings.inner.number("metrics_memory"))?;
+    Ok(metrics::share(
+        usize::try_from(bytes).unwrap_or(usize::MAX),
+    )?)
 }
 
 /// What is known when the server is started.

@@ -202,6 +202,7 @@ impl<'py> Supervisor<'py> {
             .map(|listener| listener.socket.try_clone())
             .transpose()?;
         let scoreboard = self.scoreboard_file.try_clone()?;
+        let metric_store = self.metric_store_file.try_clone()?;
         let identity = self.server.call_method0("identity")?;
         let identity: Option<(u32, u32, Option<Vec<u32>>)> = identity.extract()?;
         let log_files: Option<RawFd> = self.server.call_method0("offered_logs")?.extract()?;
@@ -221,6 +222,7 @@ impl<'py> Supervisor<'py> {
             listeners,
             monitoring,
             scoreboard,
+            metric_store,
         })
     }
 

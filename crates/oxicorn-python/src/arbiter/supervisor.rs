@@ -96,6 +96,8 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) generations: Generations,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) scoreboard_file: OwnedFd,
+    /// The applications' own metrics.
+    pub(crate) metric_store_file: OwnedFd,
     /// Workers send here; every one of them has the other end.
     pub(crate) notices: Channel,
     pub(crate) notices_of_workers: Channel,
@@ -147,6 +149,7 @@ impl<'py> Supervisor<'py> {
         }
         let (scoreboard, scoreboard_file) = Scoreboard::create(SLOTS, 1)?;
         monitoring::begin(&scoreboard);
+        let metric_store_file = monitoring::share_metrics(&cfg)?;
         Ok(Self {
             arbiter,
             server: server.clone(),
@@ -162,6 +165,7 @@ impl<'py> Supervisor<'py> {
             generations: Generations::default(),
             scoreboard,
             scoreboard_file,
+            metric_store_file,
             notices,
             notices_of_workers,
             dumps: Vec::new(),

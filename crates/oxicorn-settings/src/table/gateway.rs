@@ -162,6 +162,22 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         applies: Applies::Start,
         parity: Parity::Own,
     },
+    Definition {
+        name: "metrics_memory",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--metrics-memory"]),
+        kind: Kind::Integer {
+            least: 65_536,
+            most: 1_073_741_824,
+        },
+        default: Default::Int(4_194_304),
+        doc: "How many bytes of shared memory the application's own metrics (`oxicorn.metrics`) may take, 64 KiB at \
+          least; a label set takes some 100. Memory is taken as it fills. Label sets for which there is no room are \
+          not shown, and the error log says so once.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Start,
+        parity: Parity::Own,
+    },
 ];
 
 #[cfg(test)]
