@@ -8,17 +8,17 @@
 use std::fmt;
 
 use oxicorn_link::window::{WindowExceeded, websocket_cost};
-use oxicorn_link::wire::{
-    self, FilePart, HeaderList, Malformed, ResponseKind, ResponseView, flags,
-};
+use oxicorn_link::wire::{FilePart, HeaderList, Malformed, ResponseKind, ResponseView, flags};
 use oxicorn_link::{DescriptorError, GatewayEnd, ResponseHeader};
 use oxicorn_proto::LocalMisuse;
-use oxicorn_proto::http1::{self, Next, ResponseFraming};
+use oxicorn_proto::http1::{self, ResponseFraming};
 use rustix::fs::{FileType, fstat};
 
 use crate::calls::Call;
-use crate::connection::{After, Connection, Phase};
-use crate::zero_copy::RingSend;
+use crate::connection::Connection;
+use crate::exchange::{After, Exchange, Happened};
+use crate::output::Output;
+use crate::zero_copy::{RingSend, Road};
 
 /// Output of one connection beyond which a worker has sent too much that no credit counts for
 /// (heads, 1xx, framing).
@@ -84,10 +84,23 @@ impl From<DescriptorError> for Trouble {
 
 /// A message and everything it concerns.
 pub(crate) struct WorkerMessage<'g> {
-    pub(crate) header: ResponseHeader,
-    pub(crate) link: &'g mut GatewayEnd,
-    pub(crate) call: &'g mut Call,
-    pub(crate) connection: &'g mut Connection,
+    header: ResponseHeader,
+    link: &'g mut GatewayEnd,
+    call: &'g mut Call,
+    exchange: &'g mut Exchange,
+    http: &'g mut http1::Connection,
+    /// The bytes of the request's head.
+    head: &'g [u8],
+    output: &'g mut Output,
+    /// Where the output goes.
+    road: Road<'g>,
+    /// Value of the Server header.
+    server: &'g [u8],
+    common: Common<'g>,
+}
+
+/// What is the same for all messages.
+pub(crate) struct Common<'g> {
     /// An empty buffer for what must be copied aside.
     pub(crate) aside: &'g mut Vec<u8>,
     /// Value of the Date header.
@@ -113,11 +126,38 @@ pub(crate) fn ends_call(header: ResponseHeader) -> bool {
     header.kind == ResponseKind::CallEnd || (is_last(header) && header.flags & flags::GOES_ON == 0)
 }
 
-impl WorkerMessage<'_> {
-    /// Takes the message; after the last one the connection is `Flushing`.
+impl<'g> WorkerMessage<'g> {
+    /// A message for the exchange of `connection`; `None`: it has none.
+    pub(crate) fn new(
+        header: ResponseHeader,
+        link: &'g mut GatewayEnd,
+        call: &'g mut Call,
+        connection: &'g mut Connection,
+        common: Common<'g>,
+    ) -> Option<Self> {
+        Some(Self {
+            header,
+            link,
+            call,
+            exchange: connection.exchange.as_deref_mut()?,
+            http: &mut connection.http,
+            head: connection.input.head(),
+            output: &mut connection.output,
+            road: Road {
+                socket: connection.transport.plain(),
+                waker: &connection.waker,
+                is_stalled: connection.stalled_since.is_some(),
+                sent: &mut connection.sent,
+            },
+            server: connection.resolved.settings.server_header.as_bytes(),
+            common,
+        })
+    }
+
+    /// Takes the message; after the last one the exchange is `Flushing`.
     pub(crate) fn take(mut self) -> Result<(), Trouble> {
         let counted = self.call.uncredited;
-        if self.connection.output.held() > counted + UNCOUNTED {
+        if self.output.held() > counted + UNCOUNTED {
             return Err(Trouble::Mistake(Mistake::TooMuch));
         }
         let lent = match self.header.kind {
@@ -138,61 +178,60 @@ impl WorkerMessage<'_> {
         };
         // Of a response that fails here, too: the client has what there was of it.
         if let Some(lent) = lent {
-            lent.send(self.connection, self.link);
+            self.road.send(lent, self.output, self.link);
         }
         finished
     }
 
     fn take_informational(self) -> Result<(), Trouble> {
-        self.link.payload_into(0..self.header.len, self.aside);
-        let view = ResponseView::decode(self.aside)?;
-        let Connection { http, output, .. } = self.connection;
-        http.encode_informational(view.head.status, view.headers.iter(), output.bytes())?;
+        self.link
+            .payload_into(0..self.header.len, self.common.aside);
+        let view = ResponseView::decode(self.common.aside)?;
+        let (status, out) = (view.head.status, self.output.bytes());
+        self.http
+            .encode_informational(status, view.headers.iter(), out)?;
         Ok(())
     }
 
     fn take_head(&mut self) -> Result<Option<RingSend>, Trouble> {
         let whole = self.header.len;
-        self.link.payload_into(0..ResponseView::PREFIX, self.aside);
-        let head_len = ResponseView::head_len(self.aside, whole)?;
         self.link
-            .payload_into(ResponseView::PREFIX..head_len, self.aside);
-        let view = ResponseView::decode(self.aside)?;
-        let Connection {
-            http,
-            input,
-            output,
-            request,
-            resolved,
-            ..
-        } = &mut *self.connection;
+            .payload_into(0..ResponseView::PREFIX, self.common.aside);
+        let head_len = ResponseView::head_len(self.common.aside, whole)?;
+        self.link
+            .payload_into(ResponseView::PREFIX..head_len, self.common.aside);
+        let view = ResponseView::decode(self.common.aside)?;
         if self.header.flags & flags::CLOSE != 0 {
-            http.deny_keep_alive();
+            self.http.deny_keep_alive();
         }
         // The end is here already: the length is known, unless the body is left out because it is
         // not asked for.
         let body_len = (whole - head_len) as u64;
-        let is_head = body_len == 0 && http.head(input.head()).method() == b"HEAD";
+        let is_head = body_len == 0 && self.http.head(self.head).method() == b"HEAD";
         let known = is_last(self.header) && !is_head;
         let head = http1::ResponseHead {
             status: view.head.status,
             reason: view.head.reason,
-            server: resolved.settings.server_header.as_bytes(),
-            date: self.date,
+            server: self.server,
+            date: self.common.date,
             body_length: known.then_some(body_len),
         };
-        let out = output.bytes();
+        let out = self.output.bytes();
         let start = out.len();
-        let framing = http.encode_response_head(&head, view.headers.iter(), out)?;
-        request.status = view.head.status;
-        request.logged = self.header.flags & flags::LOGGED != 0;
-        request.until_close = framing == ResponseFraming::UntilClose;
-        self.call.answered = true;
-        if self.keep_head {
-            request
-                .response_head
-                .extend_from_slice(&output.bytes()[start..]);
+        let framing = self
+            .http
+            .encode_response_head(&head, view.headers.iter(), out)?;
+        let response = &mut self.exchange.response;
+        response.status = view.head.status;
+        response.logged = self.header.flags & flags::LOGGED != 0;
+        response.until_close = framing == ResponseFraming::UntilClose;
+        if self.common.keep_head {
+            response
+                .head
+                .extend_from_slice(&self.output.bytes()[start..]);
         }
+        self.call.answered = true;
+        let _ = self.exchange.on(Happened::Head);
         self.take_body(head_len)
     }
 
@@ -202,30 +241,26 @@ impl WorkerMessage<'_> {
         if len == 0 {
             return Ok(None);
         }
-        let lends = RingSend::is_worth_it(self.connection, len);
+        let stage = self.exchange.stage();
+        let lends = stage.is_served() && self.road.is_worth_it(self.output, len);
         self.call.window.receive(len)?;
         self.call.uncredited += len;
-        let Connection {
-            http,
-            output,
-            request,
-            ..
-        } = &mut *self.connection;
-        let out = output.bytes();
-        let sent = http.body_prefix(len as u64, out)?.sent;
+        let out = self.output.bytes();
+        let sent = self.http.body_prefix(len as u64, out)?.sent;
         let end = start + usize::try_from(sent).unwrap_or(len).min(len);
         let lent = RingSend::new(out.len(), start..end);
         if !lends {
             self.link.payload_into(start..end, out);
         }
-        http.body_suffix(out)?;
-        request.body_bytes += sent;
+        self.http.body_suffix(out)?;
+        self.exchange.response.body_bytes += sent;
         Ok(lends.then_some(lent))
     }
 
     fn take_file(&mut self) -> Result<(), Trouble> {
-        self.link.payload_into(0..self.header.len, self.aside);
-        let part = FilePart::decode(self.aside)?;
+        self.link
+            .payload_into(0..self.header.len, self.common.aside);
+        let part = FilePart::decode(self.common.aside)?;
         let file = self.link.take_descriptor(self.header.stream)?;
         // A pipe could keep this thread waiting for ever.
         let stat = fstat(&file).map_err(|_| Trouble::Mistake(Mistake::NotAFile))?;
@@ -235,33 +270,27 @@ impl WorkerMessage<'_> {
         if part.len == 0 {
             return Ok(());
         }
-        if self.connection.output.files() >= FILES {
+        if self.output.files() >= FILES {
             return Err(Trouble::Mistake(Mistake::TooMuch));
         }
-        let Connection {
-            http,
-            output,
-            request,
-            ..
-        } = &mut *self.connection;
+        let Self { http, output, .. } = self;
         let sent = http.body_prefix(part.len, output.bytes())?.sent;
         output.push_file(file, part.offset, sent);
         http.body_suffix(output.bytes())?;
-        request.body_bytes += sent;
+        self.exchange.response.body_bytes += sent;
         Ok(())
     }
 
     fn take_trailers(mut self) -> Result<(), Trouble> {
-        let mut payload = std::mem::take(self.aside);
+        let mut payload = std::mem::take(self.common.aside);
         self.link.payload_into(0..self.header.len, &mut payload);
-        let Connection { http, input, .. } = &*self.connection;
-        let wanted = http.head(input.head()).accepts_trailers();
+        let wanted = self.http.head(self.head).accepts_trailers();
         let taken = match HeaderList::decode(&payload) {
             // Who has not said that it takes them (TE) may never see them: RFC 9110 section 6.5.1.
             Ok(trailers) => self.finish(trailers.iter().filter(|_| wanted)),
             Err(malformed) => Err(malformed.into()),
         };
-        *self.aside = payload;
+        *self.common.aside = payload;
         taken
     }
 
@@ -269,18 +298,8 @@ impl WorkerMessage<'_> {
         &mut self,
         trailers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
     ) -> Result<(), Trouble> {
-        let Connection {
-            http,
-            output,
-            phase,
-            ..
-        } = &mut *self.connection;
-        let after = match http.finish_response(trailers, output.bytes())? {
-            Next::KeepAlive => After::KeepAlive,
-            Next::Drain => After::Discard,
-            Next::Close(_) => After::Close,
-        };
-        *phase = Phase::Flushing(after);
+        let next = self.http.finish_response(trailers, self.output.bytes())?;
+        let _ = self.exchange.on(Happened::Complete(After::from(next)));
         Ok(())
     }
 }
@@ -307,18 +326,5 @@ pub(crate) fn discard(
 pub(crate) fn discard_descriptor(link: &mut GatewayEnd, header: ResponseHeader) {
     if header.flags & flags::HAS_DESCRIPTOR != 0 {
         drop(link.take_descriptor(header.stream));
-    }
-}
-
-/// Why a worker gave a response up, for the log.
-pub(crate) fn describe(reason: wire::AbortReason) -> &'static str {
-    match reason {
-        wire::AbortReason::ApplicationFailed => "the application failed",
-        wire::AbortReason::LengthMismatch => "the body is not as long as was promised",
-        wire::AbortReason::Declined => "the worker did not take it",
-        wire::AbortReason::TooLarge => "the response head is too large",
-        wire::AbortReason::Silent => "the application wants no answer sent",
-        wire::AbortReason::Interrupted => "the worker was stopped",
-        wire::AbortReason::Stopping => "its worker ended before it did",
     }
 }

@@ -100,11 +100,6 @@ impl Body {
         self.file = Some(file);
         Ok(())
     }
-
-    /// Empty again, for the next request.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[cfg(test)]
@@ -144,8 +139,6 @@ mod tests {
         let mut text = String::new();
         file.read_to_string(&mut text).expect("text");
         assert_eq!(text, "0123456789xyz");
-        body.clear();
-        assert!(body.file().is_none() && body.len() == 0);
     }
 
     #[test]

@@ -1,24 +1,17 @@
 //! One accepted socket with its protocol machine.
 //!
-//! Decides what a connection waits for. Everything it does is done by `impl Gateway` in the files
-//! named after the concern (`read`, `upload`, `dispatch`, `ring_reader`, `write`, `ending`, `refusal`),
-//! because an exchange touches a connection, a worker and the dispatcher at once, and one owner of all
-//! of them needs no borrow juggling. `phase` is assigned there, not here.
+//! Decides what a connection waits for while no exchange is under way; what an exchange waits for is its
+//! stage ([`crate::exchange`]). Everything a connection does is done by `impl Gateway` in the files named
+//! after the concern, because an exchange touches a connection, a worker and the dispatcher at once, and
+//! one owner of all of them needs no borrow juggling.
 //!
 //! ```text
-//!            first byte        head            body complete
-//!   Idle ---------------> Head -------> Body ----------------> Serving
-//!    ^ ^                                                          | the response is complete
-//!    | +--- keep-alive --------------- Flushing <-----------------+    (or cut short)
-//!  Proxy                                   | close       | hijack
-//!    ^                                     v             v
-//!  accept                              Lingering       the worker's
-//!                                          |
-//!                                          v
-//!                                         gone
+//!  accept --> Proxy --> Idle --first byte--> Head --head, or a fault--> Open
+//!                        ^                                               |
+//!                        +--------- its exchange is over ----------------+
+//!                                                                        | the connection ends
+//!                                                              Lingering or gone
 //! ```
-//!
-//! `Serving` becomes `WebSocket` where the application accepts one; its ends are `Flushing`'s.
 
 use std::rc::Rc;
 use std::task::Waker;
@@ -27,15 +20,13 @@ use std::time::Duration;
 use oxicorn_proto::http1;
 
 use crate::active::ActiveConfig;
-use crate::body::Body;
 use crate::calls::CallId;
+use crate::exchange::{Exchange, Stage};
 use crate::input::{BODY_READ_SIZE, Input, READ_SIZE};
-use crate::min_rate::{MinRate, RateSpan};
 use crate::output::Output;
 use crate::peer::{End, Proxied};
 use crate::per_client::ClientNet;
 use crate::transport::Transport;
-use crate::upload::Upload;
 use crate::websocket::WebSocket;
 
 /// Bytes of further requests read while one is being served; beyond it the client waits.
@@ -55,19 +46,16 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     pub(crate) input: Input,
     pub(crate) output: Output,
-    pub(crate) request: Request,
-    /// The exchange that waits for a worker or is answered by one.
-    pub(crate) call: Option<CallId>,
+    /// What is under way in [`Phase::Open`].
+    pub(crate) exchange: Option<Box<Exchange>>,
     pub(crate) resolved: Rc<ActiveConfig>,
     pub(crate) peer: End,
     pub(crate) server: Rc<End>,
     pub(crate) proxied: Option<Proxied>,
     /// Forwarding headers are believed.
     pub(crate) trusted: bool,
-    /// When `handle_deadline` is due.
+    /// When a request must have begun, its head have come, or a WebSocket be looked after.
     pub(crate) deadline: Option<Duration>,
-    /// Where the span began whose end the deadline is, in the phases that have a least rate.
-    pub(crate) span: RateSpan,
     /// Since when it waits for a request, or for the rest of a head.
     pub(crate) since: Duration,
     /// Since when the client has taken nothing of what waits for it.
@@ -110,132 +98,75 @@ pub(crate) enum Phase {
     Idle,
     /// The rest of a head.
     Head,
-    /// The rest of a body.
-    Body,
-    /// A worker.
-    Serving,
-    /// Whoever says something next (see `websocket`).
-    WebSocket,
-    /// The client, to take the rest of the response.
-    Flushing(After),
-    /// The rest of a body that nobody wants.
-    Discarding,
+    /// What its exchange waits for.
+    Open,
     /// The client, to stop sending before the socket is closed.
     Lingering,
 }
 
-/// What comes after a response is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum After {
-    /// The next request.
-    KeepAlive,
-    /// The next request, once the rest of this one's body is read.
-    Discard,
-    /// An orderly end.
-    Close,
-    /// An end the client must notice: the response is not complete.
-    Cut,
-    /// The worker gets the socket.
-    HandOver(CallId),
-}
-
-/// The facts of the current request, for dispatch and the access log.
-#[derive(Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, each learned at another time; no combination is a state"
-)]
-pub(crate) struct Request {
-    /// A head was read.
-    pub(crate) readable: bool,
-    pub(crate) started: Duration,
-    pub(crate) https: bool,
-    pub(crate) body: Body,
-    /// The request was handed over before its body was complete.
-    pub(crate) upload: Option<Upload>,
-    /// A worker that does not stream was chosen: it is handed over with all of its body.
-    pub(crate) whole: bool,
-    /// Status of the response; 0 before there is one.
-    pub(crate) status: u16,
-    /// Bytes of the response's body.
-    pub(crate) body_bytes: u64,
-    /// The response's end is told by closing.
-    pub(crate) until_close: bool,
-    /// The process that serves it.
-    pub(crate) pid: u32,
-    /// How often a worker declined it.
-    pub(crate) declines: u8,
-    /// The trailers of its body, for the link.
-    pub(crate) trailers: Vec<u8>,
-    /// The response's head, if the access log wants it.
-    pub(crate) response_head: Vec<u8>,
-    /// The worker writes the line in the access log.
-    pub(crate) logged: bool,
-    /// Why the client did not get (all of) the application's answer.
-    pub(crate) reason: Option<&'static str>,
-}
-
-impl Request {
-    /// Forgets everything; the memory of the response's head stays for the next one.
-    pub(crate) fn clear(&mut self) {
-        self.body.clear();
-        self.response_head.clear();
-        *self = Self {
-            body: std::mem::take(&mut self.body),
-            response_head: std::mem::take(&mut self.response_head),
-            ..Self::default()
-        };
-    }
-}
-
 impl Connection {
+    /// What its exchange waits for, if there is one.
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        self.exchange.as_ref().map(|exchange| exchange.stage())
+    }
+
+    /// Whether a WebSocket is spoken.
+    pub(crate) fn is_talking(&self) -> bool {
+        self.stage() == Some(Stage::Talking)
+    }
+
+    /// The worker's half of its exchange.
+    pub(crate) fn call(&self) -> Option<CallId> {
+        self.exchange.as_ref()?.call
+    }
+
+    /// When something is due, and has not happened.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let exchange = self.exchange.as_ref().and_then(|one| one.deadline);
+        match (self.deadline, exchange) {
+            (Some(own), Some(exchange)) => Some(own.min(exchange)),
+            (own, exchange) => own.or(exchange),
+        }
+    }
+
     /// How much may be read now, `is_short` of memory or not; `None`: nothing.
     pub(crate) fn read_room(&mut self, is_short: bool) -> Option<usize> {
-        let serving = matches!(self.phase, Phase::Serving | Phase::Flushing(_));
-        let serving = serving && !self.is_uploading();
-        if self.at_end || (serving && !self.transport.is_watched()) {
+        if self.at_end || self.interrupted {
             return None;
         }
-        match self.phase {
-            _ if self.interrupted => None,
-            Phase::Body | Phase::Discarding if self.input.was_filled() => Some(BODY_READ_SIZE),
-            Phase::Proxy
-            | Phase::Idle
-            | Phase::Head
-            | Phase::Body
-            | Phase::Discarding
-            | Phase::Lingering => Some(READ_SIZE),
-            Phase::Serving if self.is_uploading() => {
+        let Some(stage) = self.stage() else {
+            return Some(READ_SIZE);
+        };
+        match stage {
+            Stage::Receiving | Stage::Discarding if self.input.was_filled() => Some(BODY_READ_SIZE),
+            Stage::Receiving | Stage::Discarding => Some(READ_SIZE),
+            Stage::Waiting | Stage::Answering if self.is_uploading() => {
                 let in_bulk = self.input.was_filled() && !is_short;
                 let room = if in_bulk { BODY_READ_SIZE } else { READ_SIZE };
                 self.may_read_body(is_short).then_some(room)
             }
-            Phase::Serving | Phase::Flushing(_) if self.input.unread().len() < READ_AHEAD => {
-                Some(READ_SIZE)
-            }
-            Phase::Serving | Phase::Flushing(_) => {
-                self.reading_stopped = true;
-                None
-            }
-            Phase::WebSocket => None,
+            Stage::Waiting | Stage::Answering | Stage::Flushing(_) => self.read_ahead(),
+            Stage::Talking => None,
         }
     }
 
-    /// A span is over: `false` if less than is demanded has moved in it, else the next begins.
-    pub(crate) fn next_span(&mut self, demand: MinRate, moved: u64, now: Duration) -> bool {
-        let meets = self.span.meets(demand, moved);
-        self.span = RateSpan::begin(moved);
-        self.deadline = demand.deadline(now);
-        meets
+    /// What comes while a request is served is the next one's.
+    fn read_ahead(&mut self) -> Option<usize> {
+        if !self.transport.is_watched() {
+            return None;
+        }
+        if self.input.unread().len() < READ_AHEAD {
+            return Some(READ_SIZE);
+        }
+        self.reading_stopped = true;
+        None
     }
 
     /// Bytes of memory it holds beside itself.
     pub(crate) fn footprint(&self) -> usize {
         self.input.capacity()
             + self.output.capacity()
-            + self.request.body.memory()
-            + self.request.trailers.capacity()
-            + self.request.response_head.capacity()
+            + self.exchange.as_ref().map_or(0, |one| one.memory())
             + self.websocket.as_ref().map_or(0, |one| one.memory())
             + self.transport.memory()
     }
@@ -247,10 +178,13 @@ impl Connection {
 
     /// Whether `poll_event` is to be asked.
     pub(crate) fn awaits_request(&self) -> bool {
-        match self.phase {
-            Phase::Idle | Phase::Head | Phase::Body | Phase::Discarding => true,
-            Phase::Serving => self.is_uploading() && self.has_room_for_body(),
-            _ => false,
+        match self.stage() {
+            None => matches!(self.phase, Phase::Idle | Phase::Head),
+            Some(Stage::Receiving | Stage::Discarding) => true,
+            Some(Stage::Waiting | Stage::Answering) => {
+                self.is_uploading() && self.has_room_for_body()
+            }
+            Some(Stage::Talking | Stage::Flushing(_)) => false,
         }
     }
 

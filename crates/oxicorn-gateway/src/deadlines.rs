@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::scoreboard::Gauge;
-use oxicorn_link::wire::CancelReason;
 use tokio::time::{Instant, Sleep};
 
 use crate::access_log::AccessLog;
 use crate::calls::{CallId, Place};
-use crate::connection::Phase;
+use crate::connection::{Connection, Phase};
+use crate::exchange::{Happened, Stage};
 use crate::gateway::{Gateway, with};
 use crate::json_log::JsonLog;
+use crate::min_rate::MinRate;
 use crate::refusal::Refusal;
 use crate::upload::Upload;
 
@@ -146,7 +147,7 @@ impl Gateway {
         let is_due = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= now);
         let all = self.connections.iter();
         due.extend(
-            all.filter(|(_, one)| is_due(one.deadline))
+            all.filter(|(_, one)| is_due(one.next_deadline()))
                 .map(|(key, _)| key),
         );
         for key in due.drain(..) {
@@ -165,38 +166,46 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        match (connection.phase, connection.stage()) {
+            (_, Some(Stage::Talking)) => self.handle_websocket_deadline(key),
+            (_, Some(stage)) => self.handle_exchange_deadline(key, stage),
+            (Phase::Proxy, _) if connection.input.unread().is_empty() => self.close(key),
+            (Phase::Proxy | Phase::Head, _) => self.refuse(key, Refusal::TOO_SLOW),
+            (Phase::Idle | Phase::Lingering | Phase::Open, None) => self.close(key),
+        }
+    }
+
+    fn handle_exchange_deadline(&mut self, key: usize, stage: Stage) {
         let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let timeouts = connection.resolved.settings.timeouts;
-        match connection.phase {
-            Phase::Idle | Phase::Lingering | Phase::Discarding => self.close(key),
-            Phase::Proxy if connection.input.unread().is_empty() => self.close(key),
-            Phase::Proxy | Phase::Head => self.refuse(key, Refusal::TOO_SLOW),
-            Phase::Body => {
-                let received = connection.received;
-                if !connection.next_span(timeouts.demand_on_body(), received, now) {
+        let (sends, reads) = (timeouts.demand_on_body(), timeouts.demand_on_reader());
+        let is_served = stage.is_served();
+        let (has_output, owes) = (!connection.output.is_empty(), connection.owes_body());
+        match stage {
+            Stage::Discarding => self.close(key),
+            Stage::Receiving if meets(connection, sends, connection.received, now) => {}
+            Stage::Receiving => self.refuse(key, Refusal::BODY_TOO_SLOW),
+            // It has left, or does not mean to read: the time for quick answers is over.
+            _ if is_served && connection.has_left() => self.handle_client_gone(key),
+            // It is not the client who makes the others wait, in either direction.
+            _ if is_served && !has_output && !owes => {
+                if let Some(exchange) = &mut connection.exchange {
+                    exchange.deadline = None;
+                }
+            }
+            _ if is_served && !has_output => {
+                if !meets(connection, sends, connection.moved(), now) {
                     self.refuse(key, Refusal::BODY_TOO_SLOW);
                 }
             }
-            // It has left, or does not mean to read: the time for quick answers is over.
-            Phase::Serving if connection.has_left() => self.break_off(key),
-            // It is not the client who makes the others wait, in either direction.
-            Phase::Serving if connection.output.is_empty() && !connection.owes_body() => {
-                connection.deadline = None;
+            _ if meets(connection, reads, connection.moved(), now) => {}
+            _ => {
+                self.log_slow_reader(key);
+                self.handle_client_gone(key);
             }
-            Phase::Serving if connection.output.is_empty() => {
-                let moved = connection.moved();
-                if !connection.next_span(timeouts.demand_on_body(), moved, now) {
-                    self.fail_upload(key, Refusal::BODY_TOO_SLOW);
-                }
-            }
-            Phase::Serving | Phase::Flushing(_) => {
-                let moved = connection.moved();
-                if !connection.next_span(timeouts.demand_on_reader(), moved, now) {
-                    self.log_slow_reader(key);
-                    self.break_off(key);
-                }
-            }
-            Phase::WebSocket => self.handle_websocket_deadline(key),
         }
     }
 
@@ -242,8 +251,9 @@ impl Gateway {
                 .is_some_and(|worker| worker.streams);
             // A worker that waits for the client to read is not late, nor is a conversation.
             let connection = call.client.and_then(|key| self.connections.get(key));
-            let talks = connection.is_some_and(|one| one.phase == Phase::WebSocket);
-            let uploads = connection
+            let exchange = connection.and_then(|one| one.exchange.as_deref());
+            let talks = exchange.is_some_and(|one| one.stage() == Stage::Talking);
+            let uploads = exchange
                 .and_then(|one| one.request.upload.as_ref())
                 .is_some_and(Upload::is_awaited);
             // A worker that goes on with others while one request waits may take its time once it
@@ -283,16 +293,10 @@ impl Gateway {
         let Some(client) = call.client else {
             return;
         };
-        let answered = self.detach(id);
         let now = self.clock.now();
         self.dispatcher.cancel(id.request(), now);
         self.dispatcher.handle_claimed(id.request(), now);
-        self.cancel(id, CancelReason::Expired);
-        if answered {
-            self.cut_unlogged(client, Refusal::EXPIRED.message());
-        } else {
-            self.refuse(client, Refusal::EXPIRED);
-        }
+        self.happened(client, Happened::Expired);
     }
 
     pub(crate) fn set_gauges(&self, now: Duration) {
@@ -324,4 +328,10 @@ impl Gateway {
             statsd.hand_over();
         }
     }
+}
+
+/// A span of the exchange is over: whether enough has moved in it.
+fn meets(connection: &mut Connection, demand: MinRate, moved: u64, now: Duration) -> bool {
+    let exchange = connection.exchange.as_mut();
+    exchange.is_none_or(|exchange| exchange.next_span(demand, moved, now))
 }

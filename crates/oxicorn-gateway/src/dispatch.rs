@@ -7,27 +7,25 @@ use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::wire::CancelReason;
 
 use crate::calls::{Call, CallId, Place};
-use crate::connection::Phase;
 use crate::control::FromGateway;
 use crate::gateway::Gateway;
-use crate::place::{PlaceError, encode_request, place_message};
+use crate::place::{PlaceError, place_request};
 use crate::refusal::Refusal;
 
 impl Gateway {
-    /// A request is complete: queue it.
-    pub(crate) fn submit(&mut self, key: usize) {
+    /// A request can go to a worker: queue it.
+    pub(crate) fn submit_call(&mut self, key: usize) {
         let now = self.clock.now();
-        let Some(connection) = self.connections.get_mut(key) else {
+        let connection = self.connections.get_mut(key);
+        let Some(exchange) = connection.and_then(|one| one.exchange.as_mut()) else {
             return;
         };
-        connection.phase = Phase::Serving;
-        connection.deadline = None;
-        if let Err(error) = connection.request.body.complete() {
+        if let Err(error) = exchange.request.body.complete() {
             return self.refuse_for_disk(key, &error);
         }
         match self.calls.insert(Call::new(key, now)) {
             Some(id) => {
-                connection.call = Some(id);
+                exchange.call = Some(id);
                 self.dispatcher.submit(id.request(), now);
             }
             None => self.refuse(key, Refusal::overload(Duration::from_secs(1))),
@@ -71,21 +69,26 @@ impl Gateway {
         let Some(record) = self.pool.of_id(worker) else {
             return self.dispatcher.handle_placement_refused(request, now);
         };
-        if let Some(upload) = &connection.request.upload {
+        let Some(exchange) = connection.exchange.as_deref_mut() else {
+            return self.dispatcher.handle_placement_refused(request, now);
+        };
+        if let Some(upload) = &exchange.request.upload {
             if upload.complete {
-                connection.request.upload = None;
+                exchange.request.upload = None;
             } else if !record.streams {
                 return self.wait_for_body(key.unwrap_or_default(), id);
             }
         }
         let stream = id.stream(record.link.epoch());
         let queued = now.saturating_sub(call.submitted);
-        encode_request(connection, queued, &mut self.scratch);
-        match place_message(record, stream, &self.scratch.message, connection) {
+        let placed = place_request(record, stream, connection, queued, &mut self.scratch);
+        match placed {
             Ok(placement) => {
-                connection.request.pid = record.pid;
-                if let Some(upload) = &mut connection.request.upload {
-                    upload.streamed = true;
+                if let Some(exchange) = &mut connection.exchange {
+                    exchange.response.pid = record.pid;
+                    if let Some(upload) = &mut exchange.request.upload {
+                        upload.streamed = true;
+                    }
                 }
                 self.metrics.record(HistogramKind::QueueWait, queued);
                 call.queued = queued;

@@ -9,13 +9,12 @@
 
 use std::time::Duration;
 
-use oxicorn_link::wire::CancelReason;
 use oxicorn_proto::websocket::CloseCode;
 
 use crate::connection::{Connection, Phase};
 use crate::control::FromGateway;
+use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
-use crate::refusal::Refusal;
 
 /// How long a client that has connected and not yet sent anything may take to begin.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
@@ -56,14 +55,15 @@ impl Gateway {
                 continue;
             };
             // Where the head has left, the client was promised another request.
-            if connection.request.status == 0 {
+            let exchange = connection.exchange.as_ref();
+            if exchange.is_none_or(|exchange| exchange.response.status == 0) {
                 connection.http.deny_keep_alive();
             }
-            if connection.phase == Phase::WebSocket {
+            if connection.is_talking() {
                 self.close_websocket(key, CloseCode::SERVICE_RESTART, b"");
                 continue;
             }
-            if connection.phase == Phase::Discarding {
+            if connection.stage() == Some(Stage::Discarding) {
                 // It has its answer, and nobody wants the rest of what it sends.
                 connection.linger = true;
                 self.end(key);
@@ -108,12 +108,10 @@ impl Gateway {
         let queued: Vec<_> = self
             .calls
             .iter_mut()
-            .filter_map(|(id, call)| Some((id, call.client?)))
+            .filter_map(|(_, call)| call.client)
             .collect();
-        for (id, client) in queued {
-            self.detach(id);
-            self.abandon(id, CancelReason::Stopping);
-            self.refuse(client, Refusal::STOPPING);
+        for client in queued {
+            self.happened(client, Happened::Stopping);
         }
     }
 
@@ -136,7 +134,7 @@ impl Gateway {
                 .warning(format_args!("Forcing close of {count} connections"));
         }
         for key in keys {
-            self.break_off(key);
+            self.handle_client_gone(key);
         }
     }
 }

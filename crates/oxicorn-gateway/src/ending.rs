@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use oxicorn_link::scoreboard::{Counter, HistogramKind};
+use oxicorn_link::scoreboard::HistogramKind;
 use oxicorn_link::wire::CancelReason;
 use oxicorn_proto::http1::first_line;
 use oxicorn_proto::message::RequestHead;
@@ -13,7 +13,8 @@ use oxicorn_proto::message::RequestHead;
 use crate::access_log::Record;
 use crate::active::ActiveConfig;
 use crate::calls::{CallId, Place};
-use crate::connection::{After, Phase};
+use crate::connection::Phase;
+use crate::exchange::{Exchange, Happened};
 use crate::gateway::Gateway;
 
 /// How long a client may go on sending after its last answer. Nothing waits for it meanwhile but
@@ -28,12 +29,6 @@ const IDLE_OUTPUT: usize = 4096;
 
 /// What the log shows of a request line that could not be read.
 const FIRST_LINE_SHOWN: usize = 1024;
-
-/// What the access log says of it.
-const CLIENT_LEFT_REASON: &str = "the client left";
-
-/// Status in the access log of a request whose client left before there was one (nginx' number).
-const CLIENT_LEFT: u16 = 499;
 
 impl Gateway {
     /// The response is out: on to the next request.
@@ -51,13 +46,17 @@ impl Gateway {
         if connection.http.start_next_exchange().is_err() || is_over {
             return self.end(key);
         }
-        connection.request.clear();
+        let exchange = connection.exchange.take();
         connection.websocket = None;
         connection.input.forget_head();
         connection.output.shrink(IDLE_OUTPUT);
         connection.phase = Phase::Idle;
         connection.since = now;
         connection.deadline = deadline;
+        self.scratch.keep_exchange(exchange);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let must_read = std::mem::take(&mut connection.reading_stopped) || !connection.has_task;
         if must_read {
             self.wake(key);
@@ -88,6 +87,7 @@ impl Gateway {
         }
         connection.transport.finish_sending();
         connection.phase = Phase::Lingering;
+        connection.exchange = None;
         connection.since = now;
         connection.deadline = Some(now + LINGER_LIMIT);
         connection.reading_stopped = false;
@@ -115,7 +115,7 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.request.until_close {
+        if (connection.exchange.as_ref()).is_some_and(|one| one.response.until_close) {
             connection.transport.reset_on_close();
         } else if connection.linger {
             return self.end(key);
@@ -123,17 +123,15 @@ impl Gateway {
         self.close(key);
     }
 
-    /// Closes, whatever is under way.
+    /// Closes, whatever is under way: what a worker does for it goes on with nobody waiting.
     pub(crate) fn close(&mut self, key: usize) {
+        if let Some(id) = self.part(key) {
+            self.abandon(id, CancelReason::ClientGone);
+        }
         let Some(mut connection) = self.take_connection(key) else {
             return;
         };
-        if let Some(id) = connection.call {
-            if let Some(call) = self.calls.get_mut(id) {
-                call.keep_label(&connection);
-            }
-            self.abandon(id, CancelReason::ClientGone);
-        }
+        self.scratch.keep_exchange(connection.exchange.take());
         connection.input.forget_all();
         if let Some(buffer) = connection.input.release() {
             self.scratch.keep_buffer(buffer);
@@ -142,30 +140,19 @@ impl Gateway {
         connection.waker.wake();
     }
 
-    /// The client's end is closed or broken.
+    /// The client's end is closed or broken, or it is cut off: nothing more can be said to it.
     pub(crate) fn handle_client_gone(&mut self, key: usize) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let lingering = connection.phase == Phase::Lingering;
-        let call = connection.call;
-        let logged = call.is_some_and(|id| self.is_logged_by_worker(id));
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let request = &mut connection.request;
-        if request.readable && !lingering {
-            request.reason.get_or_insert(CLIENT_LEFT_REASON);
-            if request.status == 0 {
-                request.status = CLIENT_LEFT;
-                request.logged = logged;
-                self.metrics.count(Counter::Abandoned);
-            }
-            let unsent = connection.output.remaining();
-            request.body_bytes = request.body_bytes.saturating_sub(unsent);
-            self.conclude(key);
+        let (call, unsent) = (connection.call(), connection.output.remaining());
+        let has_exchange = connection.exchange.is_some();
+        if has_exchange {
+            let logged = call.is_some_and(|id| self.is_logged_by_worker(id));
+            self.happened(key, Happened::ClientGone { unsent, logged });
+        } else {
+            self.close(key);
         }
-        self.close(key);
     }
 
     /// Whether a worker works on the request and will write its line, although nobody waits for it.
@@ -182,20 +169,17 @@ impl Gateway {
         }
     }
 
-    /// Breaks off what a connection has under way, with a line in the log.
-    pub(crate) fn break_off(&mut self, key: usize) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.phase = Phase::Flushing(After::Cut);
-            self.handle_client_gone(key);
-        }
-    }
-
     /// Counts the current exchange and writes its line.
     pub(crate) fn conclude(&mut self, key: usize) {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let request = &connection.request;
+        let Some(Exchange {
+            request, response, ..
+        }) = connection.exchange.as_deref()
+        else {
+            return;
+        };
         let elapsed = if request.readable {
             self.clock.now().saturating_sub(request.started)
         } else {
@@ -205,13 +189,13 @@ impl Gateway {
             .readable
             .then(|| connection.http.head(connection.input.head()));
         let method = head.as_ref().map_or(&b""[..], RequestHead::method);
-        self.metrics.count_response(method, request.status);
+        self.metrics.count_response(method, response.status);
         self.metrics.record(HistogramKind::Latency, elapsed);
         if let Some(statsd) = &mut self.statsd {
-            statsd.request(request.status, elapsed);
+            statsd.request(response.status, elapsed);
         }
         let relay = self.resolved.settings.relay.access;
-        let is_wanted = (self.access_log.is_some() || relay) && !request.logged;
+        let is_wanted = (self.access_log.is_some() || relay) && !response.logged;
         if !is_wanted && self.json_log.is_none() {
             return;
         }
@@ -225,17 +209,17 @@ impl Gateway {
             server: connection.server.text(),
             server_port: connection.server.port(),
             https: request.https,
-            status: request.status,
-            body_bytes: request.body_bytes,
+            status: response.status,
+            body_bytes: response.body_bytes,
             elapsed,
-            pid: if request.pid == 0 {
+            pid: if response.pid == 0 {
                 self.pid
             } else {
-                request.pid
+                response.pid
             },
-            response_head: &request.response_head,
+            response_head: &response.head,
             time: self.clock.access_time(),
-            reason: request.reason,
+            reason: response.reason,
         };
         if is_wanted {
             match &mut self.access_log {

@@ -7,8 +7,8 @@
 //! borrowed.
 //!
 //! ```text
-//!   client bytes -> receive -> submit -> dispatcher --Place--> link
-//!   link -> respond -> send -> client bytes         (in the same turn, without a task in between)
+//!   client bytes -> read -> exchange -> dispatcher --Place--> link
+//!   link -> ring_reader -> apply -> write -> client bytes         (in the same turn, without a task in between)
 //! ```
 
 use std::any::Any;
@@ -33,6 +33,7 @@ use crate::control_end::ControlEnd;
 use crate::deadlines::Timer;
 use crate::drain::Drain;
 use crate::error_log::ErrorLog;
+use crate::exchange::Exchange;
 use crate::json_log::JsonLog;
 use crate::listener::{ConnectionTask, Listeners};
 use crate::log_files::LogFiles;
@@ -47,6 +48,9 @@ use crate::websocket;
 
 /// Connection buffers kept for reuse.
 const SPARE_BUFFERS: usize = 256;
+
+/// Room for exchanges kept for reuse.
+const SPARE_EXCHANGES: usize = 256;
 
 /// How many turns of connections may pass before the rings are read, though the runtime never
 /// sleeps.
@@ -111,6 +115,12 @@ pub(crate) struct Scratch {
     pub(crate) keys: Vec<usize>,
     /// Input buffers of connections that wait for a request.
     pub(crate) buffers: Vec<Vec<u8>>,
+    /// Exchanges that are over.
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection takes the box, not what is in it"
+    )]
+    exchanges: Vec<Box<Exchange>>,
 }
 
 impl Scratch {
@@ -119,6 +129,21 @@ impl Scratch {
         let usual = buffer.capacity() <= 2 * crate::input::READ_SIZE;
         if usual && self.buffers.len() < SPARE_BUFFERS {
             self.buffers.push(buffer);
+        }
+    }
+
+    /// Room for an exchange that begins.
+    pub(crate) fn new_exchange(&mut self) -> Box<Exchange> {
+        self.exchanges.pop().unwrap_or_default()
+    }
+
+    /// Takes the room of an exchange that is over.
+    pub(crate) fn keep_exchange(&mut self, exchange: Option<Box<Exchange>>) {
+        if let Some(mut exchange) = exchange
+            && self.exchanges.len() < SPARE_EXCHANGES
+        {
+            exchange.clear();
+            self.exchanges.push(exchange);
         }
     }
 }

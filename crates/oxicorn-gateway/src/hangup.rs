@@ -6,7 +6,7 @@
 
 use oxicorn_os::poll;
 
-use crate::connection::Phase;
+use crate::exchange::Stage;
 use crate::gateway::Gateway;
 
 impl Gateway {
@@ -15,7 +15,10 @@ impl Gateway {
         let unread: Vec<(usize, _)> = self
             .connections
             .iter()
-            .filter(|(_, one)| matches!(one.phase, Phase::Serving | Phase::WebSocket))
+            .filter(|(_, one)| {
+                one.stage()
+                    .is_some_and(|stage| stage.is_served() || stage == Stage::Talking)
+            })
             .filter(|(_, one)| one.reading_stopped)
             .filter_map(|(key, one)| Some((key, one.transport.descriptor().ok()?)))
             .collect();

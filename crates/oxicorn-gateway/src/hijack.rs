@@ -10,40 +10,34 @@ use std::os::fd::AsFd as _;
 use oxicorn_link::wire::{CancelReason, EventKind, flags};
 
 use crate::calls::{CallId, Place};
-use crate::connection::{After, Phase};
+use crate::exchange::Happened;
 use crate::gateway::Gateway;
-
-/// Status in the access log.
-const SWITCHED: u16 = 101;
 
 impl Gateway {
     /// The worker wants the socket.
     pub(crate) fn handle_hijack(&mut self, id: CallId, client: usize) {
-        let Some(connection) = self.connections.get_mut(client) else {
-            return;
-        };
         let Some(call) = self.calls.get(id) else {
             return;
         };
         if call.answered {
-            return self.fail_response(id, client, &"the connection is in use for the response");
+            return self.fail_response(client, &"the connection is in use for the response");
         }
-        connection.phase = Phase::Flushing(After::HandOver(id));
+        self.happened(client, Happened::Hijacked);
         self.flush(client);
     }
 
     /// Everything is sent: hands the socket over.
-    pub(crate) fn hand_over(&mut self, client: usize, id: CallId) {
-        if let Some(connection) = self.connections.get_mut(client) {
-            connection.request.status = SWITCHED;
-        }
-        self.conclude(client);
+    pub(crate) fn hand_over(&mut self, client: usize) {
+        let id = self
+            .connections
+            .get(client)
+            .and_then(super::connection::Connection::call);
         let Some(mut connection) = self.take_connection(client) else {
             return;
         };
         connection.waker.wake_by_ref();
         let read_ahead = connection.input.take_unread();
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some((id, call)) = id.and_then(|id| Some((id, self.calls.get_mut(id)?))) else {
             return;
         };
         call.client = None;

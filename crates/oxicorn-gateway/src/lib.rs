@@ -11,6 +11,7 @@
 //! |---|---|
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
 //! | clients | `listener`, `connection`, `transport`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
+//! | exchanges, and what follows | `exchange`, `effects` |
 //! | requests and workers | `calls`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
 //! | WebSockets | `websocket` |
 //! | answers of our own | `refusal` |
@@ -35,8 +36,10 @@ mod control_end;
 mod deadlines;
 mod dispatch;
 mod drain;
+mod effects;
 mod ending;
 mod error_log;
+mod exchange;
 mod gateway;
 mod hangup;
 mod hijack;

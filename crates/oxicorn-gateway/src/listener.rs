@@ -18,10 +18,9 @@ use oxicorn_proto::http1;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::active::ActiveConfig;
-use crate::connection::{Connection, Phase, Request};
+use crate::connection::{Connection, Phase};
 use crate::gateway::{Gateway, with};
 use crate::input::Input;
-use crate::min_rate::RateSpan;
 use crate::output::Output;
 use crate::peer::End;
 use crate::readiness::{Watched, watch};
@@ -185,10 +184,8 @@ impl Gateway {
             phase: if proxied { Phase::Proxy } else { Phase::Idle },
             input: Input::default(),
             output: Output::default(),
-            request: Request::default(),
-            call: None,
+            exchange: None,
             deadline: ActiveConfig::deadline(now, resolved.settings.timeouts.head),
-            span: RateSpan::default(),
             since: now,
             stalled_since: None,
             received: 0,

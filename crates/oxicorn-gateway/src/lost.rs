@@ -11,9 +11,9 @@ use oxicorn_link::scoreboard::Counter;
 
 use crate::calls::CallId;
 use crate::control::FromGateway;
+use crate::exchange::Happened;
 use crate::gateway::Gateway;
 use crate::pool::worker_id;
-use crate::refusal::Refusal;
 
 /// Rounds of reading a dead worker's ring; it can hold no more than that.
 const LAST_READS: u32 = 1024;
@@ -70,13 +70,8 @@ impl Gateway {
             "Lost with worker (pid:{pid}): {line} from {address}"
         ));
         self.dispatcher.handle_lost(request);
-        let client = self.calls.get(id).and_then(|call| call.client);
-        let answered = self.detach(id);
-        self.calls.remove(id);
-        match client {
-            Some(client) if answered => self.cut_unlogged(client, Refusal::WORKER_LOST.message()),
-            Some(client) => self.refuse(client, Refusal::WORKER_LOST),
-            None => {}
+        if let Some(client) = self.calls.remove(id).and_then(|call| call.client) {
+            self.happened(client, Happened::WorkerLost);
         }
     }
 }

@@ -15,8 +15,10 @@ use oxicorn_proto::message::{BodyFraming, Version};
 
 use crate::body::Body;
 use crate::connection::Connection;
+use crate::exchange::{Exchange, Request};
 use crate::gateway::Scratch;
 use crate::pool::WorkerRecord;
+use crate::spool::Spool;
 
 /// Why a request was not placed.
 pub(crate) enum PlaceError {
@@ -33,21 +35,27 @@ impl From<DescriptorError> for PlaceError {
     }
 }
 
-/// Sends what the request needs beside the message, then the message.
-pub(crate) fn place_message(
+/// Encodes a connection's request, sends what it needs beside the message, then the message.
+pub(crate) fn place_request(
     record: &mut WorkerRecord,
     stream: StreamId,
-    message: &[u8],
     connection: &Connection,
+    queued: Duration,
+    scratch: &mut Scratch,
 ) -> Result<Placement, PlaceError> {
-    let body = &connection.request.body;
-    let placed = match body.file() {
+    let Some(Exchange { request, .. }) = connection.exchange.as_deref() else {
+        return Err(PlaceError::NoRoomYet);
+    };
+    let spool = &connection.resolved.spool;
+    encode_request(connection, request, queued, scratch);
+    let message = &scratch.message[..];
+    let placed = match request.body.file() {
         None => record
             .link
-            .place_request_parts(stream, 0, message, inline_body(connection)),
+            .place_request_parts(stream, 0, message, inline_body(request)),
         Some(file) => {
             if message.len() > record.link.max_request_payload() {
-                return place_spilled(record, stream, message, connection);
+                return place_spilled(record, stream, message, request, spool);
             }
             record.link.send_descriptor(stream, file.as_fd())?;
             record
@@ -58,7 +66,7 @@ pub(crate) fn place_message(
     match placed {
         Ok(placement) => Ok(placement),
         Err(RingFull::NoRoomYet) => Err(PlaceError::NoRoomYet),
-        Err(RingFull::MessageTooLong) => place_spilled(record, stream, message, connection),
+        Err(RingFull::MessageTooLong) => place_spilled(record, stream, message, request, spool),
     }
 }
 
@@ -67,16 +75,12 @@ fn place_spilled(
     record: &mut WorkerRecord,
     stream: StreamId,
     message: &[u8],
-    connection: &Connection,
+    request: &Request,
+    spool: &Spool,
 ) -> Result<Placement, PlaceError> {
-    let Connection {
-        request, resolved, ..
-    } = connection;
     let mut spilled = Body::default();
-    for part in [message, inline_body(connection)] {
-        spilled
-            .push(part, 0, &resolved.spool)
-            .map_err(PlaceError::Disk)?;
+    for part in [message, inline_body(request)] {
+        spilled.push(part, 0, spool).map_err(PlaceError::Disk)?;
     }
     spilled.complete().map_err(PlaceError::Disk)?;
     let Some(file) = spilled.file() else {
@@ -95,24 +99,29 @@ fn place_spilled(
 }
 
 /// The body that goes with the request: of one that is still coming, nothing.
-fn inline_body(connection: &Connection) -> &[u8] {
-    match connection.request.upload {
+fn inline_body(request: &Request) -> &[u8] {
+    match request.upload {
         Some(_) => &[],
-        None => connection.request.body.bytes(),
+        None => request.body.bytes(),
     }
 }
 
 /// Writes the message for the link, but for an inline body, into `scratch.message`.
-pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch: &mut Scratch) {
+fn encode_request(
+    connection: &Connection,
+    request: &Request,
+    queued: Duration,
+    scratch: &mut Scratch,
+) {
     let Scratch { path, message, .. } = scratch;
     let head = connection.http.head(connection.input.head());
     let settings = &connection.resolved.settings;
-    let body = &connection.request.body;
+    let body = &request.body;
     path.clear();
     message.clear();
     percent_decode(head.path(), path);
     let place = match body.file() {
-        _ if connection.request.upload.is_some() => BodyPlace::Streamed {
+        _ if request.upload.is_some() => BodyPlace::Streamed {
             len: match head.framing() {
                 BodyFraming::Length(len) => Some(len),
                 _ => None,
@@ -128,7 +137,7 @@ pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch:
             Version::Http10 => wire::Version::Http10,
             Version::Http11 => wire::Version::Http11,
         },
-        scheme: match (connection.websocket.is_some(), connection.request.https) {
+        scheme: match (connection.websocket.is_some(), request.https) {
             (false, false) => wire::Scheme::Http,
             (false, true) => wire::Scheme::Https,
             (true, false) => wire::Scheme::Ws,
@@ -149,10 +158,10 @@ pub(crate) fn encode_request(connection: &Connection, queued: Duration, scratch:
     for header in head.headers() {
         encoder.header(header.name, header.value);
     }
-    if !connection.request.trailers.is_empty() {
-        encoder.variable(wire::TRAILERS, &connection.request.trailers);
+    if !request.trailers.is_empty() {
+        encoder.variable(wire::TRAILERS, &request.trailers);
     }
-    encoder.finish_without_body(inline_body(connection).len());
+    encoder.finish_without_body(inline_body(request).len());
 }
 
 fn clamp(value: u128) -> u32 {

@@ -185,7 +185,7 @@ impl Gateway {
             }
             together -= unread;
             self.log_cut(key, now.saturating_sub(since));
-            self.break_off(key);
+            self.handle_client_gone(key);
         }
     }
 

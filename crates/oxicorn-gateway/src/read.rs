@@ -14,9 +14,10 @@ use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
 use crate::active::ActiveConfig;
 use crate::connection::{Connection, Phase};
+use crate::exchange::{Exchange, Happened, Stage};
 use crate::gateway::Gateway;
 use crate::input::READ_SIZE;
-use crate::min_rate::RateSpan;
+use crate::min_rate::MinRate;
 use crate::peer::Proxied;
 use crate::refusal::Refusal;
 use crate::socket::Received;
@@ -44,7 +45,8 @@ impl Gateway {
         let Some(connection) = self.connection(key, serial) else {
             return;
         };
-        if connection.phase != Phase::Serving || connection.is_uploading() {
+        let served = connection.stage().is_some_and(Stage::is_served);
+        if !served || connection.is_uploading() {
             self.wake(key);
         }
     }
@@ -59,7 +61,7 @@ impl Gateway {
             if connection.serial != serial {
                 return;
             }
-            if connection.phase == Phase::WebSocket {
+            if connection.is_talking() {
                 return self.read_websocket(key, cx);
             }
             if std::mem::take(&mut connection.interrupted) {
@@ -112,11 +114,9 @@ impl Gateway {
         };
         match connection.phase {
             Phase::Proxy => self.read_proxy_header(key),
-            Phase::Idle | Phase::Head | Phase::Body | Phase::Discarding => self.advance(key),
-            Phase::Serving if connection.is_uploading() => self.advance(key),
-            // The next request waits in the buffer.
-            Phase::Serving | Phase::WebSocket | Phase::Flushing(_) => {}
             Phase::Lingering => self.discard_input(key),
+            // Where it is not asked for, the next request waits in the buffer.
+            Phase::Idle | Phase::Head | Phase::Open => self.advance(key),
         }
     }
 
@@ -134,8 +134,8 @@ impl Gateway {
                 return self.wake(key);
             }
             match connection.http.poll_event(connection.input.unread()) {
-                Err(_) if connection.phase == Phase::Discarding => return self.end(key),
-                Err(fault) => return self.fail_upload(key, Refusal::of_fault(fault)),
+                Err(_) if connection.stage() == Some(Stage::Discarding) => return self.end(key),
+                Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),
                 Ok(Polled {
                     consumed,
                     event: Event::NeedMore,
@@ -158,7 +158,7 @@ impl Gateway {
                 Ok(Polled {
                     consumed,
                     event: Event::Body(range),
-                }) if connection.phase == Phase::Discarding => {
+                }) if connection.stage() == Some(Stage::Discarding) => {
                     let count = consumed.max(range.end);
                     self.discard_body(key, count);
                 }
@@ -180,16 +180,12 @@ impl Gateway {
                     consumed,
                     event: Event::BodyEnd,
                 }) => {
-                    let end = &connection.input.unread()[..consumed];
-                    for trailer in connection.http.trailers(end) {
-                        let kept = &mut connection.request.trailers;
-                        HeaderList::encode_entry(kept, trailer.name, trailer.value);
-                    }
+                    keep_trailers(connection, consumed);
                     connection.input.consume(consumed);
-                    match connection.phase {
-                        Phase::Serving => self.end_upload(key),
-                        Phase::Discarding => return self.await_next_request(key),
-                        _ => self.submit(key),
+                    match connection.stage() {
+                        Some(Stage::Receiving) => self.happened(key, Happened::Ready),
+                        Some(Stage::Discarding) => return self.await_next_request(key),
+                        _ => self.end_upload(key),
                     }
                 }
                 Ok(Polled {
@@ -208,18 +204,11 @@ impl Gateway {
         };
         let timeouts = connection.resolved.settings.timeouts;
         match connection.phase {
+            Phase::Open => await_more_of_body(connection, timeouts.demand_on_body(), now),
             Phase::Idle if !connection.http.is_idle() || !connection.input.unread().is_empty() => {
                 connection.phase = Phase::Head;
                 connection.since = now;
                 connection.deadline = ActiveConfig::deadline(now, timeouts.head);
-            }
-            Phase::Body | Phase::Discarding if connection.deadline.is_none() => {
-                connection.deadline = timeouts.demand_on_body().deadline(now);
-                connection.span = RateSpan::begin(connection.received);
-            }
-            Phase::Serving if connection.owes_body() && connection.deadline.is_none() => {
-                connection.deadline = timeouts.demand_on_body().deadline(now);
-                connection.span = RateSpan::begin(connection.moved());
             }
             _ => {}
         }
@@ -235,12 +224,14 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.phase = Phase::Body;
+        let mut exchange = self.scratch.new_exchange();
+        exchange.request.readable = true;
+        exchange.request.started = now;
+        connection.exchange = Some(exchange);
+        connection.phase = Phase::Open;
         connection.deadline = None;
         connection.served += 1;
         self.metrics.count(Counter::Requests);
-        connection.request.readable = true;
-        connection.request.started = now;
         let most = connection.resolved.settings.requests_per_connection;
         let last = most > 0 && connection.served >= most;
         if leaving || last || connection.resolved.settings.timeouts.keep_alive.is_zero() {
@@ -249,7 +240,9 @@ impl Gateway {
         let Some(https) = scheme(connection) else {
             return self.refuse(key, Refusal::CONTRADICTORY_SCHEMES);
         };
-        connection.request.https = https;
+        if let Some(exchange) = &mut connection.exchange {
+            exchange.request.https = https;
+        }
         if let Err(fault) = websocket::recognise(connection) {
             return self.refuse(key, Refusal::of_handshake(fault));
         }
@@ -287,23 +280,34 @@ impl Gateway {
             return;
         };
         connection.at_end = true;
-        match connection.phase {
-            // A conversation needs both directions.
-            Phase::Serving if connection.websocket.is_some() => self.handle_client_gone(key),
-            // What was read before the end is looked at first.
-            Phase::Serving if connection.is_uploading() && !connection.has_room_for_body() => {}
-            Phase::Serving if connection.is_uploading() => match connection.http.handle_eof() {
-                Ok(()) => self.handle_end_while_serving(key),
-                Err(fault) => self.fail_upload(key, Refusal::of_fault(fault)),
-            },
-            Phase::Serving => self.handle_end_while_serving(key),
-            Phase::WebSocket | Phase::Flushing(_) => {}
-            Phase::Idle | Phase::Lingering | Phase::Discarding => self.close(key),
-            Phase::Proxy | Phase::Head | Phase::Body => match connection.http.handle_eof() {
+        match (connection.phase, connection.stage()) {
+            (Phase::Idle | Phase::Lingering, _) | (_, Some(Stage::Discarding)) => self.close(key),
+            (_, Some(Stage::Talking | Stage::Flushing(_))) => {}
+            (_, Some(Stage::Waiting | Stage::Answering)) => self.handle_end_of_served(key),
+            (_, Some(Stage::Receiving) | None) => match connection.http.handle_eof() {
                 Ok(()) => self.close(key),
                 Err(fault) => self.refuse(key, Refusal::of_fault(fault)),
             },
         }
+    }
+
+    /// The same of one whose request is served.
+    fn handle_end_of_served(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.websocket.is_some() {
+            // A conversation needs both directions.
+            self.handle_client_gone(key);
+        } else if !connection.is_uploading() {
+            self.handle_end_while_serving(key);
+        } else if connection.has_room_for_body() {
+            match connection.http.handle_eof() {
+                Ok(()) => self.handle_end_while_serving(key),
+                Err(fault) => self.refuse(key, Refusal::of_fault(fault)),
+            }
+        }
+        // Else what was read before the end is looked at first.
     }
 
     /// A client that is done sending right after its request waits for the answer (half-close). One
@@ -315,7 +319,7 @@ impl Gateway {
         let id = self
             .connections
             .get(key)
-            .and_then(|connection| connection.call);
+            .and_then(super::connection::Connection::call);
         let waited = id
             .and_then(|id| self.calls.get(id))
             .map(|call| now.saturating_sub(call.submitted));
@@ -333,8 +337,8 @@ impl Gateway {
         };
         if gone {
             self.handle_client_gone(key);
-        } else if tells && let Some(connection) = self.connections.get_mut(key) {
-            connection.deadline = Some(now + HALF_CLOSE_PATIENCE.saturating_sub(waited));
+        } else if tells && let Some(exchange) = self.exchange(key) {
+            exchange.deadline = Some(now + HALF_CLOSE_PATIENCE.saturating_sub(waited));
         }
     }
 
@@ -367,6 +371,30 @@ impl Gateway {
         if !allowed || self.admit(key) {
             self.advance(key);
         }
+    }
+}
+
+/// The client makes us wait for the rest of a body.
+fn await_more_of_body(connection: &mut Connection, demand: MinRate, now: Duration) {
+    let moved = match connection.stage() {
+        Some(Stage::Receiving | Stage::Discarding) => connection.received,
+        Some(_) if connection.owes_body() => connection.moved(),
+        _ => return,
+    };
+    if let Some(exchange) = &mut connection.exchange
+        && exchange.deadline.is_none()
+    {
+        exchange.begin_span(demand, moved, now);
+    }
+}
+
+/// The trailers at the end of a body, which has `len` bytes, are its request's.
+fn keep_trailers(connection: &mut Connection, len: usize) {
+    let Some(Exchange { request, .. }) = connection.exchange.as_deref_mut() else {
+        return;
+    };
+    for trailer in connection.http.trailers(&connection.input.unread()[..len]) {
+        HeaderList::encode_entry(&mut request.trailers, trailer.name, trailer.value);
     }
 }
 

@@ -11,7 +11,8 @@ use oxicorn_proto::PeerFault;
 use oxicorn_proto::http1::{self, Next};
 use oxicorn_proto::websocket::HandshakeFault;
 
-use crate::connection::{After, Connection, Phase};
+use crate::connection::{Connection, Phase};
+use crate::exchange::{After, Happened};
 use crate::gateway::Gateway;
 
 /// An answer without a worker.
@@ -177,24 +178,36 @@ impl Refusal {
 }
 
 impl Gateway {
-    /// Answers a connection's request (or what came instead of one) with `refusal`.
+    /// A connection's request (or what came instead of one) gets no answer of the application's.
     pub(crate) fn refuse(&mut self, key: usize, refusal: Refusal) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.exchange.is_none()
+        {
+            connection.exchange = Some(self.scratch.new_exchange());
+            connection.phase = Phase::Open;
+            connection.deadline = None;
+        }
+        self.happened(key, Happened::Refused(refusal));
+    }
+
+    /// An answer of our own.
+    pub(crate) fn reply(&mut self, key: usize, refusal: &Refusal) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.deadline = None;
-        connection.request.logged = false;
-        connection.request.reason = Some(refusal.message);
         if refusal.whose != Whose::Ours {
             connection.http.deny_keep_alive();
         }
-        connection.phase = match encode(connection, &refusal, self.clock.http_date()) {
-            Some(Next::KeepAlive) => Phase::Flushing(After::KeepAlive),
-            Some(Next::Drain) => Phase::Flushing(After::Discard),
-            Some(Next::Close(_)) => Phase::Flushing(After::Close),
-            None => Phase::Flushing(After::Cut),
-        };
-        self.tell_of_refusal(key, &refusal);
+        let next = encode(connection, refusal, self.clock.http_date());
+        if let Some(exchange) = &mut connection.exchange {
+            exchange.deadline = None;
+            exchange.response.logged = false;
+            exchange.response.reason = Some(refusal.message);
+        }
+        // Where an answer has begun already there cannot be another one.
+        let after = next.map_or(After::Cut, After::from);
+        self.happened(key, Happened::Complete(after));
+        self.tell_of_refusal(key, refusal);
         self.flush(key);
     }
 
@@ -250,10 +263,13 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
     let Connection {
         http,
         output,
-        request,
+        exchange: Some(exchange),
         resolved,
         ..
-    } = connection;
+    } = connection
+    else {
+        return None;
+    };
     let mut body = refusal.message.as_bytes().to_vec();
     body.push(b'\n');
     let head = http1::ResponseHead {
@@ -277,7 +293,7 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
     let headers = content_type.into_iter().chain(retry_after).chain(more);
     let out = output.bytes();
     http.encode_response_head(&head, headers, out).ok()?;
-    request.status = refusal.status;
-    request.body_bytes = http.encode_body(&body, out).ok()?.sent;
+    exchange.response.status = refusal.status;
+    exchange.response.body_bytes = http.encode_body(&body, out).ok()?.sent;
     http.finish_response([], out).ok()
 }

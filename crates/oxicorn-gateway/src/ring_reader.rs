@@ -7,25 +7,19 @@
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::window::RESPONSE_WINDOW;
-use oxicorn_link::wire::{
-    AbortReason, CancelReason, Malformed, ResponseKind, decode_abort, decode_credit,
-};
+use oxicorn_link::wire::{CancelReason, Malformed, ResponseKind, decode_abort, decode_credit};
 use oxicorn_link::{GatewayEnd, ResponseHeader};
 
 use crate::apply::{
-    Mistake, Trouble, WorkerMessage, describe, discard, discard_descriptor, ends_call, is_last,
+    Common, Mistake, Trouble, WorkerMessage, discard, discard_descriptor, ends_call, is_last,
 };
 use crate::calls::{Call, CallId, Place};
-use crate::connection::{After, Phase};
+use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
 use crate::pool::worker_id;
-use crate::refusal::Refusal;
 
 /// Messages of one worker before others have their turn.
 const MESSAGES_PER_TURN: u32 = 256;
-
-/// How often a request may be declined by workers before it is refused.
-const DECLINES: u8 = 3;
 
 /// The payload of a message of a few bytes.
 fn read_small<'a>(link: &GatewayEnd, header: ResponseHeader, out: &'a mut Vec<u8>) -> &'a [u8] {
@@ -33,9 +27,6 @@ fn read_small<'a>(link: &GatewayEnd, header: ResponseHeader, out: &'a mut Vec<u8
     link.payload_into(0..header.len, out);
     out
 }
-
-/// What the access log says about a response that broke a rule.
-const UNFIT: &str = "the response broke a rule";
 
 impl Gateway {
     /// Reads one worker's ring.
@@ -107,17 +98,20 @@ impl Gateway {
         };
         match header.kind {
             ResponseKind::CallEnd => {
-                self.fail_response(id, client, &Mistake::NotSpoken(header.kind));
+                self.fail_response(client, &Mistake::NotSpoken(header.kind));
                 self.complete(id);
                 return Ok(());
             }
             ResponseKind::Abort => {
                 let payload = read_small(&record.link, header, &mut self.scratch.message);
                 let reason = decode_abort(payload)?;
-                self.handle_abort(id, client, reason, ends_call(header));
+                self.happened(client, Happened::Aborted(reason));
+                if ends_call(header) {
+                    self.complete(id);
+                }
                 return Ok(());
             }
-            ResponseKind::Credit if connection.phase == Phase::Serving => {
+            ResponseKind::Credit if connection.stage().is_some_and(Stage::is_served) => {
                 let payload = read_small(&record.link, header, &mut self.scratch.message);
                 let credit = decode_credit(payload)?;
                 self.handle_body_credit(client, credit);
@@ -133,7 +127,7 @@ impl Gateway {
                 let taken = self.take_websocket_message(key, id, client, header);
                 return self.conclude_message(id, client, header, taken);
             }
-            ResponseKind::Credit if connection.phase == Phase::WebSocket => {
+            ResponseKind::Credit if connection.is_talking() => {
                 let payload = read_small(&record.link, header, &mut self.scratch.message);
                 let credit = decode_credit(payload)?;
                 self.take_websocket_credit(client, credit);
@@ -142,16 +136,16 @@ impl Gateway {
             _ => {}
         }
         self.scratch.message.clear();
-        let message = WorkerMessage {
-            header,
-            link: &mut record.link,
-            call,
-            connection,
+        let before = connection.sent;
+        let common = Common {
             aside: &mut self.scratch.message,
             date: self.clock.http_date(),
             keep_head: self.keep_head,
         };
-        let before = message.connection.sent;
+        let message = WorkerMessage::new(header, &mut record.link, call, connection, common);
+        let Some(message) = message else {
+            return Ok(());
+        };
         let taken = message.take();
         self.count_lent(client, header, before);
         self.conclude_message(id, client, header, taken)
@@ -180,7 +174,7 @@ impl Gateway {
             Ok(()) => {}
             Err(Trouble::Malformed) => return Err(Malformed),
             Err(Trouble::Mistake(mistake)) => {
-                self.fail_response(id, client, &mistake);
+                self.fail_response(client, &mistake);
                 if ends_call(header) {
                     self.complete(id);
                 }
@@ -188,13 +182,13 @@ impl Gateway {
             }
         }
         if is_last(header) {
-            if let Some(connection) = self.connections.get_mut(client) {
-                connection.call = None;
-            }
             if ends_call(header) {
+                if let Some(exchange) = self.exchange(client) {
+                    exchange.call = None;
+                }
                 self.complete(id);
             } else {
-                self.leave_to_worker(id);
+                self.leave_to_worker(client);
             }
         } else if header.kind == ResponseKind::Head {
             self.widen_window(id, client);
@@ -235,96 +229,13 @@ impl Gateway {
         self.dispatcher.handle_completed(id.request(), now);
     }
 
-    /// The response cannot be finished: the client sees an error if it has seen nothing yet, else
-    /// that something is missing.
-    pub(crate) fn fail_response(
-        &mut self,
-        id: CallId,
-        client: usize,
-        reason: &dyn std::fmt::Display,
-    ) {
+    /// The response cannot be finished.
+    pub(crate) fn fail_response(&mut self, client: usize, reason: &dyn std::fmt::Display) {
         self.log_failure(client, reason);
-        let answered = self.detach(id);
-        self.cancel(id, CancelReason::WorkerFault);
-        if answered {
-            self.cut(client, UNFIT);
-        } else {
-            self.refuse(client, Refusal::APPLICATION_FAILED);
-        }
+        self.happened(client, Happened::Mistaken);
     }
 
-    fn handle_abort(&mut self, id: CallId, client: usize, reason: AbortReason, ended: bool) {
-        let answered = self.detach(id);
-        if ended {
-            self.complete(id);
-        }
-        if answered && reason == AbortReason::Stopping {
-            self.log_broken_off(client, describe(reason));
-            return self.cut(client, describe(reason));
-        }
-        if answered {
-            self.log_failure(client, &describe(reason));
-            return self.cut(client, describe(reason));
-        }
-        match reason {
-            AbortReason::Silent => self.cut(client, describe(reason)),
-            AbortReason::Declined => self.submit_again(client),
-            AbortReason::Interrupted => self.refuse(client, Refusal::WORKER_LOST),
-            AbortReason::Stopping => self.refuse(client, Refusal::STOPPING),
-            AbortReason::ApplicationFailed
-            | AbortReason::LengthMismatch
-            | AbortReason::TooLarge => self.refuse(client, Refusal::APPLICATION_FAILED),
-        }
-    }
-
-    fn submit_again(&mut self, client: usize) {
-        let Some(connection) = self.connections.get_mut(client) else {
-            return;
-        };
-        connection.request.declines += 1;
-        if connection.request.declines > DECLINES {
-            self.refuse(client, Refusal::overload(std::time::Duration::from_secs(1)));
-        } else {
-            self.submit(client);
-        }
-    }
-
-    /// Parts a call from its connection; says whether the response had begun.
-    pub(crate) fn detach(&mut self, id: CallId) -> bool {
-        let Some(call) = self.calls.get_mut(id) else {
-            return false;
-        };
-        let client = call.client.take();
-        if let Some(connection) = client.and_then(|client| self.connections.get_mut(client)) {
-            call.keep_label(connection);
-            connection.call = None;
-        }
-        call.answered
-    }
-
-    /// Ends a response before its end, so that the client can see it.
-    pub(crate) fn cut(&mut self, client: usize, reason: &'static str) {
-        if let Some(connection) = self.connections.get_mut(client) {
-            connection.request.reason = Some(reason);
-        }
-        if self.cut_websocket(client) {
-            return;
-        }
-        if let Some(connection) = self.connections.get_mut(client) {
-            connection.phase = Phase::Flushing(After::Cut);
-            self.flush(client);
-        }
-    }
-
-    /// The same where the worker will not come to write a line for the access log.
-    pub(crate) fn cut_unlogged(&mut self, client: usize, reason: &'static str) {
-        if let Some(connection) = self.connections.get_mut(client) {
-            connection.request.logged = false;
-        }
-        self.cut(client, reason);
-    }
-
-    fn log_failure(&mut self, client: usize, reason: &dyn std::fmt::Display) {
+    pub(crate) fn log_failure(&mut self, client: usize, reason: &dyn std::fmt::Display) {
         if let Some(line) = self.request_line(client) {
             self.error_log
                 .error(format_args!("Error handling request {line}: {reason}"));
@@ -332,7 +243,7 @@ impl Gateway {
     }
 
     /// The server's own doing: nothing is wrong with the application.
-    fn log_broken_off(&mut self, client: usize, reason: &str) {
+    pub(crate) fn log_broken_off(&mut self, client: usize, reason: &str) {
         if let Some(line) = self.request_line(client) {
             self.error_log
                 .warning(format_args!("Response to {line} broken off: {reason}"));

@@ -65,7 +65,9 @@ const LINE_LISTED: usize = 160;
 impl Call {
     /// Its connection will not know the request any more: what the log calls it is kept.
     pub(crate) fn keep_label(&mut self, connection: &Connection) {
-        if matches!(self.place, Place::Worker { .. }) && connection.request.readable {
+        if matches!(self.place, Place::Worker { .. })
+            && (connection.exchange.as_ref()).is_some_and(|one| one.request.readable)
+        {
             self.label = Some(Box::new(Label::of(connection)));
         }
     }
@@ -78,19 +80,6 @@ impl Call {
 }
 
 impl Gateway {
-    /// The response is complete and its client needs nothing more of the worker, whose call goes on.
-    pub(crate) fn leave_to_worker(&mut self, id: CallId) {
-        let Some(call) = self.calls.get_mut(id) else {
-            return;
-        };
-        let client = call.client;
-        if let Some(connection) = client.and_then(|client| self.connections.get(client)) {
-            call.keep_label(connection);
-        }
-        call.client = None;
-        call.uncredited = 0;
-    }
-
     /// What the log calls the request of a call.
     fn label(&self, id: CallId) -> Option<Label> {
         let call = self.calls.get(id)?;

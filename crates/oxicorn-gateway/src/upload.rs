@@ -19,14 +19,13 @@
 use std::io;
 
 use oxicorn_link::window::{REQUEST_WINDOW, SendWindow};
-use oxicorn_link::wire::{CancelReason, EventKind, flags};
+use oxicorn_link::wire::{EventKind, flags};
 
 use crate::calls::{CallId, Place};
-use crate::connection::{Connection, Phase};
+use crate::connection::Connection;
+use crate::exchange::{Exchange, Happened, Stage};
 use crate::gateway::Gateway;
-use crate::min_rate::RateSpan;
 use crate::read::wants_continue;
-use crate::refusal::Refusal;
 
 /// Bytes of a body held for a worker that has not asked for them; the client waits then.
 pub(crate) const HELD: usize = REQUEST_WINDOW as usize;
@@ -79,9 +78,11 @@ impl Upload {
 impl Connection {
     /// Whether the request was handed over and its body is still being read.
     pub(crate) fn is_uploading(&self) -> bool {
-        let serving = matches!(self.phase, Phase::Serving);
-        let upload = self.request.upload.as_ref();
-        serving && upload.is_some_and(|upload| !upload.complete)
+        let Some(exchange) = &self.exchange else {
+            return false;
+        };
+        let upload = exchange.request.upload.as_ref();
+        exchange.stage().is_served() && upload.is_some_and(|upload| !upload.complete)
     }
 
     /// Bytes that have moved in either direction, as far as the request's body still comes.
@@ -102,14 +103,18 @@ impl Connection {
 
     /// Whether more of the body may be taken in.
     pub(crate) fn has_room_for_body(&self) -> bool {
-        self.request.body.bytes().len() < HELD
+        let held = |one: &Exchange| one.request.body.bytes().len();
+        self.exchange.as_deref().map_or(0, held) < HELD
     }
 
     /// Whether more of it may be read: where memory is short, only what a worker takes at once.
     pub(crate) fn may_read_body(&self, is_short: bool) -> bool {
-        let awaited = self.request.upload.as_ref().is_some_and(Upload::is_awaited);
+        let Some(Exchange { request, .. }) = self.exchange.as_deref() else {
+            return false;
+        };
+        let awaited = request.upload.as_ref().is_some_and(Upload::is_awaited);
         if is_short {
-            awaited && self.request.body.bytes().is_empty()
+            awaited && request.body.bytes().is_empty()
         } else {
             self.has_room_for_body()
         }
@@ -117,16 +122,20 @@ impl Connection {
 
     /// Whether the request goes ahead of its body.
     fn streams_body(&self) -> bool {
-        self.resolved.settings.stream_requests && !self.request.whole
+        let whole = |one: &Exchange| one.request.whole;
+        self.resolved.settings.stream_requests && !self.exchange.as_deref().is_some_and(whole)
     }
 
     /// Whether the client is the one who makes everybody wait.
     pub(crate) fn owes_body(&self) -> bool {
-        let invited = |upload: &Upload| !upload.awaits_continue || self.request.body.len() > 0;
+        let Some(Exchange { request, .. }) = self.exchange.as_deref() else {
+            return false;
+        };
+        let invited = |upload: &Upload| !upload.awaits_continue || request.body.len() > 0;
         self.is_uploading()
             && !self.reading_stopped
             && self.has_room_for_body()
-            && self.request.upload.as_ref().is_some_and(invited)
+            && request.upload.as_ref().is_some_and(invited)
     }
 }
 
@@ -136,15 +145,19 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.request.upload = Some(Upload::new(wants_continue(connection)));
-        self.submit(key);
+        let upload = Upload::new(wants_continue(connection));
+        if let Some(exchange) = &mut connection.exchange {
+            exchange.request.upload = Some(upload);
+        }
+        self.happened(key, Happened::Ready);
     }
 
     /// Nothing more of a body has come for now: where the worker can take it as it comes, the request
     /// goes ahead.
     pub(crate) fn submit_if_streamed(&mut self, key: usize) {
         let connection = self.connections.get(key);
-        if connection.is_some_and(|one| one.phase == Phase::Body && one.streams_body()) {
+        let receives = |one: &Connection| one.stage() == Some(Stage::Receiving);
+        if connection.is_some_and(|one| receives(one) && one.streams_body()) {
             self.submit_early(key);
         }
     }
@@ -161,16 +174,19 @@ impl Gateway {
             return Ok(());
         };
         let streams = connection.streams_body();
+        let Some(Exchange { request, .. }) = connection.exchange.as_deref_mut() else {
+            return Ok(());
+        };
         let piece = &connection.input.unread()[piece];
         let kept = if streams {
             // A file could not be followed by events. What comes before the request goes ahead was
             // read at once.
-            connection.request.body.keep(piece);
+            request.body.keep(piece);
             Ok(())
         } else {
             let resolved = &connection.resolved;
             let memory = if pressed { 0 } else { resolved.body_memory };
-            connection.request.body.push(piece, memory, &resolved.spool)
+            request.body.push(piece, memory, &resolved.spool)
         };
         connection.input.consume(consumed);
         kept
@@ -178,10 +194,9 @@ impl Gateway {
 
     /// All of the body is here.
     pub(crate) fn end_upload(&mut self, key: usize) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if let Some(upload) = &mut connection.request.upload {
+        if let Some(Exchange { request, .. }) = self.exchange(key)
+            && let Some(upload) = &mut request.upload
+        {
             upload.complete = true;
         }
         self.watch_reader(key);
@@ -195,21 +210,20 @@ impl Gateway {
             return;
         };
         let demand = connection.resolved.settings.timeouts.demand_on_reader();
-        connection.deadline = if connection.output.is_empty() {
-            None
-        } else {
-            demand.deadline(now)
-        };
-        connection.span = RateSpan::begin(connection.moved());
+        let (moved, idle) = (connection.moved(), connection.output.is_empty());
+        if let Some(exchange) = &mut connection.exchange {
+            exchange.begin_span(demand, moved, now);
+            exchange.deadline = exchange.deadline.filter(|_| !idle);
+        }
     }
 
     /// The worker wants more of the body.
     pub(crate) fn handle_body_credit(&mut self, key: usize, bytes: u32) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some(Exchange { request, .. }) = self.exchange(key) else {
             return;
         };
-        let has_none = connection.request.body.len() == 0;
-        let Some(upload) = &mut connection.request.upload else {
+        let has_none = request.body.len() == 0;
+        let Some(upload) = &mut request.upload else {
             return;
         };
         upload.credit(bytes);
@@ -237,17 +251,20 @@ impl Gateway {
 
     /// Sends what the worker wants of what is here, as far as its ring has room.
     pub(crate) fn forward_body(&mut self, key: usize) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let exchange = (self.connections.get_mut(key)).and_then(|one| one.exchange.as_deref_mut());
+        let Some(Exchange {
+            call: Some(id),
+            request,
+            ..
+        }) = exchange
+        else {
             return;
         };
-        let Some(id) = connection.call else {
-            return;
-        };
+        let id = *id;
         let place = self.calls.get(id).map(|call| call.place);
         let Some(Place::Worker { worker, .. }) = place else {
             return;
         };
-        let request = &mut connection.request;
         let (Some(upload), Some(record)) = (&mut request.upload, self.pool.of_id(worker)) else {
             return;
         };
@@ -296,10 +313,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection
-            .request
-            .body
-            .keep(&connection.input.unread()[piece]);
+        if let Some(Exchange { request, .. }) = connection.exchange.as_deref_mut() {
+            request.body.keep(&connection.input.unread()[piece]);
+        }
         connection.input.consume(consumed);
         if connection.has_room_for_body() {
             return;
@@ -336,38 +352,12 @@ impl Gateway {
         }
     }
 
-    /// The rest of a body that was handed over early does not come, or is not well-formed.
-    pub(crate) fn fail_upload(&mut self, key: usize, refusal: Refusal) {
-        let call = self.connections.get(key).and_then(|one| one.call);
-        let Some(id) = call else {
-            return self.refuse(key, refusal);
-        };
-        let answered = self.detach(id);
-        self.abandon(id, CancelReason::BodyFault);
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.request.upload = None;
-        }
-        if answered {
-            self.tell_of_refusal(key, &refusal);
-            self.cut_unlogged(key, refusal.message());
-        } else {
-            self.refuse(key, refusal);
-        }
-    }
-
     /// The worker that was chosen takes complete requests only (a reload has changed the class of
     /// workers under way): the request waits for its body after all.
     pub(crate) fn wait_for_body(&mut self, key: usize, id: CallId) {
         self.dispatcher.handle_lost(id.request());
         self.calls.remove(id);
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.call = None;
-            connection.request.upload = None;
-            connection.request.whole = true;
-            connection.phase = Phase::Body;
-            self.continue_if_awaited(key);
-            self.wake(key);
-        }
+        self.happened(key, Happened::NeedsBody);
     }
 
     /// The response is out, and the client is still sending a body that nobody wants.
@@ -375,7 +365,6 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.phase = Phase::Discarding;
         connection.discarded = 0;
         self.wake(key);
         self.advance(key);

@@ -10,9 +10,9 @@ use std::time::Duration;
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_os::sendfile::read_at;
 
-use crate::connection::{After, Connection, Phase};
+use crate::connection::Connection;
+use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
-use crate::min_rate::RateSpan;
 use crate::output::{FilePiece, Next};
 use crate::socket::{Sent, SentFile};
 use crate::transport::Transport;
@@ -108,7 +108,7 @@ impl Gateway {
         let Some(id) = self
             .connections
             .get(key)
-            .and_then(|connection| connection.call)
+            .and_then(super::connection::Connection::call)
         else {
             return;
         };
@@ -136,30 +136,19 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        match connection.phase {
-            Phase::Flushing(After::KeepAlive) => {
-                self.conclude(key);
-                self.await_next_request(key);
-            }
-            Phase::Flushing(After::Discard) => {
-                self.conclude(key);
-                self.begin_discarding(key);
-            }
-            Phase::Flushing(After::Close) => {
-                self.conclude(key);
-                self.end(key);
-            }
-            Phase::Flushing(After::Cut) => {
-                self.conclude(key);
-                self.reset(key);
-            }
-            Phase::Flushing(After::HandOver(id)) => self.hand_over(key, id),
-            // What a client that sends, or has left, has time for stays as it is.
-            Phase::Serving if connection.is_uploading() || connection.at_end => {}
-            Phase::Serving => connection.deadline = None,
-            Phase::WebSocket => {
+        match connection.stage() {
+            Some(Stage::Flushing(_)) => self.happened(key, Happened::Written),
+            Some(Stage::Talking) => {
                 connection.clear_websocket_write_deadline();
                 self.resume_websocket(key);
+            }
+            // What a client that sends, or has left, has time for stays as it is.
+            Some(stage)
+                if stage.is_served() && !connection.is_uploading() && !connection.at_end =>
+            {
+                if let Some(exchange) = &mut connection.exchange {
+                    exchange.deadline = None;
+                }
             }
             _ => {}
         }
@@ -168,14 +157,15 @@ impl Gateway {
 
 /// The client has to take what waits for it: a span begins, if none is under way.
 fn set_write_deadline(connection: &mut Connection, now: Duration) {
-    if connection.phase == Phase::WebSocket {
+    if connection.is_talking() {
         return connection.set_websocket_write_deadline(now);
     }
-    let sending = matches!(connection.phase, Phase::Serving | Phase::Flushing(_));
-    if sending && connection.deadline.is_none() {
-        let demand = connection.resolved.settings.timeouts.demand_on_reader();
-        connection.deadline = demand.deadline(now);
-        connection.span = RateSpan::begin(connection.moved());
+    let (moved, timeouts) = (connection.moved(), connection.resolved.settings.timeouts);
+    if let Some(exchange) = &mut connection.exchange
+        && (exchange.stage().is_served() || exchange.stage().is_flushing())
+        && exchange.deadline.is_none()
+    {
+        exchange.begin_span(timeouts.demand_on_reader(), moved, now);
     }
 }
 

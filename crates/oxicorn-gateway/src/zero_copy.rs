@@ -6,11 +6,10 @@
 //! room is given back to the worker, so nothing is lent for longer than a message is being read.
 
 use std::ops::Range;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use oxicorn_link::GatewayEnd;
 
-use crate::connection::{Connection, Phase};
 use crate::output::Output;
 use crate::socket::{Sent, Socket};
 use crate::write::SEND_FROM;
@@ -31,34 +30,8 @@ impl RingSend {
         Self { at, payload }
     }
 
-    /// Whether `len` bytes of payload are to be lent.
-    pub(crate) fn is_worth_it(connection: &Connection, len: usize) -> bool {
-        len >= LEND_FROM
-            && connection.phase == Phase::Serving
-            && connection.stalled_since.is_none()
-            && connection.transport.plain().is_some()
-            && connection.output.files() == 0
-            && connection.output.held() + len >= SEND_FROM
-    }
-
-    /// Sends the output with the payload in its place; afterwards the output has what is left.
-    pub(crate) fn send(self, connection: &mut Connection, link: &GatewayEnd) {
-        let Connection {
-            transport,
-            output,
-            waker,
-            sent,
-            ..
-        } = connection;
-        let cx = &mut Context::from_waker(waker);
-        let Some(socket) = transport.plain() else {
-            // None was lent for it.
-            return output.insert(self.at, |out| link.payload_into(self.payload, out));
-        };
-        *sent += self.send_with(cx, socket, output, link) as u64;
-    }
-
-    /// Says how many bytes are gone.
+    /// Sends the output with the payload in its place; afterwards the output has what is left. Says how
+    /// many bytes are gone.
     fn send_with(
         self,
         cx: &mut Context<'_>,
@@ -84,12 +57,43 @@ impl RingSend {
     }
 }
 
+/// From an output to its client.
+#[derive(Debug)]
+pub(crate) struct Road<'c> {
+    /// What it goes through, if that is the bare socket.
+    pub(crate) socket: Option<&'c Socket>,
+    pub(crate) waker: &'c Waker,
+    /// The client is known to take nothing now.
+    pub(crate) is_stalled: bool,
+    /// Counts what the client is sent.
+    pub(crate) sent: &'c mut u64,
+}
+
+impl Road<'_> {
+    /// Whether `len` bytes of payload are to be lent.
+    pub(crate) fn is_worth_it(&self, output: &Output, len: usize) -> bool {
+        len >= LEND_FROM
+            && self.socket.is_some()
+            && !self.is_stalled
+            && output.files() == 0
+            && output.held() + len >= SEND_FROM
+    }
+
+    pub(crate) fn send(&mut self, lent: RingSend, output: &mut Output, link: &GatewayEnd) {
+        let Some(socket) = self.socket else {
+            // None was lent for it.
+            return output.insert(lent.at, |out| link.payload_into(lent.payload, out));
+        };
+        let cx = &mut Context::from_waker(self.waker);
+        *self.sent += lent.send_with(cx, socket, output, link) as u64;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
     use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
-    use std::task::Waker;
 
     use oxicorn_link::wire::ResponseKind;
     use oxicorn_link::{LinkParts, Sizes, StreamId, WaitMode, WorkerEnd};

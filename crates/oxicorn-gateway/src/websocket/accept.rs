@@ -9,7 +9,8 @@ use super::{State, WebSocket};
 use crate::active::ActiveConfig;
 use crate::apply::{Mistake, Trouble};
 use crate::calls::{CallId, Place};
-use crate::connection::{Connection, Phase};
+use crate::connection::Connection;
+use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
 use crate::settings::WebSocketCompression;
 
@@ -60,13 +61,14 @@ impl Gateway {
             .websocket
             .as_ref()
             .is_some_and(|websocket| websocket.state == State::Asked);
-        if !asked || connection.phase != Phase::Serving {
+        if !asked || connection.stage() != Some(Stage::Waiting) {
             return Err(Trouble::Mistake(Mistake::NotSpoken(header.kind)));
         }
         encode_accept(connection, &view, self.clock.http_date(), self.keep_head)?;
         if let Some(call) = self.calls.get_mut(id) {
             call.answered = true;
         }
+        self.happened(client, Happened::Accepted);
         self.open(id, client);
         Ok(())
     }
@@ -80,8 +82,9 @@ impl Gateway {
         };
         let waiting = connection.input.take_unread();
         connection.input.keep_head(logged);
-        connection.phase = Phase::WebSocket;
-        connection.request.status = 101;
+        if let Some(exchange) = &mut connection.exchange {
+            exchange.response.status = 101;
+        }
         let Connection {
             websocket: Some(websocket),
             resolved,
@@ -123,14 +126,15 @@ fn encode_accept(
     let Connection {
         http,
         output,
-        request,
+        exchange: Some(exchange),
         resolved,
-        websocket,
+        websocket: Some(websocket),
         ..
-    } = connection;
-    let Some(handshake) = websocket.as_ref().map(|websocket| websocket.handshake) else {
+    } = connection
+    else {
         return Ok(());
     };
+    let handshake = websocket.handshake;
     let head = http1::ResponseHead {
         status: 101,
         reason: b"Switching Protocols",
@@ -156,7 +160,7 @@ fn encode_accept(
     let start = out.len();
     http.encode_response_head(&head, headers, out)?;
     if keep_head {
-        request.response_head.extend_from_slice(&out[start..]);
+        exchange.response.head.extend_from_slice(&out[start..]);
     }
     Ok(())
 }

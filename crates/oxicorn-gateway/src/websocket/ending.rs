@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use oxicorn_link::wire::{CancelReason, EventKind, WebSocketClose, flags};
+use oxicorn_link::wire::{EventKind, WebSocketClose, flags};
 use oxicorn_proto::websocket::{CloseCode, Control, encode_close, encode_control};
 
 use super::{FAULT_TIMEOUT, State, speaking};
 use crate::active::ActiveConfig;
-use crate::connection::{After, Phase};
+use crate::exchange::Happened;
 use crate::gateway::Gateway;
 
 impl Gateway {
@@ -77,9 +77,9 @@ impl Gateway {
         if websocket.state != State::Answering {
             return self.send_close(key, CloseCode(close.code), close.reason);
         }
-        if last && let Some(connection) = self.connections.get_mut(key) {
+        if last && let Some(exchange) = self.exchange(key) {
             // The call has ended: nobody is left to be told.
-            connection.call = None;
+            exchange.call = None;
         }
         self.answer_close(key);
     }
@@ -129,7 +129,7 @@ impl Gateway {
         let Some(websocket) = &mut connection.websocket else {
             return;
         };
-        if connection.phase != Phase::WebSocket || websocket.state != State::Open {
+        if websocket.state != State::Open {
             return;
         }
         encode_close(code, reason, connection.output.bytes());
@@ -145,7 +145,11 @@ impl Gateway {
 
     /// The application hears that it is over.
     fn tell_closed(&mut self, key: usize, code: CloseCode, reason: &[u8], bits: u8) {
-        let Some(id) = self.connections.get(key).and_then(|one| one.call) else {
+        let Some(id) = self
+            .connections
+            .get(key)
+            .and_then(super::super::connection::Connection::call)
+        else {
             return;
         };
         let worker = self.calls.get(id).and_then(|one| one.place.worker());
@@ -166,12 +170,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.phase = Phase::Flushing(After::Close);
         connection.deadline = None;
         connection.websocket = None;
-        if let Some(id) = connection.call.take() {
-            self.abandon(id, CancelReason::ClientGone);
-        }
+        self.happened(key, Happened::HungUp);
         self.flush(key);
     }
 
@@ -186,7 +187,7 @@ impl Gateway {
         let connection = self.connections.get_mut(key);
         if is_due(write) && connection.is_some_and(|one| !one.next_span_of_writing(now)) {
             self.log_slow_reader(key);
-            return self.break_off(key);
+            return self.handle_client_gone(key);
         }
         if is_due(close) {
             return self.handle_close_due(key, now);
@@ -196,7 +197,7 @@ impl Gateway {
             self.flush_unsent();
         }
         if let Some(connection) = self.connections.get_mut(key)
-            && connection.phase == Phase::WebSocket
+            && connection.is_talking()
         {
             let websocket = connection.websocket.as_ref();
             connection.deadline = websocket.and_then(|websocket| websocket.deadline());
@@ -215,7 +216,7 @@ impl Gateway {
                 websocket.close_due = Some(now + websocket.close_timeout);
                 connection.deadline = websocket.deadline();
             }
-            _ => self.break_off(key),
+            _ => self.handle_client_gone(key),
         }
     }
 
@@ -262,9 +263,8 @@ impl Gateway {
     /// The worker takes no more requests: its conversations go on elsewhere.
     pub(crate) fn close_websockets_of(&mut self, worker: oxicorn_dispatch::WorkerId) {
         let at = |one: &crate::connection::Connection| {
-            let call = one.call.and_then(|id| self.calls.get(id));
-            one.phase == Phase::WebSocket
-                && call.and_then(|call| call.place.worker()) == Some(worker)
+            let call = one.call().and_then(|id| self.calls.get(id));
+            one.is_talking() && call.and_then(|call| call.place.worker()) == Some(worker)
         };
         let all = self.connections.iter();
         let keys: Vec<_> = all.filter(|(_, one)| at(one)).map(|(key, _)| key).collect();

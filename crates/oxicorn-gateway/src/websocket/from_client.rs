@@ -9,7 +9,7 @@ use oxicorn_link::wire::{EventKind, flags};
 use oxicorn_proto::websocket::{CloseCode, Control, Event, Fault, Kind, Polled, encode_control};
 
 use super::{PIECE, READ_SIZE, SHORT_READ, Shared, State, UNCOUNTED, speaking};
-use crate::connection::Phase;
+use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::socket::Received;
 
@@ -40,7 +40,7 @@ impl Gateway {
             let Some(connection) = self.connections.get_mut(key) else {
                 return;
             };
-            if connection.phase != Phase::WebSocket || !connection.transport.is_watched() {
+            if !connection.is_talking() || !connection.transport.is_watched() {
                 return;
             }
             if connection.at_end {
@@ -88,19 +88,20 @@ impl Gateway {
         let Some(websocket) = &connection.websocket else {
             return false;
         };
-        let call = connection.call.and_then(|id| self.calls.get(id));
+        let call = connection.call().and_then(|id| self.calls.get(id));
         let counted = call.map_or(0, |call| call.uncredited);
         let has_room =
             websocket.room(is_short).is_some() && connection.output.held() <= counted + UNCOUNTED;
         connection.reading_stopped = !has_room;
-        has_room && connection.phase == Phase::WebSocket
+        has_room && connection.is_talking()
     }
 
     /// There may be room again.
     pub(crate) fn resume_websocket(&mut self, key: usize) {
-        let stopped = self.connections.get(key).is_some_and(|connection| {
-            connection.phase == Phase::WebSocket && connection.reading_stopped
-        });
+        let stopped = self
+            .connections
+            .get(key)
+            .is_some_and(|connection| connection.is_talking() && connection.reading_stopped);
         if stopped && self.has_room(key) {
             self.wake(key);
         }
@@ -158,7 +159,7 @@ impl Gateway {
     fn largest_piece(&mut self, key: usize) -> usize {
         let connection = self.connections.get(key);
         let call = connection
-            .and_then(|connection| connection.call)
+            .and_then(Connection::call)
             .and_then(|id| self.calls.get(id));
         let record = call
             .and_then(|call| call.place.worker())
@@ -196,7 +197,8 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let (Some(websocket), Some(id)) = (&mut connection.websocket, connection.call) else {
+        let id = connection.call();
+        let (Some(websocket), Some(id)) = (&mut connection.websocket, id) else {
             return;
         };
         if websocket.state != State::Open {

@@ -11,7 +11,7 @@ use oxicorn_proto::websocket::Kind;
 use super::{Shared, State};
 use crate::apply::{Mistake, Trouble, is_last};
 use crate::calls::CallId;
-use crate::connection::{Connection, Phase};
+use crate::connection::Connection;
 use crate::gateway::Gateway;
 
 impl Gateway {
@@ -29,7 +29,7 @@ impl Gateway {
         let speaks = self
             .connections
             .get(client)
-            .is_some_and(|connection| connection.phase == Phase::WebSocket);
+            .is_some_and(Connection::is_talking);
         if !speaks {
             return Err(Trouble::Mistake(Mistake::NotSpoken(header.kind)));
         }
@@ -60,7 +60,7 @@ impl Gateway {
         let Connection {
             websocket: Some(websocket),
             output,
-            request,
+            exchange: Some(exchange),
             ..
         } = connection
         else {
@@ -83,7 +83,7 @@ impl Gateway {
                 record.link.payload_into(0..header.len, piece);
                 websocket.encoder.message(kind, piece, last, codecs, out);
             }
-            request.body_bytes += header.len as u64;
+            exchange.response.body_bytes += header.len as u64;
         }
         Ok(())
     }

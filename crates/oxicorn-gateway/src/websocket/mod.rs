@@ -40,7 +40,7 @@ use oxicorn_link::window::{REQUEST_WINDOW, SendWindow, websocket_room};
 use oxicorn_proto::websocket::{Codecs, Decoder, Encoder, Handshake};
 use slab::Slab;
 
-use crate::connection::{Connection, Phase};
+use crate::connection::Connection;
 use crate::min_rate::RateSpan;
 use crate::settings;
 use memory::{KEPT_BACK, Passed};
@@ -96,8 +96,10 @@ pub(crate) struct WebSocket {
     answer: Vec<u8>,
     /// When it is sent, whatever the worker does, or when our close must have been answered.
     close_due: Option<Duration>,
-    /// When the client must have taken enough of what waits for it (`Connection::span`).
+    /// When the client must have taken enough of what waits for it.
     write_due: Option<Duration>,
+    /// Where the span began that ends then.
+    write_span: RateSpan,
 }
 
 /// See the head of the module.
@@ -127,6 +129,7 @@ impl WebSocket {
             answer: Vec::new(),
             close_due: None,
             write_due: None,
+            write_span: RateSpan::default(),
         }
     }
 
@@ -152,7 +155,7 @@ impl WebSocket {
 /// The WebSocket that a connection speaks.
 fn speaking(connections: &mut Slab<Connection>, key: usize) -> Option<&mut WebSocket> {
     let connection = connections.get_mut(key)?;
-    if connection.phase != Phase::WebSocket {
+    if !connection.is_talking() {
         return None;
     }
     connection.websocket.as_deref_mut()
@@ -162,23 +165,27 @@ impl Connection {
     /// Output waits for the client: a span begins, if none is under way.
     pub(crate) fn set_websocket_write_deadline(&mut self, now: Duration) {
         let demand = self.resolved.settings.timeouts.demand_on_reader();
+        let taken = self.taken();
         if let Some(websocket) = &mut self.websocket
             && websocket.write_due.is_none()
         {
             websocket.write_due = demand.deadline(now);
+            websocket.write_span = RateSpan::begin(taken);
             self.deadline = websocket.deadline();
-            self.span = RateSpan::begin(self.taken());
         }
     }
 
     /// The span is over: `false` if the client took too little in it, else the next begins.
     fn next_span_of_writing(&mut self, now: Duration) -> bool {
         let demand = self.resolved.settings.timeouts.demand_on_reader();
-        let meets = self.next_span(demand, self.taken(), now);
-        if let Some(websocket) = &mut self.websocket {
-            websocket.write_due = demand.deadline(now);
-            self.deadline = websocket.deadline();
-        }
+        let taken = self.taken();
+        let Some(websocket) = &mut self.websocket else {
+            return true;
+        };
+        let meets = websocket.write_span.meets(demand, taken);
+        websocket.write_span = RateSpan::begin(taken);
+        websocket.write_due = demand.deadline(now);
+        self.deadline = websocket.deadline();
         meets
     }
 

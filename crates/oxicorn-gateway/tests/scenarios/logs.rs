@@ -68,6 +68,29 @@ fn a_worker_that_dies_after_its_word_does_not_come_to_write_the_line() {
 }
 
 #[test]
+fn who_leaves_while_the_rest_of_its_body_is_read_is_told_of_once() {
+    let mut settings = patient();
+    settings.stream_requests = true;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect();
+    client.send("POST /early HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\n12345");
+    let claimed = worker.claim();
+    worker.respond(&claimed, "enough");
+    assert_eq!(client.read_response().text(), "enough");
+    client.reset();
+    scenario.wait_for_connections(0);
+    let mut client = scenario.connect();
+    client.get("/next");
+    worker.echo();
+    client.read_response();
+    let lines = scenario.access_log(2);
+    assert!(
+        lines[0].contains("/early") && lines[1].contains("/next"),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_request_beyond_its_time_is_logged_here_and_the_worker_is_told_so() {
     let mut settings = patient();
     settings.timeouts.request = Duration::from_millis(200);
