@@ -66,6 +66,11 @@ impl Clock {
         self.now
     }
 
+    /// Whether it goes on only when somebody sets it.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.source, TimeSource::Held(_))
+    }
+
     /// What [`tick`](Self::tick) read last.
     pub(crate) fn now(&self) -> Duration {
         self.now

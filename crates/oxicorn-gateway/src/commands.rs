@@ -41,6 +41,7 @@ enum Order {
 impl Gateway {
     fn receive_order(&mut self, buffer: &mut Vec<u8>) -> Order {
         self.clock.tick();
+        self.rest.stir();
         match self.control.receive(buffer) {
             Packet::Nothing => return Order::None,
             Packet::Closed => {
@@ -297,6 +298,7 @@ async fn watch_worker(watched: Watched, worker: u32) {
         }
         with(|gateway| {
             gateway.clock.tick();
+            gateway.rest.stir();
             if let Some(key) = gateway.pool.find(worker) {
                 gateway.handle_worker_gone(key);
             }

@@ -62,6 +62,11 @@ impl ControlEnd {
         self.outbox.len() < OPTIONAL
     }
 
+    /// Whether the arbiter was given everything.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
     /// Sends what can be sent now.
     pub(crate) fn flush(&mut self) {
         while let Some(packet) = self.outbox.front() {

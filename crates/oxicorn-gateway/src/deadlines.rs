@@ -3,6 +3,9 @@
 //! Two clocks. The *tick*, a coarse one, looks at every connection and call ten times a second:
 //! no request ever sets a timer, a deadline is one number in the connection. The *timer*, a fine
 //! one, is the dispatcher's: it notices stalled workers within a millisecond or two.
+//!
+//! The tick rests where nothing can become due: no request is in flight and nothing has happened for
+//! [`SETTLED`]. It goes on with whatever happens next, or shortly before the first deadline of a connection.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
@@ -29,10 +32,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often is looked for what need not be known at once.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often an idle gateway shows that it lives.
-const IDLE_TICK: Duration = Duration::from_secs(1);
+/// How long ticks go on after the last thing that happened: the look above comes in this time, what was left
+/// out of the log is told, and so is what went wrong in the threads that write.
+const SETTLED: Duration = Duration::from_secs(1);
 
-/// Where the timer points when nothing is due.
+/// How far away is what is not due at all.
 const NEVER: Duration = Duration::from_hours(24);
 
 /// The dispatcher's timer.
@@ -82,6 +86,50 @@ impl Timer {
     }
 }
 
+/// Whether the tick may rest.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// Something has happened since the last tick.
+    stirred: bool,
+    /// Until then ticks go on.
+    settled_at: Duration,
+    /// Ends the rest.
+    waker: Waker,
+}
+
+impl Rest {
+    pub(crate) fn new() -> Self {
+        Self {
+            stirred: true,
+            settled_at: Duration::ZERO,
+            waker: Waker::noop().clone(),
+        }
+    }
+
+    /// Something happens, from which a deadline or work for the tick may come.
+    #[inline]
+    pub(crate) fn stir(&mut self) {
+        if !self.stirred {
+            self.stirred = true;
+            self.waker.wake_by_ref();
+        }
+    }
+
+    fn handle_tick(&mut self, now: Duration) {
+        if std::mem::take(&mut self.stirred) {
+            self.settled_at = now + SETTLED;
+        }
+    }
+
+    fn poll_stirred(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stirred {
+            return Poll::Ready(());
+        }
+        self.waker.clone_from(cx.waker());
+        Poll::Pending
+    }
+}
+
 /// The task of the timer.
 pub(crate) async fn ring_for_ever() {
     poll_fn(|cx| with(|gateway| gateway.poll_timer(cx)).unwrap_or(Poll::Pending)).await;
@@ -92,9 +140,14 @@ pub(crate) async fn tick_for_ever() {
     loop {
         tokio::time::sleep(TICK).await;
         with(Gateway::tick);
-        let busy = poll_fn(|cx| with(|gateway| gateway.poll_busy(cx)).unwrap_or(Poll::Ready(())));
-        // Idle or not, it shows that it lives.
-        let _ = tokio::time::timeout(IDLE_TICK, busy).await;
+        let length = with(|gateway| gateway.rest()).unwrap_or_default();
+        if !length.is_zero() {
+            let stirred = poll_fn(|cx| {
+                with(|gateway| gateway.rest.poll_stirred(cx)).unwrap_or(Poll::Ready(()))
+            });
+            // Over in either case.
+            let _ = tokio::time::timeout(length, stirred).await;
+        }
     }
 }
 
@@ -115,17 +168,28 @@ impl Gateway {
         Poll::Pending
     }
 
-    /// Whether anything can become due.
-    fn poll_busy(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.connections.is_empty() || self.calls.len() > 0 || self.drain.is_some() {
-            return Poll::Ready(());
+    /// How long no tick is needed, if nothing happens meanwhile.
+    fn rest(&self) -> Duration {
+        let now = self.clock.now();
+        let needed = now < self.rest.settled_at
+            || self.calls.len() > 0
+            || self.drain.is_some()
+            || !self.control.is_flushed()
+            || self.pool.has_inherited()
+            // Nobody wakes us when such a clock is set.
+            || self.clock.is_held();
+        if needed {
+            return Duration::ZERO;
         }
-        self.tick_waker = Some(cx.waker().clone());
-        Poll::Pending
+        let deadlines = self.connections.iter().filter_map(|(_, one)| one.deadline);
+        deadlines.min().map_or(NEVER, |deadline| {
+            deadline.saturating_sub(now).saturating_sub(TICK)
+        })
     }
 
     fn tick(&mut self) {
         let now = self.clock.tick();
+        self.rest.handle_tick(now);
         self.check_connections(now);
         self.renew_plaints(now);
         if now >= self.next_look {

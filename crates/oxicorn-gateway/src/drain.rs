@@ -75,9 +75,7 @@ impl Gateway {
         }
         self.close_waiting(now);
         self.flush_unsent();
-        if let Some(tick) = self.tick_waker.take() {
-            tick.wake();
-        }
+        self.rest.stir();
         self.settle();
     }
 

@@ -30,7 +30,7 @@ use crate::clock::{Clock, TimeSource};
 use crate::coalesce::WakeCoalescing;
 use crate::connection::Connection;
 use crate::control_end::ControlEnd;
-use crate::deadlines::Timer;
+use crate::deadlines::{Rest, Timer};
 use crate::drain::Drain;
 use crate::error_log::ErrorLog;
 use crate::exchange::Exchange;
@@ -87,8 +87,7 @@ pub(crate) struct Gateway {
     /// The end, and who waits for it.
     pub(crate) finished: bool,
     pub(crate) finished_waker: Waker,
-    /// The tick sleeps while nothing can become due; this wakes it.
-    pub(crate) tick_waker: Option<Waker>,
+    pub(crate) rest: Rest,
     pub(crate) scratch: Scratch,
     pub(crate) websockets: websocket::Shared,
     /// A connection with something to send that the next message may still add to.
@@ -193,7 +192,7 @@ impl Gateway {
             drain: None,
             finished: false,
             finished_waker: Waker::noop().clone(),
-            tick_waker: None,
+            rest: Rest::new(),
             scratch: Scratch::default(),
             websockets: websocket::Shared::default(),
             unsent: None,
@@ -224,6 +223,7 @@ impl Gateway {
         }
         let has_output = !connection.output.is_empty();
         self.clock.tick();
+        self.rest.stir();
         if has_output {
             self.flush(key);
         }

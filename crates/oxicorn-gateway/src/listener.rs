@@ -174,6 +174,7 @@ impl Gateway {
         let mut http = http1::Connection::new(resolved.rules.clone());
         http.set_forwarder_trusted(trusted);
         self.metrics.count(Counter::Accepted);
+        self.rest.stir();
         self.next_serial += 1;
         let now = self.clock.now();
         let serial = self.next_serial;
@@ -210,9 +211,6 @@ impl Gateway {
         self.pressure.note_connections(self.connections.len());
         if may_proxy || self.admit(key) {
             self.read_first(key, serial);
-        }
-        if let Some(tick) = self.tick_waker.take() {
-            tick.wake();
         }
     }
 }

@@ -139,6 +139,13 @@ impl Pool {
         self.workers.len()
     }
 
+    /// Whether a worker has calls in hand of gateways before this one.
+    pub(crate) fn has_inherited(&self) -> bool {
+        self.workers
+            .iter()
+            .any(|(_, worker)| !worker.inherited.is_empty())
+    }
+
     /// One more than the largest key.
     pub(crate) fn key_bound(&self) -> usize {
         self.workers

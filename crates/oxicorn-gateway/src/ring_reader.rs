@@ -55,6 +55,7 @@ impl Gateway {
                 return self.handle_worker_fault(key, &malformed);
             }
             self.coalescing.messages += 1;
+            self.rest.stir();
             if let Some(record) = self.pool.get_mut(key) {
                 record.link.release();
             }

@@ -29,6 +29,52 @@ fn an_idle_connection_is_closed_after_keepalive() {
     assert!(idle.elapsed() >= Duration::from_millis(290));
 }
 
+/// Until the gateway has not ticked for a while.
+fn wait_for_rest(scenario: &Scenario) {
+    let figures = scenario.scoreboard.gateway(0).unwrap();
+    eventually("a rest", || {
+        let last = figures.gauge(Gauge::Heartbeat);
+        // Several ticks, if there were any.
+        std::thread::sleep(Duration::from_millis(600));
+        figures.gauge(Gauge::Heartbeat) == last
+    });
+}
+
+#[test]
+fn nothing_ticks_while_nothing_can_become_due() {
+    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut client = scenario.connect();
+    for _ in 0..2 {
+        client.get("/");
+        worker.echo();
+        client.read_response();
+        wait_for_rest(&scenario);
+    }
+    // In hand it may become due at any time.
+    client.get("/");
+    let claimed = worker.claim();
+    let figures = scenario.scoreboard.gateway(0).unwrap();
+    let rested = figures.gauge(Gauge::Heartbeat);
+    eventually("a tick", || figures.gauge(Gauge::Heartbeat) > rested);
+    worker.respond(&claimed, "");
+    client.read_response();
+}
+
+#[test]
+fn a_deadline_is_seen_by_a_gateway_that_rests() {
+    let mut settings = patient();
+    settings.timeouts.keep_alive = Duration::from_millis(2500);
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect();
+    client.get("/");
+    worker.echo();
+    client.read_response();
+    let idle = Instant::now();
+    wait_for_rest(&scenario);
+    client.expect_end();
+    assert!(idle.elapsed() >= Duration::from_millis(2490));
+}
+
 #[test]
 fn no_connection_is_kept_without_keepalive() {
     let mut settings = patient();
