@@ -110,6 +110,9 @@ DIFFERENCES: dict[str, str] = {
     "process/test_recycling.py::test_client_that_leaves_the_queue_costs_no_worker_time": (
         "a request whose client is gone is never run"
     ),
+    "process/test_rest.py::test_a_server_at_rest_hardly_ever_wakes_up": (
+        "signs of life come as seldom as `timeout` allows (Gunicorn's threads and event loops: each second)"
+    ),
     "process/test_reload.py::test_no_request_fails_in_20_reloads[True]": RELOAD_KEEPS,
     "process/test_reload.py::test_old_code_serves_until_the_new_is_ready": SUCCESSOR_FIRST,
     "process/test_reload.py::test_broken_code_leaves_the_old_one_serving": BROKEN_RELOAD,

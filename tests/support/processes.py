@@ -6,6 +6,7 @@ their parent is by now.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,18 @@ def proportional_memory(session: int) -> int:
             continue
         total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(OWN_MEMORY))
     return total * 1024
+
+
+def wake_ups(session: int) -> int:
+    """How often threads that live now in processes of the session have gone to sleep of their own accord."""
+    total = 0
+    for process in of_session(session):
+        for status in Path(f"/proc/{process.pid}/task").glob("*/status"):
+            # A thread may end meanwhile.
+            with contextlib.suppress(OSError):
+                lines = status.read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches:"))
+    return total
 
 
 def open_files(pid: int) -> list[str]:

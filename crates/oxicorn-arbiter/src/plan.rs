@@ -101,4 +101,36 @@ pub mod timing {
     /// So many workers of a new generation may die before it serves (killed, crashed, fork refused) until it is given up.
     /// One that says it cannot boot is enough.
     pub const RELOAD_DEATH_LIMIT: u32 = 3;
+
+    /// Of `timeout`, the part between two heartbeats of a worker: one late beat is no lost worker, and one that stands
+    /// still is found soon enough.
+    const HEARTBEATS: u32 = 8;
+
+    /// Between two heartbeats at least: several in the shortest `timeout` there is.
+    const HEARTBEAT_LEAST: Duration = Duration::from_millis(250);
+
+    /// And at most, for who reads how long a worker has been silent.
+    const HEARTBEAT_MOST: Duration = Duration::from_secs(4);
+
+    /// Between two heartbeats of a worker with this `timeout`; zero is none.
+    pub fn heartbeat_interval(timeout: Duration) -> Duration {
+        if timeout.is_zero() {
+            return HEARTBEAT_MOST;
+        }
+        (timeout / HEARTBEATS).clamp(HEARTBEAT_LEAST, HEARTBEAT_MOST)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn several_heartbeats_come_in_any_timeout() {
+            for (timeout, beat) in [(1, 250), (2, 250), (8, 1000), (30, 3750), (600, 4000)] {
+                let interval = heartbeat_interval(Duration::from_secs(timeout));
+                assert_eq!(interval, Duration::from_millis(beat), "timeout {timeout}");
+            }
+            assert_eq!(heartbeat_interval(Duration::ZERO), HEARTBEAT_MOST);
+        }
+    }
 }

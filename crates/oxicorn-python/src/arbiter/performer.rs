@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal};
+use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal, timing};
 use oxicorn_gateway::Setup;
 use oxicorn_gateway::control::ToGateway;
 use oxicorn_link::scoreboard::{ArbiterCounter, ArbiterGauge};
@@ -295,9 +295,10 @@ impl<'py> Supervisor<'py> {
         self.use_generation(py, generation)?;
         let slot = self.scoreboard.free_slot().map(|(_, slot)| slot);
         let cfg = self.server.getattr("cfg")?;
-        let (kind, capacity, graceful_timeout) = with_settings(&cfg, |settings| {
-            let (kind, capacity) = kind_of(settings);
-            (kind, capacity, settings.inner.graceful_timeout())
+        let ((kind, capacity), graceful_timeout, beat) = with_settings(&cfg, |settings| {
+            let inner = &settings.inner;
+            let beat = timing::heartbeat_interval(inner.timeout());
+            (kind_of(settings), inner.graceful_timeout(), beat)
         })?;
         let link = LinkParts::create(Sizes::default())?;
         let ends = LinkEnds::of(&link)?;
@@ -337,6 +338,7 @@ impl<'py> Supervisor<'py> {
                         release,
                         logs: false,
                         slot,
+                        beat,
                         stack_dump,
                     },
                 );
@@ -356,6 +358,7 @@ impl<'py> Supervisor<'py> {
                     slot,
                     kind,
                     graceful_timeout,
+                    beat,
                     signals,
                 };
                 let title = self.title("worker");

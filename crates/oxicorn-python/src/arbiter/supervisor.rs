@@ -533,6 +533,8 @@ impl<'py> Supervisor<'py> {
         let now = time::monotonic();
         let is_late = |worker: &WorkerProcess| {
             let reading = worker.slot.as_ref().and_then(Slot::read);
+            // A reload may have made `timeout` shorter than what older workers go by.
+            let limit = limit.max(worker.beat * 2);
             reading.is_some_and(|reading| now.saturating_sub(reading.heartbeat) > limit)
         };
         let late = self.workers.iter().filter(|(_, worker)| is_late(worker));

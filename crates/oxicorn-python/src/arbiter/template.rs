@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use oxicorn_arbiter::timing;
 use oxicorn_link::LinkParts;
 use oxicorn_link::scoreboard::Scoreboard;
 use oxicorn_os::channel::{Blocking, Channel, Received};
@@ -330,8 +331,10 @@ impl Template<'_, '_> {
     ) -> PyResult<WorkerChild> {
         self.server.call_method0("left_template")?;
         let cfg = self.server.getattr("cfg")?;
-        let (kind, graceful_timeout) = with_settings(&cfg, |settings| {
-            (kind_of(settings).0, settings.inner.graceful_timeout())
+        let (kind, graceful_timeout, beat) = with_settings(&cfg, |settings| {
+            let inner = &settings.inner;
+            let beat = timing::heartbeat_interval(inner.timeout());
+            (kind_of(settings).0, inner.graceful_timeout(), beat)
         })?;
         let slot = order.slot.and_then(|slot| self.scoreboard.slot(slot));
         if let Some(slot) = &slot {
@@ -354,6 +357,7 @@ impl Template<'_, '_> {
                 slot,
                 kind,
                 graceful_timeout,
+                beat,
                 signals,
             },
         })

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oxicorn_arbiter::{Event, Exit, Generation, WorkerId};
+use oxicorn_arbiter::{Event, Exit, Generation, WorkerId, timing};
 use oxicorn_link::scoreboard::Slot;
 use oxicorn_link::{LinkParts, Sizes};
 use oxicorn_os::channel::{Blocking, Channel, Received};
@@ -155,7 +155,12 @@ impl Supervisor<'_> {
             Some(file) => file.cfg.bind(self.server.py()).clone(),
             None => self.server.getattr("cfg")?,
         };
-        let (kind, capacity) = with_settings(&cfg, kind_of)?;
+        let ((kind, capacity), beat) = with_settings(&cfg, |settings| {
+            (
+                kind_of(settings),
+                timing::heartbeat_interval(settings.inner.timeout()),
+            )
+        })?;
         let (number, slot) = self.scoreboard.free_slot().unzip();
         let link = LinkParts::create(Sizes::default())?;
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
@@ -207,6 +212,7 @@ impl Supervisor<'_> {
                 link: ends,
                 logs: false,
                 slot,
+                beat,
                 stack_dump,
                 release,
                 of_template: true,

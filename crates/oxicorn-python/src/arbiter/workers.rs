@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use oxicorn_arbiter::{Generation, WorkerId};
 use oxicorn_link::LinkParts;
@@ -57,6 +58,8 @@ pub(crate) struct WorkerProcess {
     pub(crate) logs: bool,
     /// Its place on the scoreboard, if there was one left.
     pub(crate) slot: Option<Slot>,
+    /// Between two of its heartbeats.
+    pub(crate) beat: Duration,
     /// Where its stacks appear.
     pub(crate) stack_dump: OwnedFd,
 }

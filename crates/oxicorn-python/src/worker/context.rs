@@ -29,7 +29,7 @@ use super::link::WorkerLink;
 use super::loop_link::LoopLink;
 use super::notice::Notice;
 use super::pool::{Claim, Errand, Pool};
-use super::sentinel::Sentinel;
+use super::sentinel::{Beats, Sentinel};
 use super::wait;
 use crate::asgi::AsgiServer;
 use crate::forked;
@@ -76,6 +76,8 @@ pub(crate) struct WorkerSetup {
     pub(crate) kind: WorkerKind,
     /// How long requests may be finished after arbiter and gateway are gone.
     pub(crate) graceful_timeout: Duration,
+    /// Between two heartbeats.
+    pub(crate) beat: Duration,
     /// Signals wait until the worker's handlers stand.
     pub(crate) signals: Blocked,
 }
@@ -113,6 +115,7 @@ impl WorkerContext {
         // Only then does its end of file say that the arbiter and the gateway are gone.
         drop(gateway_side);
         let watched = worker_side.try_clone()?;
+        let doorbell = EventFd::from(worker_doorbell.try_clone()?);
         let end = WorkerEnd::attach(
             memory,
             gateway_doorbell,
@@ -140,14 +143,17 @@ impl WorkerContext {
         forked::keep_from_children(&signalled);
         let sentinel = Sentinel::new(
             engine.serving(),
-            slot.clone(),
+            Beats {
+                slot: slot.clone(),
+                interval: setup.beat,
+            },
             signalled,
             Arc::clone(&notices),
             setup.release,
             watched,
             setup.graceful_timeout,
         )
-        .naming_calls(engine.lane());
+        .naming_calls(engine.lane().map(|lane| (lane, doorbell)));
         Ok(Self {
             engine,
             id: setup.id,

@@ -25,12 +25,12 @@
 //! Threads are made when somebody is summoned and nobody is parked: the worker's main thread, which waits for news,
 //! starts them one at a time, up to `threads`.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use oxicorn_link::{Requests, RequestsWaiter, StreamId, Waker};
-use oxicorn_os::time;
+use oxicorn_os::{futex, time};
 use pyo3::prelude::*;
 
 use super::Serving;
@@ -46,8 +46,9 @@ const ALL_BUSY: Duration = Duration::from_millis(2);
 /// Requests that take longer than this on average are taken to block.
 const LONG: Duration = Duration::from_millis(1);
 
-/// How long a wait lasts before signals are looked for, should no wake-up have come through.
-const WAIT: Duration = Duration::from_secs(1);
+/// How long a wait lasts before signals are looked for, should no wake-up have come through. None is known to get lost;
+/// a worker at rest should not be seen.
+const WAIT: Duration = Duration::from_secs(20);
 
 /// Weight of the newest request in the average service time: one part in so many.
 const AVERAGE_OVER: u64 = 16;
@@ -69,9 +70,10 @@ pub(crate) struct Pool {
     service_ns: AtomicU64,
     roles: Mutex<Roles>,
     summons: Condvar,
-    /// For the main thread.
-    news: Mutex<News>,
-    newsbell: Condvar,
+    /// Changes with everything the main thread waits for.
+    news: AtomicU32,
+    /// It is to start one more thread.
+    thread_wanted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -85,16 +87,7 @@ struct Roles {
     starting: bool,
 }
 
-/// What the main thread of a worker with several threads waits for.
-#[derive(Debug, Default)]
-struct News {
-    /// Counts the interruptions.
-    interruptions: u64,
-    /// One more thread is to be started.
-    thread_wanted: bool,
-}
-
-/// What that thread has to do.
+/// What the main thread of a worker with several threads has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Errand {
     /// A signal may have come.
@@ -130,8 +123,8 @@ impl Pool {
                 ..Roles::default()
             }),
             summons: Condvar::new(),
-            news: Mutex::new(News::default()),
-            newsbell: Condvar::new(),
+            news: AtomicU32::new(0),
+            thread_wanted: AtomicBool::new(false),
         }
     }
 
@@ -140,18 +133,23 @@ impl Pool {
         self.alive.load(Ordering::Relaxed)
     }
 
-    /// Waits for an interruption later than the one `seen` counts (which is brought up to date), or until a thread is
-    /// wanted.
-    pub(crate) fn wait_for_news(&self, seen: &mut u64) -> Errand {
-        let nothing = |news: &mut News| news.interruptions == *seen && !news.thread_wanted;
-        let waited = (self.newsbell).wait_timeout_while(self.news(), WAIT, nothing);
-        let (mut news, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *seen = news.interruptions;
-        if std::mem::take(&mut news.thread_wanted) {
+    /// Waits for an interruption later than the one `seen` counts (which is brought up to date), for a signal, or until a
+    /// thread is wanted.
+    pub(crate) fn wait_for_news(&self, seen: &mut u32) -> Errand {
+        // It cannot fail, and to look again would be right in any case.
+        let _ = futex::wait(&self.news, *seen, WAIT);
+        // In this order: what is wanted later changes the news again.
+        *seen = self.news.load(Ordering::Acquire);
+        if self.thread_wanted.swap(false, Ordering::Relaxed) {
             Errand::StartThread
         } else {
             Errand::LookForSignals
         }
+    }
+
+    fn tell_main_thread(&self) {
+        self.news.fetch_add(1, Ordering::Release);
+        futex::wake(&self.news, futex::EVERYBODY);
     }
 
     /// A thread has come.
@@ -332,8 +330,8 @@ impl Pool {
             roles.started += 1;
             roles.starting = true;
             drop(roles);
-            self.news().thread_wanted = true;
-            self.newsbell.notify_all();
+            self.thread_wanted.store(true, Ordering::Relaxed);
+            self.tell_main_thread();
         }
     }
 
@@ -341,10 +339,6 @@ impl Pool {
     fn has_nobody_to_call(&self) -> bool {
         let roles = self.roles();
         roles.parked == 0 && (roles.starting || roles.started >= self.threads)
-    }
-
-    fn news(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn roles(&self) -> MutexGuard<'_, Roles> {
@@ -359,8 +353,7 @@ impl Serving for Pool {
         let roles = self.roles();
         self.summons.notify_all();
         drop(roles);
-        self.news().interruptions += 1;
-        self.newsbell.notify_all();
+        self.tell_main_thread();
     }
 
     /// Those being served are not touched.

@@ -23,24 +23,27 @@ use oxicorn_os::{process, signals, time};
 use super::Serving;
 use super::lane::Lane;
 
-/// Between two heartbeats: several in the shortest `timeout` there is, so that one late beat is no lost worker.
-const BEAT: Duration = Duration::from_millis(250);
-
 /// How often an orphan looks whether its gateway lives.
 const ORPHAN_LOOK: Duration = Duration::from_millis(100);
 
 /// Tells the log that the arbiter is gone.
 pub(crate) type OnOrphaned = Box<dyn FnOnce() + Send>;
 
+/// Where the heartbeat is to be seen, and how often it comes.
+pub(crate) struct Beats {
+    pub(crate) slot: Option<Slot>,
+    pub(crate) interval: Duration,
+}
+
 /// See the head of this file.
 pub(crate) struct Sentinel {
     serving: Arc<dyn Serving>,
-    slot: Option<Slot>,
+    beats: Beats,
     signalled: UnixStream,
     notices: Arc<Channel>,
     release: EventFd,
-    /// Whose calls in hand a new gateway is told of.
-    lane: Option<Arc<Lane>>,
+    /// Whose calls in hand a new gateway is told of, and what it rings.
+    lane: Option<(Arc<Lane>, EventFd)>,
     /// The gateway's other end is held by the gateway and the arbiter only.
     gateway: OwnedFd,
     graceful_timeout: Duration,
@@ -51,7 +54,7 @@ pub(crate) struct Sentinel {
 impl Sentinel {
     pub(crate) fn new(
         serving: Arc<dyn Serving>,
-        slot: Option<Slot>,
+        beats: Beats,
         signalled: UnixStream,
         notices: Arc<Channel>,
         release: EventFd,
@@ -60,7 +63,7 @@ impl Sentinel {
     ) -> Self {
         Self {
             serving,
-            slot,
+            beats,
             signalled,
             notices,
             release,
@@ -72,8 +75,9 @@ impl Sentinel {
         }
     }
 
-    /// Has it name the calls of `lane` to a new gateway; an event loop sees to that by itself.
-    pub(crate) fn naming_calls(mut self, lane: Option<Arc<Lane>>) -> Self {
+    /// Has it name the calls of a lane to a new gateway, which rings the worker's doorbell; an event loop, whose
+    /// doorbell that is else, sees to it by itself.
+    pub(crate) fn naming_calls(mut self, lane: Option<(Arc<Lane>, EventFd)>) -> Self {
         self.lane = lane;
         self
     }
@@ -95,12 +99,13 @@ impl Sentinel {
     }
 
     fn wait_with_arbiter(&mut self) {
-        let watched = [
+        let mut watched = vec![
             self.signalled.as_fd(),
             self.notices.as_fd(),
             self.release.as_fd(),
         ];
-        match poll::wait_readable(&watched, Some(BEAT)) {
+        watched.extend(self.lane.as_ref().map(|(_, doorbell)| doorbell.as_fd()));
+        match poll::wait_readable(&watched, Some(self.beats.interval)) {
             Ok(Polled::Ready(ready)) => {
                 if ready.contains(0) {
                     self.pass_signals_on();
@@ -114,10 +119,16 @@ impl Sentinel {
                 if ready.contains(2) && self.release.silence() {
                     self.serving.stop();
                 }
+                // With the beat that follows.
+                if ready.contains(3)
+                    && let Some((_, doorbell)) = &self.lane
+                {
+                    doorbell.silence();
+                }
             }
             Ok(Polled::TimedOut | Polled::Interrupted) => {}
             // Nothing can be watched any more, which would be a bug: go on beating.
-            Err(_) => std::thread::sleep(BEAT),
+            Err(_) => std::thread::sleep(self.beats.interval),
         }
     }
 
@@ -150,18 +161,18 @@ impl Sentinel {
     }
 
     fn beat(&self) {
-        if let Some(slot) = &self.slot
+        if let Some(slot) = &self.beats.slot
             && self.serving.is_responsive()
         {
             slot.beat(time::monotonic());
         }
-        if let Some(lane) = &self.lane {
+        if let Some((lane, _)) = &self.lane {
             lane.introduce_calls();
         }
     }
 
     fn drain(&self) {
-        if let Some(slot) = &self.slot {
+        if let Some(slot) = &self.beats.slot {
             slot.set_state(WorkerState::Draining);
         }
     }
