@@ -26,8 +26,12 @@ QUIET_LOAD = 0.5
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
-    known = {experiment.name: experiment for experiment in EXPERIMENTS}
-    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=f"some of: {', '.join(known)}")
+    known: dict[str, list[Experiment]] = {}
+    for experiment in EXPERIMENTS:
+        known.setdefault(experiment.group or experiment.name, []).append(experiment)
+    names = ", ".join(known)
+    known |= {experiment.name: [experiment] for experiment in EXPERIMENTS}
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=f"some of: {names}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5, help="length of each load (default 5)")
     parser.add_argument("--servers", help=f"some of: {','.join(CONTENDERS)} (default: those the targets name)")
@@ -37,7 +41,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if arguments.rounds < 1 or arguments.seconds < 1:
         parser.error("at least one round of one second")
-    arguments.experiments = [known[name] for name in arguments.experiments] or list(EXPERIMENTS)
+    chosen = [experiment for name in arguments.experiments for experiment in known[name]]
+    arguments.experiments = chosen or list(EXPERIMENTS)
     return arguments
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 from harness import processes, report
+from harness.catalogue import EXPERIMENTS
 from harness.clients import ClientFailure, parse_arrivals, parse_wrk
 from harness.experiment import SUBJECT, Experiment, Outcome, Sample, Settings, Target, contenders_of
 from harness.servers import CONTENDERS, Contender, Shape
@@ -116,6 +117,18 @@ class VerdictTest(unittest.TestCase):
         found = outcome({SUBJECT: mixed, "granian": samples(10)}, Target(0.5, "granian"))
         self.assertEqual(self.word(found), "pass")
 
+    def test_a_column_can_be_what_is_compared(self) -> None:
+        def tails(value: float, column: float) -> list[Sample]:
+            return [Sample(value, {"p99.9": column})]
+
+        both = (Target(0.8, "granian"), Target(0.8, "granian", column="p99.9"))
+        found = outcome({SUBJECT: tails(1, 30), "granian": tails(10, 10)}, *both)
+        self.assertEqual([verdict.word for verdict in found.verdicts()], ["pass", "FAIL"])
+        line = next(line for line in report.as_text(found).splitlines() if line.startswith("| granian"))
+        self.assertIn("<= 0.8 x granian, p99.9 <= 0.8 x granian | pass, FAIL (3.000)", line)
+        found = outcome({SUBJECT: tails(1, 30)}, *both)
+        self.assertEqual([verdict.word for verdict in found.verdicts()], ["not measured"] * 2)
+
     def test_nothing_is_judged_where_all_rounds_were_disturbed(self) -> None:
         found = outcome({SUBJECT: samples(1, disturbance=0.5), "granian": samples(9)}, Target(1, "granian"))
         self.assertEqual(self.word(found), "not measured")
@@ -137,6 +150,28 @@ class ReportTest(unittest.TestCase):
         lines = report.as_text(found).splitlines()
         cells = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("|")]
         self.assertEqual((cells[0][4], cells[2][4]), ("CPU", "4.00"))
+
+
+class CatalogueTest(unittest.TestCase):
+    def test_names_are_unique_and_columns_are_there(self) -> None:
+        names = [experiment.name for experiment in EXPERIMENTS]
+        self.assertEqual(len(names), len(set(names)))
+        for experiment in EXPERIMENTS:
+            for target in experiment.targets:
+                self.assertIn(target.column, (None, *experiment.columns))
+                self.assertIn(target.peer, (None, *experiment.servers))
+
+    def test_tails_are_measured_at_three_rates_quiet_and_busy(self) -> None:
+        groups = [experiment.group for experiment in EXPERIMENTS if experiment.group]
+        for group in ("tail", "tail-flask", "tail-asgi"):
+            self.assertEqual((groups.count(group), groups.count(f"{group}-busy")), (3, 3))
+
+    def test_a_run_finds_a_figure_out_once(self) -> None:
+        settings = Settings(1, 1.0, Path(), {}, None)
+        figures = iter((5.0, 7.0))
+        self.assertEqual(settings.once(("shape", 0), lambda: next(figures)), 5)
+        self.assertEqual(settings.once(("shape", 0), lambda: next(figures)), 5)
+        self.assertEqual(settings.once(("shape", 2), lambda: next(figures)), 7)
 
 
 class NeighbourTest(unittest.TestCase):

@@ -1,7 +1,7 @@
 """The list of experiments: the workloads and targets of the project, one entry each. A flat list on purpose."""
 
 from harness import measures
-from harness.clients import Arrivals, Load, Messages
+from harness.clients import Load, Messages
 from harness.experiment import Experiment, Target
 from harness.servers import ASYNC, FLASK, Shape
 
@@ -42,25 +42,32 @@ ASGI_PEERS = ("granian", "uvicorn", "gunicorn", "gunicorn-uvicorn")
 AHEAD_OF_GRANIAN = (Target(1.0, "granian", strictly=True),)
 
 
-def tail(
-    name: str, title: str, rate: int, shape: Shape, length: int, servers: tuple[str, ...], busy: bool = False
-) -> Experiment:
-    """What saves CPU and costs a tail shows here, with both side by side."""
-    return Experiment(
-        name,
-        f"{title} at {rate:,}/s" + (", beside a spinning process per core" if busy else ""),
-        "p99 us",
-        shape,
-        measures.tail_at_a_rate(Arrivals(rate), length, busy),
-        servers,
-        (than("granian", 1.0),),
-        columns=("p50 us", "p99.9 us", CPU),
+P999 = "p99.9 us"
+#: Of granian's saturation, in percent.
+SHARES = (25, 50, 75)
+
+
+def tails(group: str, title: str, shape: Shape, length: int, peers: tuple[str, ...]) -> tuple[Experiment, ...]:
+    """What saves CPU and costs a tail shows here, with both side by side: quiet, and beside spinning processes."""
+    targets = [Target(0.8, peer, column=column) for peer in peers for column in (None, P999)]
+    return tuple(
+        Experiment(
+            f"{name}-{percent}",
+            f"{title} at {percent} % of granian's saturation" + (", beside a spinning process per core" if busy else ""),
+            "p99 us",
+            shape,
+            measures.tail_at_a_share(percent, length, busy),
+            ("oxicorn", *peers),
+            tuple(targets),
+            columns=("requests/s", "p50 us", P999, CPU),
+            group=name,
+        )
+        for name, busy in ((group, False), (f"{group}-busy", True))
+        for percent in SHARES
     )
 
 
 FLASK_PAIR = Shape("flask_json", workers=2, variables=(("PYTHONPATH", str(FLASK)),))
-WSGI_TAILS = ("oxicorn", "granian", "gunicorn")
-ASGI_TAILS = ("oxicorn", "granian", "uvicorn")
 
 EXPERIMENTS = (
     Experiment(
@@ -184,12 +191,9 @@ EXPERIMENTS = (
         ("oxicorn", "granian", "gunicorn", "floor"),
         (than("granian", 1.0),),
     ),
-    tail("tail", "WSGI hello", 10_000, Shape("hello"), HELLO_LENGTH, WSGI_TAILS),
-    tail("tail-busy", "WSGI hello", 5000, Shape("hello"), HELLO_LENGTH, WSGI_TAILS, busy=True),
-    tail("tail-flask", "Flask JSON hello, two workers,", 2500, FLASK_PAIR, 28, WSGI_TAILS),
-    tail("tail-flask-busy", "Flask JSON hello, two workers,", 1000, FLASK_PAIR, 28, WSGI_TAILS, busy=True),
-    tail("tail-asgi", "ASGI hello", 10_000, asgi("asgi_hello"), HELLO_LENGTH, ASGI_TAILS),
-    tail("tail-asgi-busy", "ASGI hello", 5000, asgi("asgi_hello"), HELLO_LENGTH, ASGI_TAILS, busy=True),
+    *tails("tail", "WSGI hello", Shape("hello"), HELLO_LENGTH, ("granian",)),
+    *tails("tail-flask", "Flask JSON hello, two workers,", FLASK_PAIR, 28, ("granian",)),
+    *tails("tail-asgi", "ASGI hello", asgi("asgi_hello"), HELLO_LENGTH, ("granian", "uvicorn")),
     Experiment(
         # The worst round counts: "no request waits" allows none.
         "neighbour",

@@ -6,7 +6,7 @@ An experiment yields one figure a round and server; smaller is better. Its targe
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,13 +48,16 @@ class Target:
     peer: str | None = None
     #: equal is not enough
     strictly: bool = False
+    #: a column of the table, where it is not the figure that is compared
+    column: str | None = None
 
     def holds(self, ratio: float) -> bool:
         return ratio < self.limit if self.strictly else ratio <= self.limit
 
     def __str__(self) -> str:
         sign = "<" if self.strictly else "<="
-        return f"{sign} {self.limit:g}" + (f" x {self.peer}" if self.peer else "")
+        what = f"{self.column} " if self.column else ""
+        return f"{what}{sign} {self.limit:g}" + (f" x {self.peer}" if self.peer else "")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,14 @@ class Settings:
     variables: dict[str, str]
     #: None: the servers each experiment names
     servers: tuple[str, ...] | None
+    #: what has been found out once and holds for the run: see `once`
+    found: dict[Hashable, float] = field(default_factory=dict)
+
+    def once(self, key: Hashable, find: Callable[[], float]) -> float:
+        """A figure that all servers and rounds of the run are to share."""
+        if key not in self.found:
+            self.found[key] = find()
+        return self.found[key]
 
 
 class Bench:
@@ -77,6 +88,13 @@ class Bench:
         self.shape = shape
         self.port = free_port()
         self._contender = contender
+
+    def beside(self, name: str) -> "Bench":
+        """The same for another server."""
+        contender = CONTENDERS[name]
+        if reason := contender.missing():
+            raise StartFailure(reason)
+        return Bench(self.settings, contender, self.shape)
 
     def launch(self) -> Server:
         """The server's process exists; it need not answer yet."""
@@ -119,6 +137,8 @@ class Experiment:
     threads_optional: bool = False
     #: details that stand beside the figure in the table
     columns: tuple[str, ...] = ()
+    #: names several experiments at once
+    group: str | None = None
 
 
 @dataclass
@@ -137,6 +157,12 @@ class Outcome:
     def figure(self, server: str) -> float | None:
         samples = self.usable(server)
         return self.experiment.summary(sample.value for sample in samples) if samples else None
+
+    def compared(self, server: str, target: Target) -> float | None:
+        """What the target looks at."""
+        if target.column and server in self.samples:
+            return self.detail(server, target.column)
+        return self.figure(server)
 
     def detail(self, server: str, name: str) -> float:
         """Median of a detail, over the same rounds as the figure."""
@@ -163,8 +189,8 @@ class Verdict:
 
 
 def judge(outcome: Outcome, target: Target) -> Verdict:
-    ours = outcome.figure(SUBJECT)
-    theirs = outcome.figure(target.peer) if target.peer else 1.0
+    ours = outcome.compared(SUBJECT, target)
+    theirs = outcome.compared(target.peer, target) if target.peer else 1.0
     if ours is None or not theirs:
         who = SUBJECT if ours is None else str(target.peer)
         return Verdict(target, None, "not measured", f"no figure of {who}")

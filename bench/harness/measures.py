@@ -97,12 +97,31 @@ def cpu_per_message(load: Messages) -> Measure:
     return measure
 
 
-def tail_at_a_rate(load: Arrivals, length: int, busy: bool = False) -> Measure:
-    """The 99th percentile, in microseconds since each request was due; `busy`: beside a spinning process per core."""
+def saturation(bench: Bench, neighbours: int) -> float:
+    """Requests a second that granian serves where it is given as many as it takes, beside so many spinning processes.
+
+    Found out once for each shape: the rates of a run are parts of it, the same for all servers and rounds.
+    """
+
+    def find() -> float:
+        granian = bench.beside("granian")
+        with granian.start(), processes.spinning_neighbours(neighbours):
+            run_wrk(granian.port, Load(), min(WARM_UP, bench.settings.seconds))
+            return run_wrk(granian.port, Load(), bench.settings.seconds).per_second
+
+    return bench.settings.once((bench.shape, neighbours), find)
+
+
+def tail_at_a_share(percent: int, length: int, busy: bool = False) -> Measure:
+    """The 99th percentile, in microseconds since each request was due, at `percent` of granian's saturation.
+
+    `busy`: beside a spinning process per core, and so is the saturation.
+    """
     neighbours = (os.cpu_count() or 1) if busy else 0
 
     def measure(bench: Bench) -> Sample:
         seconds = bench.settings.seconds
+        load = Arrivals(max(1, round(saturation(bench, neighbours) * percent / 100)))
         with bench.start(load.path) as server:
             check_answer(bench.port, load.path, length, None)
             run_arrivals(bench.port, load, min(WARM_UP, seconds))
@@ -114,6 +133,7 @@ def tail_at_a_rate(load: Arrivals, length: int, busy: bool = False) -> Measure:
         return Sample(
             result.p99_us,
             {
+                "requests/s": load.rate,
                 "p50 us": result.median_us,
                 "p99.9 us": result.p999_us,
                 "CPU us/request": accounts.server / result.requests * 1e6,

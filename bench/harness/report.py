@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.experiment import SUBJECT, Outcome, Settings
+from harness.experiment import SUBJECT, Outcome, Settings, Verdict
 from harness.servers import PEERS, PROJECT
 
 
@@ -65,7 +65,7 @@ def _remarks(outcome: Outcome, server: str) -> Iterable[str]:
 
 def _row(outcome: Outcome, server: str) -> tuple[str, ...]:
     values = [sample.value for sample in outcome.usable(server)]
-    verdict = next((verdict for verdict in outcome.verdicts() if verdict.target.peer == server), None)
+    verdicts = [verdict for verdict in outcome.verdicts() if verdict.target.peer == server]
     ours, theirs = outcome.figure(SUBJECT), outcome.figure(server)
     ratio = f"{ours / theirs:.3f}" if ours is not None and theirs and server != SUBJECT else ""
     return (
@@ -74,9 +74,15 @@ def _row(outcome: Outcome, server: str) -> tuple[str, ...]:
         f"{min(values):.2f} .. {max(values):.2f}",
         *(f"{outcome.detail(server, name):.2f}" for name in outcome.experiment.columns),
         ratio,
-        str(verdict.target) if verdict else "",
-        verdict.word if verdict else "",
+        ", ".join(str(verdict.target) for verdict in verdicts),
+        ", ".join(map(_told, verdicts)),
     )
+
+
+def _told(verdict: Verdict) -> str:
+    """With the ratio, where the row does not have it."""
+    has_own = verdict.target.column and verdict.ratio is not None
+    return f"{verdict.word} ({verdict.ratio:.3f})" if has_own else verdict.word
 
 
 def _absolute_verdicts(outcome: Outcome) -> Iterable[str]:
