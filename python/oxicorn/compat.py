@@ -39,7 +39,7 @@ SHARED = frozenset(
     __main__ app app.base app.pasterapp app.wsgiapp arbiter config debug errors glogging http
     http.errors http.message http.unreader http.wsgi instrument instrument.statsd pidfile
     reloader sock systemd util workers workers.base workers.gasgi workers.ggevent workers.gthread
-    workers.sync workers.workertmp
+    workers.gtornado workers.sync workers.workertmp
     """.split()
 )
 #: uvicorn's classes for Gunicorn are found in these; a server of their own they could not run here.

@@ -201,7 +201,7 @@ USAGES = [
     Usage("-k gaiohttp app", "'gaiohttp' is not available: Gunicorn dropped it in 20.0"),
     Usage("-k uvicorn app", "'uvicorn' is not available: ASGI applications are served by asgi"),
     Usage("-k uvicorn.workers.UvicornWorkr app", "did you mean uvicorn.workers.UvicornWorker?"),
-    Usage("-k tornado app", "tornado is not available in this release, set asgi for an ASGI application"),
+    Usage("-k tornada app", "'tornada' is not available: did you mean tornado?"),
     Usage("--certfile cert.pem app", "certfile (command line, --certfile): TLS is not available in this release"),
     Usage("--protocol uwsgi app", "protocol (command line, --protocol): "),
     Usage("--http-protocols h2 app", "http_protocols (command line, --http-protocols): "),

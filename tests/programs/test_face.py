@@ -23,7 +23,7 @@ from oxicorn import compat
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "python-face.md"
 #: Modules of Gunicorn that cannot be imported without other packages: their names are not walked.
-NEEDS_MORE = ("gunicorn.workers.ggevent", "gunicorn.workers.gtornado")
+NEEDS_MORE = ("gunicorn.workers.ggevent",)
 
 
 @pytest.fixture(autouse=True)

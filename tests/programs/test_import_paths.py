@@ -60,8 +60,8 @@ import importlib, importlib.util, sys
 from oxicorn import compat
 compat.install()
 compat.install()
-has_gevent = importlib.util.find_spec("gevent") is not None
-names = [name for name in compat.SHARED if has_gevent or name != "workers.ggevent"]
+needs = {{"workers.ggevent": "gevent", "workers.gtornado": "tornado"}}
+names = [name for name in compat.SHARED if name not in needs or importlib.util.find_spec(needs[name])]
 theirs = sorted(f"gunicorn.{{name}}" for name in names)
 ours = [name.replace("gunicorn", "oxicorn", 1) for name in theirs]
 for name in {order}:
@@ -364,7 +364,7 @@ def test_nothing_resolves_outside_of_a_server(program):
 
 
 @pytest.mark.parametrize(
-    "module", ["gunicorn.workers.gtornado", "gunicorn._native", "gunicorn.compat", "gunicorn.nothing"]
+    "module", ["gunicorn.workers.geventlet", "gunicorn._native", "gunicorn.compat", "gunicorn.nothing"]
 )
 def test_module_that_is_not_there_says_why(serve, module):
     server = serve(HELLO, config=f"import {module}\n", **without_gunicorn(), ready=None)

@@ -355,23 +355,3 @@ def test_asgi_application_with_uvicorns_worker_class(serve, kind):
         accesslog = "-"
     """
     assert serve(app, config=config).get().text == "hello"
-
-
-# What needs a worker class that is not there.
-
-
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        ("workers = 2\nworker_class = 'tornado'\n", "tornado"),
-    ],
-)
-def test_worker_class_that_is_not_there_yet(serve, kind, config, said):
-    if kind.is_gunicorn:
-        pytest.skip("it is there")
-    server = serve(APP, config=config, ready=None)
-    assert server.wait_for_exit() == 1
-    (line,) = [line for line in server.log.splitlines() if line]
-    path = re.escape(str(server.directory / "gunicorn.conf.py"))
-    assert re.match(rf"Error: worker_class \({path}, line 2\): {said} is not available in this release, ", line), line
-    assert "Traceback" not in server.log

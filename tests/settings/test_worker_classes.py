@@ -102,7 +102,6 @@ def test_what_nobody_calls_is_named(serve: Servers) -> None:
     [
         ("app.Own", "derive it from SyncWorker or ThreadWorker"),
         ("app.Alien", "derive it from SyncWorker or ThreadWorker"),
-        ("gunicorn.workers.gtornado.TornadoWorker", "set asgi for an ASGI application"),
         ("app.Missing", "worker_class 'app.Missing' invalid or not found"),
         ("gthraed", "did you mean gthread?"),
     ],

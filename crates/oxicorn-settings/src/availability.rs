@@ -45,39 +45,31 @@ fn complaint(settings: &Settings, definition: &Definition) -> Option<String> {
 
 fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<String> {
     let class = settings.asked_worker_class();
-    let instead = match &class {
+    match &class {
         // Whether a class of the user's can serve is known when it is loaded.
         WorkerClass::Sync
         | WorkerClass::Gthread
         | WorkerClass::Asgi
+        | WorkerClass::Tornado
         | WorkerClass::Direct
         | WorkerClass::Gevent
         | WorkerClass::GeventPywsgi
-        | WorkerClass::Object(_) => return None,
-        WorkerClass::Named(name) if is_of_the_user(name) => return None,
+        | WorkerClass::Object(_) => None,
+        WorkerClass::Named(name) if is_of_the_user(name) => None,
         WorkerClass::Named(name) => {
             let hint = hint(name)
-                .unwrap_or_else(|| "in this release sync, gthread, asgi and gevent are".to_owned());
+                .unwrap_or_else(|| "sync, gthread, asgi, gevent and tornado are".to_owned());
             let name = Quoted(name);
-            return Some(format!(
+            Some(format!(
                 "worker_class ({source}): {name} is not available: {hint}"
-            ));
+            ))
         }
-        WorkerClass::Tornado => "set asgi for an ASGI application, gthread for others",
-    };
-    Some(format!(
-        "worker_class ({source}): {class} is not available in this release, {instead}"
-    ))
+    }
 }
 
 /// Whether a name may be that of a class nobody knows here: a dotted path or an entry point.
 fn is_of_the_user(name: &str) -> bool {
-    let known = [
-        "gunicorn.",
-        "oxicorn.",
-        "uvicorn.workers.",
-        "uvicorn_worker.",
-    ];
+    let known = ["gunicorn.", "uvicorn.workers.", "uvicorn_worker."];
     name.contains(['.', '#']) && !known.iter().any(|package| name.starts_with(package))
 }
 
@@ -260,9 +252,6 @@ mod tests {
     fn names_setting_source_and_feature() {
         let line = "certfile (gunicorn.conf.py): TLS is not available in this release";
         assert_eq!(lines(&[("certfile", text("a.pem"))]), [line]);
-        let line = "worker_class (gunicorn.conf.py): tornado is not available in this release, \
-                    set asgi for an ASGI application, gthread for others";
-        assert_eq!(lines(&[("worker_class", text("tornado"))]), [line]);
     }
 
     #[test]
@@ -277,7 +266,7 @@ mod tests {
         ];
         assert_eq!(lines(&quiet), Vec::<String>::new());
         let switches = [
-            ("worker_class", text("tornado")),
+            ("worker_class", text("nonesuch")),
             ("http_protocols", text("h2,h1")),
             ("dirty_apps", texts(&["app:Model"])),
             ("keyfile", text("key.pem")),
@@ -358,7 +347,7 @@ mod tests {
         assert_eq!(
             of("shops"),
             [format!(
-                "{start}'shops' is not available: in this release sync, gthread, asgi and gevent are"
+                "{start}'shops' is not available: sync, gthread, asgi, gevent and tornado are"
             )]
         );
         // A class of the user's is judged when it is loaded.

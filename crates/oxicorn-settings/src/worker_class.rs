@@ -16,7 +16,7 @@ pub enum WorkerClass {
     Gevent,
     /// The server of `gevent.pywsgi`.
     GeventPywsgi,
-    /// Tornado's server.
+    /// Tornado's applications on its event loop.
     Tornado,
     /// An event loop and ASGI.
     Asgi,

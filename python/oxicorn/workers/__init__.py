@@ -14,6 +14,7 @@ SUPPORTED_WORKERS = {
     "sync": "oxicorn.workers.sync.SyncWorker",
     "gthread": "oxicorn.workers.gthread.ThreadWorker",
     "asgi": "oxicorn.workers.asgi.AsgiWorker",
+    "tornado": "oxicorn.workers.gtornado.TornadoWorker",
 }
 #: The same for those that accept connections themselves.
 DIRECT_WORKERS = {

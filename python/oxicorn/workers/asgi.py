@@ -52,6 +52,8 @@ class AsgiWorker(Worker):
         self.loop: asyncio.AbstractEventLoop | None = None
         #: What the lifespan left for the requests.
         self.state: dict[str, Any] = {}
+        #: The link's end, while it serves.
+        self.exchanges: _native.AsgiServer | None = None
         self._hurry = False
         self._thread = 0
         self._news: asyncio.Event | None = None
@@ -67,7 +69,7 @@ class AsgiWorker(Worker):
     def init_process(self) -> None:
         """The loop is there before the application is loaded, which may ask for it."""
         try:
-            self.loop = new_event_loop(self.cfg.asgi_loop)
+            self.loop = self.new_event_loop()
         except ImportError:
             text = "asgi_loop: uvloop is not installed; install it, or use asyncio or auto"
             raise BootFailed(text) from None
@@ -75,6 +77,15 @@ class AsgiWorker(Worker):
         self.loop.set_exception_handler(handle_loop_error)
         asyncio.set_event_loop(self.loop)
         super().init_process()
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that setting ``asgi_loop`` asks for; ImportError: there is no uvloop."""
+        return new_event_loop(self.cfg.asgi_loop)
+
+    def asgi_application(self) -> Application:
+        """What is called for each request, as ASGI 3 does it."""
+        assert self.wsgi is not None
+        return single_callable(self.wsgi)
 
     def start(self, context: _native.WorkerContext) -> None:
         """The application is told of it by the lifespan protocol, and requests come behind that."""
@@ -113,12 +124,11 @@ class AsgiWorker(Worker):
 
     async def _serve(self, context: _native.WorkerContext) -> None:
         assert self.loop is not None
-        assert self.wsgi is not None
-        application = single_callable(self.wsgi)
+        application = self.asgi_application()
         lifespan = await self._start_lifespan(application)
         try:
             self._news = asyncio.Event()
-            server = context.serve_asgi(application, self.loop, self.state)
+            server = self.exchanges = context.serve_asgi(application, self.loop, self.state)
             self.loop.add_reader(server.fileno(), server.wake)
             server.begin(self._news.set)
             self.booted = True

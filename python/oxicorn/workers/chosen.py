@@ -30,6 +30,7 @@ UVICORN_CLASSES = ("UvicornWorker", "UvicornH11Worker")
 NEVER_CALLED = """
     accept handle handle_error handle_request run_for_one run_for_multiple wait is_parent_alive
     enqueue_req murder_keepalived finish_request get_thread_pool notify callback_notify
+    heartbeat watchdog
 """.split()
 
 AS_THREADS = "set worker_class to gthread, and threads to how many requests run at a time"
@@ -69,9 +70,12 @@ def choose(cfg: Config) -> Chosen:
     found = util.load_class(DIRECT_WORKERS.get(name, said), what="worker_class")
     if hasattr(found, "setup"):
         found.setup()
-    for kind in SUPPORTED_WORKERS:
-        if isinstance(found, type) and issubclass(found, worker_class(kind)):
-            return _finish(cfg, found, kind, _without_effect(found, worker_class(kind)))
+    ancestor = _ancestor(found)
+    if ancestor is not None:
+        kind, base = ancestor
+        if _replaces_run(found, base):
+            return _direct(cfg, name, found)
+        return _finish(cfg, found, kind, _without_effect(found, base))
     original = _uvicorn_ancestor(found)
     if original is None and _has_server(found):
         return _direct(cfg, name, found)
@@ -81,6 +85,24 @@ def choose(cfg: Config) -> Chosen:
     stand_in = type(found.__name__, (_uvicorns(original),), {"CONFIG_KWARGS": found.CONFIG_KWARGS})
     notes = [f"worker_class: {name} is served by oxicorn's own asgi worker, with its CONFIG_KWARGS"]
     return _finish(cfg, stand_in, "asgi", notes)
+
+
+def _ancestor(found: Any) -> tuple[str, type] | None:
+    """The nearest of our classes that it derives from, and the kind of worker that is."""
+    kinds = {path: kind for kind, path in SUPPORTED_WORKERS.items()}
+    for base in getattr(found, "__mro__", ()):
+        if kind := kinds.get(f"{base.__module__}.{base.__qualname__}"):
+            return kind, base
+    return None
+
+
+def _replaces_run(worker: type, base: type) -> bool:
+    """Whether its ``run()`` takes the place of ours: one that goes on to it names it."""
+    for cls in worker.__mro__[: worker.__mro__.index(base)]:
+        if run := vars(cls).get("run"):
+            code = getattr(run, "__code__", None)
+            return code is not None and "run" not in code.co_names
+    return False
 
 
 def _has_server(found: Any) -> bool:

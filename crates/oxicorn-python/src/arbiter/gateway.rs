@@ -195,7 +195,7 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.temporary_directories = temporary_directories(settings);
     result.response_buffer = size(settings, "response_buffer");
     result.websocket = websocket(settings);
-    result.stream_requests = settings.worker_class() == WorkerClass::Asgi;
+    result.stream_requests = has_event_loop(settings);
     result
 }
 
@@ -255,7 +255,15 @@ pub(crate) fn holds_temporary_files(directory: PathBuf) -> bool {
     oxicorn_gateway::can_be_used(&directory)
 }
 
-/// WebSockets, where the workers speak them.
+/// Whether a loop in each worker takes the requests, which asks for bodies piece by piece.
+fn has_event_loop(settings: &Settings) -> bool {
+    matches!(
+        settings.worker_class(),
+        WorkerClass::Asgi | WorkerClass::Tornado
+    )
+}
+
+/// WebSockets, where the workers leave them to the gateway.
 fn websocket(settings: &Settings) -> Option<WebSocket> {
     (settings.worker_class() == WorkerClass::Asgi).then(|| WebSocket {
         max_message_size: Some(settings.number("websocket_max_message_size"))
@@ -367,9 +375,10 @@ fn set_queue(settings: &Settings, result: &mut GatewaySettings) {
     result.queue.limit = size(settings, "queue_limit");
     result.queue.timeout = Duration::from_secs(size(settings, "queue_timeout") as u64);
     // An event loop takes what is placed at once, so a request ahead would be one too many.
-    result.queue.prefetch_limit = match settings.worker_class() {
-        WorkerClass::Asgi => 0,
-        _ => u32::try_from(size(settings, "prefetch")).unwrap_or(u32::MAX),
+    result.queue.prefetch_limit = if has_event_loop(settings) {
+        0
+    } else {
+        u32::try_from(size(settings, "prefetch")).unwrap_or(u32::MAX)
     };
 }
 

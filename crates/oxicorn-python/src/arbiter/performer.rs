@@ -642,7 +642,7 @@ pub(crate) fn title(server: &Bound<'_, PyAny>, role: &str) -> String {
 /// How the workers of these settings take requests, and how many at once.
 pub(crate) fn kind_of(settings: &Settings) -> (WorkerKind, u32) {
     match settings.effective_class() {
-        oxicorn_settings::WorkerClass::Asgi => {
+        oxicorn_settings::WorkerClass::Asgi | oxicorn_settings::WorkerClass::Tornado => {
             (WorkerKind::Loop, settings.inner.worker_connections())
         }
         oxicorn_settings::WorkerClass::Gthread => {
@@ -653,7 +653,6 @@ pub(crate) fn kind_of(settings: &Settings) -> (WorkerKind, u32) {
         oxicorn_settings::WorkerClass::Sync
         | oxicorn_settings::WorkerClass::Gevent
         | oxicorn_settings::WorkerClass::GeventPywsgi
-        | oxicorn_settings::WorkerClass::Tornado
         | oxicorn_settings::WorkerClass::Named(_)
         | oxicorn_settings::WorkerClass::Object(_) => (WorkerKind::Threads(1), 1),
     }

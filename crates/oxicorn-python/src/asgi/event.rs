@@ -99,7 +99,14 @@ fn start(dict: &Bound<'_, PyDict>) -> PyResult<Head> {
     let py = dict.py();
     let status = required(dict, "http.response.start", intern!(py, "status"))?;
     let status = status_of(&status, 200..=999)?;
-    Head::new(status, dict.get_item(intern!(py, "headers"))?.as_ref())
+    // ASGI has no place for it; Tornado has.
+    let reason = optional(dict, intern!(py, "oxicorn.reason"))?;
+    let reason = reason.map(Bound::cast_into::<PyBytes>).transpose()?;
+    let headers = dict.get_item(intern!(py, "headers"))?;
+    match reason {
+        Some(reason) => Head::with_reason(status, reason.as_bytes(), headers.as_ref()),
+        None => Head::new(status, headers.as_ref()),
+    }
 }
 
 fn informational(dict: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use oxicorn_link::StreamId;
 use oxicorn_link::wire::{self, AbortReason, CancelReason, EventKind, ResponseKind, flags};
 use oxicorn_os::time;
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -54,6 +54,17 @@ pub(crate) struct HttpExchange {
     since: Duration,
     /// The worker writes the access line, and has not yet.
     logs: bool,
+    socket: ClientSocket,
+}
+
+/// Who has the client's socket.
+#[derive(Debug)]
+enum ClientSocket {
+    AtGateway,
+    /// The gateway has parted with it; what it had read already.
+    Arrived(Vec<u8>),
+    /// The application has it: the gateway knows nothing of the connection any more.
+    Taken,
 }
 
 /// How the call of the application ended, for its log.
@@ -88,6 +99,7 @@ impl HttpExchange {
             trailers: Vec::new(),
             since: time::monotonic(),
             logs,
+            socket: ClientSocket::AtGateway,
         }
     }
 
@@ -158,10 +170,12 @@ impl HttpExchange {
                 drop(this);
                 return Self::disconnect(slf, wire::decode_cancel(payload).ok());
             }
-            // None of a request.
-            EventKind::Hijacked | EventKind::WebSocketMessage | EventKind::WebSocketClose => {
+            EventKind::Hijacked => {
+                this.socket = ClientSocket::Arrived(payload.to_vec());
                 return Ok(());
             }
+            // None of a request.
+            EventKind::WebSocketMessage | EventKind::WebSocketClose => return Ok(()),
         };
         drop(this);
         waiters.wake(py)
@@ -172,7 +186,8 @@ impl HttpExchange {
     pub(crate) fn disconnect(slf: &Bound<'_, Self>, reason: Option<CancelReason>) -> PyResult<()> {
         let py = slf.py();
         let mut this = slf.try_borrow_mut()?;
-        if std::mem::replace(&mut this.gone, true) {
+        // What becomes of a socket that was taken over is the application's affair.
+        if this.is_taken() || std::mem::replace(&mut this.gone, true) {
             return Ok(());
         }
         this.response.drop_held();
@@ -247,7 +262,10 @@ impl HttpExchange {
         self.task = None;
         self.grace.end(py)?;
         self.returned = true;
-        let verdict = if self.response.is_complete() {
+        let verdict = if self.is_taken() {
+            self.response.end_without(py, &shared.link)?;
+            Verdict::Fine
+        } else if self.response.is_complete() {
             Verdict::Fine
         } else if self.gone {
             self.response.abort(py, &shared.link, AbortReason::Silent)?;
@@ -272,7 +290,9 @@ impl HttpExchange {
         self.task = None;
         self.grace.end(py)?;
         self.returned = true;
-        if self.gone {
+        if self.is_taken() {
+            self.response.end_without(py, &shared.link)?;
+        } else if self.gone {
             self.response.abort(py, &shared.link, AbortReason::Silent)?;
         } else if !self.response.is_complete() && shared.is_stopping() {
             self.response.break_off(py, &shared.link)?;
@@ -293,7 +313,7 @@ impl HttpExchange {
 
     /// What `receive()` gives now; `None`: nothing yet.
     fn next_message<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        if self.gone || self.response.is_complete() {
+        if self.gone || self.is_taken() || self.response.is_complete() {
             return self.shared.disconnect_message(py).map(Some);
         }
         let (piece, credit) = self.body.next(py)?;
@@ -333,12 +353,44 @@ impl HttpExchange {
     pub(crate) fn check_gateway(slf: &Bound<'_, Self>) -> PyResult<()> {
         let lost = {
             let this = slf.try_borrow()?;
-            !this.gone && !this.shared.link.is_current(slf.py(), this.stream)
+            let is_current = this.shared.link.is_current(slf.py(), this.stream);
+            !this.gone && !this.is_taken() && !is_current
         };
         if lost {
             Self::disconnect(slf, Some(CancelReason::ClientGone))?;
         }
         Ok(())
+    }
+
+    fn is_taken(&self) -> bool {
+        matches!(self.socket, ClientSocket::Taken)
+    }
+
+    /// Asks the gateway for the client's socket.
+    pub(crate) fn ask_for_socket(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.is_taken() || self.response.is_started() || self.returned {
+            let text = "the connection can only be taken over before the response begins, and once";
+            return Err(PyRuntimeError::new_err(text));
+        }
+        let link = &self.shared.link;
+        link.send(py, ResponseKind::Hijack, self.stream, 0, &[], &[])
+    }
+
+    /// The client's socket, and what was read of it already, if they have arrived.
+    pub(crate) fn take_socket(
+        &mut self,
+        py: Python<'_>,
+    ) -> PyResult<Option<(std::os::fd::OwnedFd, Vec<u8>, Waiters)>> {
+        if self.gone || !self.shared.link.is_current(py, self.stream) {
+            return Err(PyConnectionResetError::new_err("the client has left"));
+        }
+        let ClientSocket::Arrived(unread) = &mut self.socket else {
+            return Ok(None);
+        };
+        let unread = std::mem::take(unread);
+        let descriptor = self.shared.link.take_descriptor(self.stream)?;
+        self.socket = ClientSocket::Taken;
+        Ok(Some((descriptor, unread, self.receivers.take())))
     }
 
     /// Takes an event of the application's.
@@ -402,6 +454,21 @@ impl HttpExchange {
         event: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Sending>> {
         Self::take(slf, event).or_else(|error| Bound::new(slf.py(), Sending(Sent::Refused(error))))
+    }
+
+    /// Whether nobody waits for the response any more.
+    #[getter]
+    fn _gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Ends the exchange without a word: the client's connection is cut.
+    fn _abort(&mut self, py: Python<'_>) -> PyResult<()> {
+        let shared = Arc::clone(&self.shared);
+        self.response.drop_held();
+        self.response.abort(py, &shared.link, AbortReason::Silent)?;
+        let receivers = self.receivers.take();
+        receivers.wake(py)
     }
 
     /// The time given after a disconnect is over.

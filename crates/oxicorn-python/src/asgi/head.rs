@@ -18,9 +18,19 @@ pub(crate) struct Head {
 impl Head {
     /// From a status and ASGI's headers.
     pub(crate) fn new(status: u16, headers: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        Self::with_reason(status, reason_phrase(status).as_bytes(), headers)
+    }
+
+    /// The same with a reason phrase of the application's.
+    pub(crate) fn with_reason(
+        status: u16,
+        reason: &[u8],
+        headers: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        check_field_value(reason)
+            .map_err(|_| PyValueError::new_err("the reason phrase has control characters"))?;
         let mut bytes = Vec::with_capacity(256);
         let mut length = None;
-        let reason = reason_phrase(status).as_bytes();
         let mut encoder = ResponseEncoder::begin(&mut bytes, &ResponseHead { status, reason });
         if let Some(headers) = headers {
             each_header(headers, |name, value| {

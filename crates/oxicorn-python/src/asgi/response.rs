@@ -383,6 +383,16 @@ impl Response {
         self.window.credit(bytes);
     }
 
+    /// The client's socket was taken over: the gateway hears that the call is over, nothing else.
+    pub(crate) fn end_without(&mut self, py: Python<'_>, link: &LoopLink) -> PyResult<()> {
+        self.said = Said::Complete;
+        if std::mem::replace(&mut self.over, true) {
+            return Ok(());
+        }
+        let (kind, end) = (ResponseKind::BodyChunk, flags::END);
+        link.send(py, kind, self.stream, end, &[], &[])
+    }
+
     /// Nobody waits any more: what is held back is dropped. The gateway still has to hear of the end.
     pub(crate) fn drop_held(&mut self) {
         self.held = Vec::new();

@@ -4,6 +4,7 @@
 //! gateway that this end sleeps: under load the two ends never pay for a wake-up. Only a turn that finds
 //! nothing lets the doorbell be rung.
 
+use std::os::fd::IntoRawFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -428,6 +429,31 @@ impl AsgiServer {
             exchange.try_borrow_mut()?.flush(py)?;
         }
         Ok(())
+    }
+
+    /// Takes a client's socket over from the gateway: its descriptor, and what was read of it already. The
+    /// loop stands still meanwhile; the gateway waits for nobody before it answers.
+    fn take_socket<'py>(
+        slf: &Bound<'py, Self>,
+        exchange: &Bound<'py, HttpExchange>,
+    ) -> PyResult<(i32, Bound<'py, PyBytes>)> {
+        let py = slf.py();
+        let this = slf.get();
+        exchange.try_borrow_mut()?.ask_for_socket(py)?;
+        let mut payload = Vec::new();
+        let (descriptor, unread, waiters) = loop {
+            this.take_events(py, &mut payload)?;
+            if let Some(taken) = exchange.try_borrow_mut()?.take_socket(py)? {
+                break taken;
+            }
+            this.shared.link.wait(py);
+            py.check_signals()?;
+        };
+        waiters.wake(py)?;
+        if let Some(turn) = this.turn.get() {
+            this.shared.call_soon(py, turn)?;
+        }
+        Ok((descriptor.into_raw_fd(), PyBytes::new(py, &unread)))
     }
 
     /// Exchanges that are not over.

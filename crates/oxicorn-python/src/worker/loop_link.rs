@@ -7,16 +7,22 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use oxicorn_link::wire::ResponseKind;
 use oxicorn_link::{ClaimedRequest, Doorbell, EventHeader, Requests, StreamId, Waker, WorkerParts};
+use oxicorn_os::poll::wait_readable;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::Serving;
 use super::link::{Message, WorkerLink};
-use super::wait::Blocking;
+use super::wait::{Blocking, WAIT};
 use crate::locks::lock;
+
+/// How long between two looks where nobody rings.
+const GLANCE: Duration = Duration::from_micros(100);
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -72,6 +78,20 @@ impl LoopLink {
     pub(crate) fn sleep_end(&self) {
         self.turned.store(true, Ordering::Relaxed);
         lock(&self.doorbell).sleep_end();
+    }
+
+    /// Waits for a moment until something may have come, on the loop's thread and in its place.
+    pub(crate) fn wait(&self, py: Python<'_>) {
+        py.detach(|| {
+            let doorbell = lock(&self.doorbell);
+            if doorbell.sleep_begin() {
+                let _ = wait_readable(&[doorbell.fd()], Some(WAIT));
+            } else {
+                // Requests lie there, which the loop will take, so nobody rings.
+                thread::sleep(GLANCE);
+            }
+            doorbell.sleep_end();
+        });
     }
 
     /// The next request, which is ours from now on.

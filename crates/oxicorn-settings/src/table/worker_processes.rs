@@ -62,7 +62,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Str("sync"),
         doc: "The kind of worker: `sync`, `gthread`, `gevent`, `tornado`, `asgi`, the dotted path of a class, or \
           in the config file the class itself. `sync` with more than one thread is `gthread`. In this release \
-          `sync`, `gthread`, `asgi`, `gevent` (by gevent's own server) and classes that derive from theirs are available, \
+          `sync`, `gthread`, `asgi`, `tornado`, `gevent` (by gevent's own server) and classes that derive from theirs are available, \
           and classes of other packages that derive from `gunicorn.workers.base.Worker` and have a server of their own, \
           such as `aiohttp.GunicornWebWorker`; `asgi` also serves in place of uvicorn's worker classes \
           (`uvicorn.workers.UvicornWorker`, `uvicorn_worker.UvicornWorker`, their H11 forms and what derives from them). Where it is not set, an application that speaks ASGI is served by `asgi`.",
@@ -206,7 +206,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Choice(&ASGI_LOOP),
         default: Default::Str("auto"),
         doc: "The event loop of the asgi worker class: `asyncio`, `uvloop`, or `auto`, which takes uvloop where it \
-          is installed.",
+          is installed. For `tornado`, `auto` is asyncio's.",
         since: Since::Gunicorn("24.0.0"),
         applies: Applies::Reload,
         parity: Parity::Same,
@@ -259,7 +259,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--asgi-proxy-headers"], "STRING"),
         kind: Kind::Choice(&ASGI_PROXY_HEADERS),
         default: Default::Str("auto"),
-        doc: "Whether ASGI applications are told the client that X-Forwarded-For of a trusted peer names. That is the \
+        doc: "Whether ASGI and Tornado applications are told the client that X-Forwarded-For of a trusted peer names. That is the \
           last address in it that is not among `forwarded_allow_ips`; `scheme` follows X-Forwarded-Proto. `on`, `off`, \
           or `auto`, which is `on` where `worker_class` is one of uvicorn's names.",
         since: Since::Oxicorn("0.1.0"),
