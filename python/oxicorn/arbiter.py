@@ -267,6 +267,10 @@ class Arbiter(Commands):
         _flush_streams()  # What the config file has printed.
         self.log.info("Starting oxicorn %s", oxicorn.__version__)
         _refuse_missing_directory(self.cfg)
+        if self.cfg.prometheus_client and sys.modules.get("prometheus_client"):
+            from oxicorn import prometheus  # the config file uses it, perhaps in hooks
+
+            prometheus.install()
         self._write_pidfile()
         if self.cfg.preload_app and self.cfg.preload_in_arbiter:
             self._preload()

@@ -16,7 +16,8 @@ successors, as long as the server runs. Names and arguments are those of ``prome
 
 A metric is declared once, where a module is imported, and used from any thread or task. Declared
 before the server forks (``preload_app``, a config file) it is the same metric in every worker. In a
-program without a server it is kept in plain memory of the process, and :func:`exposition` shows it.
+program without a server it is kept in plain memory, shared with processes that are forked after
+this module was imported, and :func:`exposition` shows it.
 
 A process that an application forks counts like any other.
 """
@@ -29,14 +30,14 @@ import itertools
 import math
 import re
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from oxicorn import _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
-    from typing import Literal
+    from typing import Literal, TypeVar
 
     from typing_extensions import ParamSpec, Self
 
@@ -72,7 +73,8 @@ _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*\Z")
 #: What metrics of this process are called, and as what they were declared.
 _declared: dict[str, tuple[Any, ...]] = {}
 
-S = TypeVar("S")
+# Where there is no server, this is what the processes that are forked from now on share.
+_native.metrics_memory()
 
 
 class _Family:

@@ -44,6 +44,7 @@ class SettingsDict(TypedDict, total=False):
     slow_request_time: int
     metrics_bind: str | None
     metrics_memory: int
+    prometheus_client: bool | None
     limit_request_line: int
     limit_request_fields: int
     limit_request_field_size: int

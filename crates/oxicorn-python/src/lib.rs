@@ -51,7 +51,7 @@ mod _native {
     #[pymodule_export]
     use crate::forked::{after_fork, before_fork, is_forked_by_others, let_go, own_process};
     #[pymodule_export]
-    use crate::metrics::{MetricValue, metrics_memory, metrics_text};
+    use crate::metrics::{MetricValue, metrics_families, metrics_memory, metrics_text};
     #[pymodule_export]
     use crate::settings::rows::{
         class_names, hook_names, parse_address, setting_names, setting_row,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use oxicorn_gateway::application_metrics;
 use oxicorn_link::metric_store::{
-    DEFAULT_BYTES, Family, FamilyKind, GaugeMode, MetricStore, Number, Owner, Series,
+    DEFAULT_BYTES, Family, FamilyKind, GaugeMode, MetricStore, Number, Owner, Sample, Series,
 };
 use oxicorn_os::forked;
 use pyo3::exceptions::PyValueError;
@@ -155,13 +155,8 @@ impl MetricValue {
         suffix: String,
         mut labels: Vec<(String, String)>,
     ) -> PyResult<Self> {
-        let kind = match kind {
-            "counter" => FamilyKind::Counter,
-            "gauge" => FamilyKind::Gauge,
-            "histogram" => FamilyKind::Histogram,
-            "summary" => FamilyKind::Summary,
-            other => return Err(PyValueError::new_err(format!("no kind of metric: {other}"))),
-        };
+        let kind = FamilyKind::of_name(kind)
+            .ok_or_else(|| PyValueError::new_err(format!("no kind of metric: {kind}")))?;
         let mode = (kind == FamilyKind::Gauge).then(|| mode.unwrap_or("all"));
         let mode = mode.map(|name| {
             GaugeMode::of_name(name)
@@ -277,6 +272,23 @@ pub(crate) fn metrics_text(py: Python<'_>, open_metrics: bool) -> String {
     store().map_or_else(String::new, |store| {
         py.detach(|| application_metrics(store, open_metrics))
     })
+}
+
+/// A sample: what follows the name, labels, the number.
+type SampleRow = (String, Vec<(String, String)>, f64);
+
+/// The same as objects: name, kind, help and samples of each family.
+#[pyfunction]
+pub(crate) fn metrics_families(
+    py: Python<'_>,
+) -> Vec<(String, &'static str, String, Vec<SampleRow>)> {
+    let families = store().map_or_else(Vec::new, |store| py.detach(|| store.read()));
+    let row = |sample: Sample| (sample.suffix, sample.labels, sample.value);
+    let families = families.into_iter().map(|family| {
+        let samples = family.samples.into_iter().map(row).collect();
+        (family.name, family.kind.name(), family.help, samples)
+    });
+    families.collect()
 }
 
 /// Bytes of the store, and how many label sets it had no room for.

@@ -124,8 +124,18 @@ class BaseApplication:
     def wsgi(self) -> Callable[..., Any]:
         """The application, loaded once in this process."""
         if self.callable is None:
-            self.callable = self.load()
+            self.callable = self._load_with_metrics() if self.cfg.prometheus_client else self.load()
         return self.callable
+
+    def _load_with_metrics(self) -> Callable[..., Any]:
+        import logging
+
+        from oxicorn import prometheus  # only this setting needs it
+
+        prometheus.install()
+        application = self.load()
+        prometheus.tell_what_is_left_out(logging.getLogger("gunicorn.error"))
+        return application
 
     def run(self) -> NoReturn:
         """Serves until told to stop, then raises SystemExit with the server's exit code.

@@ -56,12 +56,7 @@ fn written(store: &MetricStore, format: Format) -> String {
 
 fn write_family(text: &mut String, format: Format, family: &FamilyReading) {
     let name = legal_name(&family.name);
-    let kind = match family.kind {
-        FamilyKind::Counter => "counter",
-        FamilyKind::Gauge => "gauge",
-        FamilyKind::Histogram => "histogram",
-        FamilyKind::Summary => "summary",
-    };
+    let kind = family.kind.name();
     let suffix = match (family.kind, format) {
         (FamilyKind::Counter, Format::Prometheus) => "_total",
         _ => "",

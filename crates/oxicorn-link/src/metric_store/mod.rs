@@ -53,6 +53,23 @@ numbered! {
     }
 }
 
+impl FamilyKind {
+    /// As the text formats call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+}
+
 numbered! {
     /// What an entry is.
     EntryKind {

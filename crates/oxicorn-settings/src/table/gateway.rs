@@ -178,6 +178,19 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         applies: Applies::Start,
         parity: Parity::Own,
     },
+    Definition {
+        name: "prometheus_client",
+        section: Section::Gateway,
+        flags: Flags::switch_on(&["--prometheus-client"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Keep the metrics that an application declares with the package `prometheus_client` in the memory of \
+          `metrics_memory`, and serve those of all workers at `metrics_bind`. It takes the place of its multiprocess \
+          mode: neither `PROMETHEUS_MULTIPROC_DIR` nor a hook `child_exit` is needed.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
 ];
 
 #[cfg(test)]
