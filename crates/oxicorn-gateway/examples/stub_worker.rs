@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, ToGateway, encode};
-use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, Settings, Setup, run};
+use oxicorn_gateway::{AccessLog, DEFAULT_FORMAT, ListenerSetup, Settings, Setup, run};
 use oxicorn_link::metric_store::{LEAST_BYTES, MetricStore};
 use oxicorn_link::scoreboard::Scoreboard;
 use oxicorn_link::window::{RESPONSE_WINDOW, SendWindow};
@@ -49,7 +49,11 @@ fn main() {
         log_files: None,
         settings,
         control: theirs.into(),
-        listeners: vec![(format!("http://127.0.0.1:{port}"), listener.into())],
+        listeners: vec![(
+            ListenerSetup::plain(format!("http://127.0.0.1:{port}")),
+            listener.into(),
+        )],
+        certificates: None,
         monitoring: None,
         scoreboard: Scoreboard::create(16, 1).expect("memory").1,
         metric_store: MetricStore::create(LEAST_BYTES).expect("memory").1,

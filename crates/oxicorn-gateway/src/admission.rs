@@ -112,6 +112,14 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.transport.tls().is_some() {
+            // An answer would cost a handshake.
+            self.warn_of_client(format_args!(
+                "Closed a connection: {} (limit_client_connections)",
+                Refusal::TOO_MANY_CONNECTIONS.message()
+            ));
+            return self.close(key);
+        }
         let mut cx = Context::from_waker(Waker::noop());
         let room = connection.input.room(READ_SIZE);
         let _ = connection.transport.poll_receive(&mut cx, room);

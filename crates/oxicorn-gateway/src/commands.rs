@@ -7,6 +7,7 @@ use std::time::Duration;
 use oxicorn_dispatch::{Generation, WorkerId};
 use tokio::task::spawn_local;
 
+use crate::ListenerSetup;
 use crate::access_log::AccessLog;
 use crate::active::{ActiveConfig, policy};
 use crate::control::{AttachWorker, FromGateway, ToGateway};
@@ -18,6 +19,7 @@ use crate::pool::worker_id;
 use crate::readiness::Watched;
 use crate::settings::Settings;
 use crate::statsd::Statsd;
+use crate::tls::Secure;
 
 /// The task that receives orders; ends with the channel.
 pub(crate) async fn obey(watched: Watched) {
@@ -106,6 +108,7 @@ impl Gateway {
             ToGateway::Listeners { binds, replace } => {
                 self.change_listeners(binds, descriptors, replace);
             }
+            ToGateway::Certificates => self.change_certificates(descriptors),
             ToGateway::Settings(settings) => self.change_settings(*settings),
             ToGateway::ReopenLogs => self.reopen_logs(),
             ToGateway::ListRequests { token } => self.list_requests(token),
@@ -159,20 +162,39 @@ impl Gateway {
         }
     }
 
-    fn change_listeners(&mut self, binds: Vec<String>, descriptors: Vec<OwnedFd>, replace: bool) {
+    fn change_listeners(
+        &mut self,
+        binds: Vec<ListenerSetup>,
+        descriptors: Vec<OwnedFd>,
+        replace: bool,
+    ) {
         if binds.len() != descriptors.len() {
             return self.refuse_order("as many listeners as descriptors are needed".into());
         }
         if replace {
-            self.close_listeners(|name| binds.iter().any(|bind| bind == name));
+            self.close_listeners(|listener| binds.iter().any(|bind| listener.is_at(&bind.name)));
         }
-        for (name, socket) in binds.into_iter().zip(descriptors) {
-            if self.listeners.is_open(&name) {
+        for (bind, socket) in binds.into_iter().zip(descriptors) {
+            if self.listeners.change(&bind) {
                 continue;
             }
-            if let Err(error) = self.open_listener(name.clone(), socket) {
+            let name = bind.name.clone();
+            if let Err(error) = self.open_listener(bind, socket) {
                 self.refuse_order(format!("cannot watch {name}: {error}"));
             }
+        }
+    }
+
+    /// Connections that are open keep what they have agreed on.
+    fn change_certificates(&mut self, descriptors: Vec<OwnedFd>) {
+        let before = self.secure.as_ref();
+        let secure = match descriptors.into_iter().next() {
+            Some(file) => Secure::read(&file, before),
+            None => return self.refuse_order("certificates without their descriptor".into()),
+        };
+        match secure {
+            Ok(secure) => self.secure = Some(secure),
+            Err(reason) => self.refuse_order(reason),
         }
     }
 

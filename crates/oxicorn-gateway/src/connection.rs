@@ -87,6 +87,8 @@ pub(crate) struct Connection {
     pub(crate) discarded: u64,
     /// The request asks for a WebSocket, or one is spoken.
     pub(crate) websocket: Option<Box<WebSocket>>,
+    /// TLS is to begin: at once, or behind the PROXY header.
+    pub(crate) awaits_tls: bool,
 }
 
 /// What a connection waits for.

@@ -15,6 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ListenerSetup;
 use crate::settings::{Level, Settings};
 
 /// The most bytes one packet may have: what both ends make room for when they receive. Far below
@@ -67,11 +68,14 @@ pub enum ToGateway {
     /// The listeners to serve from now on, one descriptor for each bind. They come on top of those
     /// the gateway has; the ones named again are kept as they are.
     Listeners {
-        /// The addresses as written in the logs, in the order of the descriptors.
-        binds: Vec<String>,
+        /// What they are, in the order of the descriptors.
+        binds: Vec<ListenerSetup>,
         /// Whether listeners that are not named are closed (their backlog is served first).
         replace: bool,
     },
+    /// Certificates and keys for new connections: one descriptor, as `Setup` has it. Sent before the listeners that need
+    /// them.
+    Certificates,
     /// New settings (reload). Log files are opened anew, connections that are open keep the limits
     /// they started with.
     Settings(Box<Settings>),
@@ -310,9 +314,13 @@ mod tests {
             ToGateway::RetireWorker { worker: 3 },
             ToGateway::WorkerGone { worker: 3 },
             ToGateway::Listeners {
-                binds: vec!["127.0.0.1:8000".into(), "unix:/tmp/s".into()],
+                binds: vec![
+                    ListenerSetup::plain("127.0.0.1:8000"),
+                    ListenerSetup::plain("unix:/tmp/s"),
+                ],
                 replace: true,
             },
+            ToGateway::Certificates,
             ToGateway::Settings(Box::default()),
             ToGateway::ReopenLogs,
             ToGateway::ListRequests { token: 7 },

@@ -235,7 +235,10 @@ impl Gateway {
             (_, Some(stage)) => self.handle_exchange_deadline(key, stage),
             (Phase::Proxy, _) if connection.input.unread().is_empty() => self.close(key),
             (Phase::Proxy | Phase::Head, _) => self.refuse(key, Refusal::TOO_SLOW),
-            (Phase::Idle | Phase::Lingering | Phase::Open, None) => self.close(key),
+            (Phase::Idle | Phase::Lingering | Phase::Open, None) => {
+                self.tell_of_slow_handshake(key);
+                self.close(key);
+            }
         }
     }
 

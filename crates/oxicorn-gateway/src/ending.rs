@@ -132,6 +132,7 @@ impl Gateway {
             return;
         };
         self.scratch.keep_exchange(connection.exchange.take());
+        connection.transport.say_goodbye();
         connection.input.forget_all();
         if let Some(buffer) = connection.input.release() {
             self.scratch.keep_buffer(buffer);

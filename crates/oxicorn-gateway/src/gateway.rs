@@ -44,6 +44,7 @@ use crate::pool::Pool;
 use crate::pressure::Pressure;
 use crate::relay::AccessRelay;
 use crate::statsd::Statsd;
+use crate::tls::{self, Secure};
 use crate::websocket;
 
 /// Connection buffers kept for reuse.
@@ -71,6 +72,8 @@ pub(crate) struct Gateway {
     pub(crate) pool: Pool,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) listeners: Listeners,
+    /// What listeners that speak TLS offer.
+    pub(crate) secure: Option<Secure>,
     pub(crate) access_log: Option<AccessLog>,
     /// The access log wants to see responses' heads.
     pub(crate) keep_head: bool,
@@ -178,6 +181,7 @@ impl Gateway {
             calls: Calls::default(),
             pool: Pool::default(),
             listeners: Listeners::default(),
+            secure: None,
             access_log: None,
             keep_head: false,
             json_log: None,
@@ -287,6 +291,7 @@ impl Gateway {
     /// After the runtime slept.
     pub(crate) fn after_sleep(&mut self) {
         self.pool.sleep_end();
+        tls::renew();
         self.clock.tick();
         self.read_links();
         self.settle();

@@ -5,13 +5,32 @@
 //! more. The call stays in the book until the worker is through with it, since it takes up
 //! capacity.
 
-use std::os::fd::AsFd as _;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use oxicorn_link::wire::{CancelReason, EventKind, flags};
+use tokio::task::spawn_local;
 
 use crate::calls::{CallId, Place};
 use crate::exchange::Happened;
 use crate::gateway::Gateway;
+use crate::tls::relay;
+use crate::transport::Transport;
+
+/// The socket for the worker, blocking; where TLS is spoken, one end of a pair whose other end is relayed.
+fn give_away(transport: Transport) -> io::Result<OwnedFd> {
+    match transport {
+        Transport::Plain(socket) => socket.into_blocking(),
+        Transport::Tls(tls) => {
+            let (theirs, ours) = UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            spawn_local(relay(*tls, ours.into()));
+            Ok(theirs.into())
+        }
+        Transport::Gone => Err(io::ErrorKind::NotConnected.into()),
+    }
+}
 
 impl Gateway {
     /// The worker wants the socket.
@@ -49,7 +68,7 @@ impl Gateway {
             return;
         };
         let stream = id.stream(record.link.epoch());
-        let sent = match connection.transport.into_blocking() {
+        let sent = match give_away(connection.transport) {
             Ok(socket) => record.link.send_descriptor(stream, socket.as_fd()).is_ok(),
             Err(_) => false,
         };

@@ -10,7 +10,7 @@
 //! | concern | modules |
 //! |---|---|
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
-//! | clients | `listener`, `connection`, `transport`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
+//! | clients | `listener`, `connection`, `transport`, `tls`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
 //! | exchanges, and what follows | `exchange`, `effects` |
 //! | requests and workers | `calls`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
 //! | WebSockets | `websocket` |
@@ -69,6 +69,7 @@ mod settings;
 mod socket;
 mod spool;
 mod statsd;
+mod tls;
 mod transport;
 mod unattended;
 mod upload;
@@ -91,6 +92,25 @@ use std::os::fd::OwnedFd;
 
 use oxicorn_os::privileges::Identity;
 
+/// What is spoken at a listener.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ListenerSetup {
+    /// Its address as the logs name it.
+    pub name: String,
+    /// Whether TLS is.
+    pub tls: bool,
+}
+
+impl ListenerSetup {
+    /// One that speaks no TLS.
+    pub fn plain(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            tls: false,
+        }
+    }
+}
+
 /// What a gateway is started with.
 #[derive(Debug)]
 pub struct Setup {
@@ -102,8 +122,11 @@ pub struct Setup {
     pub log_files: Option<OwnedFd>,
     /// The gateway's end of the control channel (`SOCK_SEQPACKET`).
     pub control: OwnedFd,
-    /// The listening sockets, each with its address as the logs name it.
-    pub listeners: Vec<(String, OwnedFd)>,
+    /// The listening sockets.
+    pub listeners: Vec<(ListenerSetup, OwnedFd)>,
+    /// Certificates and keys, for the listeners that speak TLS: a memory file with an encoded
+    /// `oxicorn_tls::Material`.
+    pub certificates: Option<OwnedFd>,
     /// The listening socket for metrics and probes (`metrics_bind`), if there is one.
     pub monitoring: Option<OwnedFd>,
     /// The scoreboard's memory file.

@@ -4,6 +4,7 @@
 //! connections, and not while there are no descriptors. Then the backlog holds the clients, and
 //! accepting is tried again after a pause instead of over and over.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use oxicorn_os::sockets::{self, Accepted, Address};
 use oxicorn_proto::http1;
 use tokio::task::{AbortHandle, spawn_local};
 
+use crate::ListenerSetup;
 use crate::active::ActiveConfig;
 use crate::connection::{Connection, Phase};
 use crate::gateway::{Gateway, with};
@@ -42,6 +44,8 @@ const LAST_ACCEPTS: u32 = 65_536;
 #[derive(Debug)]
 pub(crate) struct Listener {
     name: String,
+    /// Whether TLS is spoken; a reload may change it.
+    tls: Cell<bool>,
     /// Its own address, which is the server's for every request that comes by it.
     server: Rc<End>,
     watched: Watched,
@@ -66,16 +70,34 @@ enum Accepting {
     Pause,
 }
 
+impl Listener {
+    /// Whether it listens at the address that logs call so, whatever is spoken there.
+    pub(crate) fn is_at(&self, name: &str) -> bool {
+        address(&self.name) == address(name)
+    }
+}
+
+/// The part of a name behind its scheme.
+fn address(name: &str) -> &str {
+    name.split_once("://").map_or(name, |(_, address)| address)
+}
+
 impl Listeners {
-    pub(crate) fn is_open(&self, name: &str) -> bool {
-        self.open.iter().any(|(listener, _)| listener.name == name)
+    /// What is spoken there may be something else now. `false`: there is none.
+    pub(crate) fn change(&self, setup: &ListenerSetup) -> bool {
+        let found = self
+            .open
+            .iter()
+            .find(|(listener, _)| listener.is_at(&setup.name));
+        if let Some((listener, _)) = found {
+            listener.tls.set(setup.tls);
+        }
+        found.is_some()
     }
 
     /// Takes those out that are not `kept`.
-    fn take(&mut self, kept: impl Fn(&str) -> bool) -> Vec<Rc<Listener>> {
-        let leaving = self
-            .open
-            .extract_if(.., |(listener, _)| !kept(&listener.name));
+    fn take(&mut self, kept: impl Fn(&Listener) -> bool) -> Vec<Rc<Listener>> {
+        let leaving = self.open.extract_if(.., |(listener, _)| !kept(listener));
         let stop = |(listener, task): (Rc<Listener>, AbortHandle)| {
             task.abort();
             listener
@@ -86,7 +108,11 @@ impl Listeners {
 
 impl Gateway {
     /// Begins to accept.
-    pub(crate) fn open_listener(&mut self, name: String, socket: OwnedFd) -> io::Result<()> {
+    pub(crate) fn open_listener(
+        &mut self,
+        setup: ListenerSetup,
+        socket: OwnedFd,
+    ) -> io::Result<()> {
         sockets::set_nonblocking(&socket, true)?;
         let server = End::new(sockets::local_address(&socket)?);
         if server.ip().is_some() {
@@ -94,7 +120,8 @@ impl Gateway {
             sockets::set_nodelay(&socket, self.resolved.settings.tcp_nodelay)?;
         }
         let listener = Listener {
-            name,
+            name: setup.name,
+            tls: Cell::new(setup.tls),
             server: Rc::new(server),
             watched: watch(socket)?,
         };
@@ -105,7 +132,7 @@ impl Gateway {
     }
 
     /// Closes the listeners that are not `kept`; who is in their backlog is let in first, unless others can do that.
-    pub(crate) fn close_listeners(&mut self, kept: impl Fn(&str) -> bool) {
+    pub(crate) fn close_listeners(&mut self, kept: impl Fn(&Listener) -> bool) {
         let leaving = self.listeners.take(kept);
         if self.resolved.settings.listeners_are_shared {
             return;
@@ -207,8 +234,12 @@ impl Gateway {
             linger: false,
             discarded: 0,
             websocket: None,
+            awaits_tls: listener.tls.get(),
         });
         self.pressure.note_connections(self.connections.len());
+        if !proxied && !self.start_tls(key) {
+            return;
+        }
         if may_proxy || self.admit(key) {
             self.read_first(key, serial);
         }

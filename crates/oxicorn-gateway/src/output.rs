@@ -121,6 +121,14 @@ impl Output {
         self.files.front().map_or(Next::Nothing, Next::File)
     }
 
+    /// `count` bytes of what was last offered, bytes or a file, were sent.
+    pub(crate) fn sent(&mut self, count: usize) {
+        match self.next() {
+            Next::File(_) => self.file_sent(count as u64),
+            Next::Bytes { .. } | Next::Nothing => self.bytes_sent(count),
+        }
+    }
+
     /// `count` of the bytes last offered were sent.
     pub(crate) fn bytes_sent(&mut self, count: usize) {
         self.sent += count;

@@ -19,6 +19,7 @@ use crate::exchange::{Exchange, Request};
 use crate::gateway::Scratch;
 use crate::pool::WorkerRecord;
 use crate::spool::Spool;
+use crate::tls::{About, Tls};
 
 /// Why a request was not placed.
 pub(crate) enum PlaceError {
@@ -161,7 +162,36 @@ fn encode_request(
     if !request.trailers.is_empty() {
         encoder.variable(wire::TRAILERS, &request.trailers);
     }
+    if let Some(about) = connection.transport.tls().and_then(Tls::about) {
+        describe_tls(about, &mut encoder);
+    }
     encoder.finish_without_body(inline_body(request).len());
+}
+
+/// The numbers of version and cipher suite, and who the client is, by the names that `mod_ssl` gave them.
+fn describe_tls(about: &About, encoder: &mut RequestEncoder<'_>) {
+    let [high, low] = about.version.to_be_bytes();
+    let [suite_high, suite_low] = about.suite.to_be_bytes();
+    encoder.variable(wire::TLS, &[high, low, suite_high, suite_low]);
+    let Some(client) = &about.client else {
+        if about.asked {
+            encoder.variable(b"SSL_CLIENT_VERIFY", b"NONE");
+        }
+        return;
+    };
+    encoder.variable(b"SSL_CLIENT_VERIFY", b"SUCCESS");
+    encoder.variable(b"SSL_CLIENT_S_DN", client.subject.as_bytes());
+    encoder.variable(b"SSL_CLIENT_I_DN", client.issuer.as_bytes());
+    encoder.variable(b"SSL_CLIENT_M_SERIAL", client.serial.as_bytes());
+    for (place, certificate) in client.chain.iter().enumerate() {
+        match place.checked_sub(1) {
+            None => encoder.variable(b"SSL_CLIENT_CERT", certificate.as_bytes()),
+            Some(place) => encoder.variable(
+                format!("SSL_CLIENT_CERT_CHAIN_{place}").as_bytes(),
+                certificate.as_bytes(),
+            ),
+        }
+    }
 }
 
 fn clamp(value: u128) -> u32 {

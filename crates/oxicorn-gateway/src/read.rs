@@ -86,7 +86,15 @@ impl Gateway {
                     self.account(key);
                 }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end(key),
-                Poll::Ready(Err(_)) => return self.handle_client_gone(key),
+                Poll::Ready(Ok(Received::Unencrypted(count))) => {
+                    connection.received += count as u64;
+                    self.metrics.add(Counter::BytesIn, count as u64);
+                    return self.refuse(key, Refusal::UNENCRYPTED);
+                }
+                Poll::Ready(Err(_)) => {
+                    self.tell_of_failed_tls(key);
+                    return self.handle_client_gone(key);
+                }
             }
         }
         self.wake(key);
@@ -368,7 +376,7 @@ impl Gateway {
             Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),
         }
         connection.phase = Phase::Idle;
-        if !allowed || self.admit(key) {
+        if self.start_tls(key) && (!allowed || self.admit(key)) {
             self.advance(key);
         }
     }
@@ -400,7 +408,7 @@ fn keep_trailers(connection: &mut Connection, len: usize) {
 
 /// https or not: by the server's own nature, or by what a trusted peer says. `None`: it says both.
 fn scheme(connection: &Connection) -> Option<bool> {
-    let own = connection.resolved.settings.https;
+    let own = connection.resolved.settings.https || connection.transport.tls().is_some();
     if !connection.trusted {
         return Some(own);
     }

@@ -62,6 +62,13 @@ impl Refusal {
         "contradictory scheme headers",
         Whose::Peer,
     );
+    /// Plain HTTP where TLS is spoken.
+    pub(crate) const UNENCRYPTED: Self = Self::new(
+        400,
+        "Bad Request",
+        "plain HTTP was sent to a port that speaks TLS: use https",
+        Whose::Peer,
+    );
     /// The rest of a request did not come in time.
     pub(crate) const TOO_SLOW: Self = Self::new(
         408,

@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -29,7 +30,8 @@ use crate::log_files::LogFiles;
 use crate::metrics::Metrics;
 use crate::monitoring;
 use crate::settings::Settings;
-use crate::{CANNOT_CHANGE_USER, Setup};
+use crate::tls::{Secure, look_after_handshakes};
+use crate::{CANNOT_CHANGE_USER, ListenerSetup, Setup};
 
 /// Exit code when the gateway could not begin. The arbiter starts another one.
 const CANNOT_BEGIN: i32 = 1;
@@ -86,6 +88,7 @@ async fn serve(
         log_files: _,
         control,
         listeners,
+        certificates,
         monitoring,
         scoreboard,
         metric_store,
@@ -111,7 +114,7 @@ async fn serve(
         }
     }
     let begun = orders.and_then(|orders| {
-        begin(&mut gateway, listeners)?;
+        begin(&mut gateway, listeners, certificates.as_ref())?;
         Ok(orders)
     });
     let orders = match begun {
@@ -131,6 +134,7 @@ async fn serve(
     spawn_local(ring_for_ever());
     spawn_local(tick_for_ever());
     spawn_local(look_after_coalescing());
+    spawn_local(look_after_handshakes());
     if let Some(listener) = monitoring {
         spawn_local(monitoring::serve(listener));
     }
@@ -156,11 +160,17 @@ async fn serve(
     Ok(())
 }
 
-fn begin(gateway: &mut Gateway, listeners: Vec<(String, std::os::fd::OwnedFd)>) -> io::Result<()> {
+fn begin(
+    gateway: &mut Gateway,
+    listeners: Vec<(ListenerSetup, OwnedFd)>,
+    certificates: Option<&OwnedFd>,
+) -> io::Result<()> {
     let settings: Settings = gateway.resolved.settings.clone();
     gateway.open_logs(&settings);
-    for (name, socket) in listeners {
-        gateway.open_listener(name, socket)?;
+    let secure = certificates.map(|file| Secure::read(file, None));
+    gateway.secure = secure.transpose().map_err(io::Error::other)?;
+    for (setup, socket) in listeners {
+        gateway.open_listener(setup, socket)?;
     }
     Ok(())
 }

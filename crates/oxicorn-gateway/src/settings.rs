@@ -66,6 +66,8 @@ pub struct Settings {
     /// Requests go to a worker before their bodies are complete, and the worker is told when a client
     /// leaves.
     pub stream_requests: bool,
+    /// `suppress_ragged_eofs`: a client that ends without the goodbye of TLS has ended, and not failed.
+    pub suppress_ragged_eofs: bool,
     /// WebSockets; none: the workers do not speak it, and a request for one is an ordinary request.
     pub websocket: Option<WebSocket>,
 }
@@ -95,6 +97,7 @@ impl Default for Settings {
             tcp_nodelay: true,
             sendfile: true,
             stream_requests: false,
+            suppress_ragged_eofs: true,
             websocket: None,
         }
     }

@@ -51,6 +51,8 @@ pub(crate) enum Received {
     Bytes(usize),
     /// The peer has finished sending.
     End,
+    /// So many bytes more, of a peer that does not speak TLS where it is spoken.
+    Unencrypted(usize),
 }
 
 /// What a write did.

@@ -9,12 +9,17 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use crate::socket::{Received, Sent, SentFile, Socket};
+use crate::tls::Tls;
 
 /// A connection's way to its client.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// The socket's bytes are the protocol's.
     Plain(Socket),
+    /// They are encrypted.
+    Tls(Box<Tls>),
+    /// Nobody's any more: it became another kind, or was given away.
+    Gone,
 }
 
 impl Transport {
@@ -23,38 +28,69 @@ impl Transport {
         Self::Plain(Socket::new(descriptor))
     }
 
-    fn socket(&self) -> &Socket {
+    fn socket(&self) -> Option<&Socket> {
         match self {
-            Self::Plain(socket) => socket,
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(tls) => Some(tls.socket()),
+            Self::Gone => None,
         }
     }
 
     /// The socket, where what is written to it is what the client reads.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "a transport that encrypts has none"
-    )]
     pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
             Self::Plain(socket) => Some(socket),
+            Self::Tls(_) | Self::Gone => None,
         }
+    }
+
+    /// What is spoken below the connection's protocol, if anything.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Tls(tls) => Some(tls),
+            Self::Plain(_) | Self::Gone => None,
+        }
+    }
+
+    /// Why TLS has failed, once.
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        match self {
+            Self::Tls(tls) => tls.take_failure(),
+            Self::Plain(_) | Self::Gone => None,
+        }
+    }
+
+    /// From now on TLS is spoken. `early`: what has come of it. Nothing may wait to be sent.
+    pub(crate) fn start_tls(
+        &mut self,
+        start: impl FnOnce(Socket) -> io::Result<Tls>,
+    ) -> io::Result<()> {
+        if let Self::Plain(socket) = std::mem::replace(self, Self::Gone) {
+            *self = Self::Tls(Box::new(start(socket)?));
+        }
+        Ok(())
     }
 
     /// Registers the socket, so that it can be waited for.
     pub(crate) fn watch(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.watch(),
+            Self::Tls(tls) => tls.watch(),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Whether wakers are called.
     pub(crate) fn is_watched(&self) -> bool {
-        self.socket().is_watched()
+        self.socket().is_some_and(Socket::is_watched)
     }
 
     /// To be looked at only.
     pub(crate) fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
-        self.socket().descriptor()
+        match self.socket() {
+            Some(socket) => socket.descriptor(),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     /// Appends what has come to the free room of `buffer` (which must have some).
@@ -66,6 +102,21 @@ impl Transport {
     ) -> Poll<io::Result<Received>> {
         match self {
             Self::Plain(socket) => socket.poll_receive(cx, buffer),
+            Self::Tls(tls) => {
+                let received = tls.poll_receive(cx, buffer);
+                if let Poll::Ready(Ok(Received::Unencrypted(_))) = received {
+                    self.give_up_tls();
+                }
+                received
+            }
+            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// The client is answered in the way it speaks.
+    fn give_up_tls(&mut self) {
+        if let Self::Tls(tls) = std::mem::replace(self, Self::Gone) {
+            *self = Self::Plain(tls.into_socket());
         }
     }
 
@@ -79,6 +130,17 @@ impl Transport {
     ) -> io::Result<Sent> {
         match self {
             Self::Plain(socket) => socket.poll_send(cx, bytes, more),
+            Self::Tls(tls) => tls.poll_send(cx, bytes, more),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Goes on with a piece of which a part was sent, before the same is offered again; `None`: there is none.
+    #[inline]
+    pub(crate) fn poll_sealed(&mut self, cx: &mut Context<'_>) -> io::Result<Option<Sent>> {
+        match self {
+            Self::Tls(tls) => tls.poll_sealed(cx, false),
+            Self::Plain(_) | Self::Gone => Ok(None),
         }
     }
 
@@ -92,37 +154,46 @@ impl Transport {
     ) -> io::Result<SentFile> {
         match self {
             Self::Plain(socket) => socket.poll_send_file(cx, file, offset, rest),
+            Self::Tls(_) | Self::Gone => Ok(SentFile::Unsupported),
         }
     }
 
     /// How many of `sent` bytes the client has taken: what the kernel still holds for it does not count.
     pub(crate) fn taken(&self, sent: u64) -> u64 {
-        sent.saturating_sub(self.socket().unsent())
+        match self {
+            Self::Plain(socket) => sent.saturating_sub(socket.unsent()),
+            Self::Tls(tls) => tls.taken(sent),
+            Self::Gone => sent,
+        }
     }
 
     /// Bytes of memory it holds.
     pub(crate) fn memory(&self) -> usize {
-        match self {
-            Self::Plain(_) => 0,
-        }
+        self.tls().map_or(0, Tls::memory)
     }
 
     /// Tells the peer that nothing more comes.
     pub(crate) fn finish_sending(&mut self) {
         match self {
             Self::Plain(socket) => socket.finish_sending(),
+            Self::Tls(tls) => tls.finish_sending(),
+            Self::Gone => {}
+        }
+    }
+
+    /// Before an orderly close: what the protocol below has to say.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.say_goodbye();
         }
     }
 
     /// Makes the close that follows one that the peer notices as a failure.
     pub(crate) fn reset_on_close(&mut self) {
-        self.socket().reset_on_close();
-    }
-
-    /// The descriptor, blocking again, for a process that wants the connection for itself.
-    pub(crate) fn into_blocking(self) -> io::Result<OwnedFd> {
         match self {
-            Self::Plain(socket) => socket.into_blocking(),
+            Self::Plain(socket) => socket.reset_on_close(),
+            Self::Tls(tls) => tls.reset_on_close(),
+            Self::Gone => {}
         }
     }
 }

@@ -179,6 +179,15 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
     } = connection;
     let cx = &mut Context::from_waker(waker);
     for _ in 0..WRITES_PER_TURN {
+        match transport.poll_sealed(cx) {
+            Ok(None) => {}
+            Ok(Some(Sent::Bytes(count))) => {
+                output.sent(count);
+                continue;
+            }
+            Ok(Some(Sent::Blocked)) => return Flushed::Blocked,
+            Err(_) => return Flushed::Broken,
+        }
         match output.next() {
             Next::Nothing => return Flushed::All,
             Next::Bytes { bytes, more } => {

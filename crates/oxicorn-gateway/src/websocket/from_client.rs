@@ -54,7 +54,9 @@ impl Gateway {
                     self.take_frames(key, buffer);
                 }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end_of_frames(key),
-                Poll::Ready(Err(_)) => return self.handle_client_gone(key),
+                Poll::Ready(Ok(Received::Unencrypted(_)) | Err(_)) => {
+                    return self.handle_client_gone(key);
+                }
             }
         }
         self.wake(key);

@@ -18,6 +18,7 @@ mod responses;
 mod scenario;
 mod sockets;
 mod timeouts;
+mod tls;
 mod unattended;
 mod unclaimed;
 mod websocket;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, FromGateway, ToGateway, decode, encode};
 use oxicorn_gateway::{
-    AccessLog, DEFAULT_FORMAT, ErrorLog, JsonAccessLog, Level, Settings, Setup, TimeSource, run_by,
+    AccessLog, DEFAULT_FORMAT, ErrorLog, JsonAccessLog, Level, ListenerSetup, Settings, Setup,
+    TimeSource, run_by,
 };
 use oxicorn_link::metric_store::{LEAST_BYTES, MetricStore};
 use oxicorn_link::scoreboard::{Gauge, Scoreboard};
@@ -79,7 +80,9 @@ impl Scenario {
         address: SocketAddr,
         listeners: Vec<(String, OwnedFd)>,
     ) -> Self {
-        Self::begin(settings, address, listeners, None)
+        let listeners = listeners.into_iter();
+        let plain = listeners.map(|(name, socket)| (ListenerSetup::plain(name), socket));
+        Self::begin(settings, address, (plain.collect(), None), None)
     }
 
     /// A gateway for which time passes only by [`Self::pass`]. It serves generation 1, from a listener
@@ -87,7 +90,8 @@ impl Scenario {
     pub(crate) fn with_held_clock(settings: Settings) -> Self {
         let listener = crate::limits::listener_with_small_buffers();
         let address = listener.local_addr().unwrap();
-        let listeners = vec![(format!("http://{address}"), listener.into())];
+        let setup = ListenerSetup::plain(format!("http://{address}"));
+        let listeners = (vec![(setup, listener.into())], None);
         let start = Arc::new(AtomicU64::new(1_000_000_000));
         let scenario = Self::begin(settings, address, listeners, Some(start));
         scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
@@ -103,11 +107,25 @@ impl Scenario {
         eventually("a tick", || figures.gauge(Gauge::Heartbeat) >= now);
     }
 
+    /// A gateway that speaks TLS with these certificates. It serves generation 1.
+    pub(crate) fn with_certificates(settings: Settings, certificates: OwnedFd) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let setup = ListenerSetup {
+            name: format!("https://{address}"),
+            tls: true,
+        };
+        let listeners = (vec![(setup, listener.into())], Some(certificates));
+        let scenario = Self::begin(settings, address, listeners, None);
+        scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
+        scenario
+    }
+
     /// Logs go to files in `directory`.
     fn begin(
         mut settings: Settings,
         address: SocketAddr,
-        listeners: Vec<(String, OwnedFd)>,
+        (listeners, certificates): (Vec<(ListenerSetup, OwnedFd)>, Option<OwnedFd>),
         held_clock: Option<Arc<AtomicU64>>,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -139,6 +157,7 @@ impl Scenario {
             settings,
             control: theirs.into(),
             listeners,
+            certificates,
             monitoring: Some(monitoring.into()),
             scoreboard: file,
             metric_store: metric_file,

@@ -144,7 +144,7 @@ fn listeners_are_added_and_replaced() {
     let old = scenario.address;
     scenario.tell_with(
         &ToGateway::Listeners {
-            binds: vec!["second".into()],
+            binds: vec![oxicorn_gateway::ListenerSetup::plain("second")],
             replace: true,
         },
         &[second.into()],

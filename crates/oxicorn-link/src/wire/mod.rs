@@ -41,7 +41,7 @@ pub use headers::{HeaderList, Headers};
 pub use in_hand::{CallInHand, CallsInHand};
 pub use kinds::{AbortReason, CancelReason, EventKind, ResponseKind, flags};
 pub use request::{
-    Address, BodyPlace, ProxyInfo, RequestEncoder, RequestHead, RequestView, Scheme, TRAILERS,
+    Address, BodyPlace, ProxyInfo, RequestEncoder, RequestHead, RequestView, Scheme, TLS, TRAILERS,
     Version,
 };
 pub use response::{ResponseEncoder, ResponseHead, ResponseView, append_header};

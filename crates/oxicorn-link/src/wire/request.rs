@@ -16,6 +16,10 @@
 
 use super::{HeaderList, Input, Malformed, len32};
 
+/// Name of the variable that says that TLS is spoken with the client: the version's number and that of the cipher suite,
+/// two bytes each, the high one first.
+pub const TLS: &[u8] = b"oxicorn.tls";
+
 /// Name of the variable that holds the trailers of a body that came whole: an encoded [`HeaderList`].
 /// (Those of a streamed body come with its end.)
 pub const TRAILERS: &[u8] = b"trailers";

@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use oxicorn_arbiter::Level;
+use oxicorn_gateway::ListenerSetup;
 use oxicorn_os::sockets::{self, Address, BindOptions};
 use oxicorn_settings::{BindAddress, Settings};
 use pyo3::prelude::*;
@@ -40,6 +41,11 @@ impl Listener {
             socket: self.socket.try_clone()?,
             file: self.file.clone(),
         })
+    }
+
+    /// What the gateway is told of it.
+    pub(crate) fn setup(&self) -> ListenerSetup {
+        ListenerSetup::plain(self.text.clone())
     }
 
     /// Removes the socket file, unless somebody else has put theirs in its place.

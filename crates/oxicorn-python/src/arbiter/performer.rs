@@ -195,7 +195,7 @@ impl<'py> Supervisor<'py> {
         let settings = self.gateway_settings(&cfg)?;
         let mut listeners = Vec::with_capacity(self.listeners.len());
         for listener in self.listeners_of_gateway(&cfg)? {
-            listeners.push((listener.text.clone(), listener.socket.try_clone()?));
+            listeners.push((listener.setup(), listener.socket.try_clone()?));
         }
         let monitoring = self.monitoring.as_ref();
         let monitoring = monitoring
@@ -220,6 +220,7 @@ impl<'py> Supervisor<'py> {
             }),
             control: control.into(),
             listeners,
+            certificates: None,
             monitoring,
             scoreboard,
             metric_store,
@@ -591,10 +592,7 @@ impl<'py> Supervisor<'py> {
         if self.gateway_listens_at == Some(count) {
             return Ok(());
         }
-        let binds = listeners
-            .iter()
-            .map(|listener| listener.text.clone())
-            .collect();
+        let binds = listeners.iter().map(Listener::setup).collect();
         let sockets: Vec<_> = listeners
             .iter()
             .map(|listener| listener.socket.as_fd())

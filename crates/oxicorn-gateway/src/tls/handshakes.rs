@@ -1,0 +1,110 @@
+//! How many handshakes begin before others have their turn.
+//!
+//! A handshake costs as much as many requests. Where hundreds of clients begin one at once (a flood, or everybody who
+//! comes back after a break), those that are served already must not wait for all of them: [`PER_ROUND`] begin in each
+//! round of the event loop, the others in the rounds after it, in the order they came. Where nobody else has anything
+//! to do the rounds follow each other at once, and nothing is lost.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+
+/// Handshakes that begin in a round of the event loop.
+const PER_ROUND: u32 = 8;
+
+thread_local! {
+    static STATE: RefCell<Handshakes> = RefCell::new(Handshakes::new());
+}
+
+struct Handshakes {
+    /// How many may begin in this round.
+    left: u32,
+    /// Those whose turn has not come.
+    waiting: VecDeque<Waker>,
+    /// Of [`look_after_handshakes`].
+    looking: Waker,
+}
+
+impl Handshakes {
+    fn new() -> Self {
+        Self {
+            left: PER_ROUND,
+            waiting: VecDeque::new(),
+            looking: Waker::noop().clone(),
+        }
+    }
+
+    fn may_begin(&mut self, waker: &Waker) -> bool {
+        if self.left > 0 {
+            self.left -= 1;
+            return true;
+        }
+        self.waiting.push_back(waker.clone());
+        self.looking.wake_by_ref();
+        false
+    }
+
+    /// A round begins: gives those their turn that wait for it.
+    fn begin_round(&mut self) -> Vec<Waker> {
+        self.left = PER_ROUND;
+        let count = self.waiting.len().min(PER_ROUND as usize);
+        self.waiting.drain(..count).collect()
+    }
+}
+
+/// Whether a handshake may begin now; else `waker` is called when its turn has come.
+pub(super) fn may_begin(waker: &Waker) -> bool {
+    STATE.with_borrow_mut(|state| state.may_begin(waker))
+}
+
+/// A round of the event loop begins, after it has slept.
+pub(crate) fn renew() {
+    STATE.with_borrow_mut(|state| {
+        if state.waiting.is_empty() {
+            state.left = PER_ROUND;
+        }
+    });
+}
+
+/// The task that begins rounds while handshakes wait.
+pub(crate) async fn look_after_handshakes() {
+    loop {
+        poll_fn(|cx| {
+            STATE.with_borrow_mut(|state| {
+                state.looking.clone_from(cx.waker());
+                if state.waiting.is_empty() {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            })
+        })
+        .await;
+        // Whoever else can run does so first, and the sockets are looked at.
+        tokio::task::yield_now().await;
+        for waker in STATE.with_borrow_mut(Handshakes::begin_round) {
+            waker.wake();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_has_so_many_and_the_others_follow_in_their_order() {
+        let mut state = Handshakes::new();
+        let waker = Waker::noop();
+        let begun = (0..30).filter(|_| state.may_begin(waker)).count();
+        assert_eq!(begun, PER_ROUND as usize);
+        let mut rounds = Vec::new();
+        while !state.waiting.is_empty() {
+            rounds.push(state.begin_round().len());
+        }
+        assert_eq!(rounds, [8, 8, 6]);
+        assert!(state.may_begin(waker), "the round has room again");
+    }
+}
