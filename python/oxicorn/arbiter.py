@@ -514,6 +514,12 @@ class Arbiter(Commands):
 
         return ControlDesk(self)
 
+    def log_slow_request(self, fact: dict[str, Any]) -> None:
+        """Setting ``slow_request_time``: what a request is doing, and where its time went."""
+        from oxicorn.control import slow
+
+        self.log.warning("%s", slow.text(fact))
+
     def execute(self, listeners: list[int], metrics_listener: int | None) -> NoReturn:
         """In a child: turns it into the server as it is installed now. Hook ``pre_exec``."""
         try:

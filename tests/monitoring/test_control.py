@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import signal
 import socket
 import stat
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,10 +45,15 @@ def ask(server, *words: str) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
-def stacks_of(server) -> dict[str, object] | None:
-    """The one worker's stacks and requests; None where a busy machine let none of them come in time."""
-    (worker,) = ask(server, "stacks")["workers"]
-    return worker if worker["stack"] and worker["requests"] else None
+def stacks_of(server, *words: str) -> dict[str, object] | None:
+    """The one worker's requests with their stacks; None where a busy machine let some of them not come in time."""
+    (worker,) = ask(server, "stacks", *words)["workers"]
+    return worker if worker["requests"] and all(one["stacks"] for one in worker["requests"]) else None
+
+
+def functions(stack: dict[str, object]) -> list[str]:
+    """Names of the functions of a stack, the most recent call first."""
+    return [name.rpartition(".")[2] for _, _, name in stack["frames"]]
 
 
 def exchange(server, payload: bytes) -> dict[str, object] | None:
@@ -155,7 +163,8 @@ def test_silent_and_slow_clients_hold_nobody_up(shared):
             peer = socket.socket(socket.AF_UNIX)
             peers.append(peer)
             peer.connect(str(shared.directory / "control"))
-            peer.sendall(b"\0\0")
+            with contextlib.suppress(BrokenPipeError):  # One too many.
+                peer.sendall(b"\0\0")
         assert shared.get("/").status == 200
     finally:
         for peer in peers:
@@ -178,12 +187,117 @@ def test_requests_and_stacks_show_what_is_going_on(serve):
         ]
         assert [one["pid"] for one in requests] == [*server.worker_pids(), None]
         for _ in range(2):  # The second shows itself alone.
-            worker = wait_for(lambda: stacks_of(server))
-            assert worker["requests"][0]["request"] == f"GET {gate.target} HTTP/1.1"
-            assert worker["stack"].count("in held") == 1
-            assert worker["stack"].count("most recent call first") == 1
+            (request,) = wait_for(lambda: stacks_of(server))["requests"]
+            assert (request["request"], request["id"]) == (f"GET {gate.target} HTTP/1.1", requests[0]["id"])
+            (stack,) = request["stacks"]
+            assert stack["where"] == "thread MainThread"
+            assert functions(stack)[-2:] == ["held", "application"]
         gate.open()
         assert first.answer().status == second.answer().status == 200
+
+
+def test_each_request_has_the_stack_of_its_own_thread(serve):
+    server = start(serve, "--threads", "8")
+    with Gate(server) as gate, ThreadPoolExecutor() as pool:
+        answers = [pool.submit(server.get, gate.target) for _ in range(4)]
+        gate.wait_until_reached(4)
+        requests = wait_for(lambda: stacks_of(server))["requests"]
+        places = [stack["where"] for request in requests for stack in request["stacks"]]
+        assert len(places) == len(set(places)) == 4
+        assert all(place.startswith("thread gthread-") for place in places)
+        (only,) = wait_for(lambda: stacks_of(server, requests[2]["id"]))["requests"]
+        assert only["stacks"] == requests[2]["stacks"]
+        shown = run("oxicornctl", server, "stacks", requests[1]["request"]).stdout
+        assert requests[1]["id"] in shown
+        assert ", in held" in shown
+        gate.open()
+        assert [answer.result().status for answer in answers] == [200] * 4
+
+
+TASKS = """
+    import asyncio, threading
+
+    ready = []
+    free = threading.Event()
+
+    async def child(event):
+        await event.wait()
+
+    def blocking():
+        ready.append("thread")
+        free.wait()
+
+    async def application(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/free":
+            free.set()
+            waiting.set()
+        elif scope["path"] in ("/", "/ready"):
+            await asyncio.sleep(0)
+        elif scope["path"] == "/thread":
+            await asyncio.to_thread(blocking)
+        elif scope["path"] == "/child":
+            ready.append("child")
+            await asyncio.create_task(child(waiting), name="the child")
+        else:
+            ready.append("task")
+            await child(waiting)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(len(ready)).encode()})
+
+    waiting = asyncio.Event()
+"""
+
+
+def test_tasks_are_shown_with_what_works_for_them(serve):
+    server = serve(TASKS, "-k", "asgi", "--control-socket", "control", "--worker-connections", "300")
+    targets = ["/thread", "/child", *["/task"] * 150]
+    with ThreadPoolExecutor(len(targets)) as pool:
+        answers = [pool.submit(server.get, target) for target in targets]
+        wait_for(lambda: int(server.get("/ready").body) == len(targets))
+        assert ask(server, "show", "requests")["count"] == len(targets)
+        assert len(ask(server, "show", "requests", "1000")["requests"]) == len(targets)
+        requests = wait_for(lambda: stacks_of(server))["requests"]
+        found = {request["request"].split()[1]: request["stacks"] for request in requests}
+        assert len(requests) == len(targets)
+        assert functions(found["/task"][0])[-3:] == ["wait", "child", "application"]
+        assert functions(found["/child"][0]) == ["application"]
+        assert [functions(stack)[-1] for stack in found["/child"][1:]] == ["child"]
+        task, thread = found["/thread"]
+        assert functions(task)[-1] == "application"
+        assert thread["where"].startswith("thread ")
+        assert "blocking" in functions(thread)
+        assert server.get("/free").status == 200
+        assert [answer.result().status for answer in answers] == [200] * len(targets)
+
+
+def test_stacks_come_also_while_c_code_keeps_the_interpreter(serve):
+    source = """
+        import ctypes, os
+
+        libc = ctypes.PyDLL(None)
+
+        def application(environ, start_response):
+            if environ["PATH_INFO"] == "/fifo":
+                open("reached", "w").close()
+                libc.open(b"fifo", 0)
+            start_response("200 OK", [])
+            return [b""]
+    """
+    server = serve(source, "--control-socket", "control", "--threads", "2")
+    fifo = server.directory / "fifo"
+    os.mkfifo(fifo)
+    with server.connect() as peer:
+        peer.send(b"GET /fifo HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for((server.directory / "reached").exists)
+        worker = wait_for(lambda: stacks_of(server))
+        assert worker["taken_by"] == "signal"
+        (request,) = worker["requests"]
+        (stack,) = request["stacks"]
+        assert functions(stack) == ["application"]
+        with fifo.open("w"):
+            assert peer.answer().status == 200
 
 
 def test_orders_are_followed_and_logged(serve):
@@ -194,7 +308,9 @@ def test_orders_are_followed_and_logged(serve):
     server.wait_for_workers(3, without=[pids[0]])
     assert ask(server, "worker", "remove", "9") == {"removed": 2, "previous": 3, "total": 1}
     server.wait_for_workers(1)
-    server.wait_for_log(rf"\[INFO\] Control: 'worker recycle {pids[0]}' by pid \d+ of user {os.getuid()}")
+    server.wait_for_log(
+        rf"\[INFO\] Control: 'worker recycle {pids[0]}' by pid \d+ of user {pwd.getpwuid(os.getuid()).pw_name}"
+    )
     assert ask(server, "shutdown") == {"status": "shutting_down", "mode": "graceful"}
     assert server.wait_for_exit() == 0
     assert not (server.directory / "control").exists()

@@ -20,7 +20,10 @@ def test_slow_request_is_shown_with_its_stack_and_goes_on(serve, args):
             rf"\[WARNING\] Slow request, \d+\.\d s in worker \(pid:{worker}\) after 0\.0 s in the queue: "
             r"GET /gate\?gate HTTP/1\.1 from 127\.0\.0\.1"
         )
-        server.wait_for_log(r"File .* in held")
+        server.wait_for_log(
+            r"^  Time: client \d+\.\d{3} s, queue \d+\.\d{3} s, interpreter \d+\.\d{3} s, application \d+\.\d{3} s"
+        )
+        server.wait_for_log(r"File .*, in held")
         gate.open()
         assert peer.answer().status == 200
     assert server.worker_pids() == [worker]

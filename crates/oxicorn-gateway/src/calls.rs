@@ -55,6 +55,13 @@ impl CallId {
     }
 }
 
+/// As people call it, and as a worker that knows the stream can: key and generation.
+impl std::fmt::Display for CallId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.key, self.generation)
+    }
+}
+
 /// A worker's part of one request and its response, from the queue to the end of the application's call.
 #[derive(Debug)]
 #[expect(

@@ -111,7 +111,7 @@ impl Gateway {
             ToGateway::Certificates => self.change_certificates(descriptors),
             ToGateway::Settings(settings) => self.change_settings(*settings),
             ToGateway::ReopenLogs => self.reopen_logs(),
-            ToGateway::ListRequests { token } => self.list_requests(token),
+            ToGateway::ListRequests { token, most } => self.list_requests(token, most),
             ToGateway::Drain { deadline_ms } => {
                 self.start_drain(Duration::from_millis(deadline_ms));
             }

@@ -91,6 +91,8 @@ pub enum ToGateway {
     ListRequests {
         /// Chosen by who asks.
         token: u64,
+        /// So many of them at most.
+        most: u32,
     },
     /// QUIT, INT: cut everything and exit with 0.
     Stop,
@@ -151,15 +153,8 @@ pub enum FromGateway {
     },
     /// A request has been in its worker for longer than `slow_request_time`. Once for each.
     RequestSlow(RequestSlow),
-    /// Answer to [`ToGateway::ListRequests`].
-    Requests {
-        /// The question's.
-        token: u64,
-        /// How many there are.
-        total: usize,
-        /// The oldest of them, the oldest first.
-        requests: Vec<RequestShown>,
-    },
+    /// A part of the answer to [`ToGateway::ListRequests`].
+    Requests(RequestList),
     /// A line for the error log ([`crate::Relay::errors`]).
     Log {
         /// How bad it is.
@@ -210,6 +205,8 @@ pub struct AccessRecord {
 pub struct RequestSlow {
     /// Which worker has it.
     pub worker: u32,
+    /// As in [`RequestShown::id`].
+    pub id: String,
     /// `METHOD target HTTP/1.1`, escaped for a log line.
     pub request_line: String,
     /// The peer's address as in the access log.
@@ -218,11 +215,28 @@ pub struct RequestSlow {
     pub age_ms: u64,
     /// How long it waited before.
     pub queued_ms: u64,
+    /// How long its client took to send it.
+    pub received_ms: u64,
+}
+
+/// See [`FromGateway::Requests`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestList {
+    /// The question's.
+    pub token: u64,
+    /// How many there are.
+    pub total: usize,
+    /// The oldest of them, the oldest first; as many as fit into a packet.
+    pub requests: Vec<RequestShown>,
+    /// Another part follows.
+    pub more: bool,
 }
 
 /// A request that a client waits for, or a worker works on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestShown {
+    /// What it is called as long as it is there: the key and the generation of its stream.
+    pub id: String,
     /// `METHOD target HTTP/1.1`, escaped, cut where it is long.
     pub request_line: String,
     /// The peer's address as in the access log.
@@ -235,6 +249,8 @@ pub struct RequestShown {
     pub age_ms: u64,
     /// How much of that it waited for a worker.
     pub queued_ms: u64,
+    /// How long its client took to send it, before.
+    pub received_ms: u64,
 }
 
 /// See [`FromGateway::RequestExpired`].
@@ -323,7 +339,7 @@ mod tests {
             ToGateway::Certificates,
             ToGateway::Settings(Box::default()),
             ToGateway::ReopenLogs,
-            ToGateway::ListRequests { token: 7 },
+            ToGateway::ListRequests { token: 7, most: 9 },
             ToGateway::Drain {
                 deadline_ms: 30_000,
             },

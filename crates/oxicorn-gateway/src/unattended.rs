@@ -112,10 +112,12 @@ impl Gateway {
         if let Some(record) = self.pool.of_id(worker) {
             self.control.send(&FromGateway::RequestSlow(RequestSlow {
                 worker: record.number,
+                id: id.to_string(),
                 request_line,
                 client,
                 age_ms: millis(age),
                 queued_ms: millis(queued),
+                received_ms: millis(self.time_to_receive(id)),
             }));
         }
     }

@@ -87,6 +87,12 @@ pub fn exists(pid: i32) -> bool {
     kill(pid, 0).unwrap_or(pid > 0)
 }
 
+/// This thread, as Python's `threading.get_ident()` names it.
+pub fn thread_identity() -> u64 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::pthread_self() }
+}
+
 /// This process.
 pub fn id() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()

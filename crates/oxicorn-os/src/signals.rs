@@ -203,6 +203,41 @@ pub fn spawn_without_signals(name: &str, body: impl FnOnce() + Send + 'static) -
     spawned.map(drop)
 }
 
+/// What stands behind a dump that is whole.
+pub const DUMP_END: &str = "-- end of stacks --\n";
+
+/// Where [`mark_dump_end`] writes.
+static DUMP: AtomicI32 = AtomicI32::new(-1);
+
+/// Has `signal` write [`DUMP_END`] into `descriptor`: for a handler that is set after this, writes a dump and calls the
+/// one before.
+pub fn mark_end_of_dumps(signal: i32, descriptor: i32) -> io::Result<()> {
+    DUMP.store(descriptor, Ordering::Relaxed);
+    let handler: extern "C" fn(i32) = mark_dump_end;
+    // SAFETY: all of it is plain data, for which zeros are values.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    // SAFETY: the handler only does what a signal handler may do: one write; `action` lives during the call.
+    let set = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+extern "C" fn mark_dump_end(_signal: i32) {
+    let descriptor = DUMP.load(Ordering::Relaxed);
+    // SAFETY: the buffer is static; a descriptor that is not open is an error, which nobody can be told of here. `errno`
+    // is put back, since the code that was interrupted may be about to read it.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::write(descriptor, DUMP_END.as_ptr().cast(), DUMP_END.len());
+        *libc::__errno_location() = errno;
+    }
+}
+
 impl Drop for Blocked {
     fn drop(&mut self) {
         // SAFETY: `before` is the set the kernel gave us.

@@ -59,7 +59,7 @@ mod _native {
     #[pymodule_export]
     use crate::settings::{CommandLineStop, Resolver, Settings};
     #[pymodule_export]
-    use crate::worker::WorkerContext;
+    use crate::worker::{WorkerContext, mark_end_of_dumps};
     #[pymodule_export]
     use crate::wsgi::{Exchange, Input, LazySocket};
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+from oxicorn.control.stacks import WorkerStacks
+
 #: Of Gunicorn's `show config`, in its order.
 CONFIG_KEYS = (
     "bind workers worker_class threads timeout graceful_timeout keepalive max_requests "
@@ -56,15 +58,16 @@ class Facts:
     #: Requests, the oldest first, and how many there are; None: not asked for, or no answer.
     requests: list[Data] | None = None
     total: int = 0
-    #: By pid.
-    stacks: dict[int, str] = field(default_factory=dict)
+    #: What workers have said of their calls, by pid (``oxicorn.control.stacks``).
+    stacks: dict[int, Data] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Needs:
     """What has to be gathered before a command can be answered."""
 
-    requests: bool = False
+    #: So many requests at most.
+    requests: int = 0
     #: Stacks of these workers; None: of all.
     stacks: list[int] | None = field(default_factory=list)
 
@@ -90,13 +93,22 @@ def words_of(message: Data) -> list[str]:
 def needs(words: list[str]) -> Needs:
     """What the answer to these words takes."""
     match [word.lower() for word in words]:
-        case ["show", "requests" | "queue"]:
-            return Needs(requests=True)
-        case ["stacks"]:
-            return Needs(requests=True, stacks=None)
-        case ["stacks", pid]:
-            return Needs(requests=True, stacks=[_number(pid, "PID")])
+        case ["show", "requests"]:
+            return Needs(requests=REQUESTS_SHOWN)
+        case ["show", "requests", most]:
+            return Needs(requests=min(max(1, _number(most, "number of requests")), MOST_REQUESTS))
+        case ["show", "queue"]:
+            return Needs(requests=MOST_REQUESTS)
+        case ["stacks", pid] if pid.isdecimal():
+            return Needs(requests=MOST_REQUESTS, stacks=[_number(pid, "PID")])
+        case ["stacks", *_]:
+            return Needs(requests=MOST_REQUESTS, stacks=None)
     return Needs()
+
+
+#: Requests in a list where nobody says how many, and at most.
+REQUESTS_SHOWN = 100
+MOST_REQUESTS = 2000
 
 
 def changes(words: list[str]) -> bool:
@@ -229,7 +241,11 @@ def show_requests(_: Any, facts: Facts, __: list[str]) -> Data:
 
 def show_queue(_: Any, facts: Facts, __: list[str]) -> Data:
     waiting = [request for request in _requests(facts) if request["state"] == "queued"]
-    return {"requests": waiting, "queued": facts.queued, "in_flight": facts.in_flight}
+    return {
+        "requests": waiting[:REQUESTS_SHOWN],
+        "queued": facts.queued,
+        "in_flight": facts.in_flight,
+    }
 
 
 def _requests(facts: Facts) -> list[Data]:
@@ -239,21 +255,32 @@ def _requests(facts: Facts) -> list[Data]:
 
 
 def stacks(_: Any, facts: Facts, words: list[str]) -> Data:
-    pids = [_number(word, "PID") for word in words[:1]]
-    if pids and all(one["pid"] not in pids for one in facts.workers):
-        raise CommandError(f"Worker {pids[0]} not found")
+    """Of all workers, of one (its pid), or of requests: their id, or a part of their line."""
+    wanted = " ".join(words)
+    is_pid = wanted.isdecimal()
+    if is_pid and all(one["pid"] != int(wanted) for one in facts.workers):
+        raise CommandError(f"Worker {wanted} not found")
     workers = [
-        {
-            "pid": one["pid"],
-            "requests": [
-                request for request in facts.requests or [] if request["pid"] == one["pid"]
-            ],
-            "stack": facts.stacks.get(one["pid"], ""),
-        }
+        _worker_stacks(one["pid"], facts, "" if is_pid else wanted)
         for one in facts.workers
-        if not pids or one["pid"] in pids
+        if not is_pid or one["pid"] == int(wanted)
     ]
+    if wanted and not is_pid:
+        workers = [one for one in workers if one["requests"]]
+        if not workers:
+            raise CommandError(f"No worker has a request {wanted!r}")
     return {"workers": workers}
+
+
+def _worker_stacks(pid: int, facts: Facts, wanted: str) -> Data:
+    found = WorkerStacks(facts.stacks.get(pid))
+    requests = [
+        {**one, "stacks": found.of(one["id"])}
+        for one in facts.requests or []
+        if one["pid"] == pid and (not wanted or wanted == one["id"] or wanted in one["request"])
+    ]
+    others = [] if wanted else found.others
+    return {"pid": pid, "taken_by": found.taken_by, "requests": requests, "others": others}
 
 
 def help_(*_: object) -> Data:
@@ -376,9 +403,9 @@ HELP = {
     "show config [all]": "Show current effective configuration",
     "show stats": "Show server statistics",
     "show listeners": "Show bound sockets",
-    "show requests": "List requests that wait or are worked on, the oldest first",
+    "show requests [N]": "List requests that wait or are worked on, the oldest first",
     "show queue": "List requests that wait for a worker",
-    "stacks [PID]": "Show the Python stacks of workers and their requests",
+    "stacks [PID|REQUEST]": "Show the Python stack of each request in flight",
     "worker add [N]": "Spawn N workers (default 1)",
     "worker remove [N]": "Remove N workers (default 1)",
     "worker kill <PID>": "Gracefully terminate specific worker",

@@ -9,8 +9,8 @@ from typing import Any
 from oxicorn.control import commands, protocol
 from oxicorn.control.server import ControlServer, InUseError, Request
 
-#: (token, requests needed, pids whose stacks are needed, stacks of all workers needed)
-Question = tuple[int, bool, list[int], bool]
+#: (token, how many requests, pids whose stacks are needed, stacks of all workers needed)
+Question = tuple[int, int, list[int], bool]
 
 
 class ControlDesk:
@@ -68,7 +68,8 @@ class ControlDesk:
         request, words = self._requests.pop(token)
         log = self._arbiter.log
         if commands.changes(words):
-            log.info("Control: %r by pid %s of user %s", " ".join(words), request.pid, request.uid)
+            who = user_name(request.uid)
+            log.info("Control: %r by pid %s of user %s", " ".join(words), request.pid, who)
         try:
             data = commands.execute(self._arbiter, words, commands.Facts(**facts))
         except commands.CommandError as error:
@@ -97,6 +98,19 @@ class ControlDesk:
         if self._server is not None:
             self._server.forget()
             self._server = None
+
+
+def user_name(uid: int) -> str:
+    """The name of a user of this machine, or the number.
+
+    Only ``/etc/passwd`` is looked at: a directory service may let whoever asks it wait.
+    """
+    try:
+        with open("/etc/passwd", encoding="utf-8", errors="replace") as file:
+            users = (line.split(":") for line in file)
+            return next((user[0] for user in users if user[2:3] == [str(uid)]), str(uid))
+    except OSError:
+        return str(uid)
 
 
 def _forget_in_children(desk: ControlDesk) -> None:

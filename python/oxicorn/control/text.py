@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from oxicorn.control import stacks
+
 Data = dict[str, Any]
 
 
@@ -68,7 +70,7 @@ def _workers(data: Data) -> str:
 
 def _requests(data: Data) -> str:
     text = table(
-        ("AGE", "WAITED", "STATE", "PID", "CLIENT", "REQUEST"),
+        ("ID", "AGE", "WAITED", "STATE", "PID", "CLIENT", "REQUEST"),
         [_row(one) for one in data["requests"]],
     )
     left_out = data.get("count", 0) - len(data["requests"])
@@ -78,6 +80,7 @@ def _requests(data: Data) -> str:
 def _row(one: Data) -> tuple[object, ...]:
     waited = duration(one["queued_ms"] / 1000)
     return (
+        one["id"],
         duration(one["age_ms"] / 1000),
         waited,
         one["state"],
@@ -88,17 +91,28 @@ def _row(one: Data) -> tuple[object, ...]:
 
 
 def _stacks(data: Data) -> str:
-    parts = []
-    for worker in data["workers"]:
-        lines = [f"Worker {worker['pid']}"]
-        lines += [
-            f"  {duration(one['age_ms'] / 1000)} {one['state']}: "
-            f"{one['request']} from {one['client']}"
-            for one in worker["requests"]
-        ]
-        stack = worker["stack"].rstrip() or "(it gave no stacks)"
-        parts.append("\n".join([*lines, *(f"    {line}".rstrip() for line in stack.splitlines())]))
-    return "\n\n".join(parts)
+    return "\n\n".join("\n".join(_worker_stacks(worker)) for worker in data["workers"])
+
+
+def _worker_stacks(worker: Data) -> list[str]:
+    how = {"signal": " (its interpreter is busy: taken without it)", None: " (gave no stacks)"}
+    shown = [f"Worker {worker['pid']}{how.get(worker['taken_by'], '')}"]
+    for one in worker["requests"]:
+        age = duration(one["age_ms"] / 1000)
+        shown.append(f"  {one['id']} {age} {one['state']}: {one['request']} from {one['client']}")
+        shown += _places(one["stacks"])
+    if worker["others"]:
+        shown.append("  no request:")
+        shown += _places(worker["others"])
+    return shown
+
+
+def _places(found: list[Data]) -> list[str]:
+    shown = []
+    for stack in found:
+        shown.append(f"    in {stack['where']}")
+        shown += [f"      {line}" for line in stacks.lines(stack)]
+    return shown
 
 
 def _pairs(data: Data) -> str:

@@ -102,6 +102,13 @@ class AsgiWorker(Worker):
         finally:
             self._close_loop()
 
+    def stacks(self) -> bytes:
+        """What each call in hand is doing, as JSON; called on a native thread."""
+        from oxicorn.workers import task_stacks  # only who is asked needs it
+
+        calls = [] if self.exchanges is None else self.exchanges.calls()
+        return task_stacks.of_tasks(calls, self.loop, self._thread)
+
     def failed_application(self, text: str) -> Callable[..., Any]:
         """An application that answers every request with 500 and ``text``."""
         body = text.encode()

@@ -345,6 +345,17 @@ class Worker:
         """``max_requests`` is reached: a successor is on its way."""
         self.log.info("Autorestarting worker after current request.")
 
+    def stacks(self) -> bytes:
+        """What each call in hand is doing, as JSON; called on a native thread."""
+        from oxicorn.workers import stacks  # only who is asked needs it
+
+        assert self.context is not None
+        return stacks.of_threads(self.context.calls())
+
+    def set_log_level(self, level: int) -> None:
+        """What is worth a line in the error log from now on; called on a native thread."""
+        self.log.error_log.setLevel(level)
+
     def stack_dump_signal(self, fd: int) -> int:
         """Prepares the dump of all Python stacks into ``fd``; the signal that makes it.
 
@@ -353,7 +364,10 @@ class Worker:
         """
         import faulthandler
 
-        faulthandler.register(STACK_DUMP_SIGNAL, file=fd, all_threads=True)
+        # A template has registered it already. Ours is called behind its: the dump is whole.
+        faulthandler.unregister(STACK_DUMP_SIGNAL)
+        _native.mark_end_of_dumps(STACK_DUMP_SIGNAL, fd)
+        faulthandler.register(STACK_DUMP_SIGNAL, file=fd, all_threads=True, chain=True)
         return STACK_DUMP_SIGNAL
 
 

@@ -24,10 +24,12 @@ current_call: contextvars.ContextVar[Any] = contextvars.ContextVar("oxicorn_call
 class Work:
     """A function that a thread calls."""
 
-    __slots__ = ("function", "started")
+    __slots__ = ("call", "function", "started")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], call: Any) -> None:
         self.function = function
+        #: Whose work it is.
+        self.call = call
         #: A thread has it; from then on nothing stops it.
         self.started = False
 
@@ -45,7 +47,7 @@ def watch(loop: asyncio.AbstractEventLoop) -> None:
         # Other executors may want to pickle the function.
         if call is None or not (executor is None or isinstance(executor, ThreadPoolExecutor)):
             return run_in_executor(executor, function, *args)
-        work = Work(function)
+        work = Work(function, call)
         future = run_in_executor(executor, work, *args)
         call._begin_work(work)
         future.add_done_callback(lambda _: call._end_work(work))

@@ -2,41 +2,75 @@
 
 use std::time::Duration;
 
-use crate::calls::{Call, Place};
-use crate::control::{FromGateway, RequestShown};
+use crate::calls::{Call, CallId, Place};
+use crate::control::{FromGateway, RequestList, RequestShown};
 use crate::gateway::Gateway;
 
-/// Requests in one list, the oldest first; all of them together fit into a packet.
-const SHOWN: usize = 100;
+/// Requests in one message; they fit into a packet whatever they are called.
+const IN_ONE_MESSAGE: usize = 100;
+
+/// Requests in one list: more helps nobody, and the arbiter has other things to do.
+const LISTED: usize = 5000;
 
 impl Gateway {
     /// Answers [`crate::control::ToGateway::ListRequests`].
-    pub(crate) fn list_requests(&mut self, token: u64) {
-        let now = self.clock.now();
+    pub(crate) fn list_requests(&mut self, token: u64, most: u32) {
         let mut found: Vec<_> = (self.calls.iter_mut())
-            .map(|(id, call)| (call.submitted, id, state_of(call)))
+            .map(|(id, call)| (call.submitted, id))
             .collect();
         let total = found.len();
-        found.sort_unstable_by_key(|(submitted, ..)| *submitted);
-        found.truncate(SHOWN);
-        let mut requests = Vec::with_capacity(found.len());
-        for (submitted, id, (state, worker, queued)) in found {
-            let (request_line, client) = self.describe(id);
-            let pid = worker.and_then(|worker| self.pool.of_id(worker));
-            requests.push(RequestShown {
-                request_line,
-                client,
-                state: state.into(),
-                pid: pid.map(|record| record.pid),
-                age_ms: millis(now.saturating_sub(submitted)),
-                queued_ms: millis(queued.unwrap_or(now.saturating_sub(submitted))),
-            });
+        found.sort_unstable_by_key(|(submitted, _)| *submitted);
+        found.truncate(usize::try_from(most).unwrap_or(LISTED).min(LISTED));
+        let mut rest = &found[..];
+        loop {
+            let (part, behind) = rest.split_at(rest.len().min(IN_ONE_MESSAGE));
+            let requests = part.iter().filter_map(|(_, id)| self.show_request(*id));
+            let list = RequestList {
+                token,
+                total,
+                requests: requests.collect(),
+                more: !behind.is_empty(),
+            };
+            self.control.send(&FromGateway::Requests(list));
+            if behind.is_empty() {
+                return;
+            }
+            rest = behind;
         }
-        self.control.send(&FromGateway::Requests {
-            token,
-            total,
-            requests,
+    }
+
+    fn show_request(&mut self, id: CallId) -> Option<RequestShown> {
+        let now = self.clock.now();
+        let call = self.calls.get(id)?;
+        let (state, worker, queued) = state_of(call);
+        let age = now.saturating_sub(call.submitted);
+        let (request_line, client) = self.describe(id);
+        let pid = worker
+            .and_then(|worker| self.pool.of_id(worker))
+            .map(|record| record.pid);
+        Some(RequestShown {
+            id: id.to_string(),
+            request_line,
+            client,
+            state: state.into(),
+            pid,
+            age_ms: millis(age),
+            queued_ms: millis(queued.unwrap_or(age)),
+            received_ms: millis(self.time_to_receive(id)),
+        })
+    }
+
+    /// From a request's first byte to its last before it could be given to a worker.
+    pub(crate) fn time_to_receive(&self, id: CallId) -> Duration {
+        let call = self.calls.get(id);
+        let started = call.and_then(|call| {
+            let exchange = self.connections.get(call.client?)?.exchange.as_ref()?;
+            let is_its = exchange.call == Some(id);
+            is_its.then_some((call.submitted, exchange.request.started))
         });
+        started.map_or(Duration::ZERO, |(submitted, started)| {
+            submitted.saturating_sub(started)
+        })
     }
 }
 

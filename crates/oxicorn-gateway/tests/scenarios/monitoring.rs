@@ -1,10 +1,11 @@
 //! Metrics and probes, on their own listener.
 
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use oxicorn_gateway::control::{FromGateway, ToGateway};
+use oxicorn_gateway::control::{FromGateway, RequestList, ToGateway};
 use oxicorn_link::metric_store::{Family, FamilyKind, Series};
 use oxicorn_link::scoreboard::ArbiterGauge;
 
@@ -202,6 +203,46 @@ fn any_bytes_get_a_clear_answer() {
     assert_eq!(status(&ask(&scenario, "/livez", "")), "200");
 }
 
+/// The first part of the list of `most` requests.
+fn list_of(scenario: &Scenario, token: u64, most: u32) -> RequestList {
+    scenario.tell(&ToGateway::ListRequests { token, most });
+    let is_list = |message: &FromGateway| matches!(message, FromGateway::Requests(_));
+    match scenario.expect("a list", is_list) {
+        FromGateway::Requests(list) => list,
+        other => unreachable!("asked for, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_long_list_comes_in_parts_that_fit_into_packets() {
+    let (scenario, _worker) = Scenario::with_worker(patient());
+    let clients: Vec<_> = (0..250)
+        .map(|number| {
+            let mut client = scenario.connect();
+            client.get(&format!("/{number}{}", "\\".repeat(500)));
+            client
+        })
+        .collect();
+    let mut parts = vec![];
+    eventually("all are there", || {
+        parts = vec![list_of(&scenario, 1, 1000)];
+        while parts.last().is_some_and(|part| part.more) {
+            let is_list = |message: &FromGateway| matches!(message, FromGateway::Requests(_));
+            let FromGateway::Requests(part) = scenario.expect("the next part", is_list) else {
+                unreachable!("asked for");
+            };
+            parts.push(part);
+        }
+        parts[0].total == clients.len()
+    });
+    let lengths: Vec<_> = parts.iter().map(|part| part.requests.len()).collect();
+    assert_eq!(lengths, [100, 100, 50]);
+    let ids: HashSet<_> = (parts.iter().flat_map(|part| &part.requests))
+        .map(|request| &request.id)
+        .collect();
+    assert_eq!(ids.len(), clients.len(), "each has a name of its own");
+}
+
 #[test]
 fn requests_are_listed_with_who_has_them() {
     let mut settings = patient();
@@ -218,17 +259,11 @@ fn requests_are_listed_with_who_has_them() {
     eventually("queued", || {
         ask(&scenario, "/metrics", "").contains("oxicorn_queue_depth 1")
     });
-    scenario.tell(&ToGateway::ListRequests { token: 5 });
-    let is_list = |message: &FromGateway| matches!(message, FromGateway::Requests { .. });
-    let FromGateway::Requests {
-        token,
-        total,
-        requests,
-    } = scenario.expect("a list", is_list)
-    else {
-        unreachable!("asked for");
-    };
-    assert_eq!((token, total), (5, 2));
+    let list = list_of(&scenario, 5, 1);
+    assert_eq!((list.token, list.total, list.requests.len()), (5, 2, 1));
+    let list = list_of(&scenario, 6, 100);
+    assert_eq!((list.token, list.total, list.more), (6, 2, false));
+    let requests = list.requests;
     let shown: Vec<_> = (requests.iter())
         .map(|one| (one.state.as_str(), one.pid, one.request_line.len() < 200))
         .collect();
@@ -260,7 +295,7 @@ fn a_slow_request_is_told_of_once_and_goes_on() {
     assert_eq!(slow.request_line, "GET /slow HTTP/1.1");
     assert_eq!((slow.worker, slow.queued_ms), (worker.number, 0));
     assert!((2000..7000).contains(&slow.age_ms), "{}", slow.age_ms);
-    scenario.tell(&ToGateway::ListRequests { token: 1 });
+    scenario.tell(&ToGateway::ListRequests { token: 1, most: 9 });
     let next = scenario.expect("a list, and nothing said again before it", |message| {
         is_slow(message) || matches!(message, FromGateway::Requests { .. })
     });

@@ -3,11 +3,11 @@
 //! Messages and commands are Python's (`oxicorn.control`). Some answers take something from other processes: the requests
 //! of the gateway or the stacks of workers: those wait here, with a deadline, and the loop goes on meanwhile.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use oxicorn_gateway::control::{RequestShown, ToGateway};
+use oxicorn_arbiter::WorkerId;
+use oxicorn_gateway::control::{RequestList, RequestShown, RequestSlow, ToGateway};
 use oxicorn_link::scoreboard::{ArbiterCounter, ArbiterGauge, Gauge, Slot, WorkerState};
 use oxicorn_os::{process, time};
 use oxicorn_settings::Source;
@@ -15,15 +15,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::generation::with_settings;
-use super::stacks::PendingDump;
+use super::inquiry::{Answer, Inquiry};
 use super::supervisor::Supervisor;
 use super::workers::WorkerProcess;
 
 /// How long the gateway may take to list its requests.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What Python's side asks for: token, whether requests are needed, whose stacks, and whether everybody's.
-type Question = (i32, bool, Vec<i32>, bool);
+/// What Python's side asks for: token, how many requests, whose stacks, and whether everybody's.
+type Question = (i32, u32, Vec<i32>, bool);
 
 /// The desk in Python and what waits for its facts.
 #[derive(Debug, Default)]
@@ -43,16 +43,17 @@ struct Waiting {
     token: i32,
     /// The gateway's; none: it is not asked.
     list: Option<u64>,
-    requests: Option<(usize, Vec<RequestShown>)>,
-    dumps: Vec<PendingDump>,
-    stacks: HashMap<i32, String>,
+    requests: Vec<RequestShown>,
+    /// How many requests there are; none: the list is not complete.
+    total: Option<usize>,
+    inquiries: Vec<Inquiry>,
     until: Duration,
 }
 
 impl Waiting {
     fn is_complete(&self, now: Duration) -> bool {
-        let listed = self.list.is_none() || self.requests.is_some();
-        now >= self.until || (listed && self.dumps.is_empty())
+        let listed = self.list.is_none() || self.total.is_some();
+        now >= self.until || (listed && self.inquiries.iter().all(Inquiry::is_over))
     }
 }
 
@@ -65,10 +66,18 @@ impl Control {
     /// When the loop has to look again.
     pub(crate) fn next_look(&self) -> Option<Duration> {
         let looks = self.waiting.iter().map(|waiting| {
-            let dumps = waiting.dumps.iter().map(PendingDump::next_look);
-            dumps.min().unwrap_or(waiting.until).min(waiting.until)
+            let inquiries = waiting.inquiries.iter().filter(|one| !one.is_over());
+            let look = inquiries.map(Inquiry::next_look).min();
+            look.unwrap_or(waiting.until).min(waiting.until)
         });
         looks.min()
+    }
+
+    /// Those that wait for answers of workers.
+    pub(crate) fn inquiries(&mut self) -> impl Iterator<Item = &mut Inquiry> {
+        self.waiting
+            .iter_mut()
+            .flat_map(|waiting| waiting.inquiries.iter_mut())
     }
 }
 
@@ -136,75 +145,56 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    /// The gateway's answer to a list that was asked for.
-    pub(crate) fn take_request_list(
-        &mut self,
-        token: u64,
-        total: usize,
-        requests: Vec<RequestShown>,
-    ) {
-        let is_it = |waiting: &&mut Waiting| waiting.list == Some(token);
+    /// A part of the gateway's answer to a list that was asked for.
+    pub(crate) fn take_request_list(&mut self, part: RequestList) {
+        let is_it = |waiting: &&mut Waiting| waiting.list == Some(part.token);
         if let Some(waiting) = self.control.waiting.iter_mut().find(is_it) {
-            waiting.requests = Some((total, requests));
+            waiting.requests.extend(part.requests);
+            waiting.total = (!part.more).then_some(part.total);
         }
     }
 
-    fn gather(&mut self, (token, needs_requests, mut pids, all): Question) {
+    fn gather(&mut self, (token, most, pids, all): Question) {
         let now = time::monotonic();
         let mut list = None;
-        if needs_requests {
+        if most > 0 {
             self.control.next_token += 1;
             list = Some(self.control.next_token);
             self.tell_gateway(&ToGateway::ListRequests {
                 token: self.control.next_token,
+                most,
             });
         }
-        if all {
-            pids = self.workers.iter().map(|(_, worker)| worker.pid).collect();
-        }
-        let dumps = pids
-            .into_iter()
-            .filter_map(|pid| self.dump_for_control(pid));
-        let dumps = dumps.collect();
+        let asked = |id: &WorkerId, pid: i32| {
+            let known = self.workers.get(*id).is_some();
+            known && (all || pids.contains(&pid))
+        };
+        let workers: Vec<WorkerId> = (self.workers.iter())
+            .filter(|(id, worker)| asked(id, worker.pid))
+            .map(|(id, _)| id)
+            .collect();
+        let inquiries = workers.into_iter().filter_map(|id| self.inquire(id));
+        let inquiries = inquiries.collect();
         self.control.waiting.push(Waiting {
             token,
             list,
-            requests: None,
-            dumps,
-            stacks: HashMap::new(),
+            requests: Vec::new(),
+            total: None,
+            inquiries,
             until: now + PATIENCE,
         });
     }
 
-    /// Asks a worker that is past its beginning for its stacks.
-    fn dump_for_control(&self, pid: i32) -> Option<PendingDump> {
-        let worker = self.workers.get(self.workers.by_pid(pid)?)?;
-        let state = worker.slot.as_ref().and_then(Slot::read)?.state?;
-        // Before that the signal would end it.
-        if state == WorkerState::Booting {
-            return None;
-        }
-        let file = worker.stack_dump.try_clone().ok()?;
-        self.begin_dump("worker", pid, file)
-    }
-
     fn answer_complete(&mut self, desk: &Bound<'_, PyAny>) -> PyResult<bool> {
         let now = time::monotonic();
-        for waiting in &mut self.control.waiting {
-            let Waiting { dumps, stacks, .. } = waiting;
-            dumps.retain_mut(|dump| match dump.poll(now) {
-                Some(text) => {
-                    stacks.insert(dump.pid, text);
-                    false
-                }
-                None => true,
-            });
+        let mut waiting = std::mem::take(&mut self.control.waiting);
+        for inquiry in waiting.iter_mut().flat_map(|one| one.inquiries.iter_mut()) {
+            self.pursue(inquiry);
         }
-        let complete: Vec<Waiting> = self
-            .control
-            .waiting
+        let complete: Vec<Waiting> = waiting
             .extract_if(.., |waiting| waiting.is_complete(now))
             .collect();
+        self.control.waiting = waiting;
         let any = !complete.is_empty();
         for waiting in complete {
             let facts = self.facts(&waiting)?;
@@ -240,15 +230,19 @@ impl<'py> Supervisor<'py> {
         facts.set_item("queued", gauge(Gauge::Queued))?;
         facts.set_item("in_flight", gauge(Gauge::InFlight))?;
         facts.set_item("connections", gauge(Gauge::Connections))?;
-        if let Some((total, requests)) = &waiting.requests {
+        if let Some(total) = waiting.total {
             let shown = PyList::empty(self.server.py());
-            for request in requests {
+            for request in &waiting.requests {
                 shown.append(self.request_fact(request)?)?;
             }
             facts.set_item("requests", shown)?;
             facts.set_item("total", total)?;
         }
-        facts.set_item("stacks", &waiting.stacks)?;
+        let stacks = PyDict::new(self.server.py());
+        for inquiry in &waiting.inquiries {
+            stacks.set_item(inquiry.pid, self.answer_fact(&inquiry.answer)?)?;
+        }
+        facts.set_item("stacks", stacks)?;
         Ok(facts)
     }
 
@@ -275,14 +269,44 @@ impl<'py> Supervisor<'py> {
         Ok(fact)
     }
 
+    /// What a worker has said of its calls.
+    fn answer_fact(&self, answer: &Answer) -> PyResult<Bound<'py, PyDict>> {
+        let fact = PyDict::new(self.server.py());
+        fact.set_item("calls", &answer.calls)?;
+        fact.set_item("stacks", &answer.stacks)?;
+        fact.set_item("dump", &answer.dump)?;
+        Ok(fact)
+    }
+
+    /// What the log says of a slow request.
+    pub(crate) fn slow_fact(
+        &self,
+        request: &RequestSlow,
+        answer: &Answer,
+        pid: i32,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let fact = PyDict::new(self.server.py());
+        fact.set_item("id", &request.id)?;
+        fact.set_item("request", &request.request_line)?;
+        fact.set_item("client", &request.client)?;
+        fact.set_item("pid", pid)?;
+        fact.set_item("age_ms", request.age_ms)?;
+        fact.set_item("queued_ms", request.queued_ms)?;
+        fact.set_item("received_ms", request.received_ms)?;
+        fact.set_item("answer", self.answer_fact(answer)?)?;
+        Ok(fact)
+    }
+
     fn request_fact(&self, request: &RequestShown) -> PyResult<Bound<'py, PyDict>> {
         let fact = PyDict::new(self.server.py());
+        fact.set_item("id", &request.id)?;
         fact.set_item("request", &request.request_line)?;
         fact.set_item("client", &request.client)?;
         fact.set_item("state", &request.state)?;
         fact.set_item("pid", request.pid)?;
         fact.set_item("age_ms", request.age_ms)?;
         fact.set_item("queued_ms", request.queued_ms)?;
+        fact.set_item("received_ms", request.received_ms)?;
         Ok(fact)
     }
 

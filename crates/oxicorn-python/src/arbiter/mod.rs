@@ -11,6 +11,7 @@ mod fork;
 mod gateway;
 mod generation;
 mod heartbeat;
+mod inquiry;
 mod listeners;
 mod log;
 mod monitoring;

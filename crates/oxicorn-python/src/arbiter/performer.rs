@@ -305,6 +305,8 @@ impl<'py> Supervisor<'py> {
         let ends = LinkEnds::of(&link)?;
         let release = EventFd::new()?;
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
+        let (messages, messages_of_worker) = Channel::pair()?;
+        forked::keep_from_children(&messages);
         let face = match self.server.call_method1("make_worker", (age,)) {
             Ok(face) => face.unbind(),
             Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
@@ -341,6 +343,7 @@ impl<'py> Supervisor<'py> {
                         slot,
                         beat,
                         stack_dump,
+                        messages,
                     },
                 );
                 self.tell(Event::WorkerSpawned {
@@ -356,6 +359,7 @@ impl<'py> Supervisor<'py> {
                     notices: self.notices_of_workers.as_fd().try_clone_to_owned()?.into(),
                     release,
                     stack_dump,
+                    messages: messages_of_worker,
                     slot,
                     kind,
                     graceful_timeout,

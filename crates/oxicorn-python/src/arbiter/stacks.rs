@@ -1,15 +1,22 @@
 //! Collecting the Python stacks of a worker or template that stands still.
 //!
 //! The process's C-level signal handler (`faulthandler`) writes them into a memory file that the arbiter
-//! made. There is no sign that it has finished; what has not grown for [`SETTLED`] is taken to be whole.
+//! made, and a handler behind it that they are whole ([`oxicorn_os::signals::DUMP_END`]). Where that mark does not come,
+//! what has not grown for [`SETTLED`] is taken to be whole.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
+use oxicorn_os::signals::DUMP_END;
+
 /// A dump that has not grown for so long is complete.
-const SETTLED: Duration = Duration::from_millis(20);
+const SETTLED: Duration = Duration::from_millis(200);
+
+/// Between two looks whether it is there.
+const LOOK: Duration = Duration::from_millis(4);
 
 /// How long is waited for a dump at most: a process that does not run writes none.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -26,6 +33,7 @@ pub(crate) struct PendingDump {
     file: File,
     length: u64,
     unchanged_since: Duration,
+    looked: Duration,
     until: Duration,
 }
 
@@ -39,39 +47,39 @@ impl PendingDump {
             file,
             length: 0,
             unchanged_since: now,
+            looked: now,
             until: now + PATIENCE,
         }
     }
 
     /// When to look again.
     pub(crate) fn next_look(&self) -> Duration {
-        (self.unchanged_since + SETTLED).min(self.until)
+        (self.looked + LOOK).min(self.until)
     }
 
     /// The text, once it is complete; `Some` of nothing if none came.
     pub(crate) fn poll(&mut self, now: Duration) -> Option<String> {
+        self.looked = now;
         let length = self.file.metadata().map_or(0, |found| found.len());
         if length != self.length {
             self.length = length;
             self.unchanged_since = now;
         }
-        let settled = length > 0 && now >= self.unchanged_since + SETTLED;
-        if settled || now >= self.until {
-            return Some(self.read().unwrap_or_default());
+        let text = self.read().unwrap_or_default();
+        if let Some(whole) = text.strip_suffix(DUMP_END) {
+            return Some(whole.to_owned());
         }
-        // Looked at, nothing yet: the next look is due a while from now.
-        self.unchanged_since = if length == 0 {
-            now
-        } else {
-            self.unchanged_since
-        };
-        None
+        let settled = length > 0 && now >= self.unchanged_since + SETTLED;
+        (settled || now >= self.until).then_some(text)
     }
 
-    fn read(&mut self) -> io::Result<String> {
+    /// Through a position of its own: that of the descriptor is the writer's.
+    fn read(&self) -> io::Result<String> {
         let mut bytes = Vec::new();
-        self.file.seek(SeekFrom::Start(0))?;
-        (&self.file).take(LONGEST).read_to_end(&mut bytes)?;
+        let length = usize::try_from(self.length.min(LONGEST)).unwrap_or(0);
+        bytes.resize(length, 0);
+        let read = self.file.read_at(&mut bytes, 0)?;
+        bytes.truncate(read);
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }

@@ -21,6 +21,7 @@ use super::Outcome;
 use super::control::Control;
 use super::gateway::GatewayProcess;
 use super::generation::{Generations, plan_of, with_settings};
+use super::inquiry::{Answer, Inquiry, Part};
 use super::listeners::{self, Listener, Origin};
 use super::log;
 use super::monitoring;
@@ -42,6 +43,16 @@ const SLOTS: usize = 1024;
 
 /// The first process of a container (or machine) is given those whose parents died.
 const FIRST_PROCESS: i32 = 1;
+
+/// Slow requests that are looked into at a time; those beyond are told without their stacks.
+const SLOW_AT_ONCE: usize = 64;
+
+/// A slow request, and what its worker was asked.
+#[derive(Debug)]
+pub(crate) struct Slow {
+    request: RequestSlow,
+    pub(crate) inquiry: Inquiry,
+}
 
 /// Signals that are orders, and the orders' names on the Python side.
 const COMMANDS: [(i32, &str, Command); 9] = [
@@ -102,6 +113,9 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) notices: Channel,
     pub(crate) notices_of_workers: Channel,
     pub(crate) dumps: Vec<PendingDump>,
+    /// Slow requests whose workers have been asked what they are doing.
+    pub(crate) slow: Vec<Slow>,
+    pub(crate) last_inquiry: u64,
     pub(crate) control: Control,
     out_of_memory: OutOfMemory,
     /// Whether the hook `when_ready` has run.
@@ -169,6 +183,8 @@ impl<'py> Supervisor<'py> {
             notices,
             notices_of_workers,
             dumps: Vec::new(),
+            slow: Vec::new(),
+            last_inquiry: 0,
             control: Control::default(),
             out_of_memory: OutOfMemory::watch(),
             was_ready: false,
@@ -207,6 +223,7 @@ impl<'py> Supervisor<'py> {
             self.report_workers();
             self.show_wanted();
             self.log_finished_dumps();
+            self.log_slow_requests();
             self.serve_control()?;
             forked::end_if_forked(&self.server, None);
             self.measure_backlog()?;
@@ -233,10 +250,14 @@ impl<'py> Supervisor<'py> {
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let now = time::monotonic();
         let dump = self.dumps.iter().map(PendingDump::next_look).min();
-        let deadline = [self.arbiter.next_deadline(), dump, self.control.next_look()]
-            .into_iter()
-            .flatten()
-            .min();
+        let slow = self.slow.iter().map(|slow| slow.inquiry.next_look()).min();
+        let deadlines = [
+            self.arbiter.next_deadline(),
+            dump,
+            slow,
+            self.control.next_look(),
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
         let until = deadline.map_or(LOOK_AROUND, |deadline| deadline.saturating_sub(now));
         let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.notices.as_fd()];
         watched.extend(self.control.descriptor());
@@ -291,11 +312,12 @@ impl<'py> Supervisor<'py> {
 
     fn take_notices(&mut self) -> PyResult<()> {
         let mut message = [0; PACKET];
-        let mut none = Vec::new();
+        let mut files = Vec::new();
         while let Ok(Received::Message(length)) =
             self.notices
-                .recv_into(&mut message, &mut none, Blocking::No)
+                .recv_into(&mut message, &mut files, Blocking::No)
         {
+            let file = files.drain(..).next();
             if let Some((worker, notice)) = Notice::decode(&message[..length]) {
                 let worker = WorkerId(worker);
                 // Forked by a template, which has said so before the worker could say anything.
@@ -314,6 +336,14 @@ impl<'py> Supervisor<'py> {
                             continue;
                         }
                         Event::WorkerMisfit(worker)
+                    }
+                    Notice::Calls(number) => {
+                        self.take_answer(worker, number, Part::Calls, file);
+                        continue;
+                    }
+                    Notice::Stacks(number) => {
+                        self.take_answer(worker, number, Part::Stacks, file);
+                        continue;
                     }
                     Notice::Ready { .. } => Event::WorkerReady(worker),
                     Notice::SourceChanged(change) => Event::SourceChanged(change),
@@ -397,16 +427,12 @@ impl<'py> Supervisor<'py> {
                     in_flight_others,
                 });
             }
-            FromGateway::RequestSlow(slow) => self.handle_slow_request(&slow),
+            FromGateway::RequestSlow(slow) => self.handle_slow_request(slow),
             FromGateway::WorkerFault { worker, reason } => {
                 self.log(Level::Error, &format!("Link of worker {worker}: {reason}"));
                 self.tell(Event::WorkerFault(WorkerId(worker)));
             }
-            FromGateway::Requests {
-                token,
-                total,
-                requests,
-            } => self.take_request_list(token, total, requests),
+            FromGateway::Requests(part) => self.take_request_list(part),
             FromGateway::Refused { reason } => self.log(Level::Error, &reason),
             FromGateway::Log { level, text } => self.log(level_of(level), &text),
             FromGateway::Access(record) => log::write_access(&self.server, &record),
@@ -414,19 +440,37 @@ impl<'py> Supervisor<'py> {
     }
 
     /// Setting `slow_request_time`: what is it doing? The worker goes on.
-    fn handle_slow_request(&mut self, slow: &RequestSlow) {
-        let worker = WorkerId(slow.worker);
-        let pid = self.workers.get(worker).map_or(0, |worker| worker.pid);
-        let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
-        let text = format!(
-            "Slow request, {:.1} s in worker (pid:{pid}) after {:.1} s in the queue: {} from {}",
-            seconds(slow.age_ms),
-            seconds(slow.queued_ms),
-            slow.request_line,
-            slow.client
-        );
-        self.log(Level::Warning, &text);
-        self.dump_stacks(worker);
+    fn handle_slow_request(&mut self, request: RequestSlow) {
+        match self.inquire(WorkerId(request.worker)) {
+            Some(inquiry) if self.slow.len() < SLOW_AT_ONCE => {
+                self.slow.push(Slow { request, inquiry });
+            }
+            // It is told all the same.
+            _ => self.log_slow_request(&request, &Answer::default(), 0),
+        }
+    }
+
+    /// Those about which is known what they are doing.
+    fn log_slow_requests(&mut self) {
+        let mut slow = std::mem::take(&mut self.slow);
+        for one in &mut slow {
+            self.pursue(&mut one.inquiry);
+        }
+        for one in slow.extract_if(.., |one| one.inquiry.is_over()) {
+            self.log_slow_request(&one.request, &one.inquiry.answer, one.inquiry.pid);
+        }
+        self.slow = slow;
+    }
+
+    fn log_slow_request(&self, request: &RequestSlow, answer: &Answer, pid: i32) {
+        let told = self.slow_fact(request, answer, pid).and_then(|fact| {
+            self.server
+                .call_method1("log_slow_request", (fact,))
+                .map(drop)
+        });
+        if let Err(error) = told {
+            log::write_exception(&self.server, "Cannot tell of a slow request", &error);
+        }
     }
 
     /// Only those the arbiter started: what a hook started, also on a thread of its own, waits for that hook.

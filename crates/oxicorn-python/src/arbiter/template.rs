@@ -112,6 +112,8 @@ pub(crate) struct Order {
     pub(crate) stack_dump: OwnedFd,
     /// Rings when it may exit.
     pub(crate) release: OwnedFd,
+    /// The worker's end of what it is told besides.
+    pub(crate) messages: OwnedFd,
     /// What hooks keep in `server` and in workers, as Python packed it.
     pub(crate) state: Vec<u8>,
 }
@@ -123,7 +125,7 @@ const ORDER: usize = 20;
 const NO_SLOT: u64 = u64::MAX;
 
 impl Order {
-    pub(crate) fn encode(&self) -> (Vec<u8>, [BorrowedFd<'_>; 7]) {
+    pub(crate) fn encode(&self) -> (Vec<u8>, [BorrowedFd<'_>; 8]) {
         let mut message = Vec::with_capacity(ORDER + self.state.len());
         message.extend(self.worker.to_ne_bytes());
         message.extend(self.age.to_ne_bytes());
@@ -139,6 +141,7 @@ impl Order {
             link.worker_side.as_fd(),
             self.stack_dump.as_fd(),
             self.release.as_fd(),
+            self.messages.as_fd(),
         ];
         (message, descriptors)
     }
@@ -156,6 +159,7 @@ impl Order {
             worker_side,
             stack_dump,
             release,
+            messages,
         ] = descriptors.try_into().ok()?;
         Some(Self {
             worker: u32::from_ne_bytes(*worker),
@@ -170,6 +174,7 @@ impl Order {
             },
             stack_dump,
             release,
+            messages,
             state: state.to_vec(),
         })
     }
@@ -354,6 +359,7 @@ impl Template<'_, '_> {
                 notices: self.notices.as_fd().try_clone_to_owned()?.into(),
                 stack_dump: order.stack_dump,
                 release: order.release.into(),
+                messages: order.messages.into(),
                 slot,
                 kind,
                 graceful_timeout,
@@ -401,6 +407,7 @@ mod tests {
                 link: LinkParts::create(Sizes::default()).expect("it works"),
                 stack_dump: oxicorn_os::memfd::with_content("stacks", &[]).expect("it works"),
                 release: EventFd::new().expect("it works").into(),
+                messages: Channel::pair().expect("it works").0.into(),
                 state: b"state".to_vec(),
             };
             let (message, descriptors) = order.encode();

@@ -165,6 +165,8 @@ impl Supervisor<'_> {
         let link = LinkParts::create(Sizes::default())?;
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
         let release = EventFd::new()?;
+        let (messages, messages_of_worker) = Channel::pair()?;
+        forked::keep_from_children(&messages);
         let made = self.server.call_method1("make_ordered", (age, cfg))?;
         let (face, state): (Py<PyAny>, Vec<u8>) = made.extract()?;
         if let Some(slot) = &slot {
@@ -180,6 +182,7 @@ impl Supervisor<'_> {
             link,
             stack_dump: stack_dump.try_clone()?,
             release: release.as_fd().try_clone_to_owned()?,
+            messages: messages_of_worker.into(),
             state,
         };
         let Some(template) = self.templates.get_mut(&generation) else {
@@ -215,6 +218,7 @@ impl Supervisor<'_> {
                 beat,
                 stack_dump,
                 release,
+                messages,
                 of_template: true,
             },
         });

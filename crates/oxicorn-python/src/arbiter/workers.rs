@@ -7,6 +7,7 @@ use std::time::Duration;
 use oxicorn_arbiter::{Generation, WorkerId};
 use oxicorn_link::LinkParts;
 use oxicorn_link::scoreboard::Slot;
+use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
 use pyo3::prelude::*;
 
@@ -62,6 +63,8 @@ pub(crate) struct WorkerProcess {
     pub(crate) beat: Duration,
     /// Where its stacks appear.
     pub(crate) stack_dump: OwnedFd,
+    /// What it is told besides.
+    pub(crate) messages: Channel,
 }
 
 /// All of them.

@@ -86,6 +86,21 @@ impl Exchange {
         Ok(())
     }
 
+    /// The task of its call, and for how many seconds it has been going on, where that is known. `None`: it has none yet,
+    /// or is at work on this very exchange.
+    pub(crate) fn task(&self, py: Python<'_>) -> Option<(Py<PyAny>, Option<f64>)> {
+        match self {
+            Self::Http(exchange) => {
+                let exchange = exchange.bind(py).try_borrow().ok()?;
+                Some((exchange.task(py)?, Some(exchange.age().as_secs_f64())))
+            }
+            Self::WebSocket(exchange) => {
+                let task = exchange.bind(py).try_borrow().ok()?.task(py)?;
+                Some((task, None))
+            }
+        }
+    }
+
     pub(crate) fn handle_returned(&self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
         match self {
             Self::Http(exchange) => exchange.bind(py).try_borrow_mut()?.handle_returned(py),

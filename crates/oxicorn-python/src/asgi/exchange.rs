@@ -115,6 +115,15 @@ impl HttpExchange {
         self.task = Some(task);
     }
 
+    /// Since the worker began with it.
+    pub(crate) fn age(&self) -> Duration {
+        time::monotonic().saturating_sub(self.since)
+    }
+
+    pub(crate) fn task(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.task.as_ref().map(|task| task.clone_ref(py))
+    }
+
     pub(crate) fn response(&self) -> &Response {
         &self.response
     }

@@ -34,6 +34,10 @@ use crate::wsgi::{Hooks, make_request};
 /// Requests started in one turn before other callbacks of the loop have theirs.
 const CLAIMS_PER_TURN: usize = 64;
 
+/// A call for Python: stream, task, seconds since it began (where that is known), the object that stands for it in its
+/// context.
+type CallInHand<'py> = (u64, Option<Py<PyAny>>, Option<f64>, Bound<'py, PyAny>);
+
 /// How far the worker's end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
@@ -454,6 +458,16 @@ impl AsgiServer {
             this.shared.call_soon(py, turn)?;
         }
         Ok((descriptor.into_raw_fd(), PyBytes::new(py, &unread)))
+    }
+
+    /// The calls in hand.
+    fn calls<'py>(&self, py: Python<'py>) -> Vec<CallInHand<'py>> {
+        let book = lock(&self.book);
+        let described = book.iter().map(|(stream, exchange)| {
+            let (task, age) = exchange.task(py).unzip();
+            (stream.0, task, age.flatten(), exchange.face(py))
+        });
+        described.collect()
     }
 
     /// Exchanges that are not over.

@@ -1,24 +1,51 @@
-//! The calls of the application that this worker has in hand, so that a new gateway can be told.
+//! The calls of the application that this worker has in hand, so that a new gateway can be told, and whoever asks what
+//! they are doing.
 //!
 //! A gateway knows what it has given to whom; its successor knows nothing, and what was in hand when the first
 //! one died would be bounded by nobody. So each call is entered here with what the log calls it, and the
 //! sentinel, which no application can hold up, names those of earlier gateways to the present one.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use oxicorn_link::StreamId;
 use oxicorn_link::wire::{Address, CallInHand, RequestView};
+use oxicorn_os::{process, time};
+use pyo3::prelude::*;
 
 /// Bytes kept of a request line: as much as helps to find the view.
 const LINE_KEPT: usize = 256;
 
 /// The book; its entries' memory is used again and again.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<Vec<Entry>>);
+pub(crate) struct Calls {
+    entries: Mutex<Vec<Entry>>,
+    /// Gives the greenlet that runs, where several calls share a thread.
+    current_greenlet: OnceLock<Py<PyAny>>,
+}
+
+/// When a call began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beginning {
+    /// When its request was claimed, by the monotonic clock.
+    pub(crate) since: Duration,
+    /// How long its thread had waited for the interpreter before that.
+    pub(crate) waited: Duration,
+}
+
+/// A call for Python: stream, identity of its thread, seconds since it began, seconds it had waited for the interpreter,
+/// greenlet.
+pub(crate) type Described = (u64, u64, f64, f64, Option<Py<PyAny>>);
 
 #[derive(Debug, Default)]
 struct Entry {
     stream: Option<StreamId>,
+    /// As Python's `threading.get_ident()` has it.
+    thread: u64,
+    since: Duration,
+    waited: Duration,
+    greenlet: Option<Py<PyAny>>,
     request_line: Vec<u8>,
     client: Vec<u8>,
 }
@@ -31,8 +58,16 @@ pub(crate) struct Entered<'a> {
 }
 
 impl Calls {
-    /// A call begins.
-    pub(crate) fn enter(&self, stream: StreamId, view: &RequestView<'_>) -> Entered<'_> {
+    /// A call begins, on this thread.
+    pub(crate) fn enter(
+        &self,
+        py: Python<'_>,
+        stream: StreamId,
+        beginning: Beginning,
+        view: &RequestView<'_>,
+    ) -> Entered<'_> {
+        let greenlet = self.current_greenlet.get();
+        let greenlet = greenlet.and_then(|current| current.call0(py).ok());
         let mut entries = self.lock();
         let free = entries.iter().position(|entry| entry.stream.is_none());
         let place = free.unwrap_or_else(|| {
@@ -40,11 +75,50 @@ impl Calls {
             entries.len() - 1
         });
         entries[place].describe(stream, view);
+        entries[place].thread = process::thread_identity();
+        entries[place].since = beginning.since;
+        entries[place].waited = beginning.waited;
+        let before = std::mem::replace(&mut entries[place].greenlet, greenlet);
         drop(entries);
+        // Its end may run code of Python's.
+        drop(before);
         Entered {
             calls: self,
             stream,
         }
+    }
+
+    /// From now on several calls share a thread, each in a greenlet of its own: `current` gives the one that runs.
+    pub(crate) fn name_greenlets(&self, current: Py<PyAny>) {
+        let _ = self.current_greenlet.set(current);
+    }
+
+    /// Those in hand, for Python.
+    pub(crate) fn describe(&self, py: Python<'_>) -> Vec<Described> {
+        let now = time::monotonic();
+        let entries = self.lock();
+        let described = entries.iter().filter_map(|entry| {
+            let greenlet = entry.greenlet.as_ref().map(|one| one.clone_ref(py));
+            let age = now.saturating_sub(entry.since).as_secs_f64();
+            let waited = entry.waited.as_secs_f64();
+            Some((entry.stream?.0, entry.thread, age, waited, greenlet))
+        });
+        described.collect()
+    }
+
+    /// Those in hand, for who does not wait for the interpreter: a list of `[stream, thread, age, waited]`.
+    pub(crate) fn as_json(&self) -> String {
+        let now = time::monotonic();
+        let mut out = String::from("[");
+        for entry in self.lock().iter() {
+            let Some(stream) = entry.stream else { continue };
+            let comma = if out.len() > 1 { "," } else { "" };
+            let age = now.saturating_sub(entry.since).as_secs_f64();
+            let (thread, waited) = (entry.thread, entry.waited.as_secs_f64());
+            let _ = write!(out, "{comma}[{},{thread},{age:.3},{waited:.6}]", stream.0);
+        }
+        out.push(']');
+        out
     }
 
     /// It is over, or its client's socket is the application's, for as long as it likes.
@@ -55,6 +129,9 @@ impl Calls {
             .find(|entry| entry.stream == Some(stream))
         {
             entry.stream = None;
+            let greenlet = entry.greenlet.take();
+            drop(entries);
+            drop(greenlet);
         }
     }
 
@@ -76,7 +153,7 @@ impl Calls {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         // Held for moments, and whole whatever happens.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

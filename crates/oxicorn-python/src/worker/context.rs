@@ -23,11 +23,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::Serving;
+use super::calls::{Beginning, Described};
 use super::direct::Direct;
 use super::lane::Lane;
 use super::link::WorkerLink;
 use super::loop_link::LoopLink;
 use super::notice::Notice;
+use super::observer::Observer;
 use super::pool::{Claim, Errand, Pool};
 use super::sentinel::{Beats, Sentinel};
 use super::wait;
@@ -72,6 +74,8 @@ pub(crate) struct WorkerSetup {
     pub(crate) release: EventFd,
     /// Where the stacks go when they are asked for.
     pub(crate) stack_dump: OwnedFd,
+    /// What the arbiter has to say to this worker.
+    pub(crate) messages: Channel,
     pub(crate) slot: Option<Slot>,
     pub(crate) kind: WorkerKind,
     /// How long requests may be finished after arbiter and gateway are gone.
@@ -95,6 +99,7 @@ pub(crate) struct WorkerContext {
     /// It was told to stop: it serves what it is still given.
     told: AtomicBool,
     sentinel: Mutex<Option<Sentinel>>,
+    observer: Mutex<Option<Observer>>,
     slot: Option<Slot>,
     /// Who writes the access lines.
     access: Arc<AccessLogging>,
@@ -154,6 +159,13 @@ impl WorkerContext {
             setup.graceful_timeout,
         )
         .naming_calls(engine.lane().map(|lane| (lane, doorbell)));
+        forked::keep_from_children(&setup.messages);
+        let observer = Observer::new(
+            setup.messages,
+            Arc::clone(&notices),
+            setup.id,
+            engine.lane(),
+        );
         Ok(Self {
             engine,
             id: setup.id,
@@ -164,6 +176,7 @@ impl WorkerContext {
             max_requests: AtomicU64::new(u64::MAX),
             told: AtomicBool::new(false),
             sentinel: Mutex::new(Some(sentinel)),
+            observer: Mutex::new(Some(observer)),
             slot,
             access: Arc::default(),
             wakeup,
@@ -227,7 +240,11 @@ impl WorkerContext {
         if let Some(slot) = &self.slot {
             slot.begin_request(claim.since);
         }
-        let result = application.serve(py, &threads.lane, claim.stream, payload);
+        let beginning = Beginning {
+            since: claim.since,
+            waited: claim.waited,
+        };
+        let result = application.serve(py, &threads.lane, claim.stream, beginning, payload);
         self.end_if_forked(py, result.as_ref().err())?;
         let now = time::monotonic();
         if let Some(slot) = &self.slot {
@@ -299,6 +316,14 @@ impl WorkerContext {
         if let Some(sentinel) = sentinel {
             let worker = self.worker()?.clone_ref(py);
             sentinel.start(Box::new(move || tell_orphaned(&worker)))?;
+        }
+        let observer = self
+            .observer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(observer) = observer {
+            observer.start(self.worker()?.clone_ref(py))?;
         }
         if let Engine::Threads(threads) = &self.engine
             && threads.count > 1
@@ -465,6 +490,21 @@ impl WorkerContext {
         self.engine.serving().stop();
     }
 
+    /// The calls in hand of threads: stream, identity of the thread, seconds since it began, seconds it had waited for the
+    /// interpreter before, greenlet.
+    fn calls(&self, py: Python<'_>) -> Vec<Described> {
+        match &self.engine {
+            Engine::Threads(threads) => threads.lane.calls().describe(py),
+            Engine::Loop(_) | Engine::Direct(_) => Vec::new(),
+        }
+    }
+
+    /// Several calls share a thread, each in a greenlet of its own: `current` gives the one that runs.
+    fn name_greenlets(&self, current: Py<PyAny>) -> PyResult<()> {
+        self.threads()?.lane.calls().name_greenlets(current);
+        Ok(())
+    }
+
     /// Requests started so far.
     fn requests(&self) -> u64 {
         self.engine.claimed()
@@ -519,6 +559,12 @@ impl Engine {
             Self::Direct(_) => 0,
         }
     }
+}
+
+/// See [`oxicorn_os::signals::mark_end_of_dumps`].
+#[pyfunction]
+pub(crate) fn mark_end_of_dumps(signal: i32, descriptor: i32) -> PyResult<()> {
+    Ok(oxicorn_os::signals::mark_end_of_dumps(signal, descriptor)?)
 }
 
 /// The log's line about the arbiter's death.

@@ -2,7 +2,8 @@
 //!
 //! Threads: the main thread (Python's; it serves with `sync`, waits for signals with `gthread`, runs
 //! the event loop with `asgi`), the pool's threads (Python's, `gthread`), the *sentinel* (native:
-//! heartbeat, signals, the arbiter's death) and the *watcher* (native, `gthread`, see `pool`).
+//! heartbeat, signals, the arbiter's death), the *observer* (native: answers the arbiter) and the *watcher* (native,
+//! `gthread`, see `pool`).
 
 pub(crate) mod calls;
 mod context;
@@ -10,12 +11,14 @@ mod direct;
 pub(crate) mod lane;
 pub(crate) mod link;
 mod loop_link;
+pub(crate) mod message;
 pub(crate) mod notice;
+mod observer;
 mod pool;
 mod sentinel;
 mod wait;
 
-pub(crate) use context::{WorkerContext, WorkerKind, WorkerSetup};
+pub(crate) use context::{WorkerContext, WorkerKind, WorkerSetup, mark_end_of_dumps};
 pub(crate) use loop_link::LoopLink;
 
 /// What the sentinel may ask of whatever takes the requests; from its own thread.

@@ -1,6 +1,7 @@
 //! What a worker tells the arbiter: small packets on a socketpair whose one end all workers have.
 //!
-//! The other way nothing is sent; its end of file tells a worker that the arbiter is gone.
+//! The other way nothing is sent; its end of file tells a worker that the arbiter is gone. Two notices have a memory file
+//! with them, which is the answer to a question ([`super::message::ToWorker::Stacks`]).
 
 /// Bytes of a packet: the worker's number, a letter, what the letter needs.
 pub(crate) const PACKET: usize = 13;
@@ -27,6 +28,10 @@ pub(crate) enum Notice {
     },
     /// A file of the application changed; the number stands for this change.
     SourceChanged(u64),
+    /// Answer to the question of this number: which thread has which request.
+    Calls(u64),
+    /// Answer to the question of this number: what each call is doing.
+    Stacks(u64),
 }
 
 impl Notice {
@@ -41,6 +46,8 @@ impl Notice {
                 (if misfit { b'X' } else { b'F' }, u64::from(finding))
             }
             Self::SourceChanged(change) => (b'S', change),
+            Self::Calls(question) => (b'C', question),
+            Self::Stacks(question) => (b'K', question),
         };
         let mut packet = [0; PACKET];
         packet[..4].copy_from_slice(&worker.to_ne_bytes());
@@ -64,6 +71,8 @@ impl Notice {
                 misfit: *word == b'X',
             },
             b'S' => Self::SourceChanged(value),
+            b'C' => Self::Calls(value),
+            b'K' => Self::Stacks(value),
             _ => return None,
         };
         Some((u32::from_ne_bytes(*worker), notice))
@@ -90,6 +99,8 @@ mod tests {
                 misfit: true,
             },
             Notice::SourceChanged(u64::MAX - 1),
+            Notice::Calls(3),
+            Notice::Stacks(u64::MAX),
         ] {
             let packet = notice.encode(7);
             assert_eq!(Notice::decode(&packet), Some((7, notice)));

@@ -102,6 +102,8 @@ pub(crate) struct Claim {
     pub(crate) flags: u8,
     /// When it was claimed, by the monotonic clock.
     pub(crate) since: Duration,
+    /// How long this thread had waited for the interpreter before that.
+    pub(crate) waited: Duration,
 }
 
 impl Pool {
@@ -185,6 +187,7 @@ impl Pool {
         waiter: &mut RequestsWaiter,
         payload: &mut Vec<u8>,
     ) -> PyResult<Option<Claim>> {
+        let mut for_interpreter = Duration::ZERO;
         loop {
             if !self.is_alive() {
                 return Ok(None);
@@ -193,9 +196,16 @@ impl Pool {
                 waiter.call_watcher();
                 py.detach(|| self.park());
             } else if let Some(claim) = self.claim(py, token_of(waiter), payload) {
-                return Ok(Some(claim));
+                return Ok(Some(Claim {
+                    waited: for_interpreter,
+                    ..claim
+                }));
             } else {
-                py.detach(|| self.wait(waiter));
+                let awake = py.detach(|| {
+                    self.wait(waiter);
+                    time::monotonic()
+                });
+                for_interpreter = time::monotonic().saturating_sub(awake);
             }
             py.check_signals()?;
             if is_forked() {
@@ -277,6 +287,7 @@ impl Pool {
             stream: claimed.stream,
             flags: claimed.flags,
             since,
+            waited: Duration::ZERO,
         })
     }
 

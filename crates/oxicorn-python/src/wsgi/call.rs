@@ -19,6 +19,7 @@ use super::plain_file::PlainFile;
 use super::{Input, LazySocket};
 use crate::errors::ClientGone;
 use crate::forked;
+use crate::worker::calls::Beginning;
 use crate::worker::lane::{Lane, Stream};
 
 /// The application of this worker with everything that is the same for all its requests.
@@ -62,12 +63,13 @@ impl Application {
         py: Python<'_>,
         lane: &Arc<Lane>,
         stream: StreamId,
+        beginning: Beginning,
         payload: &[u8],
     ) -> PyResult<()> {
         let Ok(view) = RequestView::decode(payload) else {
             return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
         };
-        let _entered = lane.calls().enter(stream, &view);
+        let _entered = lane.calls().enter(py, stream, beginning, &view);
         let is_head_request = view.head.method == b"HEAD";
         let exchange = Bound::new(
             py,

@@ -110,6 +110,10 @@ impl WebSocketExchange {
         self.task = Some(task);
     }
 
+    pub(crate) fn task(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.task.as_ref().map(|task| task.clone_ref(py))
+    }
+
     pub(crate) fn stream(&self) -> StreamId {
         self.stream
     }

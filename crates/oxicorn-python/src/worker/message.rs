@@ -1,0 +1,55 @@
+//! What the arbiter tells a single worker: small packets on a socketpair of its own.
+//!
+//! A word that the worker must hear whatever it does (its end) goes other ways: by a signal, and by the bell of its
+//! release.
+
+/// Bytes of a packet: a letter, and what the letter needs.
+pub(crate) const PACKET: usize = 9;
+
+/// The arbiter's word to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ToWorker {
+    /// What is each call doing? Answered by notices with this number.
+    Stacks(u64),
+    /// What is worth a line in the error log from now on, as a level of Python's logging.
+    LogLevel(u32),
+}
+
+impl ToWorker {
+    pub(crate) fn encode(self) -> [u8; PACKET] {
+        let (letter, value) = match self {
+            Self::Stacks(number) => (b'S', number),
+            Self::LogLevel(level) => (b'L', level.into()),
+        };
+        let mut packet = [letter; PACKET];
+        packet[1..].copy_from_slice(&value.to_ne_bytes());
+        packet
+    }
+
+    /// `None` for a packet that is none of these.
+    pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
+        let (letter, value) = packet.split_first()?;
+        let value = u64::from_ne_bytes(value.try_into().ok()?);
+        match letter {
+            b'S' => Some(Self::Stacks(value)),
+            b'L' => Some(Self::LogLevel(u32::try_from(value).ok()?)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrives_as_it_was_sent_and_nothing_else_does() {
+        for message in [ToWorker::Stacks(u64::MAX), ToWorker::LogLevel(30)] {
+            let packet = message.encode();
+            assert_eq!(ToWorker::decode(&packet), Some(message));
+            assert_eq!(ToWorker::decode(&packet[..PACKET - 1]), None);
+        }
+        assert_eq!(ToWorker::decode(&[0; PACKET]), None);
+        assert_eq!(ToWorker::decode(&[]), None);
+    }
+}
