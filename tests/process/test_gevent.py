@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 import websocket
 
+from tests.support.gate import APPLICATION as GATED
+from tests.support.gate import Gate
 from tests.support.http import encode
 from tests.support.load import reload_under_load
-from tests.support.wait import wait_for
+from tests.support.wait import stays, wait_for
 
 if TYPE_CHECKING:
     from tests.support.server import Kind, Servers
@@ -28,20 +31,48 @@ SOURCE = """
     LOCK = threading.Lock()
     ALL = threading.Barrier(20)
 
+    def exit_by_system():
+        raise SystemExit(3)
+
+    def exit_by_greenlet():
+        raise gevent.GreenletExit
+
+    def exit_by_timeout():
+        with gevent.Timeout(0.01):
+            gevent.sleep(60)
+
+    def hang():
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            pass
+
+    DEEDS = {
+        "/all": lambda: ALL.wait(10),  # each waits for the others
+        "/slow": lambda: time.sleep(1),
+        "/late": lambda: waits_for_ever(),
+        "/hang": hang,
+        "/exit/system": exit_by_system,
+        "/exit/greenlet": exit_by_greenlet,
+        "/exit/timeout": exit_by_timeout,
+    }
+
+    def waits_for_ever():
+        threading.Event().wait()
+
     def application(environ, start_response):
         path = environ["PATH_INFO"]
-        if path == "/all":  # each waits for the others
-            ALL.wait(10)
-        elif path == "/slow":
-            time.sleep(1)
-        elif path == "/exit":
-            raise gevent.GreenletExit
-        elif path == "/hang":
-            until = time.monotonic() + 60
-            while time.monotonic() < until:
-                pass
+        DEEDS.get(path, lambda: None)()
+        if path == "/stream":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return (b"x" * 65536 for _ in range(128))
         with LOCK:
-            body = {"/pid": str(os.getpid()), "/socket": SOCKET, "/uri": environ.get("RAW_URI", "")}.get(path, "hello")
+            body = {
+                "/pid": str(os.getpid()),
+                "/socket": SOCKET,
+                "/uri": environ.get("RAW_URI", ""),
+                "/length": str(len(environ["wsgi.input"].read())),
+                "/flags": str([environ[f"wsgi.{name}"] for name in ("multithread", "multiprocess", "run_once")]),
+            }.get(path, "hello")
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body.encode()]
 """
@@ -54,6 +85,7 @@ def test_greenlets_in_a_patched_process(serve: Servers, kind: Kind, name: str, p
     if not (preload and kind.is_gunicorn):  # It patches what the application has imported already.
         assert server.get("/socket").body == b"gevent._socket3"
     assert server.get("/uri").body == b"/uri" or kind.is_gunicorn
+    assert server.get("/flags").body == b"[True, False, False]"
     answers: list[int] = []
     clients = [threading.Thread(target=lambda: answers.append(server.get("/all").status)) for _ in range(20)]
     for client in clients:
@@ -65,10 +97,100 @@ def test_greenlets_in_a_patched_process(serve: Servers, kind: Kind, name: str, p
     assert server.stop() == 0
 
 
-def test_no_request_fails_in_reloads(serve: Servers, kind: Kind) -> None:
+def test_no_more_requests_at_a_time_than_worker_connections(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("there it is connections")
+    server = serve(GATED, "-k", "gevent", "--worker-connections", "2")
+    with Gate(server) as gate, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(3)]
+        for client in clients:
+            client.send(encode(target=gate.target))
+        gate.wait_until_reached(2)
+        stays(lambda: len(server.lines("gate.reached")) == 2, 0.3)
+        gate.open()
+        assert [client.answer().body for client in clients] == [b"ok"] * 3
+
+
+def test_bodies_and_responses_of_any_length(serve: Servers) -> None:
+    server = serve(SOURCE, "-k", "gevent")
+    for length in (1, 100_000, 5_000_000):
+        assert server.request("POST", "/length", body=b"x" * length).body == str(length).encode()
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(server.connect()) for _ in range(20)]
+        for client in slow:
+            client.send(encode(target="/stream"))
+        # Clients that do not read hold no other up.
+        assert server.get("/").body == b"hello"
+        assert [len(client.answer().body) for client in slow] == [128 * 65536] * 20
+
+
+def test_a_late_request_is_ended_alone(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("a greenlet there may take as long as it likes")
+    server = serve(SOURCE, "-k", "gevent", "--timeout", "2", access_log=True)
+    pid = server.get("/pid").body
+    with server.connect() as late:
+        late.send(encode(target="/late"))
+        server.wait_for_log(r"Request timed out after .* GET /late HTTP/1.1")
+        assert late.answer().status == 504
+    server.wait_for_log(r"Stack of the request that timed out")
+    server.wait_for_log(r"in waits_for_ever$")
+    assert server.get("/pid").body == pid
+    wait_for(lambda: [line for line in server.access_log if '"GET /late HTTP/1.1" 504' in line])
+    assert "GreenletExit" not in server.log
+
+
+HOOKS = """
+    def pre_request(worker, req):
+        worker.log.info("before %s %s %s", req.method, req.path, dict(req.headers)["X-NAME"])
+
+    def post_request(worker, req, environ, resp):
+        worker.log.info("after %s %s %s %s", req.uri, environ["PATH_INFO"], resp.status, resp.sent)
+"""
+
+
+def test_hooks_around_requests(serve: Servers) -> None:
+    server = serve(SOURCE, "-k", "gevent", config=HOOKS)
+    server.request("GET", "/hooked", headers=[("X-Name", "value")])
+    server.wait_for_log("before GET /hooked value")
+    server.wait_for_log("after /hooked /hooked 200 OK 5")
+
+
+SUBCLASS = """
+    from gunicorn.workers.ggevent import GeventWorker
+
+    class Own(GeventWorker):
+        def patch(self):
+            super().patch()
+            self.log.info("patched by %s", type(self).__name__)
+
+        def init_process(self):
+            self.log.info("init_process")
+            super().init_process()
+
+        def run(self):
+            self.log.info("run")
+            super().run()
+
+        def handle_request(self, listener_name, req, sock, addr):
+            return super().handle_request(listener_name, req, sock, addr)
+"""
+
+
+def test_classes_that_derive_from_it(serve: Servers, kind: Kind) -> None:
+    server = serve(SOURCE + SUBCLASS, "-k", "app.Own")
+    assert server.get("/").body == b"hello"
+    for text in ("init_process", "patched by Own", "run"):
+        server.wait_for_log(text)
+    if not kind.is_gunicorn:
+        server.wait_for_log("app.Own|Own overrides what nobody calls: handle_request")
+
+
+@pytest.mark.parametrize("name", ["gevent", "gevent_wsgi"])
+def test_no_request_fails_in_reloads(serve: Servers, kind: Kind, name: str) -> None:
     if kind.is_gunicorn:
         pytest.skip("Gunicorn's reload does not wait for the new workers")
-    server = serve(SOURCE, "-k", "gevent", "--workers", "2")
+    server = serve(SOURCE, "-k", name, "--workers", "2")
     reload_under_load(server, 3)
 
 
@@ -85,22 +207,31 @@ def test_stop_waits_for_requests_but_not_for_kept_connections(serve: Servers, ki
     assert "graceful timeout" not in server.log
 
 
-def test_one_that_ends_its_greenlet_harms_nobody(serve: Servers) -> None:
-    server = serve(SOURCE, "-k", "gevent")
+@pytest.mark.parametrize("name", ["gevent", "gevent_wsgi"])
+@pytest.mark.parametrize("what", ["system", "greenlet", "timeout"])
+def test_one_that_ends_its_greenlet_harms_nobody(serve: Servers, kind: Kind, name: str, what: str) -> None:
+    server = serve(SOURCE, "-k", name)
     pid = server.get("/pid").body
-    with server.connect() as peer:
-        peer.send(encode(target="/exit"))
-        assert server.get("/pid").body == pid
+    with server.connect() as peer, server.connect() as other:
+        other.send(encode(target="/slow"))
+        peer.send(encode(target=f"/exit/{what}"))
+        if name == "gevent" and not kind.is_gunicorn:
+            assert peer.answer().status == 500
+            server.wait_for_log("SystemExit: 3|GreenletExit|Timeout: 0.01 seconds")
+        if not (name == "gevent_wsgi" and what == "system"):  # gevent's server takes that for the process's end.
+            assert other.answer().body == b"hello"
+            assert server.get("/pid").body == pid
 
 
-def test_hub_that_stands_still_is_noticed(serve: Servers, kind: Kind) -> None:
-    server = serve(SOURCE, "-k", "gevent", "--timeout", "1")
+@pytest.mark.parametrize("name", ["gevent", "gevent_wsgi"])
+def test_hub_that_stands_still_is_noticed(serve: Servers, kind: Kind, name: str) -> None:
+    server = serve(SOURCE, "-k", name, "--timeout", "1")
     old = server.worker_pids()
     with server.connect() as peer:
         peer.send(encode(target="/hang"))
         server.wait_for_log(r"WORKER TIMEOUT \(pid:")
         if not kind.is_gunicorn:
-            server.wait_for_log("in application$")
+            server.wait_for_log("in hang$")
         server.wait_for_workers(1, without=old)
     assert server.get("/").body == b"hello"
 

@@ -100,8 +100,8 @@ def test_what_nobody_calls_is_named(serve: Servers) -> None:
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("app.Own", "derive it from SyncWorker or ThreadWorker"),
-        ("app.Alien", "derive it from SyncWorker or ThreadWorker"),
+        ("app.Own", "derive it from SyncWorker, ThreadWorker or GeventWorker"),
+        ("app.Alien", "derive it from SyncWorker, ThreadWorker or GeventWorker"),
         ("app.Missing", "worker_class 'app.Missing' invalid or not found"),
         ("gthraed", "did you mean gthread?"),
     ],

@@ -87,6 +87,7 @@ fn attach(control: &Channel, worker: u32, busy: Duration) {
         generation: 1,
         capacity: 1,
         streams: false,
+        goes_on: false,
     };
     let packet = encode(&ToGateway::AttachWorker(about)).expect("short");
     let descriptors = [

@@ -110,10 +110,12 @@ pub struct AttachWorker {
     pub age: u64,
     /// The cohort it belongs to.
     pub generation: u32,
-    /// How many requests it takes at once: sync 1, gthread `threads`, asgi `worker_connections`.
+    /// How many requests it takes at once: sync 1, gthread `threads`, asgi and gevent `worker_connections`.
     pub capacity: u32,
     /// Whether it takes requests before their bodies are complete.
     pub streams: bool,
+    /// Whether it goes on with others when one of its requests is given up, which it is told of.
+    pub goes_on: bool,
 }
 
 /// How many descriptors an [`ToGateway::AttachWorker`] packet carries.
@@ -321,6 +323,7 @@ mod tests {
             generation: 2,
             capacity: 16,
             streams: true,
+            goes_on: true,
         };
         let messages = [
             ToGateway::AttachWorker(attach),

@@ -312,10 +312,10 @@ impl Gateway {
                 }
                 continue;
             };
-            let worker_streams = self
+            let worker_goes_on = self
                 .pool
                 .of_id(*worker)
-                .is_some_and(|worker| worker.streams);
+                .is_some_and(|worker| worker.goes_on);
             // A worker that waits for the client to read is not late, nor is a conversation.
             let connection = call.client.and_then(|key| self.connections.get(key));
             let exchange = connection.and_then(|one| one.exchange.as_deref());
@@ -325,7 +325,7 @@ impl Gateway {
                 .is_some_and(Upload::is_awaited);
             // A worker that goes on with others while one request waits may take its time once it
             // has begun to answer: streams of events have pauses.
-            let streams = worker_streams && (call.answered || call.client.is_none());
+            let streams = worker_goes_on && (call.answered || call.client.is_none());
             let waits = call.uncredited > 0 || talks || uploads || streams;
             let given = call.submitted + call.queued;
             let is_slow = !slow_after.is_zero() && now > given + slow_after;

@@ -27,6 +27,10 @@ pub(crate) struct Pool {
 
 /// One worker.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each learned from another message"
+)]
 pub(crate) struct WorkerRecord {
     /// The arbiter's number for it.
     pub(crate) number: u32,
@@ -35,6 +39,8 @@ pub(crate) struct WorkerRecord {
     pub(crate) logs: bool,
     /// It takes requests before their bodies are complete.
     pub(crate) streams: bool,
+    /// It goes on with others when one of its requests is given up.
+    pub(crate) goes_on: bool,
     pub(crate) link: GatewayEnd,
     /// Never polled: that it is registered is enough to end the runtime's sleep, after which all
     /// rings are read.
@@ -96,6 +102,7 @@ impl Pool {
             pid: about.pid,
             logs: false,
             streams: about.streams,
+            goes_on: about.goes_on,
             link: link.map_err(AttachFault::Link)?,
             _doorbell: doorbell,
             backlog: VecDeque::new(),

@@ -90,7 +90,7 @@ impl Gateway {
             }
             if ends_call(header) {
                 self.complete(id);
-            } else if begins_to_answer(header) && !record.streams {
+            } else if begins_to_answer(header) && !record.goes_on {
                 // A thread listens from its first message on: what it was told before may have passed
                 // unheard.
                 self.cancel(id, CancelReason::ClientGone);

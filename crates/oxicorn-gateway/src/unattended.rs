@@ -6,7 +6,7 @@
 //! worker. There is no connection to ask for the request line then: it is kept with the call, or
 //! the worker tells it.
 //!
-//! Of an event loop's calls none is late: such a worker goes on with others meanwhile, and what it does
+//! Of the calls of a loop (asyncio's, gevent's hub) none is late: such a worker goes on with others meanwhile, and what it does
 //! after its response (background tasks) is its own affair.
 
 use std::time::Duration;
@@ -143,7 +143,7 @@ impl Gateway {
             client,
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             others_in_flight: others_in_flight.saturating_add(inherited).saturating_sub(1),
-            worker_goes_on: record.streams,
+            worker_goes_on: record.goes_on,
         };
         self.control.send(&FromGateway::RequestExpired(expired));
         self.metrics.count(Counter::Expired);
@@ -183,7 +183,7 @@ impl Gateway {
     pub(crate) fn check_inherited(&mut self, now: Duration, limit: Duration) {
         let mut late = Vec::new();
         for key in 0..self.pool.key_bound() {
-            let Some(record) = self.pool.get_mut(key).filter(|record| !record.streams) else {
+            let Some(record) = self.pool.get_mut(key).filter(|record| !record.goes_on) else {
                 continue;
             };
             for call in &mut record.inherited {

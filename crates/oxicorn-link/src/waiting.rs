@@ -39,6 +39,8 @@ pub(crate) struct Waiting {
     ended: AtomicBool,
     /// How often [`Waker::interrupt`] was called.
     interruptions: AtomicU32,
+    /// How often [`EventsWaiter::hand_out`] was called.
+    handed_out: AtomicU32,
 }
 
 impl Waiting {
@@ -47,13 +49,13 @@ impl Waiting {
         doorbell: EventFd,
         gateway_doorbell: Arc<EventFd>,
     ) -> Self {
-        let (ended, interruptions) = (AtomicBool::new(false), AtomicU32::new(0));
         Self {
             memory,
             doorbell,
             gateway_doorbell,
-            ended,
-            interruptions,
+            ended: AtomicBool::new(false),
+            interruptions: AtomicU32::new(0),
+            handed_out: AtomicU32::new(0),
         }
     }
 
@@ -147,48 +149,43 @@ fn has_unread(ring: &RingMemory) -> bool {
     ring.tail().load(Ordering::Acquire) != ring.head().load(Ordering::Acquire)
 }
 
-macro_rules! message_waiter {
-    ($(#[$doc:meta])* $name:ident, $ring:ident, $bell:ident, $(#[$wait_doc:meta])*) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $name {
-            waiter: Waiter,
-            ring: RingMemory,
-        }
-
-        impl $name {
-            pub(crate) fn new(waiting: &Arc<Waiting>) -> Self {
-                Self { waiter: Waiter::new(waiting), ring: waiting.memory.$ring() }
-            }
-
-            $(#[$wait_doc])*
-            pub fn wait(&self, timeout: Duration) -> WaitOutcome {
-                let bell = self.waiter.waiting.memory.$bell();
-                self.waiter.wait(bell, timeout, || has_unread(&self.ring))
-            }
-
-            /// Whether there may be something to read.
-            pub fn has_pending(&self) -> bool {
-                has_unread(&self.ring)
-            }
-
-            /// Wakes another waiting thread: for a thread that was woken and leaves without having
-            /// taken what it was woken for.
-            pub fn pass_on(&self) {
-                self.waiter.waiting.memory.$bell().ring(Fenced::now());
-            }
-        }
-    };
-}
-
-message_waiter! {
-    /// Waits for requests; one for each thread (`Clone`).
-    RequestsWaiter, requests, requests_bell,
-    /// Blocks until there may be something to claim, at most for `timeout`. Each request placed
-    /// wakes one waiting thread. To be called detached from the interpreter and without any lock.
+/// Waits for requests; one for each thread (`Clone`).
+#[derive(Clone, Debug)]
+pub struct RequestsWaiter {
+    waiter: Waiter,
+    ring: RingMemory,
 }
 
 impl RequestsWaiter {
+    pub(crate) fn new(waiting: &Arc<Waiting>) -> Self {
+        Self {
+            waiter: Waiter::new(waiting),
+            ring: waiting.memory.requests(),
+        }
+    }
+
+    /// Blocks until there may be something to claim, at most for `timeout`. Each request placed
+    /// wakes one waiting thread. To be called detached from the interpreter and without any lock.
+    pub fn wait(&self, timeout: Duration) -> WaitOutcome {
+        let bell = self.waiter.waiting.memory.requests_bell();
+        self.waiter.wait(bell, timeout, || has_unread(&self.ring))
+    }
+
+    /// Whether there may be something to read.
+    pub fn has_pending(&self) -> bool {
+        has_unread(&self.ring)
+    }
+
+    /// Wakes another waiting thread: for a thread that was woken and leaves without having
+    /// taken what it was woken for.
+    pub fn pass_on(&self) {
+        self.waiter
+            .waiting
+            .memory
+            .requests_bell()
+            .ring(Fenced::now());
+    }
+
     /// Wakes the thread that [watches](Self::watch): for a thread that leaves a request to others.
     pub fn call_watcher(&self) {
         self.waiter.waiting.memory.watch_bell().ring(Fenced::now());
@@ -202,11 +199,57 @@ impl RequestsWaiter {
     }
 }
 
-message_waiter! {
-    /// Waits for events; one for each thread (`Clone`).
-    EventsWaiter, events, events_bell,
-    /// Blocks until there may be an event, at most for `timeout`. Each event wakes one waiting
-    /// thread, which must hand on what is not its own.
+/// Waits for events; one for each wait of a thread: it knows what had been handed out when it was made.
+#[derive(Debug)]
+pub struct EventsWaiter {
+    waiter: Waiter,
+    ring: RingMemory,
+    /// The count of [`Self::hand_out`] that this one has seen.
+    seen: Cell<u32>,
+}
+
+impl Clone for EventsWaiter {
+    fn clone(&self) -> Self {
+        Self::new(&self.waiter.waiting)
+    }
+}
+
+impl EventsWaiter {
+    pub(crate) fn new(waiting: &Arc<Waiting>) -> Self {
+        Self {
+            waiter: Waiter::new(waiting),
+            ring: waiting.memory.events(),
+            seen: Cell::new(waiting.handed_out.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Blocks until there may be an event, or until somebody has [handed events out](Self::hand_out) since this
+    /// waiter was made or returned last; at most for `timeout`. Each event wakes one waiting thread, which must hand
+    /// out what is not its own.
+    pub fn wait(&self, timeout: Duration) -> WaitOutcome {
+        let bell = self.waiter.waiting.memory.events_bell();
+        let is_ready = || has_unread(&self.ring) || self.was_handed_out();
+        let outcome = self.waiter.wait(bell, timeout, is_ready);
+        self.seen
+            .set(self.waiter.waiting.handed_out.load(Ordering::Acquire));
+        outcome
+    }
+
+    fn was_handed_out(&self) -> bool {
+        self.waiter.waiting.handed_out.load(Ordering::Acquire) != self.seen.get()
+    }
+
+    /// Whether there may be something to read.
+    pub fn has_pending(&self) -> bool {
+        has_unread(&self.ring)
+    }
+
+    /// Events of other threads were taken out of the ring and put where these look: wakes all of them.
+    pub fn hand_out(&self) {
+        let waiting = &self.waiter.waiting;
+        waiting.handed_out.fetch_add(1, Ordering::AcqRel);
+        waiting.memory.events_bell().ring_all(Fenced::now());
+    }
 }
 
 /// Waits for room for responses; one for each thread (`Clone`).

@@ -657,3 +657,21 @@ fn thread_that_leaves_passes_its_wake_up_on() {
     waiter.pass_on();
     assert_eq!(waiting.join().unwrap(), WaitOutcome::Ready);
 }
+
+#[test]
+fn events_handed_out_wake_all_who_wait_and_who_is_about_to() {
+    let (_gateway, worker) = pair();
+    let late = worker.events.waiter();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let waiter = worker.events.waiter();
+            thread::spawn(move || waiter.wait(LONG))
+        })
+        .collect();
+    worker.events.waiter().hand_out();
+    for thread in waiting {
+        assert_eq!(thread.join().unwrap(), WaitOutcome::Ready);
+    }
+    assert_eq!(late.wait(LONG), WaitOutcome::Ready);
+    assert_eq!(late.wait(Duration::ZERO), WaitOutcome::TimedOut, "once");
+}

@@ -9,6 +9,7 @@
 //! * `forked`: the end of processes that the application forks
 //! * `metrics`: the applications' own metrics
 //! * `wsgi`: a request becomes an environ, what the application returns a response
+//! * `gevent`: a request becomes a greenlet of the hub, which calls the application by way of `wsgi`
 //! * `request_headers`: what environ and scope read alike
 //! * `asgi`: a request becomes a scope and a task of the event loop, what it sends a response
 
@@ -18,6 +19,7 @@ mod bounded_end;
 mod directory_watch;
 mod errors;
 mod forked;
+mod gevent;
 mod latin1;
 mod locks;
 mod metrics;
@@ -50,6 +52,8 @@ mod _native {
     use crate::errors::ClientGone;
     #[pymodule_export]
     use crate::forked::{after_fork, before_fork, is_forked_by_others, let_go, own_process};
+    #[pymodule_export]
+    use crate::gevent::{GeventServer, HubCall};
     #[pymodule_export]
     use crate::metrics::{MetricValue, metrics_families, metrics_memory, metrics_text};
     #[pymodule_export]

@@ -54,7 +54,7 @@ pub use settings::Settings;
 pub use table::{TABLE, find};
 pub use validate::parse_statsd_address;
 pub use value::{Raw, Source, Value};
-pub use worker_class::WorkerClass;
+pub use worker_class::{Capacity, Engine, Traits, WorkerClass};
 
 /// Config files looked for in the working directory where none is named, the first that exists is taken.
 pub const DEFAULT_CONFIG_FILES: [&str; 2] = ["gunicorn.conf.py", "oxicorn.conf.py"];

@@ -29,6 +29,82 @@ pub enum WorkerClass {
     Object(u32),
 }
 
+/// How workers of a class take their requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Threads wait for them and serve one each.
+    Threads,
+    /// An event loop takes them, each is a task.
+    Loop,
+    /// A hub takes them, each is a greenlet.
+    Hub,
+    /// Not over the link: the class accepts connections itself.
+    Own,
+}
+
+/// How many requests a worker takes at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capacity {
+    /// One.
+    One,
+    /// Setting `threads`.
+    Threads,
+    /// Setting `worker_connections`.
+    Connections,
+}
+
+/// What a worker class is: a row of the table below, read wherever classes differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits {
+    /// Who takes the requests.
+    pub engine: Engine,
+    /// How many at a time.
+    pub capacity: Capacity,
+    /// It takes a request before its body is complete, and asks for that piece by piece.
+    pub streams_requests: bool,
+    /// It is given handshakes and messages of WebSockets; others take the client's socket over.
+    pub speaks_websocket: bool,
+}
+
+impl Traits {
+    const fn wsgi(engine: Engine, capacity: Capacity) -> Self {
+        Self {
+            engine,
+            capacity,
+            streams_requests: false,
+            speaks_websocket: false,
+        }
+    }
+
+    const SYNC: Self = Self::wsgi(Engine::Threads, Capacity::One);
+    const GTHREAD: Self = Self::wsgi(Engine::Threads, Capacity::Threads);
+    const GEVENT: Self = Self::wsgi(Engine::Hub, Capacity::Connections);
+    const ASGI: Self = Self {
+        engine: Engine::Loop,
+        capacity: Capacity::Connections,
+        streams_requests: true,
+        speaks_websocket: true,
+    };
+    /// Its applications take the client's socket over for WebSockets.
+    const TORNADO: Self = Self {
+        speaks_websocket: false,
+        ..Self::ASGI
+    };
+    /// Whatever it does, it does by itself.
+    const OWN: Self = Self::wsgi(Engine::Own, Capacity::One);
+
+    /// Whether a worker goes on with others when one of its requests has been given up: that alone can be ended.
+    pub const fn goes_on(&self) -> bool {
+        matches!(self.engine, Engine::Loop | Engine::Hub)
+    }
+
+    /// Whether requests may be placed ahead of what a worker has in hand. Loops take at once whatever is placed, so a
+    /// request ahead would be one too many.
+    pub const fn prefetches(&self) -> bool {
+        matches!(self.engine, Engine::Threads)
+    }
+}
+
 /// Each class, its names, and the path of Gunicorn's class below the package.
 const KNOWN: [(WorkerClass, &[&str], &str); 6] = [
     (WorkerClass::Sync, &["sync"], "workers.sync.SyncWorker"),
@@ -129,6 +205,19 @@ impl WorkerClass {
             Value::Object(object) => Self::Object(*object),
             _ if threads > 1 => Self::Gthread,
             _ => Self::Sync,
+        }
+    }
+
+    /// What it is. Of a class that is known by a name or object of the user's that shows when it is loaded, and it is
+    /// in force by another value of this type then; until then it counts as `sync`.
+    pub const fn traits(&self) -> Traits {
+        match self {
+            Self::Sync | Self::Named(_) | Self::Object(_) => Traits::SYNC,
+            Self::Gthread => Traits::GTHREAD,
+            Self::Gevent => Traits::GEVENT,
+            Self::Asgi => Traits::ASGI,
+            Self::Tornado => Traits::TORNADO,
+            Self::GeventPywsgi | Self::Direct => Traits::OWN,
         }
     }
 

@@ -13,12 +13,12 @@ __all__ = ["DIRECT_WORKERS", "SUPPORTED_WORKERS", "worker_class"]
 SUPPORTED_WORKERS = {
     "sync": "oxicorn.workers.sync.SyncWorker",
     "gthread": "oxicorn.workers.gthread.ThreadWorker",
+    "gevent": "oxicorn.workers.ggevent.GeventWorker",
     "asgi": "oxicorn.workers.asgi.AsgiWorker",
     "tornado": "oxicorn.workers.gtornado.TornadoWorker",
 }
 #: The same for those that accept connections themselves.
 DIRECT_WORKERS = {
-    "gevent": "oxicorn.workers.ggevent.GeventWorker",
     "gevent_pywsgi": "oxicorn.workers.ggevent.GeventPyWSGIWorker",
 }
 

@@ -40,9 +40,9 @@ INSTEAD = {
     "meinheld": "set worker_class to sync or gthread",
 }
 DEFAULT_ADVICE = (
-    "derive it from SyncWorker or ThreadWorker for WSGI, from AsgiWorker for ASGI, "
+    "derive it from SyncWorker, ThreadWorker or GeventWorker for WSGI, from AsgiWorker for ASGI, "
     "from gunicorn.workers.base.Worker with a run() of its own for a server of its own, "
-    "or set worker_class to sync, gthread or asgi"
+    "or set worker_class to sync, gthread, gevent or asgi"
 )
 
 
@@ -51,7 +51,8 @@ class Chosen:
 
     def __init__(self, worker: type, kind: str, notes: list[str]) -> None:
         self.worker = worker
-        #: ``sync``, ``gthread``, ``asgi``, or ``direct``: the class accepts connections itself.
+        #: ``sync``, ``gthread``, ``gevent``, ``asgi``, or ``direct``: the class accepts connections
+        #: itself.
         self.kind = kind
         #: A line each, for the log.
         self.notes = notes
@@ -73,7 +74,7 @@ def choose(cfg: Config) -> Chosen:
     ancestor = _ancestor(found)
     if ancestor is not None:
         kind, base = ancestor
-        if _replaces_run(found, base):
+        if _replaces_run(found, base) or getattr(found, "server_class", None) is not None:
             return _direct(cfg, name, found)
         return _finish(cfg, found, kind, _without_effect(found, base))
     original = _uvicorn_ancestor(found)

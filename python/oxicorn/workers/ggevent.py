@@ -1,107 +1,56 @@
-"""The ``gevent`` classes: gevent's own server (``gevent.pywsgi``), a greenlet for each connection.
+"""The ``gevent`` classes: a greenlet for each request, or for each connection.
 
-They accept connections themselves (see ``oxicorn.workers.chosen``), so limits and logs of requests
-are gevent's. The standard library is patched in the worker, or in the template where the
-application is loaded there, before the application is.
+``GeventWorker`` takes its requests over the link, as the other classes do: the native module reads
+them when the link's doorbell wakes the hub, and starts greenlets. A class with a ``server_class``
+(``GeventPyWSGIWorker``) serves by gevent's own server and accepts connections itself, see
+``oxicorn.workers.gevent_server``. The standard library is patched in the worker, or in the template
+where the application is loaded there, before the application is.
 """
 
 from __future__ import annotations
 
-import select
+import contextlib
+import sys
 import time
-from datetime import timedelta
-from types import FrameType, SimpleNamespace
+import traceback
+from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 try:
     import gevent
-    from gevent import hub, monkey, pywsgi
-    from gevent import socket as gevent_socket
-    from gevent.pool import Pool
+    from gevent import event, hub, monkey
 except ImportError as error:
     raise RuntimeError(f"{error}: worker class gevent needs the package gevent") from error
 
-import oxicorn
-from oxicorn.http.wsgi import FileWrapper
-from oxicorn.sock import ssl_context
-from oxicorn.workers.base import Worker
+from oxicorn import _native
+from oxicorn.unused import unused
+from oxicorn.workers import gevent_server
+from oxicorn.workers.base import DIRECT, HANDLERS, SERVED, Worker
+from oxicorn.workers.gevent_server import PyWSGIHandler, PyWSGIServer
 
 if TYPE_CHECKING:
     from oxicorn.config import Config
 
 __all__ = ["GeventPyWSGIWorker", "GeventWorker", "PyWSGIHandler", "PyWSGIServer"]
 
-#: Seconds between two signs of life, and two looks whether everything is answered.
-BEAT = 0.25
-LOOK = 0.05
-#: Seconds that a new connection has for its first request when the worker stops.
-FIRST_WORD = 1.0
-#: Seconds that a connection beyond ``graceful_timeout`` has to notice its end.
+#: Seconds that requests beyond ``graceful_timeout`` have to notice their end.
 LAST_WORD = 1.0
+#: ``greenlet`` waits to be read: gevent's ``READ``.
+READ = 1
 
 
-class PyWSGIServer(pywsgi.WSGIServer):  # type: ignore[misc]
-    """gevent's server."""
-
-
-class PyWSGIHandler(pywsgi.WSGIHandler):  # type: ignore[misc]
-    """One connection: Gunicorn's keys in the environ, the access log through Gunicorn's logger."""
-
-    def get_environ(self) -> dict[str, Any]:
-        """The environ, with ``gunicorn.sock`` and ``RAW_URI``."""
-        environ: dict[str, Any] = super().get_environ()
-        environ["gunicorn.sock"] = self.socket
-        environ["RAW_URI"] = self.path
-        return environ
-
-    def log_request(self) -> None:
-        """Has the access line written."""
-        status = self.status.decode("latin-1") if isinstance(self.status, bytes) else self.status
-        response = SimpleNamespace(
-            status=status or "400 Bad Request",
-            headers=getattr(self, "response_headers", None) or [],
-            sent=self.response_length,
-        )
-        request = SimpleNamespace(headers=list(self.headers.items()) if self.headers else [])
-        environ = getattr(self, "environ", None) or {}
-        taken = timedelta(seconds=max(self.time_finish - self.time_start, 0.0))
-        self.server.log.access(response, request, environ, taken)
-
-
-class _Served:
-    """What the worker wants of any handler: who waits for a request, and how many there were."""
-
-    server: Any
-    socket: Any
-    has_served = False
-
-    def read_requestline(self) -> Any:
-        waiting, this = self.server.waiting, gevent.getcurrent()
-        waiting[this] = self
-        try:
-            with gevent.Timeout(self.server.worker.cfg.keepalive or None, False):
-                return super().read_requestline()  # type: ignore[misc]
-        finally:
-            del waiting[this]
-        return b""
-
-    def run_application(self) -> Any:
-        self.has_served = True
-        self.server.worker.count()
-        return super().run_application()  # type: ignore[misc]
-
-    def has_more(self) -> bool:
-        """Whether a request, or the connection's end, has arrived and is about to be read."""
-        poll = monkey.get_original("select", "poll")()
-        poll.register(self.socket.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
-
-
+@unused(SERVED, *HANDLERS, "is_already_handled", "timeout_ctx")
 class GeventWorker(Worker):
-    """Serves WSGI in greenlets, at most ``worker_connections`` connections at a time."""
+    """Serves WSGI in greenlets, at most ``worker_connections`` requests at a time."""
 
-    server_class: ClassVar[Any] = PyWSGIServer
-    wsgi_handler: ClassVar[Any] = PyWSGIHandler
+    #: A server of one's own, of gevent's kind; with one the class accepts connections itself.
+    server_class: ClassVar[Any] = None
+    wsgi_handler: ClassVar[Any] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.worker_connections = self.cfg.worker_connections
+        self._main: Any = None
 
     @classmethod
     def prepare_process(cls) -> None:
@@ -111,87 +60,100 @@ class GeventWorker(Worker):
     @classmethod
     def check_config(cls, cfg: Config, log: Any) -> None:
         """Says which hooks gevent's server does not call."""
+        if cls.server_class is None:
+            return
         for hook in ("pre_request", "post_request"):
             if cfg.native.is_set(hook):
-                log.warning("%s is not called with worker class gevent", hook)
+                log.warning("%s is not called with worker class gevent_pywsgi", hook)
 
     def patch(self) -> None:
         """Patches the standard library, and makes gevent's sockets of the listeners."""
         self.prepare_process()
-        self.sockets = [
-            gevent_socket.socket(each.FAMILY, gevent_socket.SOCK_STREAM, fileno=each.sock.detach())
-            for each in self.sockets
-        ]
+        if self.cfg.chosen.kind == DIRECT:
+            self.sockets = gevent_server.cooperative(self.sockets)
 
     def init_process(self) -> None:
         """Patches first of all."""
+        self._main = gevent.getcurrent()
         self.patch()
         hub.reinit()
         super().init_process()
 
+    def run(self) -> None:
+        """Serves until stopped, then at most ``graceful_timeout`` what is in hand."""
+        if self.cfg.chosen.kind == DIRECT:
+            gevent_server.serve(self)
+        else:
+            self._serve()
+
+    def _serve(self) -> None:
+        assert self.context is not None
+        this_hub, news = gevent.get_hub(), event.Event()
+        self.context.name_greenlets(gevent.getcurrent)
+        server = self.context.serve_gevent(this_hub)
+        watcher = this_hub.loop.io(server.fileno(), READ)
+        watcher.start(server.wake)
+        server.begin(news.set)
+        try:
+            while self.alive:
+                news.wait()
+                news.clear()
+            self._drain(self.context, server, news)
+        finally:
+            watcher.stop()
+            watcher.close()
+            server.end()
+
+    def _drain(
+        self, context: _native.WorkerContext, server: _native.GeventServer, news: event.Event
+    ) -> None:
+        """Serves until the worker is released and nothing is left, or the time is over."""
+        until = time.monotonic() + self.cfg.graceful_timeout
+        while (context.serving() or server.active()) and time.monotonic() < until:
+            news.wait(until - time.monotonic())
+            news.clear()
+        context.stop()
+        if server.active():
+            self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+            server.cancel_all()
+        until = time.monotonic() + LAST_WORD
+        while server.active() and time.monotonic() < until:
+            news.wait(until - time.monotonic())
+            news.clear()
+
     def count(self) -> None:
-        """A request begins."""
+        """A request of gevent's own server begins."""
         self.nr += 1
         if self.nr == self.max_requests:
             self.autorestart()
             self.alive = False
 
-    def run(self) -> None:
-        """Serves until stopped, then at most ``graceful_timeout`` what is in hand."""
-        servers = [self._serve(each) for each in self.sockets]
-        while self.alive:
-            self.notify()
-            gevent.sleep(BEAT)
-        for server in servers:
-            server.close()
-        self._finish(servers)
-
-    def _serve(self, listener: Any) -> Any:
-        listener.setblocking(1)
-        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
-        server = self.server_class(
-            listener,
-            application=self.wsgi,
-            spawn=Pool(self.cfg.worker_connections),
-            log=self.log,
-            error_log=self.log,
-            handler_class=type("Handler", (_Served, self.wsgi_handler), {}),
-            environ={
-                "wsgi.multithread": True,
-                "wsgi.multiprocess": self.cfg.workers > 1,
-                "wsgi.file_wrapper": FileWrapper,
-                "SERVER_SOFTWARE": f"gevent/{gevent.__version__} {oxicorn.SERVER_SOFTWARE}",
-            },
-            **tls,
-        )
-        server.worker, server.waiting = self, {}
-        server.start()
-        return server
-
-    def _finish(self, servers: list[Any]) -> None:
-        began = time.monotonic()
-        until = began + self.cfg.graceful_timeout
-        while any(len(server.pool) for server in servers) and time.monotonic() < until:
-            is_late = time.monotonic() > began + FIRST_WORD
-            for server in servers:
-                for waiting, handler in list(server.waiting.items()):
-                    if (handler.has_served or is_late) and not handler.has_more():
-                        waiting.kill(block=False)
-            self.notify()
-            gevent.sleep(LOOK)
-        if any(len(server.pool) for server in servers):
-            self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
-        for server in servers:
-            server.stop(timeout=LAST_WORD)
+    def request_expired(self, greenlet: Any) -> None:
+        """A request is older than ``timeout``: logs where its greenlet waits, and ends that."""
+        stack = "".join(traceback.format_stack(greenlet.gr_frame)).rstrip()
+        self.log.error("Stack of the request that timed out:\n%s", stack)
+        if greenlet is not gevent.getcurrent():
+            greenlet.kill(block=False)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT, SIGINT: in a greenlet, where waiting is allowed."""
         gevent.spawn(super().handle_quit, sig, frame)
 
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """SIGABRT: in whatever greenlet stands still, which cannot catch the process's end."""
+        with contextlib.suppress(SystemExit):
+            super().handle_abort(sig, frame)
+        if self._main is None:
+            sys.exit(1)
+        self._main.throw(SystemExit(1))
+
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
-        """SIGUSR1: the same."""
+        """SIGUSR1: in a greenlet, where waiting is allowed."""
         gevent.spawn(super().handle_usr1, sig, frame)
 
 
 class GeventPyWSGIWorker(GeventWorker):
-    """The same by the name that other packages derive from."""
+    """Serves by gevent's own server, on connections it accepts itself."""
+
+    server_class = PyWSGIServer
+    wsgi_handler = PyWSGIHandler

@@ -49,6 +49,8 @@ pub(crate) struct Scenario {
     workers: u32,
     /// Its workers take bodies as they come.
     streams: bool,
+    /// Workers go on with others when one of their requests is given up.
+    pub(crate) goes_on: bool,
     /// What the gateway takes for the time, where that is not the kernel's.
     held_clock: Option<Arc<AtomicU64>>,
 }
@@ -176,6 +178,7 @@ impl Scenario {
             gateway,
             workers: 0,
             streams,
+            goes_on: streams,
             held_clock,
         };
         scenario.expect("ready", |message| *message == FromGateway::Ready);
@@ -237,6 +240,7 @@ impl Scenario {
             generation,
             capacity,
             streams: self.streams,
+            goes_on: self.goes_on,
         };
         let descriptors = [
             parts.memory.as_fd(),

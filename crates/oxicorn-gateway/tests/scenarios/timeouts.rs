@@ -162,6 +162,39 @@ fn a_request_that_takes_too_long_is_a_504_and_the_arbiter_hears_of_it() {
 }
 
 #[test]
+fn a_worker_that_goes_on_with_others_ends_the_late_request_alone() {
+    let mut settings = patient();
+    settings.timeouts.request = Duration::from_millis(300);
+    let mut scenario = Scenario::start(settings);
+    scenario.goes_on = true;
+    let mut worker = scenario.ready_worker(2);
+    scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
+    let mut streaming = scenario.connect();
+    streaming.get("/stream");
+    let stream = worker.claim();
+    worker.head(stream.stream, 0, 200, &[], b"first");
+    streaming.read_head();
+    let mut late = scenario.connect();
+    late.get("/late");
+    let claimed = worker.claim();
+    assert_eq!(late.read_response().status, 504);
+    let message = scenario.expect("expired", |message| {
+        matches!(message, FromGateway::RequestExpired(_))
+    });
+    let FromGateway::RequestExpired(expired) = message else {
+        unreachable!()
+    };
+    assert!(expired.worker_goes_on);
+    assert_eq!(worker.event().1, claimed.stream);
+    // What has begun to answer may pause for as long as it likes.
+    worker.respond(&claimed, "too late");
+    worker.send(ResponseKind::BodyChunk, stream.stream, flags::END, b"rest");
+    while let Some(chunk) = streaming.read_chunk() {
+        assert!(chunk == b"first" || chunk == b"rest");
+    }
+}
+
+#[test]
 fn a_response_that_stops_coming_is_cut() {
     let mut settings = patient();
     settings.timeouts.request = Duration::from_millis(300);

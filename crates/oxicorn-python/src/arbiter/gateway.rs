@@ -14,7 +14,7 @@ use oxicorn_gateway::{
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
 use oxicorn_proto::http1::{self, HeaderMap, Limits};
-use oxicorn_settings::{Settings, Value, WorkerClass};
+use oxicorn_settings::{Settings, Value};
 use pyo3::prelude::*;
 
 use super::generation::with_settings;
@@ -70,7 +70,8 @@ impl GatewayProcess {
             age: worker.age,
             generation: worker.generation.0,
             capacity: worker.capacity,
-            streams: worker.streams,
+            streams: worker.traits.streams_requests,
+            goes_on: worker.traits.goes_on(),
         });
         let link = &worker.link;
         let descriptors = [
@@ -195,7 +196,7 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.temporary_directories = temporary_directories(settings);
     result.response_buffer = size(settings, "response_buffer");
     result.websocket = websocket(settings);
-    result.stream_requests = has_event_loop(settings);
+    result.stream_requests = settings.worker_class().traits().streams_requests;
     result
 }
 
@@ -255,17 +256,10 @@ pub(crate) fn holds_temporary_files(directory: PathBuf) -> bool {
     oxicorn_gateway::can_be_used(&directory)
 }
 
-/// Whether a loop in each worker takes the requests, which asks for bodies piece by piece.
-fn has_event_loop(settings: &Settings) -> bool {
-    matches!(
-        settings.worker_class(),
-        WorkerClass::Asgi | WorkerClass::Tornado
-    )
-}
-
 /// WebSockets, where the workers leave them to the gateway.
 fn websocket(settings: &Settings) -> Option<WebSocket> {
-    (settings.worker_class() == WorkerClass::Asgi).then(|| WebSocket {
+    let speaks = settings.worker_class().traits().speaks_websocket;
+    speaks.then(|| WebSocket {
         max_message_size: Some(settings.number("websocket_max_message_size"))
             .filter(|limit| *limit > 0),
         ping_interval: settings.seconds("websocket_ping_interval"),
@@ -374,11 +368,10 @@ fn set_trust(settings: &Settings, result: &mut GatewaySettings) {
 fn set_queue(settings: &Settings, result: &mut GatewaySettings) {
     result.queue.limit = size(settings, "queue_limit");
     result.queue.timeout = Duration::from_secs(size(settings, "queue_timeout") as u64);
-    // An event loop takes what is placed at once, so a request ahead would be one too many.
-    result.queue.prefetch_limit = if has_event_loop(settings) {
-        0
-    } else {
+    result.queue.prefetch_limit = if settings.worker_class().traits().prefetches() {
         u32::try_from(size(settings, "prefetch")).unwrap_or(u32::MAX)
+    } else {
+        0
     };
 }
 

@@ -11,6 +11,7 @@ use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::privileges::Identity;
 use oxicorn_os::{memfd, process, time};
+use oxicorn_settings::{Capacity, Engine, Traits};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
@@ -229,10 +230,10 @@ impl<'py> Supervisor<'py> {
 
     /// Where the gateway listens: nowhere, if the workers accept connections themselves.
     fn listeners_of_gateway(&self, cfg: &Bound<'_, PyAny>) -> PyResult<&[Listener]> {
-        let (kind, _) = with_settings(cfg, kind_of)?;
-        Ok(match kind {
-            WorkerKind::Direct => &[],
-            WorkerKind::Threads(_) | WorkerKind::Loop => &self.listeners,
+        let traits = with_settings(cfg, traits_of)?;
+        Ok(match traits.engine {
+            Engine::Own => &[],
+            Engine::Threads | Engine::Loop | Engine::Hub => &self.listeners,
         })
     }
 
@@ -296,10 +297,17 @@ impl<'py> Supervisor<'py> {
         self.use_generation(py, generation)?;
         let slot = self.scoreboard.free_slot().map(|(_, slot)| slot);
         let cfg = self.server.getattr("cfg")?;
-        let ((kind, capacity), graceful_timeout, beat) = with_settings(&cfg, |settings| {
+        let (kind, traits, capacity) = with_settings(&cfg, |settings| {
+            (
+                kind_of(settings),
+                traits_of(settings),
+                capacity_of(settings),
+            )
+        })?;
+        let (graceful_timeout, beat) = with_settings(&cfg, |settings| {
             let inner = &settings.inner;
             let beat = timing::heartbeat_interval(inner.timeout());
-            (kind_of(settings), inner.graceful_timeout(), beat)
+            (inner.graceful_timeout(), beat)
         })?;
         let link = LinkParts::create(Sizes::default())?;
         let ends = LinkEnds::of(&link)?;
@@ -335,7 +343,7 @@ impl<'py> Supervisor<'py> {
                         of_template: false,
                         generation,
                         capacity,
-                        streams: kind == WorkerKind::Loop,
+                        traits,
                         face,
                         link: ends,
                         release,
@@ -641,21 +649,26 @@ pub(crate) fn title(server: &Bound<'_, PyAny>, role: &str) -> String {
     format!("oxicorn: {role} [{}]", name.unwrap_or_default())
 }
 
-/// How the workers of these settings take requests, and how many at once.
-pub(crate) fn kind_of(settings: &Settings) -> (WorkerKind, u32) {
-    match settings.effective_class() {
-        oxicorn_settings::WorkerClass::Asgi | oxicorn_settings::WorkerClass::Tornado => {
-            (WorkerKind::Loop, settings.inner.worker_connections())
-        }
-        oxicorn_settings::WorkerClass::Gthread => {
-            let threads = settings.inner.threads();
-            (WorkerKind::Threads(threads as usize), threads)
-        }
-        oxicorn_settings::WorkerClass::Direct => (WorkerKind::Direct, 1),
-        oxicorn_settings::WorkerClass::Sync
-        | oxicorn_settings::WorkerClass::Gevent
-        | oxicorn_settings::WorkerClass::GeventPywsgi
-        | oxicorn_settings::WorkerClass::Named(_)
-        | oxicorn_settings::WorkerClass::Object(_) => (WorkerKind::Threads(1), 1),
+/// What the worker class in force is.
+pub(crate) fn traits_of(settings: &Settings) -> Traits {
+    settings.effective_class().traits()
+}
+
+/// How the workers of these settings take requests.
+pub(crate) fn kind_of(settings: &Settings) -> WorkerKind {
+    match traits_of(settings).engine {
+        Engine::Threads => WorkerKind::Threads(capacity_of(settings) as usize),
+        Engine::Loop => WorkerKind::Loop,
+        Engine::Hub => WorkerKind::Hub,
+        Engine::Own => WorkerKind::Direct,
+    }
+}
+
+/// How many requests each of them takes at once.
+pub(crate) fn capacity_of(settings: &Settings) -> u32 {
+    match traits_of(settings).capacity {
+        Capacity::One => 1,
+        Capacity::Threads => settings.inner.threads(),
+        Capacity::Connections => settings.inner.worker_connections(),
     }
 }

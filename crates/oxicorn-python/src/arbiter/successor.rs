@@ -90,7 +90,7 @@ impl Supervisor<'_> {
     ) -> PyResult<oxicorn_gateway::Settings> {
         let logging = GatewayLogging::of(&self.server)?;
         let mut result = gateway_settings(cfg, logging)?;
-        let (kind, _) = with_settings(cfg, kind_of)?;
+        let kind = with_settings(cfg, kind_of)?;
         // Workers that accept connections themselves have them too.
         result.listeners_are_shared = self.shares_listeners() || kind == WorkerKind::Direct;
         Ok(result)

@@ -339,7 +339,7 @@ impl Template<'_, '_> {
         let (kind, graceful_timeout, beat) = with_settings(&cfg, |settings| {
             let inner = &settings.inner;
             let beat = timing::heartbeat_interval(inner.timeout());
-            (kind_of(settings).0, inner.graceful_timeout(), beat)
+            (kind_of(settings), inner.graceful_timeout(), beat)
         })?;
         let slot = order.slot.and_then(|slot| self.scoreboard.slot(slot));
         if let Some(slot) = &slot {

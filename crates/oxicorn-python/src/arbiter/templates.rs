@@ -14,13 +14,12 @@ use pyo3::prelude::*;
 use super::fork::{self, Side};
 use super::generation::with_settings;
 use super::heartbeat::Heartbeat;
-use super::performer::kind_of;
+use super::performer::{capacity_of, kind_of, traits_of};
 use super::supervisor::Supervisor;
 use super::template::{LONGEST, Order, TemplateChild, Word};
 use super::workers::{LinkEnds, WorkerProcess};
 use super::{Outcome, log};
 use crate::forked;
-use crate::worker::WorkerKind;
 
 /// A living template.
 #[derive(Debug)]
@@ -65,7 +64,7 @@ impl Supervisor<'_> {
             Some(file) => file.cfg.clone_ref(py),
             None => self.server.getattr("cfg")?.unbind(),
         };
-        let (kind, _) = with_settings(cfg.bind(py), kind_of)?;
+        let kind = with_settings(cfg.bind(py), kind_of)?;
         let listeners = self.listeners_for(kind, generation)?;
         // What it forks on our behalf comes to us.
         process::adopt_orphans(true)?;
@@ -155,9 +154,10 @@ impl Supervisor<'_> {
             Some(file) => file.cfg.bind(self.server.py()).clone(),
             None => self.server.getattr("cfg")?,
         };
-        let ((kind, capacity), beat) = with_settings(&cfg, |settings| {
+        let (traits, capacity, beat) = with_settings(&cfg, |settings| {
             (
-                kind_of(settings),
+                traits_of(settings),
+                capacity_of(settings),
                 timing::heartbeat_interval(settings.inner.timeout()),
             )
         })?;
@@ -210,7 +210,7 @@ impl Supervisor<'_> {
                 age,
                 generation,
                 capacity,
-                streams: kind == WorkerKind::Loop,
+                traits,
                 face,
                 link: ends,
                 logs: false,

@@ -9,6 +9,7 @@ use oxicorn_link::LinkParts;
 use oxicorn_link::scoreboard::Slot;
 use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
+use oxicorn_settings::Traits;
 use pyo3::prelude::*;
 
 use crate::forked;
@@ -48,8 +49,8 @@ pub(crate) struct WorkerProcess {
     pub(crate) generation: Generation,
     /// How many requests it takes at once.
     pub(crate) capacity: u32,
-    /// Whether it takes requests before their bodies are complete.
-    pub(crate) streams: bool,
+    /// What its class is.
+    pub(crate) traits: Traits,
     /// The Python object hooks know it by.
     pub(crate) face: Py<PyAny>,
     pub(crate) link: LinkEnds,

@@ -5,11 +5,12 @@
 //! nothing lets the doorbell be rung.
 
 use std::os::fd::IntoRawFd as _;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use oxicorn_link::wire::{AbortReason, BodyPlace, RequestView, ResponseKind, Scheme, flags};
-use oxicorn_link::{ClaimedRequest, EventHeader, StreamId, wire};
+use oxicorn_link::{ClaimedRequest, EventHeader, wire};
+use oxicorn_os::time;
 use oxicorn_proto::trust::AddressSet;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -28,7 +29,7 @@ use crate::forked;
 use crate::locks::lock;
 use crate::request_headers::takes_trailers;
 use crate::settings::with_settings;
-use crate::worker::{LoopLink, WorkerContext};
+use crate::worker::{LoopLink, Standing, WorkerContext};
 use crate::wsgi::{Hooks, make_request};
 
 /// Requests started in one turn before other callbacks of the loop have theirs.
@@ -37,16 +38,6 @@ const CLAIMS_PER_TURN: usize = 64;
 /// A call for Python: stream, task, seconds since it began (where that is known), the object that stands for it in its
 /// context.
 type CallInHand<'py> = (u64, Option<Py<PyAny>>, Option<f64>, Bound<'py, PyAny>);
-
-/// How far the worker's end has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Serving,
-    /// It was told to stop, and serves what it is still given.
-    Told,
-    /// It takes no more requests.
-    Released,
-}
 
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
@@ -68,10 +59,6 @@ pub(crate) struct AsgiServer {
     turn: OnceLock<Py<PyAny>>,
     /// What `notify` was last called for.
     seen: AtomicU8,
-    /// The stream claimed last: of the gateway that is there, as far as is known.
-    newest: AtomicU64,
-    /// Another gateway has placed requests since the book was looked through.
-    succeeded: AtomicBool,
 }
 
 impl AsgiServer {
@@ -112,8 +99,6 @@ impl AsgiServer {
             notify: OnceLock::new(),
             turn: OnceLock::new(),
             seen: AtomicU8::new(Standing::Serving as u8),
-            newest: AtomicU64::new(0),
-            succeeded: AtomicBool::new(false),
         })
     }
 
@@ -166,7 +151,6 @@ impl AsgiServer {
         let this = slf.get();
         let link = &this.shared.link;
         let stream = claimed.stream;
-        this.note_gateway(stream);
         if claimed.flags & flags::SPILLED != 0 {
             *payload = link.read_spilled(py, stream)?;
         }
@@ -182,7 +166,7 @@ impl AsgiServer {
             }
             BodyPlace::Streamed { .. } => RequestBody::streamed(),
         };
-        this.context.get().begin_request();
+        this.context.get().begin_request(time::monotonic());
         let shared = Arc::clone(&this.shared);
         let worker = this.context.get().worker()?;
         // Of a WebSocket the gateway tells.
@@ -298,7 +282,7 @@ impl AsgiServer {
             ),
             Exchange::WebSocket(_) => (Ok(()), Ok(())),
         };
-        self.context.get().end_request();
+        self.context.get().end_request(time::monotonic());
         self.strike_out_if_over(py, exchange)?;
         told.and(logged).and(hooked)?;
         match result {
@@ -325,13 +309,8 @@ impl AsgiServer {
     }
 
     fn standing(&self) -> Standing {
-        if !self.shared.link.is_alive() {
-            Standing::Released
-        } else if self.context.get().is_told() {
-            Standing::Told
-        } else {
-            Standing::Serving
-        }
+        let told = self.context.get().is_told();
+        self.shared.link.standing(told)
     }
 
     fn notify(&self, py: Python<'_>) -> PyResult<()> {
@@ -339,22 +318,6 @@ impl AsgiServer {
             Some(notify) => notify.bind(py).call0().map(drop),
             None => Ok(()),
         }
-    }
-
-    /// A request was claimed: from the gateway that is there now.
-    fn note_gateway(&self, stream: StreamId) {
-        let before = StreamId(self.newest.swap(stream.0, Ordering::Relaxed));
-        if before.epoch() != stream.epoch() {
-            self.succeeded.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether exchanges of a gateway that is gone may be in the book. One look tells, so that many that
-    /// rest cost nothing when the loop turns.
-    fn has_lost_gateway(&self, py: Python<'_>) -> bool {
-        let newest = StreamId(self.newest.load(Ordering::Relaxed));
-        let succeeded = self.succeeded.swap(false, Ordering::Relaxed);
-        succeeded || !self.shared.link.is_current(py, newest)
     }
 
     fn all_exchanges(&self, py: Python<'_>) -> Vec<Exchange> {
@@ -411,7 +374,7 @@ impl AsgiServer {
         if this.seen.swap(standing, Ordering::Relaxed) != standing {
             this.notify(py)?;
         }
-        if events + requests == 0 && this.has_lost_gateway(py) {
+        if events + requests == 0 && this.shared.link.has_lost_gateway(py) {
             // With each beat of the sentinel at least.
             for exchange in this.all_exchanges(py) {
                 exchange.check_gateway(py)?;

@@ -2,7 +2,8 @@
 //!
 //! Made in the child right after the fork; the Python class calls it in the order init,
 //! `set_application`, ready, serve. With an event loop `serve_asgi` takes the place of
-//! `set_application` and serve: the loop is Python's, and calls what it gives.
+//! `set_application` and serve: the loop is Python's, and calls what it gives. With a hub `serve_gevent`
+//! takes the place of serve.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -35,6 +36,7 @@ use super::sentinel::{Beats, Sentinel};
 use super::wait;
 use crate::asgi::AsgiServer;
 use crate::forked;
+use crate::gevent::{GeventServer, Greenlets};
 use crate::wsgi::{AccessLogging, Application, Constants};
 
 /// How a worker takes its requests.
@@ -44,6 +46,8 @@ pub(crate) enum WorkerKind {
     Threads(usize),
     /// An event loop.
     Loop,
+    /// A hub of greenlets.
+    Hub,
     /// Not at all: the class accepts connections itself.
     Direct,
 }
@@ -52,15 +56,30 @@ pub(crate) enum WorkerKind {
 enum Engine {
     Threads(Box<Threads>),
     Loop(Arc<LoopLink>),
+    Hub(Box<Hub>),
     Direct(Arc<Direct>),
+}
+
+/// The WSGI application, and what it is answered with.
+struct Wsgi {
+    lane: Arc<Lane>,
+    application: OnceLock<Application>,
+    /// Several requests are served at a time.
+    multithread: bool,
 }
 
 /// What threads need to serve.
 struct Threads {
     pool: Arc<Pool>,
-    lane: Arc<Lane>,
     count: usize,
-    application: OnceLock<Application>,
+    wsgi: Wsgi,
+}
+
+/// What greenlets need to serve.
+struct Hub {
+    link: Arc<LoopLink>,
+    greenlets: Arc<Greenlets>,
+    wsgi: Wsgi,
 }
 
 /// What the arbiter leaves to a new worker process.
@@ -128,7 +147,7 @@ impl WorkerContext {
             worker_side,
             match setup.kind {
                 WorkerKind::Threads(_) | WorkerKind::Direct => WaitMode::Futex,
-                WorkerKind::Loop => WaitMode::Doorbell,
+                WorkerKind::Loop | WorkerKind::Hub => WaitMode::Doorbell,
             },
         )
         .map_err(|error| PyOSError::new_err(error.to_string()))?;
@@ -202,7 +221,7 @@ impl WorkerContext {
     fn threads(&self) -> PyResult<&Threads> {
         match &self.engine {
             Engine::Threads(threads) => Ok(threads),
-            Engine::Loop(_) => Err(PyRuntimeError::new_err(
+            Engine::Loop(_) | Engine::Hub(_) => Err(PyRuntimeError::new_err(
                 "requests are served by the event loop",
             )),
             Engine::Direct(_) => Err(PyRuntimeError::new_err(
@@ -216,41 +235,61 @@ impl WorkerContext {
         self.told.load(Ordering::Relaxed)
     }
 
-    /// A request was claimed (the event loop's way to say so).
-    pub(crate) fn begin_request(&self) {
+    /// A request was claimed at `now`.
+    pub(crate) fn begin_request(&self, now: Duration) {
         if let Some(slot) = &self.slot {
-            slot.begin_request(time::monotonic());
+            slot.begin_request(now);
         }
     }
 
     /// It is over.
-    pub(crate) fn end_request(&self) {
+    pub(crate) fn end_request(&self, now: Duration) {
         if let Some(slot) = &self.slot {
-            slot.end_request(time::monotonic());
+            slot.end_request(now);
         }
     }
 
-    /// Serves one request.
-    fn handle(&self, py: Python<'_>, claim: &Claim, payload: &mut Vec<u8>) -> PyResult<()> {
-        let threads = self.threads()?;
-        let application = threads.application.get().ok_or_else(not_initialised)?;
-        if claim.flags & flags::SPILLED != 0 {
-            *payload = threads.lane.read_spilled(py, claim.stream)?;
+    /// The WSGI application of threads and greenlets.
+    fn wsgi(&self) -> PyResult<&Wsgi> {
+        match &self.engine {
+            Engine::Threads(threads) => Ok(&threads.wsgi),
+            Engine::Hub(hub) => Ok(&hub.wsgi),
+            Engine::Loop(_) | Engine::Direct(_) => Err(PyRuntimeError::new_err(
+                "the worker serves no WSGI application",
+            )),
         }
-        if let Some(slot) = &self.slot {
-            slot.begin_request(claim.since);
-        }
+    }
+
+    /// Calls the WSGI application for a request that was claimed with `payload`.
+    pub(crate) fn serve_claimed(
+        &self,
+        py: Python<'_>,
+        claim: &Claim,
+        payload: &[u8],
+    ) -> PyResult<()> {
+        let wsgi = self.wsgi()?;
+        let application = wsgi.application.get().ok_or_else(not_initialised)?;
         let beginning = Beginning {
             since: claim.since,
             waited: claim.waited,
         };
-        let result = application.serve(py, &threads.lane, claim.stream, beginning, payload);
+        let result = if claim.flags & flags::SPILLED == 0 {
+            application.serve(py, &wsgi.lane, claim.stream, beginning, payload)
+        } else {
+            let payload = wsgi.lane.read_spilled(py, claim.stream)?;
+            application.serve(py, &wsgi.lane, claim.stream, beginning, &payload)
+        };
         self.end_if_forked(py, result.as_ref().err())?;
+        result
+    }
+
+    /// Serves one request on this thread.
+    fn handle(&self, py: Python<'_>, claim: &Claim, payload: &[u8]) -> PyResult<()> {
+        self.begin_request(claim.since);
+        let result = self.serve_claimed(py, claim, payload);
         let now = time::monotonic();
-        if let Some(slot) = &self.slot {
-            slot.end_request(now);
-        }
-        threads.pool.done(claim, now);
+        self.end_request(now);
+        self.threads()?.pool.done(claim, now);
         result
     }
 
@@ -359,11 +398,11 @@ impl WorkerContext {
     fn set_application(&self, callable: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = callable.py();
         let worker = self.worker()?.bind(py);
-        let threads = self.threads()?;
-        let constants = Constants::of(worker, threads.count > 1)?;
+        let wsgi = self.wsgi()?;
+        let constants = Constants::of(worker, wsgi.multithread)?;
         let access = Arc::clone(&self.access);
         let application = Application::new(callable, worker, constants, access)?;
-        let _ = threads.application.set(application);
+        let _ = wsgi.application.set(application);
         Ok(())
     }
 
@@ -379,6 +418,15 @@ impl WorkerContext {
             return Err(PyRuntimeError::new_err("this worker has no event loop"));
         };
         AsgiServer::new(slf, Arc::clone(link), callable, asyncio_loop, state)
+    }
+
+    /// What gevent's `hub` serves the WSGI application with.
+    fn serve_gevent(slf: &Bound<'_, Self>, hub: &Bound<'_, PyAny>) -> PyResult<GeventServer> {
+        let Engine::Hub(engine) = &slf.get().engine else {
+            return Err(PyRuntimeError::new_err("this worker has no hub"));
+        };
+        let (link, lane) = (Arc::clone(&engine.link), Arc::clone(&engine.wsgi.lane));
+        GeventServer::new(slf, link, lane, Arc::clone(&engine.greenlets), hub)
     }
 
     /// Hooks have run: requests may come.
@@ -419,7 +467,7 @@ impl WorkerContext {
             let Some(claim) = next? else {
                 return Ok(());
             };
-            let handled = self.handle(py, &claim, &mut payload);
+            let handled = self.handle(py, &claim, &payload);
             self.stay_in_pool(py, handled)?;
             self.count(py)?;
         }
@@ -490,18 +538,16 @@ impl WorkerContext {
         self.engine.serving().stop();
     }
 
-    /// The calls in hand of threads: stream, identity of the thread, seconds since it began, seconds it had waited for the
+    /// The calls in hand of threads and greenlets: stream, identity of the thread, seconds since it began, seconds it had waited for the
     /// interpreter before, greenlet.
     fn calls(&self, py: Python<'_>) -> Vec<Described> {
-        match &self.engine {
-            Engine::Threads(threads) => threads.lane.calls().describe(py),
-            Engine::Loop(_) | Engine::Direct(_) => Vec::new(),
-        }
+        let lane = self.engine.lane();
+        lane.map_or_else(Vec::new, |lane| lane.calls().describe(py))
     }
 
     /// Several calls share a thread, each in a greenlet of its own: `current` gives the one that runs.
     fn name_greenlets(&self, current: Py<PyAny>) -> PyResult<()> {
-        self.threads()?.lane.calls().name_greenlets(current);
+        self.wsgi()?.lane.calls().name_greenlets(current);
         Ok(())
     }
 
@@ -511,18 +557,38 @@ impl WorkerContext {
     }
 }
 
+impl Wsgi {
+    fn new(lane: Lane, multithread: bool) -> Self {
+        Self {
+            lane: Arc::new(lane),
+            application: OnceLock::new(),
+            multithread,
+        }
+    }
+}
+
 impl Engine {
     fn new(kind: WorkerKind, parts: WorkerParts) -> PyResult<Self> {
         Ok(match kind {
             WorkerKind::Loop => Self::Loop(Arc::new(LoopLink::new(parts)?)),
             WorkerKind::Direct => Self::Direct(Arc::new(Direct::new(parts))),
+            WorkerKind::Hub => {
+                let link = LoopLink::new(parts)?;
+                let greenlets = Arc::new(Greenlets::default());
+                let lane = Lane::new(link.shared(), Arc::clone(&greenlets) as _);
+                Self::Hub(Box::new(Hub {
+                    link: Arc::new(link),
+                    greenlets,
+                    wsgi: Wsgi::new(lane, true),
+                }))
+            }
             WorkerKind::Threads(count) => {
                 let link = WorkerLink::new(parts.events, parts.responses, parts.descriptors);
+                let lane = Lane::new(Arc::new(link), Arc::new(wait::Blocking));
                 Self::Threads(Box::new(Threads {
                     pool: Arc::new(Pool::new(parts.requests, parts.waker, count)),
-                    lane: Arc::new(Lane::new(Arc::new(link), Box::new(wait::Blocking))),
                     count,
-                    application: OnceLock::new(),
+                    wsgi: Wsgi::new(lane, count > 1),
                 }))
             }
         })
@@ -532,14 +598,16 @@ impl Engine {
         match self {
             Self::Threads(threads) => Arc::clone(&threads.pool) as _,
             Self::Loop(link) => Arc::clone(link) as _,
+            Self::Hub(hub) => Arc::clone(&hub.link) as _,
             Self::Direct(direct) => Arc::clone(direct) as _,
         }
     }
 
-    /// What threads answer with.
+    /// What threads and greenlets answer with.
     fn lane(&self) -> Option<Arc<Lane>> {
         match self {
-            Self::Threads(threads) => Some(Arc::clone(&threads.lane)),
+            Self::Threads(threads) => Some(Arc::clone(&threads.wsgi.lane)),
+            Self::Hub(hub) => Some(Arc::clone(&hub.wsgi.lane)),
             Self::Loop(_) | Self::Direct(_) => None,
         }
     }
@@ -548,6 +616,7 @@ impl Engine {
         match self {
             Self::Threads(threads) => threads.pool.is_alive(),
             Self::Loop(link) => link.is_alive(),
+            Self::Hub(hub) => hub.link.is_alive(),
             Self::Direct(direct) => direct.is_alive(),
         }
     }
@@ -556,6 +625,7 @@ impl Engine {
         match self {
             Self::Threads(threads) => threads.pool.claimed(),
             Self::Loop(link) => link.claimed(),
+            Self::Hub(hub) => hub.link.claimed(),
             Self::Direct(_) => 0,
         }
     }

@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 
 use super::calls::Calls;
 use super::link::{Message, WorkerLink, refuse_if_forked, too_large};
-use super::wait::Wait;
+use super::wait::{News, Wait};
 use crate::errors::ClientGone;
 use crate::forked;
 use crate::locks::{lock, lock_detached};
@@ -52,11 +52,13 @@ impl Stream {
 #[derive(Debug)]
 pub(crate) struct Lane {
     link: Arc<WorkerLink>,
-    wait: Box<dyn Wait>,
+    wait: Arc<dyn Wait>,
     inbox: Mutex<Inbox>,
     calls: Calls,
     /// The gateway has been told of calls of its predecessors.
     introduced: AtomicBool,
+    /// The worker ends, and so do its calls.
+    is_stopping: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -77,13 +79,14 @@ struct Arrived {
 }
 
 impl Lane {
-    pub(crate) fn new(link: Arc<WorkerLink>, wait: Box<dyn Wait>) -> Self {
+    pub(crate) fn new(link: Arc<WorkerLink>, wait: Arc<dyn Wait>) -> Self {
         Self {
             link,
             wait,
             inbox: Mutex::default(),
             calls: Calls::default(),
             introduced: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         }
     }
 
@@ -110,21 +113,61 @@ impl Lane {
         }
     }
 
-    /// Events about `stream` are kept from now on, until its response is over.
-    pub(crate) fn listen(&self, stream: &mut Stream) {
-        self.register_unless(stream, false);
+    /// A call begins. Events about `stream` are kept from now on, until its response is over, where somebody
+    /// `listens` or is told of its expiry.
+    pub(crate) fn begin(&self, stream: &mut Stream, listens: bool) {
+        self.register_unless(stream, !listens && !self.wait.tells_of_expiry());
+    }
+
+    /// From now on calls are ended from outside.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether `error` is how the call was ended from outside: it took too long, or the worker ends.
+    pub(crate) fn was_ended(
+        &self,
+        py: Python<'_>,
+        stream: &Stream,
+        error: &PyErr,
+    ) -> PyResult<bool> {
+        if !self.wait.is_exit(py, error) {
+            return Ok(false);
+        }
+        Ok(self.is_stopping.load(Ordering::Relaxed) || self.is_expired(py, stream)?)
     }
 
     /// Whether the gateway has said that the request took too long; only known of streams that are
     /// listened for.
-    pub(crate) fn is_expired(&self, py: Python<'_>, stream: &Stream) -> bool {
+    pub(crate) fn is_expired(&self, py: Python<'_>, stream: &Stream) -> PyResult<bool> {
         if !stream.registered || forked::is_forked() {
-            return false;
+            return Ok(false);
         }
         let mut inbox = lock_detached(py, &self.inbox);
-        inbox.empty_ring(&self.link);
+        let news = inbox.empty_ring(&self.link);
         let arrived = inbox.streams.get(&stream.id);
-        arrived.is_some_and(|arrived| arrived.expired)
+        let expired = arrived.is_some_and(|arrived| arrived.expired);
+        drop(inbox);
+        self.hand_out(py, stream, news)?;
+        Ok(expired)
+    }
+
+    /// Hands out what has come; whether anything had. For a loop, which looks for everybody.
+    pub(crate) fn take_events(&self, py: Python<'_>) -> PyResult<bool> {
+        let news = lock_detached(py, &self.inbox).empty_ring(&self.link);
+        if !news.is_empty() {
+            self.wait.hand_out(py, &self.link, &news)?;
+        }
+        Ok(!news.is_empty())
+    }
+
+    /// Who looked for `own` has found news of others too.
+    fn hand_out(&self, py: Python<'_>, own: &Stream, mut news: Vec<News>) -> PyResult<()> {
+        news.retain(|one| one.stream != own.id);
+        if news.is_empty() {
+            return Ok(());
+        }
+        self.wait.hand_out(py, &self.link, &news)
     }
 
     /// Sends the head with the first piece of the body; `bits` are [`flags::LOGGED`], and [`LAST`] for
@@ -170,7 +213,7 @@ impl Lane {
         last: u8,
     ) -> PyResult<()> {
         refuse_if_forked()?;
-        self.look(stream)?;
+        self.look(py, stream)?;
         while body.len() > RESPONSE_PIECE || body.len() as u64 > stream.window.available() {
             let allowed = self.allowance(py, stream)?;
             let (piece, rest) = body.split_at(body.len().min(RESPONSE_PIECE).min(allowed));
@@ -314,18 +357,23 @@ impl Lane {
     }
 
     /// Takes what has arrived into account, unless another thread is just doing so.
-    fn look(&self, stream: &mut Stream) -> PyResult<()> {
+    fn look(&self, py: Python<'_>, stream: &mut Stream) -> PyResult<()> {
         let Ok(mut inbox) = self.inbox.try_lock() else {
             return Ok(());
         };
-        if self.link.has_events() {
-            inbox.empty_ring(&self.link);
-        }
-        let Some(arrived) = inbox.streams.get_mut(&stream.id) else {
-            return Ok(());
+        let news = if self.link.has_events() {
+            inbox.empty_ring(&self.link)
+        } else {
+            Vec::new()
         };
-        stream.window.credit(std::mem::take(&mut arrived.credit));
-        if arrived.cancelled {
+        let (credit, cancelled) = match inbox.streams.get_mut(&stream.id) {
+            Some(arrived) => (std::mem::take(&mut arrived.credit), arrived.cancelled),
+            None => (0, false),
+        };
+        drop(inbox);
+        stream.window.credit(credit);
+        self.hand_out(py, stream, news)?;
+        if cancelled {
             Err(ClientGone::new_err("the client is gone"))
         } else {
             Ok(())
@@ -343,17 +391,16 @@ impl Lane {
         loop {
             {
                 let mut inbox = lock_detached(py, &self.inbox);
-                let for_others = inbox.empty_ring(&self.link);
+                let news = inbox.empty_ring(&self.link);
                 let arrived = inbox.streams.entry(stream.id).or_default();
-                if let Some(found) = wanted(arrived) {
+                let (found, cancelled) = (wanted(arrived), arrived.cancelled);
+                drop(inbox);
+                self.hand_out(py, stream, news)?;
+                if let Some(found) = found {
                     return Ok(found);
                 }
-                if arrived.cancelled {
+                if cancelled {
                     return Err(ClientGone::new_err("the client is gone"));
-                }
-                drop(inbox);
-                if for_others {
-                    waiter.pass_on(py)?;
                 }
             }
             waiter.wait(py)?;
@@ -413,15 +460,14 @@ impl Lane {
 }
 
 impl Inbox {
-    /// Moves all events to their streams; whether any was for a stream that is waited for.
-    fn empty_ring(&mut self, link: &WorkerLink) -> bool {
-        let mut moved = false;
+    /// Moves all events to their streams; for which there were any.
+    fn empty_ring(&mut self, link: &WorkerLink) -> Vec<News> {
+        let mut news = Vec::new();
         while let Some(event) = link.next_event(&mut self.scratch) {
             // Of a request that is over: nobody wants to know.
             let Some(arrived) = self.streams.get_mut(&event.stream) else {
                 continue;
             };
-            moved = true;
             match event.kind {
                 EventKind::Credit => {
                     let credit = wire::decode_credit(&self.scratch).unwrap_or(0);
@@ -439,7 +485,11 @@ impl Inbox {
                 | EventKind::WebSocketMessage
                 | EventKind::WebSocketClose => {}
             }
+            news.push(News {
+                stream: event.stream,
+                expired: event.kind == EventKind::Cancel && arrived.expired,
+            });
         }
-        moved
+        news
     }
 }

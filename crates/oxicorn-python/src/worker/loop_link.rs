@@ -24,6 +24,16 @@ use crate::locks::lock;
 /// How long between two looks where nobody rings.
 const GLANCE: Duration = Duration::from_micros(100);
 
+/// How far the worker's end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Serving,
+    /// It was told to stop, and serves what it is still given.
+    Told,
+    /// It takes no more requests.
+    Released,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub(crate) struct LoopLink {
@@ -37,6 +47,10 @@ pub(crate) struct LoopLink {
     running: AtomicBool,
     /// Set by every turn of the loop, taken back by the sentinel: a loop that stands still shows.
     turned: AtomicBool,
+    /// The stream claimed last: of the gateway that is there, as far as is known.
+    newest: AtomicU64,
+    /// Another gateway has placed requests since somebody last asked.
+    succeeded: AtomicBool,
 }
 
 impl LoopLink {
@@ -55,6 +69,8 @@ impl LoopLink {
             claimed: AtomicU64::new(0),
             running: AtomicBool::new(false),
             turned: AtomicBool::new(true),
+            newest: AtomicU64::new(0),
+            succeeded: AtomicBool::new(false),
         })
     }
 
@@ -98,7 +114,38 @@ impl LoopLink {
     pub(crate) fn claim(&self, payload: &mut Vec<u8>) -> Option<ClaimedRequest> {
         let claimed = lock(&self.requests).try_claim(payload)?;
         self.claimed.fetch_add(1, Ordering::Relaxed);
+        self.note_gateway(claimed.stream);
         Some(claimed)
+    }
+
+    /// A request was claimed: from the gateway that is there now.
+    fn note_gateway(&self, stream: StreamId) {
+        let before = StreamId(self.newest.swap(stream.0, Ordering::Relaxed));
+        if before.epoch() != stream.epoch() {
+            self.succeeded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether calls of a gateway that is gone may be in hand. One look tells, so that many that
+    /// rest cost nothing when the loop turns.
+    pub(crate) fn has_lost_gateway(&self, py: Python<'_>) -> bool {
+        let newest = StreamId(self.newest.load(Ordering::Relaxed));
+        let succeeded = self.succeeded.swap(false, Ordering::Relaxed);
+        succeeded || !self.is_current(py, newest)
+    }
+
+    /// How far this end has come, where the worker was `told` to stop or was not.
+    pub(crate) fn standing(&self, told: bool) -> Standing {
+        match (self.is_alive(), told) {
+            (false, _) => Standing::Released,
+            (true, true) => Standing::Told,
+            (true, false) => Standing::Serving,
+        }
+    }
+
+    /// What threads and greenlets of one loop share.
+    pub(crate) fn shared(&self) -> Arc<WorkerLink> {
+        Arc::clone(&self.link)
     }
 
     /// Whether requests are still taken.

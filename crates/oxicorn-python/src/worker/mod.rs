@@ -1,7 +1,7 @@
 //! A worker process: pulls requests from its link, calls the application, writes responses back.
 //!
 //! Threads: the main thread (Python's; it serves with `sync`, waits for signals with `gthread`, runs
-//! the event loop with `asgi`), the pool's threads (Python's, `gthread`), the *sentinel* (native:
+//! the event loop with `asgi`, the hub with `gevent`), the pool's threads (Python's, `gthread`), the *sentinel* (native:
 //! heartbeat, signals, the arbiter's death), the *observer* (native: answers the arbiter) and the *watcher* (native,
 //! `gthread`, see `pool`).
 
@@ -16,10 +16,11 @@ pub(crate) mod notice;
 mod observer;
 mod pool;
 mod sentinel;
-mod wait;
+pub(crate) mod wait;
 
 pub(crate) use context::{WorkerContext, WorkerKind, WorkerSetup, mark_end_of_dumps};
-pub(crate) use loop_link::LoopLink;
+pub(crate) use loop_link::{LoopLink, Standing};
+pub(crate) use pool::Claim;
 
 /// What the sentinel may ask of whatever takes the requests; from its own thread.
 pub(crate) trait Serving: Send + Sync {

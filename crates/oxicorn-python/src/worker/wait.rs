@@ -4,7 +4,7 @@
 //! worker's [`Wait`] for a [`Waiter`] and looks again whenever that returns; a return too many does no harm.
 //!
 //! * [`Blocking`]: a thread sleeps in a futex, detached from the interpreter.
-//! * `gevent::HubWait`: a greenlet switches to its hub, which goes on with the others.
+//! * `gevent::Greenlets`: a greenlet switches to its hub, which goes on with the others.
 //!
 //! An event loop's coroutines wait in futures (`asgi::waiting`); only for room in the ring do they block, because the
 //! gateway empties it without waiting for any client: it is a matter of microseconds, or of a gateway that is just
@@ -40,6 +40,9 @@ pub(crate) trait Wait: Debug + Send + Sync {
         len: usize,
     ) -> Box<dyn Waiter + 'a>;
 
+    /// Events have been taken out of the ring and put where those they are about look: these are woken.
+    fn hand_out(&self, py: Python<'_>, link: &WorkerLink, news: &[News]) -> PyResult<()>;
+
     /// Sends a descriptor ahead of the message that speaks of it, waiting at most [`WAIT`] for room.
     fn send_descriptor(
         &self,
@@ -48,15 +51,31 @@ pub(crate) trait Wait: Debug + Send + Sync {
         stream: StreamId,
         file: BorrowedFd<'_>,
     ) -> PyResult<Result<(), DescriptorError>>;
+
+    /// Whether a call that goes on is told when its request takes too long: then its events are kept from the first
+    /// moment on.
+    fn tells_of_expiry(&self) -> bool {
+        false
+    }
+
+    /// Whether `error` is what ends a call from outside.
+    fn is_exit(&self, _py: Python<'_>, _error: &PyErr) -> bool {
+        false
+    }
+}
+
+/// Something has come for an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) stream: StreamId,
+    /// The gateway has answered the request because it took too long.
+    pub(crate) expired: bool,
 }
 
 /// One wait, of as many turns as it takes.
 pub(crate) trait Waiter {
     /// Returns when it is worth looking again, or after [`WAIT`]. An error is what was raised in the one who waits.
     fn wait(&mut self, py: Python<'_>) -> PyResult<()>;
-
-    /// Events of others were taken out of the ring, and they are to look again.
-    fn pass_on(&self, py: Python<'_>) -> PyResult<()>;
 }
 
 /// Threads wait detached, in the link's futexes.
@@ -85,6 +104,11 @@ impl Wait for Blocking {
         })
     }
 
+    fn hand_out(&self, py: Python<'_>, link: &WorkerLink, _news: &[News]) -> PyResult<()> {
+        link.events_waiter(py).hand_out();
+        Ok(())
+    }
+
     fn send_descriptor(
         &self,
         py: Python<'_>,
@@ -102,11 +126,6 @@ impl Waiter for EventsWaiter {
         py.detach(move || EventsWaiter::wait(waiter, WAIT));
         Ok(())
     }
-
-    fn pass_on(&self, _py: Python<'_>) -> PyResult<()> {
-        EventsWaiter::pass_on(self);
-        Ok(())
-    }
 }
 
 struct Room {
@@ -118,10 +137,6 @@ impl Waiter for Room {
     fn wait(&mut self, py: Python<'_>) -> PyResult<()> {
         let (waiter, len) = (&mut self.waiter, self.len);
         py.detach(move || waiter.wait(len, WAIT));
-        Ok(())
-    }
-
-    fn pass_on(&self, _py: Python<'_>) -> PyResult<()> {
         Ok(())
     }
 }

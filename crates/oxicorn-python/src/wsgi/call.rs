@@ -241,7 +241,7 @@ impl Application {
         error: PyErr,
     ) -> PyResult<()> {
         let mut exchange = exchange.try_borrow_mut()?;
-        if error.is_instance_of::<ClientGone>(py) {
+        if error.is_instance_of::<ClientGone>(py) || exchange.was_ended(py, &error)? {
             return exchange.interrupt(py);
         }
         // Libraries that took the socket over end with StopIteration: nothing is left to answer.

@@ -88,10 +88,8 @@ impl Exchange {
         access: Arc<AccessLogging>,
     ) -> Self {
         let mut stream = Stream::new(stream);
-        if access.by_worker() {
-            // So that word of the request's expiry is not missed.
-            lane.listen(&mut stream);
-        }
+        // So that word of the request's expiry is not missed.
+        lane.begin(&mut stream, access.by_worker());
         Self {
             lane,
             stream,
@@ -139,13 +137,18 @@ impl Exchange {
         }
         // An expired request has been answered, and logged, by the gateway.
         self.logged = (changed || (watched.is_none() && self.access.by_worker()))
-            && !self.lane.is_expired(py, &self.stream);
+            && !self.lane.is_expired(py, &self.stream)?;
         Ok(if self.logged { flags::LOGGED } else { 0 })
+    }
+
+    /// Whether `error` is how the call was ended from outside.
+    pub(crate) fn was_ended(&self, py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+        self.lane.was_ended(py, &self.stream, error)
     }
 
     /// Nobody waits for the response any more.
     pub(crate) fn interrupt(&mut self, py: Python<'_>) -> PyResult<()> {
-        if self.lane.is_expired(py, &self.stream) {
+        if self.lane.is_expired(py, &self.stream)? {
             self.logged = false;
         }
         self.abort(py, AbortReason::Interrupted)

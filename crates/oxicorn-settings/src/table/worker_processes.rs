@@ -62,7 +62,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Str("sync"),
         doc: "The kind of worker: `sync`, `gthread`, `gevent`, `tornado`, `asgi`, the dotted path of a class, or \
           in the config file the class itself. `sync` with more than one thread is `gthread`. In this release \
-          `sync`, `gthread`, `asgi`, `tornado`, `gevent` (by gevent's own server) and classes that derive from theirs are available, \
+          `sync`, `gthread`, `gevent`, `tornado`, `asgi` and classes that derive from theirs are available, \
           and classes of other packages that derive from `gunicorn.workers.base.Worker` and have a server of their own, \
           such as `aiohttp.GunicornWebWorker`; `asgi` also serves in place of uvicorn's worker classes \
           (`uvicorn.workers.UvicornWorker`, `uvicorn_worker.UvicornWorker`, their H11 forms and what derives from them). Where it is not set, an application that speaks ASGI is served by `asgi`.",
@@ -142,7 +142,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Int(30),
         doc: "How many seconds a request may take; 0: as long as it likes. When it is over, the worker's stacks \
           are logged, the client is answered and the worker is replaced. It also holds when nobody waits any \
-          more: the client or the gateway is gone, or the response is complete and `close()` or a hook runs.",
+          more: the client or the gateway is gone, or the response is complete and `close()` or a hook runs. `asgi` and \
+          `gevent` end the late request alone, and only until its response begins.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better(
