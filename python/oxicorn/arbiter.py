@@ -87,6 +87,10 @@ class Arbiter(Commands):
         self.systemd = False
         #: What the service manager was told last.
         self._manager_state = ""
+        #: Taken out of rotation over the control socket.
+        self.out_of_rotation = False
+        #: What is logged, where the control socket has changed it.
+        self.changed_log_level: int | None = None
         #: How this server was started; a successor is started the same way.
         self.START_CTX = {
             "args": [sys.executable, *sys.orig_argv[1:]],
@@ -432,6 +436,7 @@ class Arbiter(Commands):
 
     def _reload_logs(self, cfg: Config) -> None:
         """Logs as ``cfg`` wants them, or as before where that cannot be: the rest is reloaded."""
+        self.changed_log_level = None
         before = getattr(self.log, "cfg", self.cfg)
         try:
             self.log.setup(cfg)
@@ -513,6 +518,14 @@ class Arbiter(Commands):
         from oxicorn.control.desk import ControlDesk
 
         return ControlDesk(self)
+
+    def change_log_level(self, level: int) -> None:
+        """What is worth a line in the error log, of all processes, until the next reload."""
+        self.changed_log_level = level
+        self.log.loglevel = level
+        self.log.error_log.setLevel(level)
+        self.ask_for("settings")
+        self.ask_for("log_level")
 
     def log_slow_request(self, fact: dict[str, Any]) -> None:
         """Setting ``slow_request_time``: what a request is doing, and where its time went."""

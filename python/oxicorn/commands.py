@@ -180,6 +180,10 @@ class Commands:
         """Wakes the loop: from another thread than its own, after something was asked for."""
         os.kill(self.master_pid, signal.SIGCHLD)
 
+    def ask_for(self, order: str) -> None:
+        """What no signal stands for; in the arbiter only."""
+        self._order(order, None)
+
     def _order(self, order: str, number: signal.Signals | None) -> None:
         if os.getpid() == self.master_pid:
             self._orders.append(order)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import pwd
+import re
+import select
 import signal
 import socket
 import stat
 import struct
 import subprocess
 import sys
+import termios
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,11 +25,11 @@ import pytest
 
 from tests.support import processes
 from tests.support.gate import APPLICATION, Gate
-from tests.support.wait import wait_for
+from tests.support.wait import patient, wait_for
 
 
-def start(serve, *args: str, **options: object):
-    server = serve(APPLICATION, "--control-socket", "control", *args, **options)
+def start(serve, *args: str, source: str = APPLICATION, **options: object):
+    server = serve(source, "--control-socket", "control", *args, **options)
     wait_for((server.directory / "control").exists)
     return server
 
@@ -33,8 +39,12 @@ def shared(serve_module):
     return start(serve_module, "--workers", "2")
 
 
+def ctl(program: str) -> str:
+    return str(Path(sys.executable).with_name(program))
+
+
 def run(program: str, server, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name(program)), "-s", str(server.directory / "control"), *words]
+    command = [ctl(program), "-s", str(server.directory / "control"), *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -314,6 +324,167 @@ def test_orders_are_followed_and_logged(serve):
     assert ask(server, "shutdown") == {"status": "shutting_down", "mode": "graceful"}
     assert server.wait_for_exit() == 0
     assert not (server.directory / "control").exists()
+
+
+def test_requests_are_followed_as_they_pass(serve):
+    server = start(serve, "--workers", "1")
+    command = [ctl("oxicornctl"), "-s", str(server.directory / "control"), "trace", "--json", "GET /*gate"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        output = follower.stdout
+
+        def shows_something() -> bool:
+            assert server.get("/first-gate").status == server.get("/other").status == 200
+            return bool(select.select([output], [], [], 0.05)[0])
+
+        wait_for(shows_something)
+        with Gate(server) as gate, server.connect() as peer:
+            peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            events = [json.loads(output.readline())]
+            while events[-1]["request"] != f"GET {gate.target}":
+                events.append(json.loads(output.readline()))
+            gate.open()
+            begin, end = events[-1], json.loads(output.readline())
+            assert peer.answer().status == 200
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 130
+    assert {event["request"] for event in events} == {f"GET {gate.target}", "GET /first-gate"}
+    assert (begin["event"], begin["client"]) == ("begin", "127.0.0.1")
+    assert (end["event"], end["id"], end["status"], end["bytes"]) == ("end", begin["id"], 200, 2)
+    assert [end["pid"]] == server.worker_pids()
+    assert end["total_ms"] >= end["worker_ms"]
+
+
+def test_server_is_taken_out_of_rotation_and_put_back(serve):
+    server = start(serve, "--metrics-bind", "unix:metrics")
+
+    def ready() -> bytes:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(server.directory / "metrics"))
+            peer.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+            return b"".join(iter(lambda: peer.recv(65536), b""))
+
+    wait_for(lambda: b" 200 " in ready())
+    assert ask(server, "drain") == {"status": "out of rotation", "changed": True}
+    wait_for(lambda: b"out of rotation" in ready())
+    assert server.get("/").header("Connection") == "close"
+    server.kill(signal.SIGHUP)
+    wait_for(lambda: ask(server, "show", "stats")["generation"] == 2)
+    assert b" 503 " in ready(), "a reload does not put it back"
+    assert ask(server, "undrain") == {"status": "in rotation", "changed": True}
+    wait_for(lambda: b" 200 " in ready())
+    assert server.get("/").header("Connection") == "keep-alive"
+
+
+def test_log_level_is_changed_in_every_process(serve):
+    source = """
+        import logging
+
+        def application(environ, start_response):
+            logging.getLogger("gunicorn.error").debug("seen by %s", environ["PATH_INFO"])
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+    """
+    server = start(serve, "--workers", "1", source=source)
+    assert server.get("/before").status == 200
+    assert ask(server, "loglevel", "debug") == {"loglevel": "debug", "previous": "info"}
+    wait_for(lambda: server.get("/asked").status == 200 and "seen by /asked" in server.log)
+    (first,) = server.worker_pids()
+    ask(server, "worker", "recycle", "all")
+    server.wait_for_workers(1, without=[first])
+    wait_for(lambda: server.get("/successor").status == 200 and "seen by /successor" in server.log)
+    assert ask(server, "reload")["status"] == "reloaded"
+    assert ask(server, "loglevel") == {"loglevel": "info"}
+    assert "seen by /before" not in server.log
+
+
+def test_refork_takes_new_workers_from_the_template(serve):
+    server = start(serve, "--workers", "2", "--preload")
+    before = server.worker_pids()
+    server.write("app.py", "raise RuntimeError('not loaded again')\n")
+    assert sorted(ask(server, "refork")["workers"]) == sorted(before)
+    server.wait_for_workers(2, without=before)
+    assert server.get("/").status == 200
+
+
+def test_refork_needs_a_template(shared):
+    done = run("oxicornctl", shared, "refork")
+    assert done.returncode == 1
+    assert "preload_app" in done.stderr
+
+
+class Terminal:
+    """``oxicornctl top`` on a terminal of its own."""
+
+    def __init__(self, server) -> None:
+        pid, self._descriptor = pty.fork()
+        if pid == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(ctl("oxicornctl"), ["oxicornctl", "-s", str(server.directory / "control"), "-d", "0.1", "top"])
+        self.pid = pid
+        self.resize(24, 100)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+        os.kill(self.pid, signal.SIGWINCH)
+
+    def press(self, keys: str) -> None:
+        os.write(self._descriptor, keys.encode())
+
+    def wait_for(self, text: str) -> str:
+        """What was written up to a look at which ``text`` had come."""
+        seen = b""
+        end = time.monotonic() + patient(20)
+        while text not in re.sub(r"\x1b[^a-zA-Z]*[a-zA-Z]", " ", seen.decode(errors="replace")):
+            assert time.monotonic() < end, seen[-2000:]
+            if select.select([self._descriptor], [], [], 0.2)[0]:
+                seen += os.read(self._descriptor, 65536)
+        return seen.decode(errors="replace")
+
+    def end(self) -> int:
+        """Its exit code."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._descriptor)
+        return os.waitstatus_to_exitcode(status)
+
+
+def test_top_is_a_live_view_with_the_keys_of_htop(serve):
+    server = start(serve, "--workers", "2")
+    with Gate(server) as gate, server.connect() as peer:
+        peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        gate.wait_until_reached()
+        top = Terminal(server)
+        top.wait_for("GET /gate")
+        top.press("M")
+        top.wait_for("MEM*")
+        top.press("<")
+        top.wait_for("CPU%*")
+        top.press("N")
+        top.wait_for("PID*")
+        top.press("s")
+        top.wait_for("lines; Up Down")
+        top.press("x")
+        top.wait_for("F10 Quit")
+        top.press("+")
+        top.wait_for("One worker more? (y/n)")
+        top.press("y")
+        server.wait_for_workers(3)
+        top.resize(8, 40)
+        top.wait_for("Workers")
+        top.resize(50, 200)
+        top.wait_for("GET /gate")
+        top.press("?")
+        top.wait_for("any key goes back")
+        top.press("xq")
+        assert top.end() == 0
+        gate.open()
+        assert peer.answer().status == 200
+
+
+def test_top_prints_where_there_is_no_terminal(shared):
+    look = json.loads(run("oxicornctl", shared, "top", "--json").stdout)
+    assert [worker["state"] for worker in look["workers"]] == ["ready", "ready"]
+    assert "REQ/S" in run("oxicornctl", shared, "top").stdout
 
 
 def test_reload_tells_how_it_went(serve):

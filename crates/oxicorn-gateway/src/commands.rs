@@ -112,6 +112,11 @@ impl Gateway {
             ToGateway::Settings(settings) => self.change_settings(*settings),
             ToGateway::ReopenLogs => self.reopen_logs(),
             ToGateway::ListRequests { token, most } => self.list_requests(token, most),
+            ToGateway::Follow {
+                token,
+                follower,
+                pattern,
+            } => self.tell_follower(token, follower, &pattern),
             ToGateway::Drain { deadline_ms } => {
                 self.start_drain(Duration::from_millis(deadline_ms));
             }

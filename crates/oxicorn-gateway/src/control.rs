@@ -94,6 +94,16 @@ pub enum ToGateway {
         /// So many of them at most.
         most: u32,
     },
+    /// What has become of the requests that this follower follows? Answered by [`FromGateway::Followed`]. A follower that
+    /// is not known begins to follow.
+    Follow {
+        /// Chosen by who asks, for this answer.
+        token: u64,
+        /// Chosen by the follower.
+        follower: u64,
+        /// Parts of request lines, with asterisks between them.
+        pattern: String,
+    },
     /// QUIT, INT: cut everything and exit with 0.
     Stop,
 }
@@ -157,6 +167,8 @@ pub enum FromGateway {
     RequestSlow(RequestSlow),
     /// A part of the answer to [`ToGateway::ListRequests`].
     Requests(RequestList),
+    /// Answer to [`ToGateway::Follow`].
+    Followed(FollowedList),
     /// A line for the error log ([`crate::Relay::errors`]).
     Log {
         /// How bad it is.
@@ -255,6 +267,54 @@ pub struct RequestShown {
     pub received_ms: u64,
 }
 
+/// See [`FromGateway::Followed`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowedList {
+    /// The question's.
+    pub token: u64,
+    /// It follows from now on.
+    pub begins: bool,
+    /// It does not: there are too many followers.
+    pub refused: bool,
+    /// The oldest first.
+    pub events: Vec<Followed>,
+    /// There is more.
+    pub more: bool,
+    /// So many found no room since it was asked last.
+    pub lost: u64,
+}
+
+/// What has become of a request that is followed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// `begin`: it waits for a worker. `end`: its response has left, or there will be none.
+    pub event: String,
+    /// As in [`RequestShown::id`]; empty: no worker was to be given it.
+    pub id: String,
+    /// `METHOD target`, escaped, cut where it is long.
+    pub request: String,
+    /// The peer's address as in the access log.
+    pub client: String,
+    /// Of the response.
+    pub status: u16,
+    /// Of the response's body.
+    pub bytes: u64,
+    /// The worker's process.
+    pub pid: Option<u32>,
+    /// How long its client took to send it.
+    pub received_ms: u64,
+    /// How long it waited for a worker.
+    pub queued_ms: u64,
+    /// From then to the end of the response.
+    pub worker_ms: Option<u64>,
+    /// From its first byte to the response's last.
+    pub total_ms: u64,
+    /// Why there was no answer of the application's.
+    pub reason: Option<String>,
+    /// When that was.
+    pub ago_ms: u64,
+}
+
 /// See [`FromGateway::RequestExpired`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestExpired {
@@ -343,6 +403,11 @@ mod tests {
             ToGateway::Settings(Box::default()),
             ToGateway::ReopenLogs,
             ToGateway::ListRequests { token: 7, most: 9 },
+            ToGateway::Follow {
+                token: 7,
+                follower: u64::MAX,
+                pattern: "GET /a*b".into(),
+            },
             ToGateway::Drain {
                 deadline_ms: 30_000,
             },

@@ -27,6 +27,7 @@ impl Gateway {
             Some(id) => {
                 exchange.call = Some(id);
                 self.dispatcher.submit(id.request(), now);
+                self.follow_begin(key, id);
             }
             None => self.refuse(key, Refusal::overload(Duration::from_secs(1))),
         }
@@ -97,6 +98,7 @@ impl Gateway {
                     placement,
                     taken: None,
                 };
+                self.follow_given(key, queued);
             }
             Err(PlaceError::NoRoomYet) => self.dispatcher.handle_placement_refused(request, now),
             Err(PlaceError::Disk(error)) => {

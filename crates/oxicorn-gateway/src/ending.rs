@@ -172,6 +172,7 @@ impl Gateway {
 
     /// Counts the current exchange and writes its line.
     pub(crate) fn conclude(&mut self, key: usize) {
+        self.follow_end(key);
         let Some(connection) = self.connections.get(key) else {
             return;
         };

@@ -39,6 +39,7 @@ use crate::listener::{ConnectionTask, Listeners};
 use crate::log_files::LogFiles;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
+use crate::monitoring::Followers;
 use crate::per_client::ClientCounts;
 use crate::pool::Pool;
 use crate::pressure::Pressure;
@@ -87,6 +88,8 @@ pub(crate) struct Gateway {
     pub(crate) control: ControlEnd,
     pub(crate) timer: Timer,
     pub(crate) drain: Option<Drain>,
+    /// Who follows requests as they pass.
+    pub(crate) followers: Followers,
     /// The end, and who waits for it.
     pub(crate) finished: bool,
     pub(crate) finished_waker: Waker,
@@ -194,6 +197,7 @@ impl Gateway {
             control,
             timer: Timer::new(),
             drain: None,
+            followers: Followers::default(),
             finished: false,
             finished_waker: Waker::noop().clone(),
             rest: Rest::new(),

@@ -228,7 +228,7 @@ impl Gateway {
     /// A head was read.
     fn begin_request(&mut self, key: usize) {
         let now = self.clock.now();
-        let leaving = self.drain.is_some();
+        let leaving = self.drain.is_some() || self.resolved.settings.out_of_rotation;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };

@@ -53,6 +53,8 @@ pub struct Settings {
     /// Whether somebody else has the listeners too (systemd, another server that takes over): closed, they are left as
     /// they are, and who waits in their backlog is left to the others.
     pub listeners_are_shared: bool,
+    /// The server was taken out of rotation: it serves whoever comes, but is not ready and keeps no connection.
+    pub out_of_rotation: bool,
     /// `limit_client_connections`: connections of one client address at once; 0: any number.
     pub client_connection_limit: u32,
     /// `keepalive_requests`: requests one connection may bring; 0: any number.
@@ -91,6 +93,7 @@ impl Default for Settings {
             response_buffer: 1024 * 1024,
             connection_limit: 65_536,
             listeners_are_shared: false,
+            out_of_rotation: false,
             client_connection_limit: 0,
             requests_per_connection: 0,
             buffer_limit: 512 << 20,

@@ -204,11 +204,11 @@ impl Gateway {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn escaped(line: &[u8]) -> String {
+pub(crate) fn escaped(line: &[u8]) -> String {
     if line.is_empty() {
         return "a request of an earlier gateway".into();
     }

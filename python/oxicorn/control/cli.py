@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -12,13 +13,13 @@ from oxicorn import SERVER_SOFTWARE
 from oxicorn.control import completion, text
 from oxicorn.control.client import ControlClient, ControlError, default_path
 
-#: Seconds between two looks at a reload.
+#: Seconds between two looks at a reload, or at requests that pass.
 INTERVAL = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the exit code: 0 done, 1 refused or failed, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     try:
         return _run(options)
     except ControlError as error:
@@ -49,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=300.0, help="reload: seconds to wait (%(default)s)"
     )
     parser.add_argument(
+        "-n", "--count", type=int, default=0, help="trace, top: end after so many requests, looks"
+    )
+    parser.add_argument(
+        "-d", "--delay", type=float, default=1.0, help="top: seconds between looks (%(default)s)"
+    )
+    parser.add_argument(
         "-v", "--version", action="version", version=f"oxicornctl ({SERVER_SOFTWARE})"
     )
     parser.add_argument("command", nargs="+", help="such as: show workers, stacks, reload")
@@ -66,9 +73,37 @@ def _run(options: argparse.Namespace) -> int:
     with ControlClient(options.socket) as client:
         if words == ["reload"] and not options.no_wait:
             return _reload(client, options)
+        if words[0] == "trace":
+            return _trace(client, " ".join(words[1:]), options)
+        if words == ["top"]:
+            from oxicorn.control import top
+
+            return top.run(client, options)
         data = client.send(*words)
         print(json.dumps(data, indent=2) if options.json else text.of(words, data))
         return 0 if data.get("success", True) else 1
+
+
+def _trace(client: ControlClient, pattern: str, options: argparse.Namespace) -> int:
+    """Tells of requests as they pass, until it is interrupted or ``--count`` have ended."""
+    follower = str(secrets.randbits(63))
+    ended = 0
+    while True:
+        told = client.send("trace", follower, pattern)
+        now = time.time()
+        for event in told["events"]:
+            when = now - event.pop("ago_ms") / 1000
+            if options.json:
+                print(json.dumps({**event, "time": round(when, 3)}), flush=True)
+            else:
+                print(text.followed(event, when), flush=True)
+            ended += event["event"] == "end"
+            if ended == options.count > 0:
+                return 0
+        if told["lost"]:
+            print(f"({told['lost']} more came too fast to be shown)", file=sys.stderr)
+        if not told["more"]:
+            time.sleep(INTERVAL)
 
 
 def _reload(client: ControlClient, options: argparse.Namespace) -> int:

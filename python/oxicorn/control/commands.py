@@ -6,6 +6,8 @@ It never waits; what it changes is done by the arbiter's loop afterwards.
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shlex
 import signal
@@ -58,6 +60,11 @@ class Facts:
     #: Requests, the oldest first, and how many there are; None: not asked for, or no answer.
     requests: list[Data] | None = None
     total: int = 0
+    #: Responses by status class, and how long requests took: (microseconds at most, how many).
+    responses: dict[str, int] = field(default_factory=dict)
+    latency: list[tuple[int | None, int]] = field(default_factory=list)
+    #: What a follower of requests is given, as JSON; None: not asked for, or no answer.
+    followed: str | None = None
     #: What workers have said of their calls, by pid (``oxicorn.control.stacks``).
     stacks: dict[int, Data] = field(default_factory=dict)
 
@@ -70,6 +77,8 @@ class Needs:
     requests: int = 0
     #: Stacks of these workers; None: of all.
     stacks: list[int] | None = field(default_factory=list)
+    #: Who follows requests, and which.
+    follower: tuple[int, str] | None = None
 
 
 class CommandError(ValueError):
@@ -103,9 +112,19 @@ def needs(words: list[str]) -> Needs:
             return Needs(requests=MOST_REQUESTS, stacks=[_number(pid, "PID")])
         case ["stacks", *_]:
             return Needs(requests=MOST_REQUESTS, stacks=None)
+        case ["trace", number, *_]:
+            pattern = " ".join(words[2:])
+            if len(pattern) > LONGEST_PATTERN:
+                raise CommandError(f"the pattern is too long, {LONGEST_PATTERN} are allowed")
+            return Needs(follower=(_number(number, "number") & MOST_FOLLOWER, pattern))
+        case ["trace"]:
+            raise CommandError("Missing number for trace (oxicornctl chooses it)")
     return Needs()
 
 
+#: Characters of a pattern, and the largest number of a follower.
+LONGEST_PATTERN = 1000
+MOST_FOLLOWER = 2**63 - 1
 #: Requests in a list where nobody says how many, and at most.
 REQUESTS_SHOWN = 100
 MOST_REQUESTS = 2000
@@ -113,14 +132,17 @@ MOST_REQUESTS = 2000
 
 def changes(words: list[str]) -> bool:
     """Whether it is more than a question."""
-    return bool(words) and words[0].lower() in (
-        "worker",
-        "dirty",
-        "reload",
-        "reopen",
-        "shutdown",
-        "upgrade",
-    )
+    match [word.lower() for word in words]:
+        case ["loglevel"]:
+            return False
+        case [first, *_]:
+            return first in CHANGES
+    return False
+
+
+CHANGES = frozenset(
+    "worker dirty reload refork reopen drain undrain loglevel shutdown upgrade".split()
+)
 
 
 def execute(arbiter: Any, words: list[str], facts: Facts) -> Data:
@@ -219,6 +241,10 @@ def show_stats(arbiter: Any, facts: Facts, _: list[str]) -> Data:
         "in_flight": facts.in_flight,
         "connections": facts.connections,
         "worker_exits": {name: counts[name] for name in (*ended, "out_of_memory")},
+        "responses": facts.responses,
+        "latency": facts.latency,
+        "out_of_rotation": arbiter.out_of_rotation,
+        "loglevel": _level_name(arbiter),
     }
 
 
@@ -283,6 +309,16 @@ def _worker_stacks(pid: int, facts: Facts, wanted: str) -> Data:
     return {"pid": pid, "taken_by": found.taken_by, "requests": requests, "others": others}
 
 
+def trace(_: Any, facts: Facts, __: list[str]) -> Data:
+    """What has become of the requests that a follower follows, since it has asked last."""
+    if facts.followed is None:
+        raise CommandError("the gateway did not answer")
+    told: Data = json.loads(facts.followed)
+    if told["refused"]:
+        raise CommandError("too many follow requests already")
+    return {key: told[key] for key in ("events", "more", "lost", "begins")}
+
+
 def help_(*_: object) -> Data:
     return {"commands": HELP}
 
@@ -337,6 +373,49 @@ def reload(arbiter: Any, _: Facts, __: list[str]) -> Data:
     return {"status": "reloading"}
 
 
+def refork(arbiter: Any, facts: Facts, __: list[str]) -> Data:
+    """New workers from the template of the code that serves; each successor is there first."""
+    if not arbiter.cfg.preload_app or arbiter.cfg.preload_in_arbiter:
+        raise CommandError(
+            "there is no template to fork from (preload_app); worker recycle all starts anew"
+        )
+    arbiter.ask_for("refork")
+    serving = [one["pid"] for one in facts.workers if one["generation"] == facts.generation]
+    return {"status": "reforking", "workers": serving}
+
+
+def drain(arbiter: Any, _: Facts, __: list[str]) -> Data:
+    """Out of rotation: whoever comes is served, but the server is not ready for more."""
+    return _rotate(arbiter, out=True)
+
+
+def undrain(arbiter: Any, _: Facts, __: list[str]) -> Data:
+    return _rotate(arbiter, out=False)
+
+
+def _rotate(arbiter: Any, *, out: bool) -> Data:
+    before, arbiter.out_of_rotation = arbiter.out_of_rotation, out
+    arbiter.ask_for("settings")
+    return {"status": "out of rotation" if out else "in rotation", "changed": before != out}
+
+
+def loglevel(arbiter: Any, _: Facts, words: list[str]) -> Data:
+    """What is worth a line in the error log, of all processes, until the next reload."""
+    if not words:
+        return {"loglevel": _level_name(arbiter)}
+    level = arbiter.log.LOG_LEVELS.get(words[0].lower())
+    if level is None:
+        raise CommandError(f"Unknown log level: {words[0]} ({'|'.join(arbiter.log.LOG_LEVELS)})")
+    previous = _level_name(arbiter)
+    arbiter.change_log_level(level)
+    return {"loglevel": _level_name(arbiter), "previous": previous}
+
+
+def _level_name(arbiter: Any) -> str:
+    error_log = getattr(arbiter.log, "error_log", None)
+    return logging.getLevelName(error_log.level).lower() if error_log is not None else "unknown"
+
+
 def reopen(arbiter: Any, _: Facts, __: list[str]) -> Data:
     arbiter.handle_signal(signal.SIGUSR1)
     return {"status": "reopening"}
@@ -389,7 +468,12 @@ COMMANDS: dict[str, Callable[[Any, Facts, list[str]], Data]] = {
     "worker recycle": worker_recycle,
     "dirty add": dirty,
     "dirty remove": dirty,
+    "trace": trace,
     "reload": reload,
+    "refork": refork,
+    "drain": drain,
+    "undrain": undrain,
+    "loglevel": loglevel,
     "reopen": reopen,
     "upgrade": upgrade,
     "shutdown": shutdown,
@@ -412,7 +496,13 @@ HELP = {
     "worker recycle <PID|all>": "Replace workers, each successor first",
     "dirty add [N]": "Spawn N dirty workers (default 1)",
     "dirty remove [N]": "Remove N dirty workers (default 1)",
+    "trace [PATTERN]": "Follow requests as they pass (* stands for anything)",
+    "top": "Watch workers and requests",
     "reload": "Graceful reload (HUP)",
+    "refork": "Replace workers by new ones from the template (preload_app)",
+    "drain": "Take the server out of rotation: /readyz says 503, it goes on serving",
+    "undrain": "Put it back",
+    "loglevel [LEVEL]": "Show or change what is logged, until the next reload",
     "reopen": "Reopen log files (USR1)",
     "upgrade": "Start a successor of the whole server (USR2)",
     "shutdown [graceful|quick]": "Shutdown server (TERM/INT)",

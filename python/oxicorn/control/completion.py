@@ -30,7 +30,9 @@ complete -c oxicornctl -n __fish_use_subcommand -a "{firsts}"
 def script(shell: str) -> str:
     """What the shell has to read."""
     seconds: dict[str, list[str]] = {}
-    for name in [*COMMANDS, "shutdown graceful", "shutdown quick", *SHELLS]:
+    levels = (f"loglevel {level}" for level in ("debug", "info", "warning", "error", "critical"))
+    more = ("top", "shutdown graceful", "shutdown quick", *levels, *SHELLS)
+    for name in [*COMMANDS, *more]:
         first, _, second = name.partition(" ")
         seconds.setdefault(first, []).extend([second] if second else [])
     firsts = " ".join(seconds)

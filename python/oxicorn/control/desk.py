@@ -9,8 +9,9 @@ from typing import Any
 from oxicorn.control import commands, protocol
 from oxicorn.control.server import ControlServer, InUseError, Request
 
-#: (token, how many requests, pids whose stacks are needed, stacks of all workers needed)
-Question = tuple[int, int, list[int], bool]
+#: (token, how many requests, pids whose stacks are needed, stacks of all workers needed, who
+#: follows which requests)
+Question = tuple[int, int, list[int], bool, tuple[int, str] | None]
 
 
 class ControlDesk:
@@ -61,7 +62,8 @@ class ControlDesk:
             self._refuse(request, f"Invalid argument: {error}")
             return None
         self._requests[request.token] = (request, words)
-        return request.token, needs.requests, needs.stacks or [], needs.stacks is None
+        every = needs.stacks is None
+        return request.token, needs.requests, needs.stacks or [], every, needs.follower
 
     def answer(self, token: int, facts: dict[str, Any]) -> None:
         """Follows the command, and tells how it went."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -128,6 +129,36 @@ def _listeners(data: Data) -> str:
     return table(("TYPE", "FD", "ADDRESS"), rows)
 
 
+def _loglevel(data: Data) -> str:
+    before = f" (before: {data['previous']})" if "previous" in data else ""
+    return f"{data['loglevel']}{before}"
+
+
+def _rotation(data: Data) -> str:
+    return f"{data['status']}{'' if data['changed'] else ' (as before)'}"
+
+
+def _refork(data: Data) -> str:
+    return f"Replacing {', '.join(map(str, data['workers'])) or 'no worker'}"
+
+
+def followed(event: Data, when: float) -> str:
+    """A line about a request that is followed; ``when``: seconds since 1970."""
+    clock = time.strftime("%H:%M:%S", time.localtime(when)) + f".{int(when * 1000) % 1000:03}"
+    head = f"{clock} {event['id'] or '-':<8}"
+    if event["event"] == "begin":
+        return f"{head} --> {event['request']} from {event['client']}"
+    parts = [f"client {event['received_ms']} ms", f"queue {event['queued_ms']} ms"]
+    if event["worker_ms"] is not None:
+        parts.append(f"worker {event['worker_ms']} ms")
+    who = f" pid {event['pid']}" if event["pid"] else ""
+    why = f" ({event['reason']})" if event["reason"] else ""
+    return (
+        f"{head} {event['status']} {event['request']}{why}: {event['bytes']} bytes in "
+        f"{event['total_ms']} ms ({', '.join(parts)}){who}"
+    )
+
+
 def _help(data: Data) -> str:
     return "\n".join(f"  {name:<28}{text}" for name, text in data["commands"].items())
 
@@ -140,5 +171,9 @@ _WRITERS: dict[str, Callable[[Data], str]] = {
     "show config": _pairs,
     "show listeners": _listeners,
     "stacks": _stacks,
+    "loglevel": _loglevel,
+    "drain": _rotation,
+    "undrain": _rotation,
+    "refork": _refork,
     "help": _help,
 }

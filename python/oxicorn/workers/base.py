@@ -354,6 +354,7 @@ class Worker:
 
     def set_log_level(self, level: int) -> None:
         """What is worth a line in the error log from now on; called on a native thread."""
+        self.log.loglevel = level
         self.log.error_log.setLevel(level)
 
     def stack_dump_signal(self, fd: int) -> int:

@@ -69,6 +69,7 @@ impl Gateway {
             .is_some_and(|scoreboard| scoreboard.arbiter().gauge(ArbiterGauge::Generation) > 0);
         Condition {
             stopping: self.drain.is_some(),
+            drained: self.resolved.settings.out_of_rotation,
             started: workers > 0 || has_served,
             workers,
             queued: self.dispatcher.queued(),

@@ -9,6 +9,7 @@
 //! | how the applications' own are | `application` |
 //! | in which of two formats | `negotiation` |
 //! | which requests there are (for the control socket) | `requests` |
+//! | requests that are followed as they pass (the same) | `follow` |
 //! | connections and their bounds | `endpoint` |
 //!
 //! Nothing of it goes through the queue, and nothing of it counts as a client: it is answered while every
@@ -19,6 +20,7 @@ mod application;
 mod endpoint;
 mod exposition;
 mod families;
+mod follow;
 mod negotiation;
 mod probes;
 mod processes;
@@ -26,3 +28,4 @@ mod requests;
 
 pub use application::application_metrics;
 pub(crate) use endpoint::serve;
+pub(crate) use follow::Followers;

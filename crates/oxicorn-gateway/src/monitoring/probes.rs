@@ -5,6 +5,8 @@
 pub(super) struct Condition {
     /// A graceful stop has begun.
     pub(super) stopping: bool,
+    /// Taken out of rotation (`oxicornctl drain`).
+    pub(super) drained: bool,
     /// A generation of workers serves, or has served since the server was started.
     pub(super) started: bool,
     /// Workers of the generation that serves that can be given requests.
@@ -50,6 +52,9 @@ fn reasons_not_ready(condition: &Condition) -> Vec<String> {
     if condition.stopping {
         reasons.push("the server is stopping".into());
     }
+    if condition.drained {
+        reasons.push("the server was taken out of rotation (oxicornctl undrain)".into());
+    }
     if !condition.started {
         reasons.push("no worker has been ready yet".into());
     } else if condition.workers == 0 {
@@ -74,6 +79,7 @@ mod tests {
 
     const GOOD: Condition = Condition {
         stopping: false,
+        drained: false,
         started: true,
         workers: 2,
         queued: 3,
@@ -90,6 +96,13 @@ mod tests {
                     ..GOOD
                 },
                 "stopping",
+            ),
+            (
+                Condition {
+                    drained: true,
+                    ..GOOD
+                },
+                "out of rotation",
             ),
             (Condition { workers: 0, ..GOOD }, "no worker can take"),
             (
@@ -112,12 +125,13 @@ mod tests {
     fn who_is_full_or_stopping_lives_and_has_started() {
         let bad = Condition {
             stopping: true,
+            drained: true,
             started: true,
             workers: 0,
             queued: 4,
             queue_limit: 4,
         };
-        assert_eq!(Probe::Ready.reasons(&bad).len(), 3);
+        assert_eq!(Probe::Ready.reasons(&bad).len(), 4);
         assert!(Probe::Live.reasons(&bad).is_empty());
         assert!(Probe::Started.reasons(&bad).is_empty());
         let booting = Condition {

@@ -7,8 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use oxicorn_arbiter::WorkerId;
-use oxicorn_gateway::control::{RequestList, RequestShown, RequestSlow, ToGateway};
-use oxicorn_link::scoreboard::{ArbiterCounter, ArbiterGauge, Gauge, Slot, WorkerState};
+use oxicorn_gateway::control::{
+    self, FollowedList, RequestList, RequestShown, RequestSlow, ToGateway,
+};
+use oxicorn_link::scoreboard::{
+    ArbiterCounter, ArbiterGauge, Gauge, HistogramKind, Slot, StatusClass, WorkerState,
+};
 use oxicorn_os::{process, time};
 use oxicorn_settings::Source;
 use pyo3::prelude::*;
@@ -22,8 +26,9 @@ use super::workers::WorkerProcess;
 /// How long the gateway may take to list its requests.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What Python's side asks for: token, how many requests, whose stacks, and whether everybody's.
-type Question = (i32, u32, Vec<i32>, bool);
+/// What Python's side asks for: token, how many requests, whose stacks, and whether everybody's; who follows requests with
+/// which pattern.
+type Question = (i32, u32, Vec<i32>, bool, Option<(u64, String)>);
 
 /// The desk in Python and what waits for its facts.
 #[derive(Debug, Default)]
@@ -47,13 +52,17 @@ struct Waiting {
     /// How many requests there are; none: the list is not complete.
     total: Option<usize>,
     inquiries: Vec<Inquiry>,
+    /// The gateway's; none: it is not asked.
+    follow: Option<u64>,
+    followed: Option<FollowedList>,
     until: Duration,
 }
 
 impl Waiting {
     fn is_complete(&self, now: Duration) -> bool {
         let listed = self.list.is_none() || self.total.is_some();
-        now >= self.until || (listed && self.inquiries.iter().all(Inquiry::is_over))
+        let followed = self.follow.is_none() || self.followed.is_some();
+        now >= self.until || (listed && followed && self.inquiries.iter().all(Inquiry::is_over))
     }
 }
 
@@ -154,7 +163,15 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    fn gather(&mut self, (token, most, pids, all): Question) {
+    /// The gateway's answer to a follower.
+    pub(crate) fn take_followed(&mut self, list: FollowedList) {
+        let is_it = |waiting: &&mut Waiting| waiting.follow == Some(list.token);
+        if let Some(waiting) = self.control.waiting.iter_mut().find(is_it) {
+            waiting.followed = Some(list);
+        }
+    }
+
+    fn gather(&mut self, (token, most, pids, all, follower): Question) {
         let now = time::monotonic();
         let mut list = None;
         if most > 0 {
@@ -165,6 +182,16 @@ impl<'py> Supervisor<'py> {
                 most,
             });
         }
+        let follow = follower.map(|(follower, pattern)| {
+            self.control.next_token += 1;
+            let token = self.control.next_token;
+            self.tell_gateway(&ToGateway::Follow {
+                token,
+                follower,
+                pattern,
+            });
+            token
+        });
         let asked = |id: &WorkerId, pid: i32| {
             let known = self.workers.get(*id).is_some();
             known && (all || pids.contains(&pid))
@@ -181,6 +208,8 @@ impl<'py> Supervisor<'py> {
             requests: Vec::new(),
             total: None,
             inquiries,
+            follow,
+            followed: None,
             until: now + PATIENCE,
         });
     }
@@ -243,7 +272,30 @@ impl<'py> Supervisor<'py> {
             stacks.set_item(inquiry.pid, self.answer_fact(&inquiry.answer)?)?;
         }
         facts.set_item("stacks", stacks)?;
+        if let Some(followed) = &waiting.followed {
+            // Of the gateway, which wrote it: Python reads it as it came.
+            let text = control::encode(followed).unwrap_or_default();
+            let text = String::from_utf8(text).unwrap_or_default();
+            facts.set_item("followed", text)?;
+        }
+        self.add_figures(&facts)?;
         Ok(facts)
+    }
+
+    /// What the gateway counts, for who looks again and again.
+    fn add_figures(&self, facts: &Bound<'py, PyDict>) -> PyResult<()> {
+        let Some(block) = self.scoreboard.gateway(0) else {
+            return Ok(());
+        };
+        let responses = PyDict::new(self.server.py());
+        for class in StatusClass::ALL {
+            responses.set_item(class.name(), block.responses_of(*class))?;
+        }
+        facts.set_item("responses", responses)?;
+        let reading = block.histogram(HistogramKind::Latency);
+        let buckets = reading.buckets().filter(|(_, values)| *values > 0);
+        let buckets: Vec<(Option<u64>, u64)> = buckets.collect();
+        facts.set_item("latency", buckets)
     }
 
     fn worker_fact(&self, worker: &WorkerProcess) -> PyResult<Bound<'py, PyDict>> {

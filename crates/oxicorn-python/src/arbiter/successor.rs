@@ -93,6 +93,7 @@ impl Supervisor<'_> {
         let kind = with_settings(cfg, kind_of)?;
         // Workers that accept connections themselves have them too.
         result.listeners_are_shared = self.shares_listeners() || kind == WorkerKind::Direct;
+        result.out_of_rotation = self.server.getattr("out_of_rotation")?.extract()?;
         Ok(result)
     }
 }

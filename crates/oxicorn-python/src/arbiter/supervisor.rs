@@ -30,6 +30,7 @@ use super::templates::TemplateProcess;
 use super::workers::{WorkerProcess, Workers};
 use crate::forked;
 use crate::settings::convert::address_to_python;
+use crate::worker::message::ToWorker;
 use crate::worker::notice::{Notice, PACKET};
 
 /// The longest the loop sleeps: heartbeats are looked at so often.
@@ -289,10 +290,54 @@ impl<'py> Supervisor<'py> {
                 return Ok(any);
             };
             any = true;
+            match order.as_str() {
+                "settings" => {
+                    self.tell_settings()?;
+                    continue;
+                }
+                "log_level" => {
+                    self.tell_log_level();
+                    continue;
+                }
+                "refork" => {
+                    self.refork();
+                    continue;
+                }
+                _ => {}
+            }
             let command = COMMANDS.iter().find(|(_, name, _)| *name == order);
             self.tell(match command {
                 Some((.., command)) => Event::Command(*command),
                 None => Event::SpawnRequested,
+            });
+        }
+    }
+
+    /// What is worth a line was changed: workers know it as well as the gateway.
+    fn tell_log_level(&self) {
+        let level = self.server.getattr("changed_log_level");
+        let Ok(level) = level.and_then(|level| level.extract::<u32>()) else {
+            return;
+        };
+        let message = ToWorker::LogLevel(level).encode();
+        for (_, worker) in self.workers.iter() {
+            // One whose socket is full has been told of others, and nothing else is sent there.
+            let _ = worker.messages.send(&message, &[], Blocking::No);
+        }
+    }
+
+    /// Replaces all workers by new ones of the same generation, one after the other.
+    fn refork(&mut self) {
+        let serving = self.arbiter.serving();
+        let workers = self.workers.iter();
+        let serving: Vec<WorkerId> = workers
+            .filter(|(_, worker)| worker.generation == serving)
+            .map(|(id, _)| id)
+            .collect();
+        for worker in serving {
+            self.tell(Event::WorkerWantsReplacement {
+                worker,
+                reason: ReplacementReason::Requested,
             });
         }
     }
@@ -328,6 +373,9 @@ impl<'py> Supervisor<'py> {
                     (notice, self.workers.get_mut(worker))
                 {
                     process.logs = logs;
+                }
+                if let Notice::Ready { .. } = notice {
+                    self.tell_log_level();
                 }
                 self.tell(match notice {
                     Notice::Finding { finding, misfit } => {
@@ -433,6 +481,7 @@ impl<'py> Supervisor<'py> {
                 self.tell(Event::WorkerFault(WorkerId(worker)));
             }
             FromGateway::Requests(part) => self.take_request_list(part),
+            FromGateway::Followed(list) => self.take_followed(list),
             FromGateway::Refused { reason } => self.log(Level::Error, &reason),
             FromGateway::Log { level, text } => self.log(level_of(level), &text),
             FromGateway::Access(record) => log::write_access(&self.server, &record),
