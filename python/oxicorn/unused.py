@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["replaced", "unused", "unused_function"]
+__all__ = ["overridden", "replaced", "unused", "unused_function", "used"]
 
 C = TypeVar("C", bound=type)
 
@@ -54,6 +54,32 @@ def unused(advice: str, *names: str) -> Callable[[C], C]:
 def unused_function(module: str, name: str, advice: str) -> Callable[..., Any]:
     """The same for a function of a module."""
     return _stub(module, "", name, advice)
+
+
+def overridden(worker: type, base: type) -> Iterator[tuple[str, str]]:
+    """What ``worker`` overrides of methods of ``base`` that are not called: names, and advice."""
+    above = worker.__mro__[: worker.__mro__.index(base)]
+    own = [cls for cls in above if not cls.__module__.startswith("oxicorn.")]
+    below = {(cls.__module__, cls.__name__) for cls in base.__mro__}
+    for entry in _registered:
+        if (entry.module, entry.owner) in below and any(entry.name in vars(cls) for cls in own):
+            yield entry.name, entry.advice
+
+
+def used(function: Any, base: type) -> Iterator[str]:
+    """Methods of ``base`` that are not called and that ``function`` takes of its ``self``."""
+    import dis  # few classes have functions to look at
+
+    below = {(cls.__module__, cls.__name__) for cls in base.__mro__}
+    names = {entry.name for entry in _registered if (entry.module, entry.owner) in below}
+    itself = function.__code__.co_varnames[:1]
+    last: Any = None
+    for instruction in dis.get_instructions(function):
+        is_attribute = instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
+        of_itself = last is not None and last.opname.startswith("LOAD_FAST")
+        if is_attribute and of_itself and (last.argval,) == itself and instruction.argval in names:
+            yield str(instruction.argval)
+        last = instruction
 
 
 def replaced() -> Iterator[str]:

@@ -86,12 +86,12 @@ gunicorn.http.wsgi.Response.default_headers = lambda self: self.nothing
 """
 HANDLER = """
 from gunicorn.workers.sync import SyncWorker
-handle_request = SyncWorker.handle_request
+handle = SyncWorker.handle
 
 def timed(self, *args):
-    return handle_request(self, *args)
+    return handle(self, *args)
 
-SyncWorker.handle_request = timed
+SyncWorker.handle = timed
 """
 
 
@@ -100,7 +100,7 @@ SyncWorker.handle_request = timed
     [
         (ADDING, "gunicorn.http.wsgi.Response.default_headers adds 'x-shop', which has no effect: set headers in"),
         (BROKEN, "gunicorn.http.wsgi.Response was changed, which has no effect, because it cannot be tried: Attr"),
-        (HANDLER, "gunicorn.workers.sync.SyncWorker.handle_request was replaced, which has no effect: requests "),
+        (HANDLER, "gunicorn.workers.sync.SyncWorker.handle was replaced, which has no effect: connections "),
         (
             "import gunicorn.http.wsgi\ngunicorn.http.wsgi.create = None\n",
             "gunicorn.http.wsgi.create was replaced, which has no effect: the environ is made by the native",
@@ -132,7 +132,26 @@ def test_application_that_replaces_too_late(serve, kind):
     server = serve(SUBCLASS + HANDLER + APPLICATION)
     assert server.get().header("server") == "oxicorn"
     server.wait_for_log("WARNING.*Response was changed in a worker, which has no effect: do it in the config file")
-    server.wait_for_log("WARNING.*SyncWorker.handle_request was replaced, which has no effect")
+    server.wait_for_log("WARNING.*SyncWorker.handle was replaced, which has no effect")
+
+
+@pytest.mark.parametrize("place", ["config", "application"])
+def test_handling_of_requests_may_be_wrapped(serve, place):
+    patch = """
+from gunicorn.workers.sync import SyncWorker
+handle_request = SyncWorker.handle_request
+
+def timed(self, listener, req, *args):
+    try:
+        return handle_request(self, listener, req, *args)
+    finally:
+        self.log.info("timed %s", req.path)
+
+SyncWorker.handle_request = timed
+"""
+    server = serve(APPLICATION, config=patch) if place == "config" else serve(APPLICATION + patch)
+    assert server.get("/wrapped").status == 200
+    server.wait_for_log("timed /wrapped")
 
 
 HONOURED = """

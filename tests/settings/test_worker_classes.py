@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.server import Kind, Servers
+from tests.support.wait import wait_for
 
 SOURCE = """
     import os
@@ -89,11 +90,181 @@ def test_class_of_the_config_file(serve: Servers) -> None:
     assert "Using worker: Mine" in server.log
 
 
+HANDLING = """
+    from gunicorn.workers.gthread import ThreadWorker
+    from gunicorn.workers.sync import SyncWorker
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/raise":
+            raise RuntimeError("raised by the application")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["wsgi.input"].read() or b"served"]
+
+    class Handling:
+        def around(self, req, addr, serve):
+            if req.path == "/early":
+                raise RuntimeError("raised by the class")
+            if req.path != "/left":
+                result = serve()
+                self.log.info("handled %s %s from %s", req.method, req.uri, addr[0])
+                return result
+
+        def handle_error(self, req, client, addr, exc):
+            self.log.info("%s for %s from %s", exc, req.uri, client.getpeername()[0])
+            super().handle_error(req, client, addr, exc)
+
+        def notify(self):
+            super().notify()
+            with open("notify.log", "a") as file:
+                file.write(f"{threading.current_thread() is threading.main_thread()}\\n")
+
+    import threading
+
+    class MySync(Handling, SyncWorker):
+        def handle_request(self, listener, req, client, addr):
+            assert listener.getsockname()[1] > 0
+            serve = super().handle_request
+            return self.around(req, addr, lambda: serve(listener, req, client, addr))
+
+    class MyThreads(Handling, ThreadWorker):
+        def handle_request(self, req, conn):
+            serve = super().handle_request
+            return self.around(req, conn.client, lambda: serve(req, conn))
+"""
+
+GREENLETS = """
+    from gunicorn.workers.ggevent import GeventWorker
+
+    class MyGreenlets(Handling, GeventWorker):
+        def handle_request(self, listener_name, req, sock, addr):
+            assert listener_name[1] > 0
+            serve = super().handle_request
+            return self.around(req, addr, lambda: serve(listener_name, req, sock, addr))
+"""
+
+
+@pytest.mark.parametrize("name", ["MySync", "MyThreads", "MyGreenlets"])
+def test_overridden_handling_of_requests(serve: Servers, kind: Kind, name: str) -> None:
+    source = HANDLING
+    if name == "MyGreenlets":
+        pytest.importorskip("gevent")
+        source += GREENLETS
+    server = serve(source, "-k", f"app.{name}", "--threads", "1", "--timeout", "4", access_log=True)
+    assert server.request("POST", "/some?thing", body=b"x" * 100_000).body == b"x" * 100_000
+    server.wait_for_log(r"handled POST /some\?thing from 127\.0\.0\.1")
+    assert server.get("/raise").status == 500
+    server.wait_for_log("raised by the application for /raise from 127.0.0.1")
+    server.wait_for_log("RuntimeError: raised by the application")
+    if not kind.is_gunicorn:  # It has no answer for these.
+        assert server.get("/early").status == 500
+        server.wait_for_log("raised by the class for /early from 127.0.0.1")
+        assert server.get("/left").status == 500
+        server.wait_for_log("handle_request of the worker class left a request")
+        wait_for(lambda: any('"GET /left HTTP/1.1" 500' in line for line in server.access_log))
+    assert server.get("/").body == b"served"
+    # Also while nothing happens: after at most half the timeout.
+    before = len(server.lines("notify.log"))
+    wait_for(lambda: len(server.lines("notify.log")) > before + 1)
+    assert set(server.lines("notify.log")) == {"True"}
+    assert server.stop() == 0
+
+
+LOOPS = """
+    from gunicorn.workers.gasgi import ASGIWorker
+    from uvicorn.workers import UvicornWorker
+
+    async def application(scope, receive, send):
+        if scope["type"] == "lifespan":
+            raise RuntimeError
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"served"})
+
+    class Own(ASGIWorker):
+        async def _serve(self):
+            self.log.info("begins to serve")
+            await super()._serve()
+
+        def notify(self):
+            super().notify()
+            open("notify.log", "a").write("1\\n")
+
+    class OwnUvicorn(UvicornWorker):
+        async def callback_notify(self):
+            await super().callback_notify()
+            open("notify.log", "a").write("1\\n")
+"""
+
+
+@pytest.mark.parametrize("name", ["Own", "OwnUvicorn"])
+def test_overridden_methods_of_event_loops(serve: Servers, kind: Kind, name: str) -> None:
+    if kind.is_gunicorn and name == "OwnUvicorn":
+        pytest.skip("the module there warns that it is deprecated")
+    server = serve(LOOPS, "-k", f"app.{name}", "--timeout", "2")
+    assert server.get("/").body == b"served"
+    wait_for(lambda: len(server.lines("notify.log")) > 1)
+    assert ("begins to serve" in server.log) == (name == "Own")
+    assert server.stop() == 0
+
+
 @pytest.mark.usefixtures("only_oxicorn")
-def test_what_nobody_calls_is_named(serve: Servers) -> None:
-    source = SOURCE + "\n    class Late(SyncWorker):\n        def handle_request(self, *args): ...\n"
-    server = serve(source, "-k", "app.Late")
-    assert "worker_class: Late overrides what nobody calls: handle_request" in server.log
+@pytest.mark.parametrize(
+    ("base", "method"),
+    [
+        ("sync.SyncWorker", "accept"),
+        ("sync.SyncWorker", "handle"),
+        ("sync.SyncWorker", "run_for_one"),
+        ("gthread.ThreadWorker", "get_thread_pool"),
+        ("gthread.ThreadWorker", "murder_keepalived"),
+        ("gasgi.ASGIWorker", "handle_exit_signal"),
+    ],
+)
+def test_what_nothing_calls_is_refused_with_its_name(serve: Servers, base: str, method: str) -> None:
+    module, _, name = base.partition(".")
+    source = f"from gunicorn.workers.{module} import {name}\nclass Late({name}):\n    def {method}(self, *args): ...\n"
+    server = serve(source, "-k", "app.Late", ready=None)
+    assert server.wait_for_exit() == 1
+    assert f"worker_class app.Late: Late overrides {method}, which nothing calls here: " in server.log
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.usefixtures("only_oxicorn")
+def test_run_that_needs_what_is_not_there_is_refused(serve: Servers) -> None:
+    source = """
+        from gunicorn.workers.sync import SyncWorker
+        class Own(SyncWorker):
+            def run(self):
+                while self.alive:
+                    self.accept(self.wait(1)[0])
+    """
+    server = serve(source, "-k", "app.Own", ready=None)
+    assert server.wait_for_exit() == 1
+    assert "worker_class app.Own: its run() needs accept, wait of SyncWorker, which are not there" in server.log
+
+
+def test_run_of_its_own_accepts_connections(serve: Servers) -> None:
+    source = """
+        import select
+        from gunicorn.workers.sync import SyncWorker
+
+        def application(environ, start_response):
+            raise AssertionError("the class answers by itself")
+
+        class Own(SyncWorker):
+            def run(self):
+                (listener,) = self.sockets
+                listener.setblocking(False)
+                while self.alive:
+                    self.notify()
+                    if select.select([listener], [], [], 0.1)[0]:
+                        client, _ = listener.accept()
+                        with client:
+                            client.setblocking(True)
+                            client.recv(65536)
+                            client.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nown")
+    """
+    server = serve(source, "-k", "app.Own")
+    assert server.get("/").body == b"own"
+    assert server.stop() == 0
 
 
 @pytest.mark.usefixtures("only_oxicorn")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from oxicorn import _native, boot
 from oxicorn.errors import BootFailed
 from oxicorn.forked import Guard, end
+from oxicorn.unused import unused
 from oxicorn.workers import executor_calls
 from oxicorn.workers.base import Worker
 from oxicorn.workers.finding import Finding
@@ -26,7 +27,7 @@ from oxicorn.workers.interface import single_callable
 from oxicorn.workers.lifespan import Lifespan, StartupFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from contextvars import Context
     from types import FrameType
 
@@ -42,6 +43,10 @@ CANCEL_PATIENCE = 1.0
 REPORTS = frozenset({"_set_state", "_report_result"})
 
 
+@unused(
+    "the loop's signals come to handle_exit, handle_quit, handle_abort, handle_usr1, handle_winch",
+    *(f"handle_{name}_signal" for name in ("abort", "exit", "quit", "usr1", "winch")),
+)
 class AsgiWorker(Worker):
     """Serves an ASGI application; up to ``worker_connections`` requests at a time."""
 
@@ -98,7 +103,7 @@ class AsgiWorker(Worker):
         self._thread = threading.get_ident()
         try:
             with Guard(self.log):
-                self.loop.run_until_complete(self._serve(self.context))
+                self.loop.run_until_complete(self._serve())
         finally:
             self._close_loop()
 
@@ -129,24 +134,44 @@ class AsgiWorker(Worker):
 
         return application
 
-    async def _serve(self, context: _native.WorkerContext) -> None:
-        assert self.loop is not None
+    async def _serve(self) -> None:
+        loop, context = self.loop, self.context
+        assert loop is not None
+        assert context is not None
         application = self.asgi_application()
         lifespan = await self._start_lifespan(application)
         try:
             self._news = asyncio.Event()
-            server = self.exchanges = context.serve_asgi(application, self.loop, self.state)
-            self.loop.add_reader(server.fileno(), server.wake)
+            server = self.exchanges = context.serve_asgi(application, loop, self.state)
+            loop.add_reader(server.fileno(), server.wake)
             server.begin(self._news.set)
             self.booted = True
             context.ready()
+            beats = [loop.create_task(self._call_every(*beat)) for beat in self.beats()]
             await self._wait_for_stop()
             await self._drain(context, server)
+            for beat in beats:
+                beat.cancel()
         finally:
             if lifespan is not None:
                 await self._stop_lifespan(lifespan)
-        self.loop.remove_reader(server.fileno())
+        loop.remove_reader(server.fileno())
         server.end()
+
+    def beats(self) -> Iterator[tuple[float, Callable[[], Any]]]:
+        """What Gunicorn's class calls now and then, where it is overridden; and how often."""
+        if self.has_own_notify:
+            yield self.notify_period, self.notify
+
+    async def _call_every(self, period: float, function: Callable[[], Any]) -> None:
+        while True:
+            try:
+                result = function()
+                if hasattr(result, "__await__"):
+                    await result
+            except Exception:
+                self.log.exception("Exception in %s", function.__qualname__)
+            await asyncio.sleep(period)
 
     async def _start_lifespan(self, application: Application) -> Lifespan | None:
         if self.cfg.asgi_lifespan == "off":

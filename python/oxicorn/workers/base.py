@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from oxicorn import _native, boot, forked, log_files, native_logs, util
 from oxicorn.http.message import Request
 from oxicorn.http.unserved import environ_of, error_response
-from oxicorn.unused import unused
 from oxicorn.workers.finding import Finding, find
 from oxicorn.workers.workertmp import WorkerTmp
 
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["DIRECT", "Worker"]
 
 #: Methods of Gunicorn's worker classes that are not called here.
-HANDLERS = ("accept", "handle", "handle_request")
+HANDLERS = ("accept", "handle")
 SERVED = (
-    "requests come through the native module; use the hooks pre_request and post_request, or WSGI "
-    "middleware"
+    "connections are the gateway's, and requests come through the native module; override "
+    "handle_request, or use the hooks pre_request and post_request"
 )
 #: The kind of a class that has a server of its own (``oxicorn.workers.chosen``).
 DIRECT = "direct"
@@ -41,7 +40,6 @@ DIRECT = "direct"
 QUIT_PAUSE = 0.1
 
 
-@unused("faults are answered by the gateway; what ends a request is logged", "handle_error")
 class Worker:
     """Base of the worker classes (Gunicorn's ``gunicorn.workers.base.Worker``)."""
 
@@ -50,6 +48,9 @@ class Worker:
 
     #: What kind of application the class calls.
     SERVES: ClassVar[Finding] = Finding.WSGI
+    #: Seconds between two calls of a ``notify()`` that a class overrides, where nothing else is
+    #: done; 0: ``timeout / 2``, as Gunicorn's sync class.
+    NOTIFY_PERIOD: ClassVar[float] = 1.0
 
     PIPE: ClassVar[list[int]] = []
     SIGNALS: ClassVar[list[int]] = [
@@ -162,9 +163,30 @@ class Worker:
         if self.cfg.chosen.kind != DIRECT:
             assert self.wsgi is not None
             context.set_application(self.wsgi)
+            self._honour_overrides(context)
         self.booted = True
         context.ready()
         self.run()
+
+    def _honour_overrides(self, context: _native.WorkerContext) -> None:
+        """What a class has in the place of our methods is called where Gunicorn calls it."""
+        if self.has_own_notify:
+            context.call_while_waiting(self.notify, self.notify_period)
+
+    @property
+    def has_own_notify(self) -> bool:
+        """Whether somebody wants to be called now and then."""
+        return type(self).notify is not NOTIFY
+
+    @property
+    def notify_period(self) -> float:
+        """Seconds between two calls of ``notify()`` while nothing else is done."""
+        return self.NOTIFY_PERIOD or self.timeout or 0.5
+
+    @property
+    def hands_errors(self) -> bool:
+        """Whether a class, or a patch, has a ``handle_error`` of its own."""
+        return type(self).handle_error is not HANDLE_ERROR
 
     def _change_user(self) -> None:
         """Gives up what only the arbiter needs (settings ``user``, ``group``, ``initgroups``)."""
@@ -308,6 +330,16 @@ class Worker:
         """SIGUSR1: reopen the log files."""
         self.log.reopen_files()
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """The application has raised ``exc`` for ``req``: logs it. (The gateway sends the page.)"""
+        self.log.error("Error handling request %s %s", req.method, req.uri, exc_info=exc)
+
+    def _hand_error(self, req: Any, error: BaseException) -> None:
+        try:
+            self.handle_error(req, req.unreader.sock, req.peer_addr, error)
+        except Exception:
+            self.log.exception("Exception in handle_error")
+
     def log_failure(self, what: str, error: BaseException | None) -> None:
         """Logs what ended a request, with the exception if there is one."""
         self.log.error("%s", what, exc_info=error)
@@ -371,6 +403,10 @@ class Worker:
         faulthandler.register(STACK_DUMP_SIGNAL, file=fd, all_threads=True, chain=True)
         return STACK_DUMP_SIGNAL
 
+
+#: As they were made, by which it is noticed that somebody has others.
+NOTIFY = Worker.notify
+HANDLE_ERROR = Worker.handle_error
 
 #: A real-time signal that nobody else uses; the arbiter sends it before it aborts a worker.
 STACK_DUMP_SIGNAL = signal.SIGRTMAX - 3

@@ -1,8 +1,9 @@
 """Which class the workers are of: what setting ``worker_class`` names, and what that means here.
 
-A class of the user's runs if it derives from one of ours, under whatever name it knows that. What
-it overrides and nobody calls here is named at the start. One that derives from the base class alone
-has a server of its own: it is given the listening sockets, as Gunicorn does (*direct mode*).
+A class of the user's runs if it derives from one of ours, under whatever name it knows that. One
+that overrides what nothing calls here is refused with the names. One that derives from the base
+class alone, or whose ``run()`` does not go on to ours, has a server of its own: it is given the
+listening sockets, as Gunicorn does (*direct mode*).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from oxicorn import util
+from oxicorn import unused, util
 from oxicorn.errors import ConfigError
 from oxicorn.workers import DIRECT_WORKERS, SUPPORTED_WORKERS, worker_class
 from oxicorn.workers.base import DIRECT, Worker
@@ -25,20 +26,15 @@ __all__ = ["Chosen", "about", "choose", "kind_for", "settled"]
 UVICORN_MODULES = ("uvicorn.workers", "uvicorn_worker", "uvicorn_worker._workers")
 UVICORN_CLASSES = ("UvicornWorker", "UvicornH11Worker")
 
-#: Methods of Gunicorn's and uvicorn's classes that have no counterpart: connections and waiting are
-#: the gateway's.
-NEVER_CALLED = """
-    accept handle handle_error handle_request run_for_one run_for_multiple wait is_parent_alive
-    enqueue_req murder_keepalived finish_request get_thread_pool notify callback_notify
-    heartbeat watchdog
-""".split()
-
 AS_THREADS = "set worker_class to gthread, and threads to how many requests run at a time"
 #: What to set instead of a class with a server of its own, by the package it comes from.
 INSTEAD = {
     "eventlet": AS_THREADS,
     "meinheld": "set worker_class to sync or gthread",
 }
+OWN_RUN = (
+    "derive it from gunicorn.workers.base.Worker and accept from self.sockets, or leave run() alone"
+)
 DEFAULT_ADVICE = (
     "derive it from SyncWorker, ThreadWorker or GeventWorker for WSGI, from AsgiWorker for ASGI, "
     "from gunicorn.workers.base.Worker with a run() of its own for a server of its own, "
@@ -74,9 +70,13 @@ def choose(cfg: Config) -> Chosen:
     ancestor = _ancestor(found)
     if ancestor is not None:
         kind, base = ancestor
-        if _replaces_run(found, base) or getattr(found, "server_class", None) is not None:
+        if getattr(found, "server_class", None) is not None:
             return _direct(cfg, name, found)
-        return _finish(cfg, found, kind, _without_effect(found, base))
+        if _replaces_run(found, base):
+            _check_run(name, found, base)
+            return _direct(cfg, name, found)
+        _check_overrides(name, found, base)
+        return _finish(cfg, found, kind, [])
     original = _uvicorn_ancestor(found)
     if original is None and _has_server(found):
         return _direct(cfg, name, found)
@@ -178,13 +178,20 @@ def _uvicorns(name: str) -> type:
     return found
 
 
-def _without_effect(worker: type, base: type) -> list[str]:
-    above = worker.__mro__[: worker.__mro__.index(base)]
-    own = [cls for cls in above if not cls.__module__.startswith("oxicorn.")]
-    found = sorted(name for name in NEVER_CALLED if any(name in vars(cls) for cls in own))
-    if not found:
-        return []
-    return [f"worker_class: {worker.__qualname__} overrides what nobody calls: {', '.join(found)}"]
+def _check_overrides(name: str, worker: type, base: type) -> None:
+    """Refuses a class that overrides what nothing calls: what it is for would be lost unseen."""
+    found = dict(unused.overridden(worker, base))
+    if found:
+        names, advice = ", ".join(sorted(found)), "; ".join(dict.fromkeys(found.values()))
+        text = f"overrides {names}, which nothing calls here: {advice}"
+        raise ConfigError(f"worker_class {name}: {worker.__qualname__} {text}")
+
+
+def _check_run(name: str, worker: type, base: type) -> None:
+    """Refuses a class whose own ``run()`` needs parts of Gunicorn's that are not there."""
+    if found := sorted(set(unused.used(worker.run, base))):  # type: ignore[attr-defined]
+        text = f"its run() needs {', '.join(found)} of {base.__name__}, which are not there"
+        raise ConfigError(f"worker_class {name}: {text}: {OWN_RUN}")
 
 
 def _refusal(name: str, found: Any) -> str:

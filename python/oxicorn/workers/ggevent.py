@@ -96,8 +96,11 @@ class GeventWorker(Worker):
         server.begin(news.set)
         try:
             while self.alive:
-                news.wait()
+                # Between two signs of life that somebody wants to give.
+                news.wait(self.notify_period if self.has_own_notify else None)
                 news.clear()
+                if self.has_own_notify:
+                    self.notify()
             self._drain(self.context, server, news)
         finally:
             watcher.stop()
@@ -120,6 +123,18 @@ class GeventWorker(Worker):
         while server.active() and time.monotonic() < until:
             news.wait(until - time.monotonic())
             news.clear()
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Serves a request, as that of ``SyncWorker``; ``listener_name`` is an address."""
+        req._handed.serve(req)
+
+    def _honour_overrides(self, context: _native.WorkerContext) -> None:
+        if type(self).handle_request is not HANDLE_REQUEST:
+            context.hand_requests_to(self._hand_request)
+
+    def _hand_request(self, req: Any) -> None:
+        name = self.sockets[0].getsockname() if self.sockets else None
+        self.handle_request(name, req, req.unreader.sock, req.peer_addr)
 
     def count(self) -> None:
         """A request of gevent's own server begins."""
@@ -150,6 +165,10 @@ class GeventWorker(Worker):
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """SIGUSR1: in a greenlet, where waiting is allowed."""
         gevent.spawn(super().handle_usr1, sig, frame)
+
+
+#: As it was made, by which it is noticed that somebody has another.
+HANDLE_REQUEST = GeventWorker.handle_request
 
 
 class GeventPyWSGIWorker(GeventWorker):

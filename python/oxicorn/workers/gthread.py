@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from oxicorn.unused import unused
 from oxicorn.workers.base import HANDLERS, SERVED, Worker
+
+if TYPE_CHECKING:
+    from oxicorn import _native
 
 __all__ = ["ThreadWorker"]
 
@@ -59,9 +64,35 @@ class ThreadWorker(Worker):
         else:
             pool.append(thread)
 
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """Serves a request: environ, application, response, hooks.
+
+        Called for classes that override it, which go on to it with the ``req`` they were given.
+        ``conn`` has ``client`` and ``server``, the addresses, and ``sock``, which stands for the
+        client's socket. What is returned, whether to keep the connection, is the gateway's affair.
+        """
+        req._handed.serve(req)
+        return True
+
+    def _honour_overrides(self, context: _native.WorkerContext) -> None:
+        super()._honour_overrides(context)
+        if type(self).handle_request is not HANDLE_REQUEST:
+            context.hand_requests_to(self._hand_request)
+
+    def _hand_request(self, req: Any) -> None:
+        server = self.sockets[0].getsockname() if self.sockets else None
+        conn = SimpleNamespace(
+            cfg=self.cfg, sock=req.unreader.sock, client=req.peer_addr, server=server
+        )
+        self.handle_request(req, conn)
+
     def _serve(self) -> None:
         assert self.context is not None
         # Threads of the application inherit it: they are waited for at the end, as in Gunicorn,
         # while one of the pool that does not come back is not.
         threading.current_thread()._daemonic = False  # type: ignore[attr-defined]
         self.context.serve()
+
+
+#: As it was made, by which it is noticed that somebody has another.
+HANDLE_REQUEST = ThreadWorker.handle_request

@@ -28,7 +28,7 @@ from oxicorn.workers.finding import Finding
 from oxicorn.workers.tornado_connection import Callback, Connection, tasks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 
@@ -120,6 +120,18 @@ class TornadoWorker(AsgiWorker):
             application = WSGIContainer(application)
         return Callback(application)
 
+    def beats(self) -> Iterator[tuple[float, Callable[[], Any]]]:
+        """What a class has in the place of Gunicorn's two callbacks is called as those are."""
+        yield from super().beats()
+        for name in ("watchdog", "heartbeat"):
+            if getattr(type(self), name) is not getattr(TornadoWorker, name):
+                yield self.NOTIFY_PERIOD, getattr(self, name)
+
+    def request_ended(self) -> None:
+        """A request is over."""
+        if type(self).handle_request is not TornadoWorker.handle_request:
+            self.handle_request()
+
     async def _start_lifespan(self, application: Application) -> Lifespan | None:
         return None
 
@@ -149,6 +161,8 @@ class TornadoWorker(AsgiWorker):
 
     def handle_request(self) -> None:
         """A connection has ended, which Gunicorn's class counts as a request."""
+        if self.cfg.chosen.kind != DIRECT:
+            return  # Behind the gateway they are counted.
         self.nr += 1
         if self.alive and self.nr >= self.max_requests:
             self.autorestart()
@@ -164,7 +178,7 @@ class TornadoWorker(AsgiWorker):
 
     def heartbeat(self) -> None:
         """Stops ``self.server`` when it is time, then ``self.callbacks`` and the loop."""
-        if self.alive:
+        if self.alive or self.cfg.chosen.kind != DIRECT:
             return
         if self.server_alive:
             if self.server is not None:

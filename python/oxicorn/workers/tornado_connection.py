@@ -184,6 +184,7 @@ class Connection(HTTPConnection):
             if not is_told_the_end and self._detached is None:
                 delegate.on_connection_close()
             self._router.on_close(self)
+            self._worker.request_ended()
 
     async def _tell_head(self, delegate: HTTPMessageDelegate) -> None:
         scope = self._scope

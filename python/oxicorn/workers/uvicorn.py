@@ -33,6 +33,15 @@ class UvicornWorker(AsgiWorker):
             _share_handlers(logging.getLogger(name), getattr(self.log, source, None))
         _configure_logging(self.CONFIG_KWARGS)
 
+    async def callback_notify(self) -> None:
+        """What uvicorn's class calls now and then; here for classes that override it."""
+        self.notify()
+
+    def beats(self) -> Iterator[tuple[float, Callable[[], Any]]]:
+        """``callback_notify``, which calls ``notify``, as often as uvicorn's class does."""
+        if self.has_own_notify or type(self).callback_notify is not CALLBACK_NOTIFY:
+            yield self.timeout or UNTIMED_PERIOD, self.callback_notify
+
     def load_wsgi(self) -> None:
         """Loads the application; ``factory`` and ``headers`` of ``CONFIG_KWARGS`` are for it."""
         super().load_wsgi()
@@ -42,6 +51,12 @@ class UvicornWorker(AsgiWorker):
         headers = self.CONFIG_KWARGS.get("headers")
         if headers:
             self.wsgi = with_headers(self.wsgi, headers)
+
+
+#: As it was made, by which it is noticed that a class has its own.
+CALLBACK_NOTIFY = UvicornWorker.callback_notify
+#: Seconds between two calls of it where there is no ``timeout``.
+UNTIMED_PERIOD = 15.0
 
 
 class UvicornH11Worker(UvicornWorker):

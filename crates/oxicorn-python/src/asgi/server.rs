@@ -177,7 +177,9 @@ impl AsgiServer {
                 let to_head = view.head.method == b"HEAD";
                 let response = Response::new(stream, to_head, takes_trailers(&view), logs);
                 let exchange = HttpExchange::new(shared, response, logs, body);
-                let request = this.hooks.before(py, worker, &view, py.None().bind(py));
+                let request = this
+                    .hooks
+                    .before(py, worker, &view, py.None().bind(py), None);
                 let entry = Exchange::Http(Py::new(py, exchange)?);
                 (entry, this.scopes.http(py, &view)?, request)
             }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::GeventServer;
 use crate::errors::ClientGone;
-use crate::worker::Claim;
+use crate::worker::{Claim, WorkerContext};
 
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
@@ -35,9 +35,9 @@ impl HubCall {
         let server = self.server.get();
         let stream = self.claim.stream;
         server.greenlets.note_start(stream);
-        let context = server.context.get();
-        let outcome = context.serve_claimed(py, &self.claim, &self.payload);
-        context.end_request(time::monotonic());
+        let context = server.context.bind(py);
+        let outcome = WorkerContext::serve_claimed(context, &self.claim, &self.payload);
+        context.get().end_request(time::monotonic());
         server.end_call(py, stream)?;
         match outcome {
             Ok(()) => Ok(()),

@@ -9,16 +9,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use oxicorn_link::scoreboard::{Slot, WorkerState};
 use oxicorn_link::wire::flags;
-use oxicorn_link::{LinkParts, WaitMode, WorkerEnd, WorkerParts};
+use oxicorn_link::{LinkParts, StreamId, WaitMode, WorkerEnd, WorkerParts};
 use oxicorn_os::channel::{Blocking, Channel};
 use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::signals::Blocked;
 use oxicorn_os::time;
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -26,6 +27,7 @@ use pyo3::types::PyDict;
 use super::Serving;
 use super::calls::{Beginning, Described};
 use super::direct::Direct;
+use super::handed::HandedRequest;
 use super::lane::Lane;
 use super::link::WorkerLink;
 use super::loop_link::LoopLink;
@@ -122,6 +124,10 @@ pub(crate) struct WorkerContext {
     slot: Option<Slot>,
     /// Who writes the access lines.
     access: Arc<AccessLogging>,
+    /// `_hand_request` of a class that overrides `handle_request`.
+    handler: OnceLock<Py<PyAny>>,
+    /// `notify` of a class that overrides it, and the thread that calls it: the main one.
+    beat: OnceLock<(Py<PyAny>, ThreadId)>,
     /// Python's C-level signal handler writes here; the sentinel reads the other end.
     wakeup: UnixStream,
 }
@@ -198,6 +204,8 @@ impl WorkerContext {
             observer: Mutex::new(Some(observer)),
             slot,
             access: Arc::default(),
+            handler: OnceLock::new(),
+            beat: OnceLock::new(),
             wakeup,
         })
     }
@@ -260,36 +268,76 @@ impl WorkerContext {
         }
     }
 
-    /// Calls the WSGI application for a request that was claimed with `payload`.
+    /// Serves a request that was claimed with `payload`.
     pub(crate) fn serve_claimed(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         claim: &Claim,
         payload: &[u8],
     ) -> PyResult<()> {
-        let wsgi = self.wsgi()?;
-        let application = wsgi.application.get().ok_or_else(not_initialised)?;
+        let (py, this) = (slf.py(), slf.get());
+        let spilled;
+        let payload = if claim.flags & flags::SPILLED == 0 {
+            payload
+        } else {
+            spilled = this.wsgi()?.lane.read_spilled(py, claim.stream)?;
+            &spilled
+        };
         let beginning = Beginning {
             since: claim.since,
             waited: claim.waited,
         };
-        let result = if claim.flags & flags::SPILLED == 0 {
-            application.serve(py, &wsgi.lane, claim.stream, beginning, payload)
-        } else {
-            let payload = wsgi.lane.read_spilled(py, claim.stream)?;
-            application.serve(py, &wsgi.lane, claim.stream, beginning, &payload)
+        let result = match this.handler.get() {
+            None => this.call_application(py, claim.stream, beginning, payload, None),
+            Some(handler) => {
+                let request = HandedRequest::new(slf, claim.stream, beginning, payload);
+                Self::hand_over(slf, &Bound::new(py, request)?, handler.bind(py))
+            }
         };
-        self.end_if_forked(py, result.as_ref().err())?;
+        this.end_if_forked(py, result.as_ref().err())?;
         result
     }
 
+    /// `request`: the object that stands for it already, if one does.
+    pub(super) fn call_application(
+        &self,
+        py: Python<'_>,
+        stream: StreamId,
+        beginning: Beginning,
+        payload: &[u8],
+        request: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let wsgi = self.wsgi()?;
+        let application = wsgi.application.get().ok_or_else(not_initialised)?;
+        application.serve(py, &wsgi.lane, stream, beginning, payload, request)
+    }
+
+    /// Gives a request to the class, which overrides how one is handled.
+    fn hand_over(
+        slf: &Bound<'_, Self>,
+        handed: &Bound<'_, HandedRequest>,
+        handler: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let given = HandedRequest::give_to(handed, handler);
+        this.end_if_forked(py, given.as_ref().err())?;
+        let wsgi = this.wsgi()?;
+        let application = wsgi.application.get().ok_or_else(not_initialised)?;
+        match handed.get().take() {
+            Some(payload) => {
+                application.refuse(py, &wsgi.lane, handed.get().stream, &payload, given)
+            }
+            None => application.tell(py, given),
+        }
+    }
+
     /// Serves one request on this thread.
-    fn handle(&self, py: Python<'_>, claim: &Claim, payload: &[u8]) -> PyResult<()> {
-        self.begin_request(claim.since);
-        let result = self.serve_claimed(py, claim, payload);
+    fn handle(slf: &Bound<'_, Self>, claim: &Claim, payload: &[u8]) -> PyResult<()> {
+        let this = slf.get();
+        this.begin_request(claim.since);
+        let result = Self::serve_claimed(slf, claim, payload);
         let now = time::monotonic();
-        self.end_request(now);
-        self.threads()?.pool.done(claim, now);
+        this.end_request(now);
+        this.threads()?.pool.done(claim, now);
         result
     }
 
@@ -307,6 +355,16 @@ impl WorkerContext {
             .bind(py)
             .call_method0(intern!(py, "autorestart"))
             .map(drop)
+    }
+
+    /// Calls the class's own `notify`, if it has one and this is the thread for it.
+    fn beat(&self, py: Python<'_>) -> PyResult<()> {
+        match self.beat.get() {
+            Some((notify, thread)) if *thread == thread::current().id() => {
+                notify.bind(py).call0().map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An application that ends its thread (`sys.exit()`) must not cost the pool that thread.
@@ -454,22 +512,39 @@ impl WorkerContext {
         self.send_notice(Notice::SourceChanged(change));
     }
 
+    /// The class overrides `handle_request`: `handler` is called with each request instead.
+    fn hand_requests_to(&self, handler: Py<PyAny>) {
+        let _ = self.handler.set(handler);
+    }
+
+    /// The class overrides `notify`: it is called on the main thread, between requests and at least every `period`
+    /// seconds while there are none.
+    fn call_while_waiting(&self, notify: Py<PyAny>, period: f64) -> PyResult<()> {
+        let period = Duration::try_from_secs_f64(period)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        self.threads()?.pool.wait_no_longer_than(period);
+        let _ = self.beat.set((notify, thread::current().id()));
+        Ok(())
+    }
+
     /// Serves on this thread until the worker is stopped.
-    fn serve(&self, py: Python<'_>) -> PyResult<()> {
+    fn serve(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
         let mut payload = Vec::new();
-        let pool = &self.threads()?.pool;
+        let pool = &this.threads()?.pool;
         pool.enter();
         let mut waiter = pool.waiter();
+        let beat = || this.beat(py);
         loop {
-            let next = pool.next(py, &mut waiter, &mut payload);
+            let next = pool.next(py, &mut waiter, &mut payload, &beat);
             // A signal handler may have forked.
-            self.end_if_forked(py, next.as_ref().err())?;
+            this.end_if_forked(py, next.as_ref().err())?;
             let Some(claim) = next? else {
                 return Ok(());
             };
-            let handled = self.handle(py, &claim, &payload);
-            self.stay_in_pool(py, handled)?;
-            self.count(py)?;
+            let handled = Self::handle(slf, &claim, &payload);
+            this.stay_in_pool(py, handled)?;
+            this.count(py)?;
         }
     }
 
@@ -479,6 +554,7 @@ impl WorkerContext {
         let pool = &self.threads()?.pool;
         let mut seen = 0;
         while pool.is_alive() {
+            self.beat(py)?;
             let errand = py.detach(|| pool.wait_for_news(&mut seen));
             let handled = py.check_signals();
             self.end_if_forked(py, handled.as_ref().err())?;

@@ -8,6 +8,7 @@
 pub(crate) mod calls;
 mod context;
 mod direct;
+mod handed;
 pub(crate) mod lane;
 pub(crate) mod link;
 mod loop_link;

@@ -74,6 +74,8 @@ pub(crate) struct Pool {
     news: AtomicU32,
     /// It is to start one more thread.
     thread_wanted: AtomicBool,
+    /// How long it waits at most; [`WAIT`], unless it has something to call.
+    longest_wait_ns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +129,7 @@ impl Pool {
             summons: Condvar::new(),
             news: AtomicU32::new(0),
             thread_wanted: AtomicBool::new(false),
+            longest_wait_ns: AtomicU64::new(nanos(WAIT)),
         }
     }
 
@@ -139,7 +142,7 @@ impl Pool {
     /// thread is wanted.
     pub(crate) fn wait_for_news(&self, seen: &mut u32) -> Errand {
         // It cannot fail, and to look again would be right in any case.
-        let _ = futex::wait(&self.news, *seen, WAIT);
+        let _ = futex::wait(&self.news, *seen, self.longest_wait());
         // In this order: what is wanted later changes the news again.
         *seen = self.news.load(Ordering::Acquire);
         if self.thread_wanted.swap(false, Ordering::Relaxed) {
@@ -147,6 +150,16 @@ impl Pool {
         } else {
             Errand::LookForSignals
         }
+    }
+
+    /// The main thread looks up at least so often.
+    pub(crate) fn wait_no_longer_than(&self, period: Duration) {
+        let period = nanos(period).clamp(1, nanos(WAIT));
+        self.longest_wait_ns.store(period, Ordering::Relaxed);
+    }
+
+    fn longest_wait(&self) -> Duration {
+        Duration::from_nanos(self.longest_wait_ns.load(Ordering::Relaxed))
     }
 
     fn tell_main_thread(&self) {
@@ -180,18 +193,20 @@ impl Pool {
     }
 
     /// The next request for this thread; `None` once the worker is stopped. An error is raised by a
-    /// signal handler.
+    /// signal handler, or by `beat`, which is called before each look for requests.
     pub(crate) fn next(
         &self,
         py: Python<'_>,
         waiter: &mut RequestsWaiter,
         payload: &mut Vec<u8>,
+        beat: &dyn Fn() -> PyResult<()>,
     ) -> PyResult<Option<Claim>> {
         let mut for_interpreter = Duration::ZERO;
         loop {
             if !self.is_alive() {
                 return Ok(None);
             }
+            beat()?;
             if self.steps_back(waiter) {
                 waiter.call_watcher();
                 py.detach(|| self.park());
@@ -293,7 +308,7 @@ impl Pool {
 
     fn wait(&self, waiter: &mut RequestsWaiter) {
         if self.threads == 1 {
-            waiter.wait(WAIT);
+            waiter.wait(self.longest_wait());
             return;
         }
         // A summoned thread that finds nothing yet waits on, without a look at the interpreter.

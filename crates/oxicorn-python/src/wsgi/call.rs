@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use super::access::{self, AccessLogging};
 use super::environ::{Constants, EnvironFactory, PerRequest};
 use super::exchange::{Exchange, Phase, body_piece};
-use super::hooks::Hooks;
+use super::hooks::{Hooks, make_request};
 use super::plain_file::PlainFile;
 use super::{Input, LazySocket};
 use crate::errors::ClientGone;
@@ -32,6 +32,8 @@ pub(crate) struct Application {
     empty_input: Py<Input>,
     sendfile: bool,
     access: Arc<AccessLogging>,
+    /// The worker class overrides `handle_error`.
+    hands_errors: bool,
 }
 
 impl Application {
@@ -53,6 +55,7 @@ impl Application {
             empty_input: Py::new(py, Input::from_memory(Vec::new()))?,
             sendfile,
             access,
+            hands_errors: worker.getattr("hands_errors")?.is_truthy()?,
         })
     }
 
@@ -65,28 +68,86 @@ impl Application {
         stream: StreamId,
         beginning: Beginning,
         payload: &[u8],
+        request: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let Ok(view) = RequestView::decode(payload) else {
             return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
         };
         let _entered = lane.calls().enter(py, stream, beginning, &view);
-        let is_head_request = view.head.method == b"HEAD";
-        let exchange = Bound::new(
-            py,
-            Exchange::new(
-                Arc::clone(lane),
-                stream,
-                is_head_request,
-                self.hooks.want_response(),
-                Arc::clone(&self.access),
-            ),
-        )?;
+        let exchange = self.exchange(py, lane, stream, &view)?;
         let mut made = Made::since(time::monotonic());
+        made.request = request.cloned();
         let result = self.respond(py, lane, stream, &view, &exchange, &mut made);
         forked::end_if_forked(self.worker.bind(py), result.as_ref().err());
         let ended = result.or_else(|error| self.handle_error(py, &exchange, &view, error));
-        let logged = self.log_access(py, &exchange, &view, &mut made);
-        let hooked = self.hooks.after(py, &self.worker, &exchange, &made);
+        self.conclude(py, &exchange, &view, &mut made, ended)
+    }
+
+    /// Answers a request that the worker class has not gone on with; `result` is what its method came to.
+    pub(crate) fn refuse(
+        &self,
+        py: Python<'_>,
+        lane: &Arc<Lane>,
+        stream: StreamId,
+        payload: &[u8],
+        result: PyResult<()>,
+    ) -> PyResult<()> {
+        let Ok(view) = RequestView::decode(payload) else {
+            return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
+        };
+        let exchange = self.exchange(py, lane, stream, &view)?;
+        let ended = if let Err(error) = result {
+            self.handle_error(py, &exchange, &view, error)
+        } else {
+            self.log_error(
+                py,
+                "handle_request of the worker class left a request",
+                None,
+            )?;
+            exchange.try_borrow_mut()?.fail(py, 500)
+        };
+        let mut made = Made::since(time::monotonic());
+        self.conclude(py, &exchange, &view, &mut made, ended)
+    }
+
+    /// Tells what the worker class raised behind a response.
+    pub(crate) fn tell(&self, py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
+        match result {
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                self.log_error(py, "Error in handle_request", Some(&error))
+            }
+            other => other,
+        }
+    }
+
+    fn exchange<'py>(
+        &self,
+        py: Python<'py>,
+        lane: &Arc<Lane>,
+        stream: StreamId,
+        view: &RequestView<'_>,
+    ) -> PyResult<Bound<'py, Exchange>> {
+        let exchange = Exchange::new(
+            Arc::clone(lane),
+            stream,
+            view.head.method == b"HEAD",
+            self.hooks.want_response(),
+            Arc::clone(&self.access),
+        );
+        Bound::new(py, exchange)
+    }
+
+    /// What follows from a call that came to `ended`: access line, hook, the end for the gateway.
+    fn conclude<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Bound<'py, Exchange>,
+        view: &RequestView<'_>,
+        made: &mut Made<'py>,
+        ended: PyResult<()>,
+    ) -> PyResult<()> {
+        let logged = self.log_access(py, exchange, view, made);
+        let hooked = self.hooks.after(py, &self.worker, exchange, made);
         let concluded = exchange.try_borrow_mut()?.conclude(py);
         ended.and(logged).and(hooked).and(concluded)
     }
@@ -110,7 +171,10 @@ impl Application {
             exchange: exchange.as_any(),
         };
         made.input = Some(input.clone());
-        made.request = self.hooks.before(py, &self.worker, view, input.as_any())?;
+        let handed = made.request.take();
+        made.request = self
+            .hooks
+            .before(py, &self.worker, view, input.as_any(), handed)?;
         let Ok(environ) = self.environ.build(py, view, &request)? else {
             self.log_error(py, "Request path does not start with SCRIPT_NAME", None)?;
             return exchange.borrow_mut().fail(py, 500);
@@ -261,7 +325,14 @@ impl Application {
             // A signal handler of the worker, or the application, ends the process.
             return Err(error);
         }
-        self.log_error(py, &what, Some(&error))?;
+        if self.hands_errors {
+            let request = make_request(py, view, py.None().bind(py))?;
+            let arguments = (request, error.clone_ref(py).into_value(py));
+            let worker = self.worker.bind(py);
+            worker.call_method1(intern!(py, "_hand_error"), arguments)?;
+        } else {
+            self.log_error(py, &what, Some(&error))?;
+        }
         if error.is_instance_of::<PyException>(py) {
             Ok(())
         } else {

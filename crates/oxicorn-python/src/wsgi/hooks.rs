@@ -50,18 +50,23 @@ impl Hooks {
         self.post_request.is_some()
     }
 
-    /// Runs `pre_request`; the request object, if any hook wants one.
+    /// Runs `pre_request`; the request object, if there is one already or any hook wants one.
     pub(crate) fn before<'py>(
         &self,
         py: Python<'py>,
         worker: &Py<PyAny>,
         view: &RequestView<'_>,
         input: &Bound<'py, PyAny>,
+        made: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if self.pre_request.is_none() && self.post_request.is_none() {
-            return Ok(None);
-        }
-        let request = make_request(py, view, input)?;
+        let request = match made {
+            Some(request) => {
+                request.setattr(intern!(py, "body"), input)?;
+                request
+            }
+            None if self.pre_request.is_none() && self.post_request.is_none() => return Ok(None),
+            None => make_request(py, view, input)?,
+        };
         if let Some(hook) = &self.pre_request {
             let ran = hook.bind(py).call1((worker, &request));
             forked::end_if_forked(worker.bind(py), ran.as_ref().err());
