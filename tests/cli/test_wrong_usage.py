@@ -203,7 +203,6 @@ USAGES = [
     Usage("-k uvicorn.workers.UvicornWorkr app", "did you mean uvicorn.workers.UvicornWorker?"),
     Usage("-k tornada app", "'tornada' is not available: did you mean tornado?"),
     Usage("--certfile cert.pem app", "certfile (command line, --certfile): TLS is not available in this release"),
-    Usage("--protocol uwsgi app", "protocol (command line, --protocol): "),
     Usage("--http-protocols h2 app", "http_protocols (command line, --http-protocols): "),
     # The application.
     Usage("", "No application module specified. Name it as MODULE:CALLABLE"),

@@ -12,6 +12,7 @@ pub mod kept;
 mod proxy_protocol;
 mod request_head;
 pub mod seeds;
+mod uwsgi_packet;
 mod websocket_frames;
 
 #[path = "../../oxicorn-proto/tests/support/mod.rs"]
@@ -22,17 +23,19 @@ pub use connection_ops::connection_ops;
 pub use header_trust::header_trust;
 pub use proxy_protocol::proxy_protocol;
 pub use request_head::request_head;
+pub use uwsgi_packet::uwsgi_packet;
 pub use websocket_frames::websocket_frames;
 
 /// Panics if its invariant does not hold for the input.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("request_head", request_head),
     ("chunked_body", chunked_body),
     ("connection_ops", connection_ops),
     ("proxy_protocol", proxy_protocol),
     ("header_trust", header_trust),
     ("websocket_frames", websocket_frames),
+    ("uwsgi_packet", uwsgi_packet),
 ];

@@ -77,6 +77,13 @@ fn own(target: &str) -> &'static [&'static [u8]] {
             b"\x0d\0\0\0\0\0\0\0\0\0\0\0\0\x0a\x01\x02\x03*\nGET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Protocol: ssl\r\n\r\n",
             b"\x12\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x012001:db8::/33,1.2.3.4/99,::ffff:1.2.3.4\nGET / HTTP/1.1\r\nHost: a\r\nX_A: b\r\n\r\n",
         ],
+        "uwsgi_packet" => &[
+            b"\0\x3b\0\0\x0e\0REQUEST_METHOD\x03\0GET\x0b\0REQUEST_URI\x06\0/a%20b\x09\0PATH_INFO\x04\0/a b",
+            b"\0\x2e\0\0\x0b\0SCRIPT_NAME\x02\0/a\x09\0PATH_INFO\x02\0/b\x09\0HTTP_HOST\x01\0h",
+            b"\0\x32\0\0\x0b\0REMOTE_ADDR\x03\0::1\x0b\0HTTP_COOKIE\x01\0a\x0c\0CONTENT_TYPE\0\0",
+            b"\0\0\0\0",
+            b"\x05\0\0\0",
+        ],
         "websocket_frames" => &[
             b"\x00\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
             b"\x5a\x01\x82\0\0\0\0\xc3\xbc\x89\x81\x01\x02\x03\x04a\x80\x81\0\0\0\0z\x8a\x80\0\0\0\0\x88\x85\0\0\0\0\x03\xe8bye",

@@ -73,6 +73,11 @@ fn header_trust_holds() {
 }
 
 #[test]
+fn uwsgi_packet_holds() {
+    replay("uwsgi_packet");
+}
+
+#[test]
 fn websocket_frames_holds() {
     replay("websocket_frames");
 }

@@ -18,6 +18,8 @@ pub(crate) struct ActiveConfig {
     pub(crate) settings: Settings,
     pub(crate) rules: Arc<Rules>,
     pub(crate) trust: TrustRules,
+    /// Peers that may speak uwsgi.
+    pub(crate) web_servers: AddressSet,
     pub(crate) body_memory: usize,
     pub(crate) spool: Spool,
     pub(crate) proxy_mode: Option<Mode>,
@@ -29,6 +31,7 @@ impl ActiveConfig {
         Self {
             rules: Arc::new(settings.rules.clone()),
             trust: trust_rules(&settings.trust),
+            web_servers: AddressSet::new(&settings.trust.uwsgi_allow_ips),
             body_memory: settings.body_memory,
             spool: Spool::new(&settings, memory_files),
             proxy_mode: match settings.trust.proxy_protocol {

@@ -92,7 +92,8 @@ impl Gateway {
             return false;
         };
         let limit = connection.resolved.settings.client_connection_limit;
-        let speaks_for_others = connection.trusted && connection.proxied.is_none();
+        let relays = connection.session.needs_leave() || connection.trusted;
+        let speaks_for_others = relays && connection.proxied.is_none();
         let (false, Some(address)) = (limit == 0 || speaks_for_others, connection.client().ip())
         else {
             return true;

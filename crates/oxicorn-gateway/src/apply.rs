@@ -135,13 +135,14 @@ impl<'g> WorkerMessage<'g> {
         connection: &'g mut Connection,
         common: Common<'g>,
     ) -> Option<Self> {
+        let (http, head) = connection.session.answering(connection.input.head());
         Some(Self {
             header,
             link,
             call,
             exchange: connection.exchange.as_deref_mut()?,
-            http: &mut connection.http,
-            head: connection.input.head(),
+            http,
+            head,
             output: &mut connection.output,
             road: Road {
                 socket: connection.transport.plain(),

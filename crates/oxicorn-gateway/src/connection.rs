@@ -17,8 +17,6 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use oxicorn_proto::http1;
-
 use crate::active::ActiveConfig;
 use crate::calls::CallId;
 use crate::exchange::{Exchange, Stage};
@@ -26,6 +24,7 @@ use crate::input::{BODY_READ_SIZE, Input, READ_SIZE};
 use crate::output::Output;
 use crate::peer::{End, Proxied};
 use crate::per_client::ClientNet;
+use crate::session::Session;
 use crate::transport::Transport;
 use crate::websocket::WebSocket;
 
@@ -42,7 +41,7 @@ pub(crate) struct Connection {
     /// Tells it from others that had the same key.
     pub(crate) serial: u64,
     pub(crate) transport: Transport,
-    pub(crate) http: http1::Connection,
+    pub(crate) session: Session,
     pub(crate) phase: Phase,
     pub(crate) input: Input,
     pub(crate) output: Output,
@@ -195,8 +194,22 @@ impl Connection {
         self.resolved.trust.trusts_proxy(self.peer.ip())
     }
 
-    /// The client, by the PROXY header where one was believed.
+    /// Whether the peer may speak for clients of its own; on a Unix socket whoever can connect may.
+    pub(crate) fn may_relay(&self) -> bool {
+        self.peer
+            .ip()
+            .is_none_or(|ip| self.resolved.web_servers.contains(ip))
+    }
+
+    /// The client: by a web server that speaks for it, by the PROXY header, or the peer itself.
     pub(crate) fn client(&self) -> &End {
+        let told = self
+            .exchange
+            .as_ref()
+            .and_then(|one| one.request.client.as_ref());
+        if let Some(client) = told {
+            return client;
+        }
         self.proxied
             .as_ref()
             .map_or(&self.peer, |proxied| &proxied.client)

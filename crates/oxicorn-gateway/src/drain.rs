@@ -57,7 +57,7 @@ impl Gateway {
             // Where the head has left, the client was promised another request.
             let exchange = connection.exchange.as_ref();
             if exchange.is_none_or(|exchange| exchange.response.status == 0) {
-                connection.http.deny_keep_alive();
+                connection.session.http_mut().deny_keep_alive();
             }
             if connection.is_talking() {
                 self.close_websocket(key, CloseCode::SERVICE_RESTART, b"");

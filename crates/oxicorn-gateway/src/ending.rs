@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use oxicorn_link::scoreboard::HistogramKind;
 use oxicorn_link::wire::CancelReason;
-use oxicorn_proto::http1::first_line;
 use oxicorn_proto::message::RequestHead;
 
 use crate::access_log::Record;
@@ -43,7 +42,7 @@ impl Gateway {
             deadline = Some(drain.wait_for_request(deadline));
         }
         let is_over = self.drain.is_some() && deadline.is_some_and(|deadline| deadline <= now);
-        if connection.http.start_next_exchange().is_err() || is_over {
+        if connection.session.http_mut().start_next_exchange().is_err() || is_over {
             return self.end(key);
         }
         let exchange = connection.exchange.take();
@@ -189,7 +188,7 @@ impl Gateway {
         };
         let head = request
             .readable
-            .then(|| connection.http.head(connection.input.head()));
+            .then(|| connection.session.head(connection.input.head()));
         let method = head.as_ref().map_or(&b""[..], RequestHead::method);
         self.metrics.count_response(method, response.status);
         self.metrics.record(HistogramKind::Latency, elapsed);
@@ -201,7 +200,7 @@ impl Gateway {
         if !is_wanted && self.json_log.is_none() {
             return;
         }
-        let first_line = first_line(connection.input.unread());
+        let first_line = connection.session.first_line(connection.input.unread());
         let client = connection.client();
         let record = Record {
             request: head,

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
 //! | clients | `listener`, `connection`, `transport`, `tls`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
+//! | protocols | `session` |
 //! | exchanges, and what follows | `exchange`, `effects` |
 //! | requests and workers | `calls`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
 //! | WebSockets | `websocket` |
@@ -65,6 +66,7 @@ mod refusal;
 mod relay;
 mod ring_reader;
 mod runtime;
+mod session;
 mod settings;
 mod socket;
 mod spool;
@@ -99,6 +101,18 @@ pub struct ListenerSetup {
     pub name: String,
     /// Whether TLS is.
     pub tls: bool,
+    /// Which protocol is, below it.
+    pub protocol: Protocol,
+}
+
+/// A protocol that requests come by (`protocol`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Protocol {
+    /// HTTP.
+    #[default]
+    Http,
+    /// The uwsgi protocol, of nginx' `uwsgi_pass` and others.
+    Uwsgi,
 }
 
 impl ListenerSetup {
@@ -107,6 +121,7 @@ impl ListenerSetup {
         Self {
             name: name.into(),
             tls: false,
+            protocol: Protocol::Http,
         }
     }
 }

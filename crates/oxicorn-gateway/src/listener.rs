@@ -15,10 +15,8 @@ use std::time::Duration;
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_os::poll::{self, Polled};
 use oxicorn_os::sockets::{self, Accepted, Address};
-use oxicorn_proto::http1;
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::ListenerSetup;
 use crate::active::ActiveConfig;
 use crate::connection::{Connection, Phase};
 use crate::gateway::{Gateway, with};
@@ -26,7 +24,9 @@ use crate::input::Input;
 use crate::output::Output;
 use crate::peer::End;
 use crate::readiness::{Watched, watch};
+use crate::session::Session;
 use crate::transport::Transport;
+use crate::{ListenerSetup, Protocol};
 
 /// Accepts before others have their turn.
 const ACCEPTS_PER_TURN: u32 = 32;
@@ -46,6 +46,8 @@ pub(crate) struct Listener {
     name: String,
     /// Whether TLS is spoken; a reload may change it.
     tls: Cell<bool>,
+    /// What is spoken; a reload may change it, too.
+    protocol: Cell<Protocol>,
     /// Its own address, which is the server's for every request that comes by it.
     server: Rc<End>,
     watched: Watched,
@@ -91,6 +93,7 @@ impl Listeners {
             .find(|(listener, _)| listener.is_at(&setup.name));
         if let Some((listener, _)) = found {
             listener.tls.set(setup.tls);
+            listener.protocol.set(setup.protocol);
         }
         found.is_some()
     }
@@ -122,6 +125,7 @@ impl Gateway {
         let listener = Listener {
             name: setup.name,
             tls: Cell::new(setup.tls),
+            protocol: Cell::new(setup.protocol),
             server: Rc::new(server),
             watched: watch(socket)?,
         };
@@ -198,8 +202,7 @@ impl Gateway {
         let trusted = resolved.trust.trusts_forwarder(peer.ip());
         let proxied = resolved.proxy_mode.is_some();
         let may_proxy = proxied && resolved.trust.trusts_proxy(peer.ip());
-        let mut http = http1::Connection::new(resolved.rules.clone());
-        http.set_forwarder_trusted(trusted);
+        let session = Session::new(listener.protocol.get(), resolved.rules.clone(), trusted);
         self.metrics.count(Counter::Accepted);
         self.rest.stir();
         self.next_serial += 1;
@@ -208,7 +211,7 @@ impl Gateway {
         let key = self.connections.insert(Connection {
             serial,
             transport: Transport::new(socket),
-            http,
+            session,
             phase: if proxied { Phase::Proxy } else { Phase::Idle },
             input: Input::default(),
             output: Output::default(),

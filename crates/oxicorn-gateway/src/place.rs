@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oxicorn_link::wire::{self, BodyPlace, RequestEncoder, flags};
 use oxicorn_link::{DescriptorError, Placement, RingFull, StreamId};
-use oxicorn_proto::http1::percent_decode;
+use oxicorn_proto::cgi;
 use oxicorn_proto::message::{BodyFraming, Version};
 
 use crate::body::Body;
@@ -115,12 +115,12 @@ fn encode_request(
     scratch: &mut Scratch,
 ) {
     let Scratch { path, message, .. } = scratch;
-    let head = connection.http.head(connection.input.head());
+    let head = connection.session.head(connection.input.head());
     let settings = &connection.resolved.settings;
     let body = &request.body;
     path.clear();
     message.clear();
-    percent_decode(head.path(), path);
+    connection.session.path(&head, path);
     let place = match body.file() {
         _ if request.upload.is_some() => BodyPlace::Streamed {
             len: match head.framing() {
@@ -162,10 +162,23 @@ fn encode_request(
     if !request.trailers.is_empty() {
         encoder.variable(wire::TRAILERS, &request.trailers);
     }
+    if let Some(relayed) = connection.session.relayed() {
+        describe_relayed(relayed, &mut encoder);
+    }
     if let Some(about) = connection.transport.tls().and_then(Tls::about) {
         describe_tls(about, &mut encoder);
     }
     encoder.finish_without_body(inline_body(request).len());
+}
+
+/// What a web server in front says beside the head.
+fn describe_relayed(relayed: &cgi::Request, encoder: &mut RequestEncoder<'_>) {
+    if !relayed.script_name.is_empty() {
+        encoder.variable(b"SCRIPT_NAME", &relayed.script_name);
+    }
+    for (name, value) in &relayed.variables {
+        encoder.variable(name, value);
+    }
 }
 
 /// The numbers of version and cipher suite, and who the client is, by the names that `mod_ssl` gave them.

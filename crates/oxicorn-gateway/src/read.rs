@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_link::wire::HeaderList;
+use oxicorn_os::sockets::Address;
 use oxicorn_proto::http1::{Event, Polled};
 use oxicorn_proto::message::BodyFraming;
 use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
@@ -18,7 +19,7 @@ use crate::exchange::{Exchange, Happened, Stage};
 use crate::gateway::Gateway;
 use crate::input::READ_SIZE;
 use crate::min_rate::MinRate;
-use crate::peer::Proxied;
+use crate::peer::{End, Proxied};
 use crate::refusal::Refusal;
 use crate::socket::Received;
 use crate::websocket;
@@ -141,7 +142,7 @@ impl Gateway {
                 self.forward_body(key);
                 return self.wake(key);
             }
-            match connection.http.poll_event(connection.input.unread()) {
+            match connection.session.poll_event(connection.input.unread()) {
                 Err(_) if connection.stage() == Some(Stage::Discarding) => return self.end(key),
                 Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),
                 Ok(Polled {
@@ -213,7 +214,9 @@ impl Gateway {
         let timeouts = connection.resolved.settings.timeouts;
         match connection.phase {
             Phase::Open => await_more_of_body(connection, timeouts.demand_on_body(), now),
-            Phase::Idle if !connection.http.is_idle() || !connection.input.unread().is_empty() => {
+            Phase::Idle
+                if !connection.session.is_idle() || !connection.input.unread().is_empty() =>
+            {
                 connection.phase = Phase::Head;
                 connection.since = now;
                 connection.deadline = ActiveConfig::deadline(now, timeouts.head);
@@ -243,13 +246,22 @@ impl Gateway {
         let most = connection.resolved.settings.requests_per_connection;
         let last = most > 0 && connection.served >= most;
         if leaving || last || connection.resolved.settings.timeouts.keep_alive.is_zero() {
-            connection.http.deny_keep_alive();
+            connection.session.http_mut().deny_keep_alive();
+        }
+        if connection.session.needs_leave() && !connection.may_relay() {
+            return self.refuse(key, Refusal::FORBIDDEN_UWSGI);
         }
         let Some(https) = scheme(connection) else {
             return self.refuse(key, Refusal::CONTRADICTORY_SCHEMES);
         };
+        let client = connection
+            .session
+            .relayed()
+            .and_then(|relayed| relayed.client);
+        let client = client.map(|client| End::new(Address::Ip(client)));
         if let Some(exchange) = &mut connection.exchange {
             exchange.request.https = https;
+            exchange.request.client = client;
         }
         if let Err(fault) = websocket::recognise(connection) {
             return self.refuse(key, Refusal::of_handshake(fault));
@@ -277,7 +289,12 @@ impl Gateway {
             return;
         };
         let out = connection.output.bytes();
-        if connection.http.encode_informational(100, [], out).is_ok() {
+        if connection
+            .session
+            .http_mut()
+            .encode_informational(100, [], out)
+            .is_ok()
+        {
             self.flush(key);
         }
     }
@@ -292,7 +309,7 @@ impl Gateway {
             (Phase::Idle | Phase::Lingering, _) | (_, Some(Stage::Discarding)) => self.close(key),
             (_, Some(Stage::Talking | Stage::Flushing(_))) => {}
             (_, Some(Stage::Waiting | Stage::Answering)) => self.handle_end_of_served(key),
-            (_, Some(Stage::Receiving) | None) => match connection.http.handle_eof() {
+            (_, Some(Stage::Receiving) | None) => match connection.session.handle_eof() {
                 Ok(()) => self.close(key),
                 Err(fault) => self.refuse(key, Refusal::of_fault(fault)),
             },
@@ -310,7 +327,7 @@ impl Gateway {
         } else if !connection.is_uploading() {
             self.handle_end_while_serving(key);
         } else if connection.has_room_for_body() {
-            match connection.http.handle_eof() {
+            match connection.session.handle_eof() {
                 Ok(()) => self.handle_end_while_serving(key),
                 Err(fault) => self.refuse(key, Refusal::of_fault(fault)),
             }
@@ -401,18 +418,25 @@ fn keep_trailers(connection: &mut Connection, len: usize) {
     let Some(Exchange { request, .. }) = connection.exchange.as_deref_mut() else {
         return;
     };
-    for trailer in connection.http.trailers(&connection.input.unread()[..len]) {
+    for trailer in connection
+        .session
+        .trailers(&connection.input.unread()[..len])
+    {
         HeaderList::encode_entry(&mut request.trailers, trailer.name, trailer.value);
     }
 }
 
 /// https or not: by the server's own nature, or by what a trusted peer says. `None`: it says both.
 fn scheme(connection: &Connection) -> Option<bool> {
-    let own = connection.resolved.settings.https || connection.transport.tls().is_some();
+    let relayed = connection
+        .session
+        .relayed()
+        .is_some_and(|relayed| relayed.https);
+    let own = connection.resolved.settings.https || relayed || connection.transport.tls().is_some();
     if !connection.trusted {
         return Some(own);
     }
-    let head = connection.http.head(connection.input.head());
+    let head = connection.session.head(connection.input.head());
     let headers = head.headers().map(|header| (header.name, header.value));
     connection
         .resolved
@@ -425,7 +449,7 @@ fn scheme(connection: &Connection) -> Option<bool> {
 /// Whether a 100 is due: asked for, and the client really waits (RFC 9110 section 10.1.1 lets it be
 /// left out when the body has begun to come).
 pub(crate) fn wants_continue(connection: &Connection) -> bool {
-    let head = connection.http.head(connection.input.head());
+    let head = connection.session.head(connection.input.head());
     head.expect_continue()
         && head.framing() != BodyFraming::None
         && connection.input.unread().is_empty()

@@ -90,6 +90,13 @@ impl Refusal {
         "proxy protocol header from an address that may not send one",
         Whose::Peer,
     );
+    /// A request of a web server that may not speak for its clients.
+    pub(crate) const FORBIDDEN_UWSGI: Self = Self::new(
+        403,
+        "Forbidden",
+        "uwsgi request from an address that may not send one (uwsgi_allow_ips)",
+        Whose::Peer,
+    );
     /// One connection too many of this client.
     pub(crate) const TOO_MANY_CONNECTIONS: Self = Self {
         retry_after: Some(Duration::from_secs(1)),
@@ -203,7 +210,7 @@ impl Gateway {
             return;
         };
         if refusal.whose != Whose::Ours {
-            connection.http.deny_keep_alive();
+            connection.session.http_mut().deny_keep_alive();
         }
         let next = encode(connection, refusal, self.clock.http_date());
         if let Some(exchange) = &mut connection.exchange {
@@ -268,7 +275,7 @@ impl Gateway {
 /// The whole answer; `None`: one has begun already.
 fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option<Next> {
     let Connection {
-        http,
+        session,
         output,
         exchange: Some(exchange),
         resolved,
@@ -298,7 +305,7 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
     let more = refusal.headers.iter();
     let more = more.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let headers = content_type.into_iter().chain(retry_after).chain(more);
-    let out = output.bytes();
+    let (http, out) = (session.http_mut(), output.bytes());
     http.encode_response_head(&head, headers, out).ok()?;
     exchange.response.status = refusal.status;
     exchange.response.body_bytes = http.encode_body(&body, out).ok()?.sent;

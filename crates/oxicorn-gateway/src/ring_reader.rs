@@ -253,7 +253,7 @@ impl Gateway {
 
     fn request_line(&self, client: usize) -> Option<String> {
         let connection = self.connections.get(client)?;
-        let head = connection.http.head(connection.input.head());
+        let head = connection.session.head(connection.input.head());
         Some(String::from_utf8_lossy(head.request_line()).into_owned())
     }
 }

@@ -289,6 +289,8 @@ pub struct Trust {
     pub proxy_protocol: ProxyProtocol,
     /// `proxy_allow_ips`
     pub proxy_allow_ips: Vec<String>,
+    /// `uwsgi_allow_ips`
+    pub uwsgi_allow_ips: Vec<String>,
 }
 
 impl Default for Trust {
@@ -303,6 +305,7 @@ impl Default for Trust {
             ],
             proxy_protocol: ProxyProtocol::Off,
             proxy_allow_ips: vec!["127.0.0.1".into(), "::1".into()],
+            uwsgi_allow_ips: vec!["127.0.0.1".into(), "::1".into()],
         }
     }
 }

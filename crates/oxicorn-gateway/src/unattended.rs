@@ -38,7 +38,7 @@ pub(crate) struct Label {
 
 impl Label {
     fn of(connection: &Connection) -> Self {
-        let head = connection.http.head(connection.input.head());
+        let head = connection.session.head(connection.input.head());
         let line = head.request_line();
         Self {
             line: line[..line.len().min(LINE_KEPT)].into(),

@@ -94,11 +94,15 @@ pub enum PeerFault {
     InvalidProxyLine,
     /// A PROXY protocol version 2 header against its layout.
     InvalidProxyHeader,
+    /// A uwsgi packet whose lengths do not fit together.
+    InvalidPacket,
+    /// A uwsgi packet that is no request (modifiers other than 0).
+    UnsupportedModifier,
 }
 
 impl PeerFault {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::BareLineFeed,
         Self::BareCarriageReturn,
         Self::InvalidRequestLine,
@@ -140,6 +144,8 @@ impl PeerFault {
         Self::TruncatedBody,
         Self::InvalidProxyLine,
         Self::InvalidProxyHeader,
+        Self::InvalidPacket,
+        Self::UnsupportedModifier,
     ];
 
     /// The one status this fault is answered with.
@@ -177,12 +183,13 @@ impl PeerFault {
             | F::TruncatedHead
             | F::TruncatedBody
             | F::InvalidProxyLine
-            | F::InvalidProxyHeader => 400,
+            | F::InvalidProxyHeader
+            | F::InvalidPacket => 400,
             F::ContentTooLarge => 413,
             F::RequestLineTooLong => 414,
             F::UnknownExpectation => 417,
             F::TooManyFields | F::FieldTooLong | F::HeadTooLong => 431,
-            F::UnsupportedTransferCoding | F::ConnectNotPermitted => 501,
+            F::UnsupportedTransferCoding | F::ConnectNotPermitted | F::UnsupportedModifier => 501,
             F::UnsupportedVersion => 505,
         }
     }
@@ -245,6 +252,8 @@ impl PeerFault {
             F::TruncatedBody => "connection closed in the middle of a request body",
             F::InvalidProxyLine => "invalid proxy protocol line",
             F::InvalidProxyHeader => "invalid proxy protocol header",
+            F::InvalidPacket => "invalid uwsgi packet",
+            F::UnsupportedModifier => "no uwsgi request (modifiers other than 0)",
         }
     }
 
@@ -284,6 +293,7 @@ impl PeerFault {
             F::TruncatedHead | F::TruncatedBody => "RFC 9112 section 8",
             F::InvalidProxyLine => "PROXY protocol section 2.1",
             F::InvalidProxyHeader => "PROXY protocol section 2.2",
+            F::InvalidPacket | F::UnsupportedModifier => "uwsgi protocol",
         }
     }
 
@@ -303,6 +313,7 @@ impl PeerFault {
             F::UnderscoreInFieldName => "header_map, forwarder_headers",
             F::ContentTooLarge => "limit_request_body",
             F::InvalidProxyLine | F::InvalidProxyHeader => "proxy_protocol",
+            F::InvalidPacket | F::UnsupportedModifier => "protocol",
             _ => "",
         }
     }

@@ -1,5 +1,5 @@
-//! Bytes to events and back: HTTP/1.1 and WebSocket as a server speaks them, the PROXY protocol, and
-//! whom to believe.
+//! Bytes to events and back: HTTP/1.1, WebSocket and uwsgi as a server speaks them, the PROXY
+//! protocol, and whom to believe.
 //!
 //! Decides what a peer's bytes mean, which of them are refused and with which status, how a
 //! response is framed, and whether the connection may serve another request. Refuses to know
@@ -12,12 +12,14 @@
 //! of the driver or of the application behind it is a [`LocalMisuse`] and changes nothing.
 #![forbid(unsafe_code)]
 
+pub mod cgi;
 mod fault;
 pub mod forwarded;
 pub mod http1;
 pub mod message;
 pub mod proxy_protocol;
 pub mod trust;
+pub mod uwsgi;
 pub mod websocket;
 
 pub use fault::{LocalMisuse, PeerFault};

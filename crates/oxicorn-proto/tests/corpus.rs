@@ -5,6 +5,8 @@
 //! `corpus/proxy/NNN-MODE-slug.bytes` are the first bytes of a connection where that mode of the PROXY
 //! protocol is on. `corpus/README.md` names the published attacks among all of them.
 //!
+//! `corpus/uwsgi/NNN-slug.bytes` are the first bytes of a connection that speaks uwsgi.
+//!
 //! `OXICORN_UPDATE_CORPUS=1` writes the `.expect` files anew; review the difference.
 
 mod support;
@@ -14,7 +16,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use oxicorn_proto::PeerFault;
+use oxicorn_proto::cgi::{Pass, Request};
 use oxicorn_proto::proxy_protocol::{Mode, Parsed, parse};
+use oxicorn_proto::uwsgi::Packet;
 use support::{play, rules_of};
 
 fn folder() -> PathBuf {
@@ -111,10 +115,41 @@ fn proxy_headers_are_read_as_expected() {
     check("proxy", "bytes", play_proxy, |_| true);
 }
 
+/// What is made of the packet at the front; nothing is made of any beginning of a good one.
+fn play_uwsgi(file: &Path) -> String {
+    let bytes = fs::read(file).expect("readable bytes");
+    let read = |bytes: &[u8]| match Packet::read(bytes)? {
+        Some(packet) => {
+            Request::read(packet.variables(), Pass::All).map(|read| Some((packet.len, read)))
+        }
+        None => Ok(None),
+    };
+    let whole = read(&bytes);
+    for len in 0..bytes.len() {
+        let part = read(&bytes[..len]);
+        assert!(part == Ok(None) || part == whole, "{len}");
+    }
+    match whole {
+        Ok(Some((len, request))) => {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\r', "");
+            let (head, path) = (text(&request.head), text(&request.path));
+            let (mount, client) = (text(&request.script_name), request.client);
+            format!("{len} bytes\npath {path}\nmount {mount}\nclient {client:?}\n{head}")
+        }
+        Ok(None) => "need more\n".into(),
+        Err(fault) => format!("fault {fault:?} {} {}\n", fault.status(), fault.reason()),
+    }
+}
+
+#[test]
+fn uwsgi_packets_are_read_as_expected() {
+    check("uwsgi", "bytes", play_uwsgi, |_| true);
+}
+
 #[test]
 fn every_fault_has_a_message_that_shows_it() {
     let mut seen = String::new();
-    for kind in ["reject", "proxy"] {
+    for kind in ["reject", "proxy", "uwsgi"] {
         for file in files(kind, "expect") {
             seen += &fs::read_to_string(file).expect("a readable expectation");
         }

@@ -88,9 +88,6 @@ fn asks_for_more(settings: &Settings, name: &str) -> bool {
         "reload_engine" | "reload_extra_files" => settings.switch("reload"),
         "enable_stdio_inheritance" => settings.switch("daemon"),
         "raw_paste_global_conf" => is_set("paste"),
-        // Any other word means http, in Gunicorn too; `warnings` points it out.
-        "protocol" => settings.text(name) == Some("uwsgi"),
-        "uwsgi_allow_ips" => settings.text("protocol") == Some("uwsgi"),
         "ca_certs"
         | "cert_reqs"
         | "ciphers"
@@ -260,7 +257,6 @@ mod tests {
             ("http2_max_frame_size", Raw::Int(20_000)),
             ("dirty_workers", Raw::Int(2)),
             ("ca_certs", text("ca.pem")),
-            ("protocol", text("HTTP")),
             ("on_dirty_starting", Raw::Object(1, Some(1))),
             ("ssl_context", Raw::Object(1, Some(2))),
         ];
@@ -283,8 +279,7 @@ mod tests {
             .filter(|said| !of(said))
             .map(|said| said.0)
             .collect();
-        assert_eq!(silent, ["protocol"]);
-        assert_eq!(lines(&[("protocol", text("uwsgi"))]).len(), 1);
+        assert!(silent.is_empty(), "{silent:?}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) use machine::{
 use crate::body::Body;
 use crate::calls::CallId;
 use crate::min_rate::{MinRate, RateSpan};
+use crate::peer::End;
 use crate::upload::Upload;
 
 /// The client's half of a request and its response.
@@ -42,6 +43,8 @@ pub(crate) struct Request {
     pub(crate) readable: bool,
     pub(crate) started: Duration,
     pub(crate) https: bool,
+    /// Who sent it, if a web server speaks for its clients on this connection.
+    pub(crate) client: Option<End>,
     pub(crate) body: Body,
     /// The request was handed over before its body was complete.
     pub(crate) upload: Option<Upload>,

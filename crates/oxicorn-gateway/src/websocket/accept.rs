@@ -32,7 +32,7 @@ pub(crate) fn recognise(connection: &mut Connection) -> Result<(), HandshakeFaul
         WebSocketCompression::Dedicated => Some(true),
     };
     let compression = compression.map(|keep_context| Compression { keep_context });
-    let head = connection.http.head(connection.input.head());
+    let head = connection.session.head(connection.input.head());
     if let Some(handshake) = check(&head, compression)? {
         connection.websocket = Some(Box::new(WebSocket::new(handshake, settings)));
     }
@@ -124,7 +124,7 @@ fn encode_accept(
     keep_head: bool,
 ) -> Result<(), Trouble> {
     let Connection {
-        http,
+        session,
         output,
         exchange: Some(exchange),
         resolved,
@@ -158,7 +158,9 @@ fn encode_accept(
     let headers = ours.into_iter().chain(extensions).chain(theirs);
     let out = output.bytes();
     let start = out.len();
-    http.encode_response_head(&head, headers, out)?;
+    session
+        .http_mut()
+        .encode_response_head(&head, headers, out)?;
     if keep_head {
         exchange.response.head.extend_from_slice(&out[start..]);
     }

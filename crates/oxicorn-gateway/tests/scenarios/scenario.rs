@@ -114,8 +114,8 @@ impl Scenario {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let setup = ListenerSetup {
-            name: format!("https://{address}"),
             tls: true,
+            ..ListenerSetup::plain(format!("https://{address}"))
         };
         let listeners = (vec![(setup, listener.into())], Some(certificates));
         let scenario = Self::begin(settings, address, listeners, None);

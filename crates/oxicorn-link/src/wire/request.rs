@@ -22,7 +22,7 @@ pub const TLS: &[u8] = b"oxicorn.tls";
 
 /// Name of the variable that holds the trailers of a body that came whole: an encoded [`HeaderList`].
 /// (Those of a streamed body come with its end.)
-pub const TRAILERS: &[u8] = b"trailers";
+pub const TRAILERS: &[u8] = b"oxicorn.trailers";
 
 /// HTTP version of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

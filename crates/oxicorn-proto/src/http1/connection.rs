@@ -80,6 +80,8 @@ pub struct Connection {
     send: Send,
     parts: HeadParts,
     trailers: FieldTable,
+    /// The peer is a web server that speaks for its clients, and reads responses by rules of its own.
+    behind: bool,
     /// The peer's forwarder headers are believed.
     trusted: bool,
     /// Keep-alive is denied from outside.
@@ -129,11 +131,22 @@ impl Connection {
             send: Send::Idle,
             parts: HeadParts::default(),
             trailers: FieldTable::default(),
+            behind: false,
             trusted: false,
             denied: false,
             idle: true,
             head_known: false,
             body_invited: false,
+        }
+    }
+
+    /// A connection of a web server that brings requests in variables and expects responses as its
+    /// protocol has them: no chunks, nothing about the connection (some pass that on to their clients),
+    /// nothing before the final response (some take it for that), and an end after each.
+    pub fn behind_web_server(rules: Arc<Rules>) -> Self {
+        Self {
+            behind: true,
+            ..Self::new(rules)
         }
     }
 
@@ -316,7 +329,7 @@ impl Connection {
         if !(100..200).contains(&status) || status == 101 {
             return Err(LocalMisuse::InvalidStatus);
         }
-        if self.parts.facts.version == Version::Http10 {
+        if self.behind || self.parts.facts.version == Version::Http10 {
             return Ok(false);
         }
         append(out, |out| write_informational(out, status, headers))?;
@@ -351,7 +364,8 @@ impl Connection {
             let (framing, content_length) = decide_framing(head, aside, asked)?;
             let wish = aside.close.then_some(CloseReason::ApplicationWish);
             let close = self.close_reason(framing).or(wish);
-            write_framing(out, framing, content_length, aside.upgrade, close.is_some());
+            let about_connection = (!self.behind).then_some((aside.upgrade, close.is_some()));
+            write_framing(out, framing, content_length, about_connection);
             Ok((framing, close))
         })?;
         self.begin_response(framing, close);
@@ -372,16 +386,16 @@ impl Connection {
             // Nobody knows the peer's version: the answer is ours, and closes.
             let version = Version::Http11;
             return Asked {
-                known: false,
                 version,
+                chunks: false,
                 is_head: false,
                 is_connect: false,
                 upgrade: false,
             };
         }
         Asked {
-            known: true,
             version: facts.version,
+            chunks: !self.behind && facts.version == Version::Http11,
             is_head: facts.is_head,
             is_connect: facts.is_connect,
             upgrade: facts.upgrade.is_some(),
@@ -398,7 +412,7 @@ impl Connection {
             (_, Receive::Failed(_)) => Some(CloseReason::Faulty),
             _ if !self.head_known => Some(CloseReason::Unsolicited),
             _ if facts.is_connect => Some(CloseReason::Connect),
-            _ if !facts.keep_alive => Some(CloseReason::PeerWish),
+            _ if self.behind || !facts.keep_alive => Some(CloseReason::PeerWish),
             _ if self.denied => Some(CloseReason::Denied),
             (ResponseFraming::UntilClose, _) => Some(CloseReason::Undelimited),
             // RFC 9110 section 10.1.1: whether the body still comes is the peer's choice.

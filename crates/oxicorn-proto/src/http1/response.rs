@@ -98,9 +98,9 @@ pub enum CloseReason {
     reason = "each is one thing of the request"
 )]
 pub(super) struct Asked {
-    /// `false`: nothing was asked, or nothing that could be read.
-    pub(super) known: bool,
     pub(super) version: Version,
+    /// The peer reads chunks, as far as anybody knows.
+    pub(super) chunks: bool,
     pub(super) is_head: bool,
     pub(super) is_connect: bool,
     pub(super) upgrade: bool,
@@ -301,22 +301,20 @@ pub(super) fn decide_framing(
         _ if asked.is_head => (ResponseFraming::NoBody, aside.content_length),
         _ => match counted {
             Some(length) => (ResponseFraming::Length(length), counted),
-            None if asked.known && asked.version == Version::Http11 => {
-                (ResponseFraming::Chunked, None)
-            }
+            None if asked.chunks => (ResponseFraming::Chunked, None),
             None => (ResponseFraming::UntilClose, None),
         },
     })
 }
 
-/// The lines that frame the message and end the head.
+/// The lines that frame the message and end the head; `about_connection`: whether an upgrade was agreed
+/// on, and whether the connection closes.
 #[inline]
 pub(super) fn write_framing(
     out: &mut Vec<u8>,
     framing: ResponseFraming,
     content_length: Option<u64>,
-    upgrade: bool,
-    close: bool,
+    about_connection: Option<(bool, bool)>,
 ) {
     if let Some(length) = content_length {
         out.extend_from_slice(b"Content-Length: ");
@@ -326,6 +324,10 @@ pub(super) fn write_framing(
     if framing == ResponseFraming::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
+    let Some((upgrade, close)) = about_connection else {
+        out.extend_from_slice(b"\r\n");
+        return;
+    };
     // Said on every response, also where 1.1 has it as default: so does Gunicorn.
     out.extend_from_slice(match (framing, upgrade, close) {
         (ResponseFraming::Switched, _, _) => b"Connection: upgrade\r\n\r\n",

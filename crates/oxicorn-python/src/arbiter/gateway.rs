@@ -8,8 +8,9 @@ use std::time::Duration;
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
 use oxicorn_gateway::{
-    AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Relay, Settings as GatewaySettings,
-    Statsd, StatsdAddress, TemporaryDirectory, WebSocket, WebSocketCompression,
+    AccessLog, ErrorLog, JsonAccessLog, Level, Protocol, ProxyProtocol, Relay,
+    Settings as GatewaySettings, Statsd, StatsdAddress, TemporaryDirectory, WebSocket,
+    WebSocketCompression,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
@@ -161,6 +162,14 @@ pub(crate) fn gateway_settings(
     let name = cfg.py().import("oxicorn")?.getattr("SERVER")?;
     settings.server_header = name.extract()?;
     Ok(settings)
+}
+
+/// What is spoken where nothing else is said (`protocol`); any other word means http, as for Gunicorn.
+pub(crate) fn protocol_of(settings: &crate::settings::Settings) -> Protocol {
+    match text(&settings.inner, "protocol") {
+        Some("uwsgi") => Protocol::Uwsgi,
+        _ => Protocol::Http,
+    }
 }
 
 /// What the settings mean for the gateway.
@@ -354,6 +363,7 @@ fn set_trust(settings: &Settings, result: &mut GatewaySettings) {
     let trust = &mut result.trust;
     trust.forwarded_allow_ips = list(settings, "forwarded_allow_ips");
     trust.proxy_allow_ips = list(settings, "proxy_allow_ips");
+    trust.uwsgi_allow_ips = list(settings, "uwsgi_allow_ips");
     if let Value::Dict(pairs) = settings.get("secure_scheme_headers") {
         trust.secure_scheme_headers.clone_from(pairs);
     }

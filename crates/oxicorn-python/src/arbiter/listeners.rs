@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use oxicorn_arbiter::Level;
-use oxicorn_gateway::ListenerSetup;
+use oxicorn_gateway::{ListenerSetup, Protocol};
 use oxicorn_os::sockets::{self, Address, BindOptions};
 use oxicorn_settings::{BindAddress, Settings};
 use pyo3::prelude::*;
@@ -44,8 +44,11 @@ impl Listener {
     }
 
     /// What the gateway is told of it.
-    pub(crate) fn setup(&self) -> ListenerSetup {
-        ListenerSetup::plain(self.text.clone())
+    pub(crate) fn setup(&self, protocol: Protocol) -> ListenerSetup {
+        ListenerSetup {
+            protocol,
+            ..ListenerSetup::plain(self.text.clone())
+        }
     }
 
     /// Removes the socket file, unless somebody else has put theirs in its place.

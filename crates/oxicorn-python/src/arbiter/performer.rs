@@ -16,7 +16,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use super::fork::{self, Side};
-use super::gateway::GatewayProcess;
+use super::gateway::{GatewayProcess, protocol_of};
 use super::generation::{GenerationFile, plan_of, with_settings};
 use super::heartbeat::Heartbeat;
 use super::listeners::Listener;
@@ -153,7 +153,8 @@ impl<'py> Supervisor<'py> {
         forked::keep_from_children(&control);
         let setup = self.gateway_setup(control_of_gateway)?;
         let settings = setup.settings.clone();
-        let listening = setup.listeners.len();
+        let listening = setup.listeners.iter();
+        let listening = listening.map(|(listener, _)| listener.clone()).collect();
         match fork::fork(&self.server) {
             Ok(Side::Parent(pid)) => {
                 // What is the gateway's alone no hook may find open.
@@ -194,9 +195,10 @@ impl<'py> Supervisor<'py> {
     fn gateway_setup(&self, control: Channel) -> PyResult<Setup> {
         let cfg = self.serving_cfg()?;
         let settings = self.gateway_settings(&cfg)?;
+        let protocol = with_settings(&cfg, protocol_of)?;
         let mut listeners = Vec::with_capacity(self.listeners.len());
         for listener in self.listeners_of_gateway(&cfg)? {
-            listeners.push((listener.setup(), listener.socket.try_clone()?));
+            listeners.push((listener.setup(protocol), listener.socket.try_clone()?));
         }
         let monitoring = self.monitoring.as_ref();
         let monitoring = monitoring
@@ -600,11 +602,13 @@ impl<'py> Supervisor<'py> {
             return Ok(());
         };
         let listeners = self.listeners_of_gateway(cfg)?;
-        let count = listeners.len();
-        if self.gateway_listens_at == Some(count) {
+        let protocol = with_settings(cfg, protocol_of)?;
+        let setups = listeners.iter().map(|listener| listener.setup(protocol));
+        let binds: Vec<_> = setups.collect();
+        if self.gateway_listens_at.as_ref() == Some(&binds) {
             return Ok(());
         }
-        let binds = listeners.iter().map(Listener::setup).collect();
+        let told = Some(binds.clone());
         let sockets: Vec<_> = listeners
             .iter()
             .map(|listener| listener.socket.as_fd())
@@ -614,7 +618,7 @@ impl<'py> Supervisor<'py> {
             replace: true,
         };
         gateway.send(&message, &sockets);
-        self.gateway_listens_at = Some(count);
+        self.gateway_listens_at = told;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use oxicorn_arbiter::{Arbiter, Command, Event, Generation, Level, ReplacementReason, WorkerId};
+use oxicorn_gateway::ListenerSetup;
 use oxicorn_gateway::control::{FromGateway, RequestSlow};
 use oxicorn_link::scoreboard::{ArbiterCounter, Gauge, Scoreboard, Slot};
 use oxicorn_os::cgroup::OutOfMemory;
@@ -98,9 +99,9 @@ pub(crate) struct Supervisor<'py> {
     /// The process that takes over from this one (USR2).
     pub(crate) successor: Option<i32>,
     pub(crate) gateway: Option<GatewayProcess>,
-    /// How many of the listeners the gateway was given: all, or none where workers accept connections themselves;
+    /// What the gateway was told of the listeners it was given: all, or none where workers accept connections themselves;
     /// `None`: they are others now.
-    pub(crate) gateway_listens_at: Option<usize>,
+    pub(crate) gateway_listens_at: Option<Vec<ListenerSetup>>,
     pub(crate) workers: Workers,
     pub(crate) templates: BTreeMap<Generation, TemplateProcess>,
     /// Whether orphans are given to this process, because of templates.

@@ -58,7 +58,7 @@ interned_strings! {
         http_version = "http_version", method = "method", scheme = "scheme", path = "path",
         raw_path = "raw_path", query_string = "query_string", headers = "headers",
         client = "client", server = "server", state = "state", extensions = "extensions",
-        asgi = "asgi", subprotocols = "subprotocols",
+        asgi = "asgi", subprotocols = "subprotocols", root_path = "root_path",
     }
 }
 
@@ -214,6 +214,11 @@ impl ScopeFactory {
         scope.set_item(keys.client.bind(py), client(py, &head.client)?)?;
         scope.set_item(keys.server.bind(py), self.server(py, &head.server)?)?;
         self.forward(py, scope, view)?;
+        let mut variables = view.variables.iter();
+        if let Some((_, mount)) = variables.find(|(name, _)| *name == b"SCRIPT_NAME") {
+            let mount = String::from_utf8_lossy(mount);
+            scope.set_item(keys.root_path.bind(py), PyString::new(py, &mount))?;
+        }
         scope.set_item(keys.state.bind(py), self.state.bind(py).copy()?)
     }
 

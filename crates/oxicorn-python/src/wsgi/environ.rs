@@ -57,6 +57,26 @@ impl<'py> Constants<'py> {
     }
 }
 
+/// Sets what came beside the head (of a web server in front, of TLS); returns what is said of `SCRIPT_NAME`.
+fn set_variables<'v>(
+    py: Python<'_>,
+    environ: &Bound<'_, PyDict>,
+    view: &RequestView<'v>,
+) -> PyResult<Option<&'v [u8]>> {
+    let mut script_name = None;
+    for (name, value) in &view.variables {
+        if name == b"SCRIPT_NAME" {
+            script_name = Some(value);
+        } else if !name.starts_with(OWN_VARIABLES) {
+            environ.set_item(latin1::to_string(py, name), latin1::to_string(py, value))?;
+        }
+    }
+    Ok(script_name)
+}
+
+/// What the names of variables begin with that are between the gateway and the worker.
+const OWN_VARIABLES: &[u8] = b"oxicorn.";
+
 /// The path of a request does not start with its `SCRIPT_NAME`.
 #[derive(Debug)]
 pub(crate) struct ScriptNameMismatch;
@@ -160,7 +180,8 @@ impl EnvironFactory {
             let send = request.exchange.getattr(intern!(py, "send_trailers"))?;
             set(&keys.send_trailers, &send)?;
         }
-        let script_name = header_script_name.unwrap_or(&self.script_name);
+        let said = set_variables(py, &environ, view)?.or(header_script_name);
+        let script_name = said.unwrap_or(&self.script_name);
         let Some(path) = head.path.strip_prefix(script_name) else {
             return Ok(Err(ScriptNameMismatch));
         };

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     /// Lines that fit a terminal of ordinary height, with the command above and the prompt below.
-    const SCREEN: usize = 60;
+    const SCREEN: usize = 66;
 
     #[test]
     fn a_group_is_readable_in_a_screen_and_all_of_them_are_the_whole() {

@@ -317,7 +317,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "What clients speak: `http`, or `uwsgi` as nginx' `uwsgi_pass` does.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotYet("the uwsgi protocol"),
+        parity: Parity::Better(
+            "what the web server says of its client and of SCRIPT_NAME is believed, and its path is decoded once",
+        ),
     },
     Definition {
         name: "uwsgi_allow_ips",
@@ -328,7 +330,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Peers that may speak uwsgi: addresses and networks separated by commas, or `*` for everybody.",
         since: Since::Always,
         applies: Applies::Reload,
-        parity: Parity::NotYet("the uwsgi protocol"),
+        parity: Parity::Better(
+            "networks count as networks; everybody else is answered 403, not 500",
+        ),
     },
     Definition {
         name: "raw_paste_global_conf",

@@ -565,3 +565,29 @@ fn informational_responses_are_kept_from_http10() {
     );
     assert_eq!(out, b"");
 }
+
+#[test]
+fn a_web_server_reads_neither_chunks_nor_anything_about_its_connection() {
+    let mut connection = Connection::behind_web_server(Arc::new(Rules::default()));
+    let input = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let polled = connection.poll_event(input).expect("a good head");
+    assert_eq!(polled.event, Event::Head);
+    let mut out = Vec::new();
+    assert_eq!(
+        connection.encode_informational(103, [], &mut out),
+        Ok(false)
+    );
+    let head = ResponseHead {
+        status: 200,
+        reason: b"OK",
+        ..ResponseHead::default()
+    };
+    let framing = connection
+        .encode_response_head(&head, [], &mut out)
+        .expect("good");
+    assert_eq!(framing, ResponseFraming::UntilClose);
+    assert_eq!(out, b"HTTP/1.1 200 OK\r\n\r\n");
+    connection.encode_body(b"body", &mut out).expect("good");
+    let next = connection.finish_response([], &mut out).expect("complete");
+    assert_eq!(next, Next::Close(CloseReason::PeerWish));
+}

@@ -1,0 +1,40 @@
+//! Invariant: the outcome for a shorter input is that more is needed, or the outcome for the whole one; and
+//! what is made of a packet is the head of exactly one HTTP/1 request, or a fault of one.
+
+use std::sync::Arc;
+
+use oxicorn_proto::PeerFault;
+use oxicorn_proto::cgi::{Pass, Request};
+use oxicorn_proto::http1::{Connection, Event, Rules};
+use oxicorn_proto::uwsgi::Packet;
+
+/// See the head of the file.
+pub fn uwsgi_packet(data: &[u8]) {
+    let whole = read(data);
+    for len in 0..data.len() {
+        let part = read(&data[..len]);
+        assert!(
+            part == Ok(None) || part == whole,
+            "{len} {part:?} {whole:?}"
+        );
+    }
+    let Ok(Some((len, request))) = whole else {
+        return;
+    };
+    assert!(len <= data.len());
+    let mut connection = Connection::behind_web_server(Arc::new(Rules::default()));
+    if let Ok(polled) = connection.poll_event(&request.head) {
+        assert_eq!(polled.event, Event::Head, "{request:?}");
+        assert_eq!(polled.consumed, request.head.len(), "{request:?}");
+        let head = connection.head(&request.head);
+        assert!(head.headers().all(|header| !header.name.contains(&b'_')));
+    }
+}
+
+fn read(data: &[u8]) -> Result<Option<(usize, Request)>, PeerFault> {
+    let Some(packet) = Packet::read(data)? else {
+        return Ok(None);
+    };
+    let request = Request::read(packet.variables(), Pass::All)?;
+    Ok(Some((packet.len, request)))
+}

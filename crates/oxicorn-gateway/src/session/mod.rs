@@ -1,0 +1,136 @@
+//! What is spoken on a connection.
+//!
+//! A session makes events of a client's bytes and bytes of an answer, and knows no worker. All of today's
+//! write responses as HTTP/1 does, each in its own dialect; they differ in how a request's head comes.
+//! `Http1` is first, and what it does is what an enum's branch costs.
+
+mod uwsgi;
+
+use std::sync::Arc;
+
+use oxicorn_proto::PeerFault;
+use oxicorn_proto::cgi;
+use oxicorn_proto::http1::{self, Polled, Rules, percent_decode};
+use oxicorn_proto::message::RequestHead;
+
+use crate::Protocol;
+use uwsgi::Uwsgi;
+
+/// The protocol of one connection, and where it stands in it.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all connections are of the first kind"
+)]
+pub(crate) enum Session {
+    Http1(http1::Connection),
+    Uwsgi(Box<Uwsgi>),
+}
+
+impl Session {
+    /// A connection that awaits its first request; `trusted`: its forwarding headers are believed.
+    pub(crate) fn new(protocol: Protocol, rules: Arc<Rules>, trusted: bool) -> Self {
+        let mut session = match protocol {
+            Protocol::Http => Self::Http1(http1::Connection::new(rules)),
+            Protocol::Uwsgi => Self::Uwsgi(Box::new(Uwsgi::new(rules))),
+        };
+        session.http_mut().set_forwarder_trusted(trusted);
+        session
+    }
+
+    fn http(&self) -> &http1::Connection {
+        match self {
+            Self::Http1(http) => http,
+            Self::Uwsgi(uwsgi) => &uwsgi.http,
+        }
+    }
+
+    /// What responses are written by.
+    pub(crate) fn http_mut(&mut self) -> &mut http1::Connection {
+        match self {
+            Self::Http1(http) => http,
+            Self::Uwsgi(uwsgi) => &mut uwsgi.http,
+        }
+    }
+
+    /// What the bytes at the front of `input` mean.
+    pub(crate) fn poll_event(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
+        match self {
+            Self::Http1(http) => http.poll_event(input),
+            Self::Uwsgi(uwsgi) => uwsgi.poll_event(input),
+        }
+    }
+
+    /// The head last reported; `bytes` are those of its event.
+    pub(crate) fn head<'a>(&'a self, bytes: &'a [u8]) -> RequestHead<'a> {
+        match self {
+            Self::Http1(http) => http.head(bytes),
+            Self::Uwsgi(uwsgi) => uwsgi.head(),
+        }
+    }
+
+    /// What an answer is written by, and the bytes of the head it answers.
+    pub(crate) fn answering<'a>(
+        &'a mut self,
+        bytes: &'a [u8],
+    ) -> (&'a mut http1::Connection, &'a [u8]) {
+        match self {
+            Self::Http1(http) => (http, bytes),
+            Self::Uwsgi(uwsgi) => uwsgi.answering(),
+        }
+    }
+
+    /// What the web server in front says beside the head, where there is one that speaks for its clients.
+    pub(crate) fn relayed(&self) -> Option<&cgi::Request> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Uwsgi(uwsgi) => Some(uwsgi.request()),
+        }
+    }
+
+    /// Whether a peer needs leave of `uwsgi_allow_ips` to speak so: it is believed who its clients are.
+    pub(crate) fn needs_leave(&self) -> bool {
+        matches!(self, Self::Uwsgi(_))
+    }
+
+    /// Writes the path of the request, decoded.
+    pub(crate) fn path(&self, head: &RequestHead<'_>, out: &mut Vec<u8>) {
+        match self.relayed() {
+            None => percent_decode(head.path(), out),
+            Some(request) => out.extend_from_slice(&request.path),
+        }
+    }
+
+    /// The trailers last reported; `bytes` are those of the body's end.
+    pub(crate) fn trailers<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = oxicorn_proto::message::Header<'a>> {
+        self.http().trailers(bytes)
+    }
+
+    /// The peer closed its sending side.
+    pub(crate) fn handle_eof(&mut self) -> Result<(), PeerFault> {
+        match self {
+            Self::Http1(http) => http.handle_eof(),
+            Self::Uwsgi(uwsgi) => uwsgi.handle_eof(),
+        }
+    }
+
+    /// Whether nothing of a request has come since the last one.
+    pub(crate) fn is_idle(&self) -> bool {
+        match self {
+            Self::Http1(http) => http.is_idle(),
+            Self::Uwsgi(uwsgi) => uwsgi.is_idle(),
+        }
+    }
+
+    /// What a log shows of bytes that could not be read.
+    pub(crate) fn first_line<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Http1(_) => http1::first_line(bytes),
+            // Lengths and names; nobody could read them.
+            Self::Uwsgi(_) => b"",
+        }
+    }
+}
