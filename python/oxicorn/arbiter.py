@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
     from oxicorn.control.desk import ControlDesk
+    from oxicorn.dirty.arbiter import DirtyArbiter
+    from oxicorn.dirty.worker import DirtyWorker
     from oxicorn.native_logs import GatewayLogging
     from oxicorn.reloader import SharedFiles
     from oxicorn.sock import BaseSocket
@@ -104,8 +106,10 @@ class Arbiter(Commands):
         self.LISTENERS = []
         forked.in_child.append(self._let_go_of_listeners)
         self.worker_age = 0
-        #: Process of the pool for heavy applications, which this release has not.
+        #: Process of the pool for heavy applications: its broker.
         self.dirty_arbiter_pid = 0
+        #: The pool as its hooks see it, if there is one.
+        self.dirty_arbiter: DirtyArbiter | None = None
         #: Counters as Gunicorn keeps them.
         self._stats: dict[str, Any] = dict.fromkeys(
             ("workers_spawned", "workers_killed", "reloads"), 0
@@ -689,6 +693,37 @@ class Arbiter(Commands):
                 self.cfg.worker_exit(self, worker)
         except Exception:
             self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
+
+    # The pool of heavy applications.
+
+    def dirty_plan(self, cfg: Config) -> Any:
+        """What ``cfg`` says of the pool, for the native side; None: it wants none."""
+        if cfg.dirty_workers <= 0 or not cfg.dirty_apps:
+            return None
+        from oxicorn.dirty import arbiter  # only who has a pool needs it
+
+        return arbiter.plan(cfg)
+
+    def make_dirty_arbiter(self, cfg: Config) -> DirtyArbiter:
+        """The pool as its hooks see it."""
+        from oxicorn.dirty.arbiter import DirtyArbiter
+
+        self.dirty_arbiter = DirtyArbiter(cfg, self.log)
+        return self.dirty_arbiter
+
+    def dirty_arbiter_ended(self) -> None:
+        """Everything of the pool has ended."""
+        if self.dirty_arbiter is not None:
+            self.dirty_arbiter.ended()
+            self.dirty_arbiter = None
+
+    def run_dirty_worker(self, worker: DirtyWorker, context: _native.DirtyContext) -> int:
+        """The life of a worker of the pool; its exit code."""
+        self._let_go_of_listeners()
+        code = worker.run(context)
+        if not worker.booted:
+            boot.end_in_time(worker.cfg, code)
+        return code
 
     # Templates (setting ``preload_app``).
 

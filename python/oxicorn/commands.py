@@ -28,10 +28,10 @@ _NOT_CALLED = {
     "spawn_worker": "the hooks pre_fork and post_fork",
     "spawn_workers": "the hooks pre_fork and post_fork, or manage_workers",
     "wait_for_signals": "manage_workers",
-    "kill_dirty_arbiter": "nothing yet: there are no dirty workers in this release",
-    "manage_dirty_arbiter": "nothing yet: there are no dirty workers in this release",
-    "reap_dirty_arbiter": "nothing yet: there are no dirty workers in this release",
-    "spawn_dirty_arbiter": "nothing yet: there are no dirty workers in this release",
+    "kill_dirty_arbiter": "the hooks on_dirty_starting and dirty_worker_exit",
+    "manage_dirty_arbiter": "the hooks on_dirty_starting and dirty_worker_exit",
+    "reap_dirty_arbiter": "the hooks on_dirty_starting and dirty_worker_exit",
+    "spawn_dirty_arbiter": "the hooks on_dirty_starting and dirty_worker_exit",
 }
 
 

@@ -36,7 +36,8 @@ PACKAGE = "gunicorn"
 #: The modules that both have.
 SHARED = frozenset(
     """
-    __main__ app app.base app.pasterapp app.wsgiapp arbiter config debug errors glogging http
+    __main__ app app.base app.pasterapp app.wsgiapp arbiter config debug dirty dirty.app
+    dirty.arbiter dirty.client dirty.errors dirty.stash dirty.worker errors glogging http
     http.errors http.message http.unreader http.wsgi instrument instrument.statsd pidfile
     reloader sock systemd util workers workers.base workers.gasgi workers.ggevent workers.gthread
     workers.gtornado workers.sync workers.workertmp

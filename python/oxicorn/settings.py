@@ -155,6 +155,9 @@ class SettingsDict(TypedDict, total=False):
     dirty_timeout: int
     dirty_threads: int
     dirty_graceful_timeout: int
+    dirty_queue_limit: int
+    dirty_stash_size: int
+    dirty_serializer: Literal["values", "pickle"]
     on_dirty_starting: str | Callable[[Any], object]
     dirty_post_fork: str | Callable[[Any, Any], object]
     dirty_worker_init: str | Callable[[Any], object]

@@ -302,11 +302,11 @@ def test_applications_learn_that_they_run_under_gunicorn(serve, python):
 def test_modules_of_an_installed_gunicorn_that_have_no_counterpart(serve):
     """They are found, and stand on our modules."""
     config = """
-        from gunicorn.dirty import DirtyApp
-        from gunicorn.dirty import arbiter
+        import gunicorn.dirty.protocol as frames
         from gunicorn.http2.errors import HTTP2Error
-        from oxicorn import util
-        assert arbiter.util is util and issubclass(HTTP2Error, Exception) and DirtyApp
+        from oxicorn.dirty import errors
+        assert frames.DirtyProtocolError is errors.DirtyProtocolError
+        assert issubclass(HTTP2Error, Exception)
     """
     assert serve(HELLO, config=config).get().status == 200
 

@@ -52,6 +52,7 @@ mod event;
 mod gateway;
 mod log;
 mod plan;
+pub mod pool;
 mod template;
 mod worker;
 

@@ -12,6 +12,7 @@
 
 pub mod cgroup;
 pub mod channel;
+pub mod epoll;
 pub mod eventfd;
 pub mod file;
 pub mod forked;
@@ -28,6 +29,7 @@ pub mod rlimit;
 pub mod sendfile;
 pub mod signals;
 pub mod sockets;
+pub mod stream;
 pub mod tempfile;
 pub mod time;
 pub mod title;

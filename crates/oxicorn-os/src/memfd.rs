@@ -32,6 +32,11 @@ pub fn with_content(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// Makes an empty memory file that grows as it is written to.
+pub fn empty_file(name: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?)
+}
+
 /// Takes the content away, and puts the position that all holders share to the beginning.
 pub fn empty<F: AsFd>(file: F) -> io::Result<()> {
     rustix::fs::ftruncate(&file, 0)?;
@@ -55,6 +60,38 @@ pub fn len<F: AsFd>(file: F) -> io::Result<u64> {
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
+/// Writes all of `content` at `offset`; the file grows as it must.
+pub fn write_at<F: AsFd>(file: F, mut content: &[u8], mut offset: u64) -> io::Result<()> {
+    while !content.is_empty() {
+        match rustix::io::pwrite(&file, content, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                content = &content[written..];
+                offset += written as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `into` from `offset` on; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof): the file ends before.
+pub fn read_exact_at<F: AsFd>(file: F, mut into: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !into.is_empty() {
+        match rustix::io::pread(&file, &mut *into, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                into = &mut into[read..];
+                offset += read as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +112,18 @@ mod tests {
         empty(&file).unwrap();
         other.write_all(b"now").unwrap();
         assert_eq!(len(&file).unwrap(), 3);
+    }
+
+    #[test]
+    fn what_is_written_at_a_place_is_read_there_and_nowhere_beyond() {
+        let file = empty_file("test").unwrap();
+        write_at(&file, b"words", 100).unwrap();
+        assert_eq!(len(&file).unwrap(), 105);
+        let mut read = [1; 6];
+        read_exact_at(&file, &mut read, 99).unwrap();
+        assert_eq!(&read, b"\0words");
+        let error = read_exact_at(&file, &mut read, 100).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod fault;
 pub mod forwarded;
 pub mod http1;
 pub mod message;
+pub mod pool;
 pub mod proxy_protocol;
 pub mod trust;
 pub mod uwsgi;

@@ -11,6 +11,7 @@
 //! * `wsgi`: a request becomes an environ, what the application returns a response
 //! * `gevent`: a request becomes a greenlet of the hub, which calls the application by way of `wsgi`
 //! * `request_headers`: what environ and scope read alike
+//! * `pool`: the pool of heavy applications: what callers and its workers speak with
 //! * `asgi`: a request becomes a scope and a task of the event loop, what it sends a response
 
 mod arbiter;
@@ -23,6 +24,7 @@ mod gevent;
 mod latin1;
 mod locks;
 mod metrics;
+mod pool;
 mod request_headers;
 mod settings;
 mod worker;
@@ -56,6 +58,8 @@ mod _native {
     use crate::gevent::{GeventServer, HubCall};
     #[pymodule_export]
     use crate::metrics::{MetricValue, metrics_families, metrics_memory, metrics_text};
+    #[pymodule_export]
+    use crate::pool::{DirtyContext, PoolConnection};
     #[pymodule_export]
     use crate::settings::rows::{
         class_names, hook_names, parse_address, setting_names, setting_row,

@@ -96,9 +96,6 @@ fn asks_for_more(settings: &Settings, name: &str) -> bool {
         | "ssl_context" => is_set("certfile") || is_set("keyfile"),
         "http_protocols" => speaks_http2(settings),
         _ if name.starts_with("http2_") => speaks_http2(settings),
-        _ if name.contains("dirty_") => {
-            settings.count("dirty_workers") > 0 && !settings.list("dirty_apps").is_empty()
-        }
         _ => true,
     }
 }
@@ -238,7 +235,6 @@ mod tests {
             ("user", Raw::Int(1000)),
             ("certfile", Raw::None),
             ("http_protocols", text("h1")),
-            ("dirty_apps", texts(&[])),
             ("workers", Raw::Int(9)),
             ("worker_class", text("gthread")),
         ];
@@ -255,16 +251,13 @@ mod tests {
     fn complains_about_a_feature_only_where_it_is_switched_on() {
         let quiet = [
             ("http2_max_frame_size", Raw::Int(20_000)),
-            ("dirty_workers", Raw::Int(2)),
             ("ca_certs", text("ca.pem")),
-            ("on_dirty_starting", Raw::Object(1, Some(1))),
             ("ssl_context", Raw::Object(1, Some(2))),
         ];
         assert_eq!(lines(&quiet), Vec::<String>::new());
         let switches = [
             ("worker_class", text("nonesuch")),
             ("http_protocols", text("h2,h1")),
-            ("dirty_apps", texts(&["app:Model"])),
             ("keyfile", text("key.pem")),
         ];
         let both: Vec<_> = quiet.into_iter().chain(switches).collect();

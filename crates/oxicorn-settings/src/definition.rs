@@ -293,7 +293,7 @@ pub enum Process {
     Worker,
     /// A child of the arbiter that is about to become the new server.
     Successor,
-    /// The arbiter of the pool for heavy applications, or a worker of it.
+    /// A worker of the pool for heavy applications.
     Pool,
 }
 
@@ -304,7 +304,7 @@ impl Process {
             Self::Arbiter => "master",
             Self::Worker => "worker",
             Self::Successor => "child of the master",
-            Self::Pool => "pool",
+            Self::Pool => "worker of the pool",
         }
     }
 }

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+from oxicorn.control import dirty
 from oxicorn.control.stacks import WorkerStacks
 
 #: Of Gunicorn's `show config`, in its order.
@@ -178,9 +179,7 @@ def show_all(arbiter: Any, facts: Facts, _: list[str]) -> Data:
         "arbiter": {"pid": arbiter.pid, "type": "arbiter", "role": "master"},
         "web_workers": workers,
         "web_worker_count": len(workers),
-        "dirty_arbiter": None,
-        "dirty_workers": [],
-        "dirty_worker_count": 0,
+        **_dirty_processes(arbiter.dirty_arbiter),
         "gateway": {"pid": facts.gateway_pid, "type": "gateway"},
     }
 
@@ -199,8 +198,18 @@ def _gunicorns(worker: WorkerFact, *keys: str) -> Data:
     return {key: every[key] for key in keys}
 
 
-def show_dirty(*_: object) -> Data:
-    return {"enabled": False, "pid": None, "workers": [], "apps": []}
+def _dirty_processes(pool: Any) -> Data:
+    workers = dirty.workers(pool)
+    about = pool and {"pid": pool.pid, "type": "dirty_arbiter", "role": "dirty master"}
+    return {
+        "dirty_arbiter": about,
+        "dirty_workers": workers,
+        "dirty_worker_count": len(workers),
+    }
+
+
+def show_dirty(arbiter: Any, _: Facts, __: list[str]) -> Data:
+    return dirty.show(arbiter.dirty_arbiter)
 
 
 def show_config(arbiter: Any, _: Facts, words: list[str]) -> Data:
@@ -231,7 +240,7 @@ def show_stats(arbiter: Any, facts: Facts, _: list[str]) -> Data:
         "workers_spawned": counts["workers_spawned"],
         "workers_killed": sum(counts[name] for name in ended),
         "reloads": counts["reloads"],
-        "dirty_arbiter_pid": None,
+        "dirty_arbiter_pid": arbiter.dirty_arbiter_pid or None,
         "reloads_failed": counts["reloads_failed"],
         "generation": facts.generation,
         "loading": facts.loading,
@@ -364,8 +373,12 @@ def worker_recycle(_: Any, facts: Facts, words: list[str]) -> Data:
     return {"recycled": pids}
 
 
-def dirty(*_: object) -> Data:
-    return {"success": False, "error": "Dirty arbiter not running"}
+def dirty_add(arbiter: Any, _: Facts, words: list[str]) -> Data:
+    return dirty.add(arbiter.dirty_arbiter, max(1, _count(words)))
+
+
+def dirty_remove(arbiter: Any, _: Facts, words: list[str]) -> Data:
+    return dirty.remove(arbiter.dirty_arbiter, max(1, _count(words)))
 
 
 def reload(arbiter: Any, _: Facts, __: list[str]) -> Data:
@@ -466,8 +479,8 @@ COMMANDS: dict[str, Callable[[Any, Facts, list[str]], Data]] = {
     "worker remove": worker_remove,
     "worker kill": worker_kill,
     "worker recycle": worker_recycle,
-    "dirty add": dirty,
-    "dirty remove": dirty,
+    "dirty add": dirty_add,
+    "dirty remove": dirty_remove,
     "trace": trace,
     "reload": reload,
     "refork": refork,

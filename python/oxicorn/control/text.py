@@ -159,6 +159,45 @@ def followed(event: Data, when: float) -> str:
     )
 
 
+def _dirty(data: Data) -> str:
+    if not data["enabled"]:
+        return "Dirty arbiter not running"
+    calls = [
+        (
+            duration(call["age"]),
+            duration(call["queued"]),
+            one["pid"],
+            call["caller_pid"],
+            f"{call['app_path']}.{call['action']}",
+        )
+        for one in data["workers"]
+        for call in one["calls"]
+    ]
+    workers = [
+        (
+            one["pid"],
+            one["age"],
+            one["generation"],
+            one["state"],
+            len(one["calls"]),
+            ", ".join(one["apps"]),
+        )
+        for one in data["workers"]
+    ]
+    apps = [
+        (one["current_workers"], one["worker_count"], one["queued"], one["import_path"])
+        for one in data["apps"]
+    ]
+    return "\n\n".join(
+        [
+            f"Dirty arbiter PID: {data['pid']}",
+            table(("PID", "AGE", "GEN", "STATE", "BUSY", "APPS"), workers),
+            table(("WORKERS", "WANTED", "QUEUED", "APP"), apps),
+            table(("AGE", "WAITED", "PID", "CALLER", "CALL"), calls),
+        ]
+    )
+
+
 def _help(data: Data) -> str:
     return "\n".join(f"  {name:<28}{text}" for name, text in data["commands"].items())
 
@@ -170,6 +209,7 @@ _WRITERS: dict[str, Callable[[Data], str]] = {
     "show stats": _pairs,
     "show config": _pairs,
     "show listeners": _listeners,
+    "show dirty": _dirty,
     "stacks": _stacks,
     "loglevel": _loglevel,
     "drain": _rotation,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::source::{crates, read};
 
 /// Every crate and the crates of ours it may depend on. `ARCHITECTURE.md` says why.
-const MAY_KNOW: [(&str, &[&str]); 11] = [
+const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("settings", &[]),
     ("arbiter", &[]),
@@ -16,10 +16,11 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("link", &["os"]),
     ("tls", &[]),
     ("gateway", &["proto", "dispatch", "link", "os", "tls"]),
+    ("pool", &["proto", "os"]),
     (
         "python",
         &[
-            "proto", "settings", "arbiter", "dispatch", "os", "link", "tls", "gateway",
+            "proto", "settings", "arbiter", "dispatch", "os", "link", "tls", "gateway", "pool",
         ],
     ),
     ("fuzz", &["proto"]),

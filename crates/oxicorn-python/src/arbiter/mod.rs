@@ -16,6 +16,7 @@ mod listeners;
 mod log;
 mod monitoring;
 mod performer;
+mod pool;
 mod stacks;
 mod successor;
 mod supervisor;
@@ -34,6 +35,7 @@ pub(crate) use self::heartbeat::Heartbeat;
 use self::listeners::Listener;
 use self::supervisor::Supervisor;
 use self::template::TemplateChild;
+use crate::pool::{DirtyContext, DirtySetup};
 use crate::worker::{WorkerContext, WorkerSetup};
 
 /// How the arbiter's loop ends in this process.
@@ -46,6 +48,10 @@ pub(crate) enum Outcome {
     Template(Box<TemplateChild>),
     /// In a forked child: as the gateway.
     Gateway(Box<GatewayChild>),
+    /// In a forked child: as the broker of the pool.
+    PoolBroker(Box<PoolBrokerChild>),
+    /// In a forked child: as a worker of the pool.
+    DirtyWorker(Box<DirtyChild>),
     /// In a forked child: as the successor, on these listeners.
     Successor(SuccessorChild),
 }
@@ -64,6 +70,20 @@ pub(crate) struct GatewayChild {
     title: String,
     setup: oxicorn_gateway::Setup,
     signals: oxicorn_os::signals::Blocked,
+}
+
+/// What the broker of the pool begins with.
+pub(crate) struct PoolBrokerChild {
+    title: String,
+    setup: oxicorn_pool::Setup,
+    signals: oxicorn_os::signals::Blocked,
+}
+
+/// What a worker of the pool begins with.
+pub(crate) struct DirtyChild {
+    face: Py<PyAny>,
+    title: String,
+    setup: DirtySetup,
 }
 
 /// What the start of a successor begins with.
@@ -89,7 +109,17 @@ pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
         },
         Outcome::Gateway(child) => run_gateway(py, *child),
         Outcome::Successor(child) => run_successor(server, child),
+        Outcome::PoolBroker(child) => pool::run_broker(py, *child),
+        Outcome::DirtyWorker(child) => run_dirty_worker(server, *child),
     }
+}
+
+fn run_dirty_worker(server: &Bound<'_, PyAny>, child: DirtyChild) -> PyResult<i32> {
+    let _ = oxicorn_os::title::set(&child.title);
+    let context = DirtyContext::new(child.setup)?;
+    server
+        .call_method1("run_dirty_worker", (child.face, context))?
+        .extract()
 }
 
 fn run_worker(server: &Bound<'_, PyAny>, child: WorkerChild) -> PyResult<i32> {

@@ -40,7 +40,7 @@ impl<'py> Supervisor<'py> {
             } => {
                 return self.spawn_worker(py, worker, age, generation);
             }
-            Action::Exit(code) => return self.exit(code.0).map(Some),
+            Action::Exit(code) => return Ok(Some(Outcome::Exit(code.0))),
             Action::SpawnTemplate(generation) => return Ok(self.spawn_template(py, generation)),
             Action::StopTemplate(generation) => self.stop_template(generation),
             Action::KillTemplate(generation) => self.kill_template(generation),
@@ -93,6 +93,7 @@ impl<'py> Supervisor<'py> {
                 self.server.call_method0("reopen_logs")?;
                 self.tell_gateway(&ToGateway::ReopenLogs);
                 self.reopen_logs_of_templates();
+                self.reopen_logs_of_pool();
             }
             // The first number was told before there was a loop, as Gunicorn does.
             Action::NumWorkersChanged { old: None, .. } => {}
@@ -488,7 +489,12 @@ impl<'py> Supervisor<'py> {
     fn load_configuration(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
         self.server.call_method0("reloading")?;
         match self.try_load(generation) {
-            Ok(plan) => self.tell(Event::ConfigurationLoaded(plan)),
+            Ok(plan) => {
+                self.tell(Event::ConfigurationLoaded(plan));
+                if let Err(error) = self.reload_pool() {
+                    log::write_exception(&self.server, "Cannot reload the pool", &error);
+                }
+            }
             Err(error) => {
                 let error = error.into_value(py);
                 let told = self.server.call_method1("reload_refused", (error,))?;
@@ -509,6 +515,8 @@ impl<'py> Supervisor<'py> {
     fn try_load(&mut self, generation: Generation) -> PyResult<oxicorn_arbiter::Plan> {
         self.server.call_method0("reload_settings")?;
         let cfg = self.server.getattr("cfg")?;
+        // What makes no sense is refused here.
+        self.pool_plan(&cfg)?;
         let listeners = self.listeners_of(&cfg)?;
         let mut file = self.current_file()?;
         let same = listeners.len() == self.listeners.len()
@@ -631,7 +639,8 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    fn exit(&mut self, code: i32) -> PyResult<Outcome> {
+    /// Everything has ended.
+    pub(crate) fn end(&mut self, code: i32) -> PyResult<Outcome> {
         self.remove_socket_files();
         // It answers to the last.
         if let Some(listener) = &self.monitoring

@@ -26,6 +26,7 @@ use super::inquiry::{Answer, Inquiry, Part};
 use super::listeners::{self, Listener, Origin};
 use super::log;
 use super::monitoring;
+use super::pool::PoolProcesses;
 use super::stacks::PendingDump;
 use super::templates::TemplateProcess;
 use super::workers::{WorkerProcess, Workers};
@@ -86,6 +87,15 @@ impl Overrides {
     }
 }
 
+/// The end of the server, which waits for that of the pool.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ending {
+    /// The exit code, once everything else has ended.
+    pub(crate) code: Option<i32>,
+    /// It was told to end at once.
+    quickly: bool,
+}
+
 /// Everything the arbiter process holds. Dropping it closes descriptors and does nothing else, since a
 /// forked child drops its copy.
 pub(crate) struct Supervisor<'py> {
@@ -119,6 +129,9 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) slow: Vec<Slow>,
     pub(crate) last_inquiry: u64,
     pub(crate) control: Control,
+    /// The pool of heavy applications, if there is one.
+    pub(crate) pool: Option<PoolProcesses>,
+    pub(crate) ending: Ending,
     out_of_memory: OutOfMemory,
     /// Whether the hook `when_ready` has run.
     pub(crate) was_ready: bool,
@@ -188,6 +201,8 @@ impl<'py> Supervisor<'py> {
             slow: Vec::new(),
             last_inquiry: 0,
             control: Control::default(),
+            pool: None,
+            ending: Ending::default(),
             out_of_memory: OutOfMemory::watch(),
             was_ready: false,
             overrides: Overrides::of(server)?,
@@ -201,14 +216,11 @@ impl<'py> Supervisor<'py> {
     /// The loop; ends when everything has ended, or in a forked child.
     pub(crate) fn run(mut self, py: Python<'py>) -> PyResult<Outcome> {
         self.file_first_generation()?;
+        self.start_pool()?;
         self.tell(Event::Started);
         loop {
-            while let Some(action) = self.arbiter.poll_action() {
-                let outcome = self.perform(py, action)?;
-                forked::end_if_forked(&self.server, None);
-                if let Some(outcome) = outcome {
-                    return Ok(outcome);
-                }
+            if let Some(outcome) = self.perform_all(py)? {
+                return Ok(outcome);
             }
             // Callbacks may have asked for something.
             if self.take_orders()? {
@@ -220,6 +232,7 @@ impl<'py> Supervisor<'py> {
             self.take_template_messages()?;
             self.take_notices()?;
             self.take_gateway_messages(MESSAGES_PER_TURN);
+            self.take_pool_messages();
             self.reap()?;
             self.look_at_heartbeats();
             self.report_workers();
@@ -231,6 +244,36 @@ impl<'py> Supervisor<'py> {
             self.measure_backlog()?;
             self.manage_workers()?;
             self.arbiter.handle_timeout(time::monotonic());
+        }
+    }
+
+    /// Does everything that was ordered; an outcome ends the loop. The pool outlives the workers, who may call it.
+    fn perform_all(&mut self, py: Python<'py>) -> PyResult<Option<Outcome>> {
+        // Its broker is forked before any hook that may start threads.
+        if let Some(outcome) = self.run_pool()? {
+            return Ok(Some(outcome));
+        }
+        while let Some(action) = self.arbiter.poll_action() {
+            let outcome = self.perform(py, action)?;
+            forked::end_if_forked(&self.server, None);
+            match outcome {
+                Some(Outcome::Exit(code)) => {
+                    self.ending.code = Some(code);
+                    self.stop_pool(self.ending.quickly);
+                }
+                Some(outcome) => return Ok(Some(outcome)),
+                None => {}
+            }
+        }
+        if let Some(outcome) = self.run_pool()? {
+            return Ok(Some(outcome));
+        }
+        match self.ending.code {
+            Some(code) if self.pool.as_ref().is_none_or(PoolProcesses::is_over) => {
+                self.close_pool()?;
+                self.end(code).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -258,6 +301,7 @@ impl<'py> Supervisor<'py> {
             dump,
             slow,
             self.control.next_look(),
+            self.pool.as_ref().and_then(PoolProcesses::next_deadline),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let until = deadline.map_or(LOOK_AROUND, |deadline| deadline.saturating_sub(now));
@@ -265,6 +309,7 @@ impl<'py> Supervisor<'py> {
         watched.extend(self.control.descriptor());
         watched.extend(self.template_channels());
         watched.extend(self.gateway.as_ref().map(|gateway| gateway.control.as_fd()));
+        watched.extend(self.pool.iter().flat_map(PoolProcesses::descriptors));
         py.detach(|| poll::wait_readable(&watched, Some(until.min(LOOK_AROUND))))?;
         // A program may have set handlers of its own for signals it wants for itself.
         py.check_signals()
@@ -307,6 +352,12 @@ impl<'py> Supervisor<'py> {
                 _ => {}
             }
             let command = COMMANDS.iter().find(|(_, name, _)| *name == order);
+            if let Some((.., Command::Interrupt | Command::Quit)) = command {
+                self.ending.quickly = true;
+                if self.ending.code.is_some() {
+                    self.stop_pool(true);
+                }
+            }
             self.tell(match command {
                 Some((.., command)) => Event::Command(*command),
                 None => Event::SpawnRequested,
@@ -535,6 +586,7 @@ impl<'py> Supervisor<'py> {
             .chain(self.successor)
             .chain(workers)
             .chain(templates)
+            .chain(self.pool.iter().flat_map(PoolProcesses::pids))
             .collect();
         for pid in own {
             let exit = match process::wait_for(pid) {
@@ -561,7 +613,13 @@ impl<'py> Supervisor<'py> {
             self.take_template_messages()?;
             let is_template = self.templates.values().any(|template| template.pid == pid);
             let gateway = self.gateway.as_ref().map(|gateway| gateway.pid);
-            let is_own = is_template || [gateway, self.successor].contains(&Some(pid));
+            let is_of_pool = self
+                .pool
+                .iter()
+                .flat_map(PoolProcesses::pids)
+                .any(|own| own == pid);
+            let is_own =
+                is_template || is_of_pool || [gateway, self.successor].contains(&Some(pid));
             if is_own || self.workers.by_pid(pid).is_some() {
                 return Ok(());
             }
@@ -594,7 +652,7 @@ impl<'py> Supervisor<'py> {
         } else if let Some(worker) = self.workers.by_pid(pid) {
             self.explain_end(pid, exit);
             self.tell(Event::WorkerExited { worker, exit });
-        } else {
+        } else if !self.handle_end_in_pool(pid, exit)? {
             self.reap_template(pid, exit)?;
         }
         Ok(())

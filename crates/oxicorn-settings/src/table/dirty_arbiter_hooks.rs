@@ -13,13 +13,13 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "arbiter",
             arities: &[1],
-            process: Process::Pool,
+            process: Process::Arbiter,
         },
         default: Default::None,
-        doc: "Called in the arbiter of the pool when it starts.",
+        doc: "Called when the pool starts, before any of its processes is there.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        parity: Parity::Same,
     },
     Definition {
         name: "dirty_post_fork",
@@ -28,13 +28,13 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "arbiter, worker",
             arities: &[2],
-            process: Process::Pool,
+            process: Process::Arbiter,
         },
         default: Default::None,
-        doc: "Called when a worker of the pool was forked.",
+        doc: "Called in the arbiter when a worker of the pool was forked.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        parity: Parity::Same,
     },
     Definition {
         name: "dirty_worker_init",
@@ -49,7 +49,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Called in a worker of the pool when its applications are loaded.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        parity: Parity::Same,
     },
     Definition {
         name: "dirty_worker_exit",
@@ -58,12 +58,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "arbiter, worker",
             arities: &[2],
-            process: Process::Pool,
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called when a worker of the pool has exited.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        parity: Parity::Same,
     },
 ];

@@ -10,10 +10,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::repeat(&["--dirty-app"], "STRING"),
         kind: Kind::TextList,
         default: Default::List(&[]),
-        doc: "A heavy application, `MODULE:CLASS` or `MODULE:CLASS:WORKERS`. May be given several times.",
+        doc: "A heavy application, `MODULE:CLASS` or `MODULE:CLASS:WORKERS`. May be given several times. Each is loaded in \
+          as many workers of the pool as it says, as its class's attribute `workers` says, or in all.",
         since: Since::Gunicorn("25.0.0"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
     Definition {
         name: "dirty_workers",
@@ -26,8 +27,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Int(0),
         doc: "How many workers hold the heavy applications; 0: none, the pool is off.",
         since: Since::Gunicorn("25.0.0"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
     Definition {
         name: "dirty_timeout",
@@ -38,10 +39,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(300),
-        doc: "How many seconds one task of a heavy application may take.",
+        doc: "How many seconds a call of a heavy application may take from when it begins; 0: as long as it likes. A call \
+          that does not end when it is told to takes its worker with it.",
         since: Since::Gunicorn("25.0.0"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
     Definition {
         name: "dirty_threads",
@@ -52,10 +54,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(1),
-        doc: "How many threads a worker of the pool has.",
+        doc: "How many calls a worker of the pool runs at once, each in a thread; at most 60.",
         since: Since::Gunicorn("25.0.0"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
     Definition {
         name: "dirty_graceful_timeout",
@@ -66,10 +68,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(30),
-        doc: "How many seconds tasks have to finish when the pool stops.",
+        doc: "How many seconds calls have to finish when their worker is replaced or the pool stops.",
         since: Since::Gunicorn("25.0.0"),
-        applies: Applies::Start,
-        parity: Parity::NotYet("the pool for heavy applications (dirty arbiters)"),
+        applies: Applies::Reload,
+        parity: Parity::Same,
     },
 ];
 

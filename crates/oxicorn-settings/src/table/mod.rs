@@ -10,6 +10,7 @@ mod control;
 mod debugging;
 mod dirty_arbiter_hooks;
 mod dirty_arbiters;
+mod dirty_pool;
 mod gateway;
 mod http2;
 mod logging;
@@ -29,13 +30,14 @@ const COUNT: usize = GUNICORN_SETTINGS + OWN_SETTINGS;
 const GUNICORN_SETTINGS: usize = 120;
 /// They have no counterpart there.
 const OWN_SETTINGS: usize = gateway::DEFINITIONS.len()
+    + dirty_pool::DEFINITIONS.len()
     + client_limits::DEFINITIONS.len()
     + logging::OWN
     + server_mechanics::OWN
     + worker_processes::OWN;
 
 /// The sections' definitions, in the order of `--help` and of the reference page.
-const SECTIONS: [&[Definition]; 16] = [
+const SECTIONS: [&[Definition]; 17] = [
     config_file::DEFINITIONS,
     server_socket::DEFINITIONS,
     worker_processes::DEFINITIONS,
@@ -50,6 +52,7 @@ const SECTIONS: [&[Definition]; 16] = [
     tls::DEFINITIONS,
     http2::DEFINITIONS,
     dirty_arbiters::DEFINITIONS,
+    dirty_pool::DEFINITIONS,
     dirty_arbiter_hooks::DEFINITIONS,
     control::DEFINITIONS,
 ];

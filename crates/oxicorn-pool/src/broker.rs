@@ -1,0 +1,254 @@
+//! The loop and what it holds.
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use oxicorn_os::channel::{Blocking, Channel, Received};
+use oxicorn_os::epoll::{Epoll, Interest, Ready};
+use oxicorn_os::signals::SignalPipe;
+use oxicorn_os::stream::Stream;
+use oxicorn_os::time;
+use slab::Slab;
+
+use crate::callers::Caller;
+use crate::calls::Call;
+use crate::control::{self, FromBroker, Settings, ToBroker};
+use crate::queue::{CallId, Queue, WorkerId};
+use crate::stash::{Journal, Stash};
+use crate::workers::Worker;
+
+const LISTENER: u64 = 0;
+const CONTROL: u64 = 1;
+const SIGNALS: u64 = 2;
+/// Above these bits of a token stands whose it is.
+const KIND: u32 = 48;
+const CALLER: u64 = 1;
+const LANE: u64 = 2;
+/// Below these bits of a lane's token stands which lane of its worker it is.
+const LANE_BITS: u32 = 16;
+
+/// Connections taken in one turn of the loop.
+const ACCEPTED_PER_TURN: usize = 64;
+/// After the arbiter's end: how long callers may go on.
+const ORPHANED: Duration = Duration::from_secs(30);
+
+/// How the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    On,
+    Over,
+}
+
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) epoll: Epoll,
+    listener: OwnedFd,
+    control: Channel,
+    signals: SignalPipe,
+    pub(crate) settings: Settings,
+    pub(crate) queue: Queue,
+    pub(crate) callers: Slab<Caller>,
+    pub(crate) workers: HashMap<WorkerId, Worker>,
+    pub(crate) calls: HashMap<CallId, Call>,
+    pub(crate) last_call: CallId,
+    /// When something is to be done about a call.
+    pub(crate) deadlines: BTreeSet<(Duration, CallId)>,
+    /// Bytes of calls that wait.
+    pub(crate) queued_bytes: usize,
+    pub(crate) stash: Stash,
+    pub(crate) journal: Journal,
+    pub(crate) now: Duration,
+    /// Since when the arbiter is gone.
+    orphaned: Option<Duration>,
+}
+
+impl Broker {
+    pub(crate) fn new(
+        listener: OwnedFd,
+        control: Channel,
+        signals: SignalPipe,
+        files: [OwnedFd; 2],
+    ) -> std::io::Result<Self> {
+        let mut stash = Stash::default();
+        let journal = Journal::open(files, &mut stash)?;
+        let epoll = Epoll::new()?;
+        let read = Interest {
+            read: true,
+            write: false,
+        };
+        epoll.add(&listener, LISTENER, read)?;
+        epoll.add(&control, CONTROL, read)?;
+        epoll.add(signals.as_fd(), SIGNALS, read)?;
+        Ok(Self {
+            epoll,
+            listener,
+            control,
+            signals,
+            settings: Settings::default(),
+            queue: Queue::default(),
+            callers: Slab::new(),
+            workers: HashMap::new(),
+            calls: HashMap::new(),
+            last_call: 0,
+            deadlines: BTreeSet::new(),
+            queued_bytes: 0,
+            stash,
+            journal,
+            now: time::monotonic(),
+            orphaned: None,
+        })
+    }
+
+    pub(crate) fn run(mut self) -> i32 {
+        let mut ready = Vec::new();
+        loop {
+            let timeout = self.next_deadline();
+            let timeout = timeout.map(|deadline| deadline.saturating_sub(time::monotonic()));
+            if self.epoll.wait(timeout, &mut ready).is_err() {
+                return 1;
+            }
+            self.now = time::monotonic();
+            for one in &ready {
+                if self.handle(*one) == Going::Over {
+                    return 0;
+                }
+            }
+            self.enforce_deadlines();
+            self.expire_entries();
+            if self.is_abandoned() {
+                return 0;
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let call = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let end = self.orphaned.map(|since| since + ORPHANED);
+        let life = self.stash.next_end();
+        call.into_iter().chain(end).chain(life).min()
+    }
+
+    /// The arbiter is gone, and nobody is left to serve, or it has been long enough.
+    fn is_abandoned(&self) -> bool {
+        let long_enough = |since: Duration| self.now >= since + ORPHANED;
+        self.orphaned
+            .is_some_and(|since| self.callers.is_empty() || long_enough(since))
+    }
+
+    fn handle(&mut self, ready: Ready) -> Going {
+        match (ready.token, ready.token >> KIND) {
+            (LISTENER, _) => self.accept(),
+            (CONTROL, _) => return self.take_orders(),
+            (SIGNALS, _) => self.pass_signals_on(),
+            (token, CALLER) => self.handle_caller(index(token), ready),
+            (token, LANE) => {
+                let token = token & ((1 << KIND) - 1);
+                let worker = WorkerId::try_from(token >> LANE_BITS).unwrap_or(WorkerId::MAX);
+                let lane = usize::try_from(token & ((1 << LANE_BITS) - 1)).unwrap_or(usize::MAX);
+                self.handle_lane(worker, lane, ready);
+            }
+            _ => {}
+        }
+        Going::On
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTED_PER_TURN {
+            match Stream::accept(&self.listener) {
+                Ok(Some(stream)) => self.add_caller(stream),
+                Ok(None) => return,
+                Err(error) => {
+                    // Out of descriptors: who waits is taken when a caller has left. Said once for each turn in which it
+                    // is met, and the loop does not spin: the listener rests until then.
+                    self.rest_listener(true);
+                    let text = format!("The pool's broker cannot take a connection: {error}");
+                    return self.tell(&FromBroker::Warning(text));
+                }
+            }
+        }
+    }
+
+    /// Whether the listener is left alone for now.
+    pub(crate) fn rest_listener(&self, rests: bool) {
+        let interest = Interest {
+            read: !rests,
+            write: false,
+        };
+        // It was added, so it can be changed.
+        let _ = self.epoll.change(&self.listener, LISTENER, interest);
+    }
+
+    fn pass_signals_on(&mut self) {
+        while let Ok(Some(signal)) = self.signals.next_signal() {
+            self.tell(&FromBroker::Signal(signal));
+        }
+    }
+
+    /// Tells the arbiter. One that does not listen (or is gone) is told nothing: what it does not hear it finds out.
+    pub(crate) fn tell(&self, message: &FromBroker) {
+        if let Some(packet) = control::encode(message) {
+            let _ = self.control.send(&packet, &[], Blocking::No);
+        }
+    }
+
+    fn take_orders(&mut self) -> Going {
+        let (mut packet, mut descriptors) = (Vec::new(), Vec::new());
+        loop {
+            match self
+                .control
+                .recv(&mut packet, &mut descriptors, Blocking::No)
+            {
+                Ok(Received::Message(_)) => {}
+                Ok(Received::Nothing) => return Going::On,
+                Ok(Received::Closed) | Err(_) => {
+                    let _ = self.epoll.remove(&self.control);
+                    self.orphaned.get_or_insert(self.now);
+                    return Going::On;
+                }
+            }
+            let descriptors = std::mem::take(&mut descriptors);
+            match control::decode(&packet) {
+                Some(ToBroker::Stop) => return Going::Over,
+                Some(order) => self.follow(order, descriptors),
+                None => self.tell(&FromBroker::Warning(
+                    "The pool's broker was told something it does not know".into(),
+                )),
+            }
+        }
+    }
+
+    fn follow(&mut self, order: ToBroker, descriptors: Vec<OwnedFd>) {
+        match order {
+            ToBroker::Settings(settings) => {
+                self.queue.set_limit(settings.queue_limit);
+                self.stash.set_limit(settings.stash_limit);
+                self.settings = settings;
+            }
+            ToBroker::AddWorker(worker) => self.add_worker(worker, descriptors),
+            ToBroker::WorkerReady(worker) => self.worker_ready(worker),
+            ToBroker::RetireWorker(worker) => self.retire(worker),
+            ToBroker::WorkerGone { worker, reason } => self.worker_gone(worker, &reason),
+            ToBroker::Applications(all) => {
+                for call in self.queue.expect(&all) {
+                    self.fail_without_workers(call);
+                }
+            }
+            ToBroker::Stop => {}
+        }
+    }
+}
+
+/// The token of a caller's connection.
+pub(crate) const fn token_of_caller(caller: usize) -> u64 {
+    CALLER << KIND | caller as u64
+}
+
+/// The token of a lane.
+pub(crate) const fn token_of_lane(worker: WorkerId, lane: usize) -> u64 {
+    LANE << KIND | (worker as u64) << LANE_BITS | lane as u64
+}
+
+fn index(token: u64) -> usize {
+    usize::try_from(token & ((1 << KIND) - 1)).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,338 @@
+//! Who gets which call: decides, performs nothing.
+//!
+//! Each application has one queue. A call is placed where it begins at once: at a worker that has the application and a
+//! free lane; else it waits. A lane that becomes free takes the call that has waited longest among those its worker can
+//! take. Nothing is ever placed ahead, because calls are long; so none waits behind another while a worker is free, and a
+//! worker that dies has nothing but what runs.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// A call, by the broker's number.
+pub(crate) type CallId = u64;
+/// A worker, by the arbiter's number.
+pub(crate) type WorkerId = u32;
+/// An application, by its place in the list of all that were ever named.
+pub(crate) type AppId = usize;
+
+/// Why a call is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No worker has the application, and none will.
+    NoWorkers,
+    /// So many calls wait for it already.
+    Full(usize),
+}
+
+/// What became of a new call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It runs there, on this lane.
+    Placed(WorkerId, usize),
+    /// It waits.
+    Queued,
+    /// It is not taken.
+    Refused(Refusal),
+}
+
+#[derive(Debug)]
+struct App {
+    path: String,
+    /// Whether it has workers, or will have.
+    expected: bool,
+    /// In the order in which they came.
+    waiting: VecDeque<CallId>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    apps: Vec<AppId>,
+    lanes: Vec<Option<CallId>>,
+    takes_calls: bool,
+}
+
+impl Worker {
+    fn running(&self) -> usize {
+        self.lanes.iter().flatten().count()
+    }
+
+    fn free_lane(&self) -> Option<usize> {
+        let free = self.lanes.iter().position(Option::is_none);
+        free.filter(|_| self.takes_calls)
+    }
+}
+
+/// Applications, workers, and what waits and runs.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    apps: Vec<App>,
+    by_path: HashMap<String, AppId>,
+    workers: BTreeMap<WorkerId, Worker>,
+    limit: usize,
+}
+
+impl Queue {
+    /// How many calls may wait for one application; 0: any number.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    pub(crate) fn app(&self, path: &str) -> Option<AppId> {
+        self.by_path.get(path).copied()
+    }
+
+    pub(crate) fn path(&self, app: AppId) -> &str {
+        &self.apps[app].path
+    }
+
+    /// Every application with whether it has or will have workers, and how many calls wait for it.
+    pub(crate) fn apps(&self) -> impl Iterator<Item = (&str, bool, usize)> {
+        let each = self.apps.iter();
+        each.map(|app| (app.path.as_str(), app.expected, app.waiting.len()))
+    }
+
+    fn name(&mut self, path: &str) -> AppId {
+        if let Some(&app) = self.by_path.get(path) {
+            return app;
+        }
+        self.apps.push(App {
+            path: path.to_owned(),
+            expected: true,
+            waiting: VecDeque::new(),
+        });
+        let app = self.apps.len() - 1;
+        self.by_path.insert(path.to_owned(), app);
+        app
+    }
+
+    /// These are all applications there are, and whether each has or will have workers. Gives the calls that wait in vain.
+    pub(crate) fn expect(&mut self, all: &[(String, bool)]) -> Vec<CallId> {
+        for app in &mut self.apps {
+            app.expected = false;
+        }
+        for (path, expected) in all {
+            let app = self.name(path);
+            self.apps[app].expected = *expected;
+        }
+        let mut in_vain = Vec::new();
+        for app in 0..self.apps.len() {
+            if !self.apps[app].expected && !self.has_worker(app) {
+                in_vain.extend(self.apps[app].waiting.drain(..));
+            }
+        }
+        in_vain
+    }
+
+    fn has_worker(&self, app: AppId) -> bool {
+        let mut workers = self.workers.values();
+        workers.any(|worker| worker.takes_calls && worker.apps.contains(&app))
+    }
+
+    /// A worker that takes no calls yet.
+    pub(crate) fn add_worker(&mut self, worker: WorkerId, paths: &[String], lanes: usize) {
+        let apps = paths.iter().map(|path| self.name(path)).collect();
+        let lanes = vec![None; lanes];
+        self.workers.insert(
+            worker,
+            Worker {
+                apps,
+                lanes,
+                takes_calls: false,
+            },
+        );
+    }
+
+    /// It takes calls from now on, or no more.
+    pub(crate) fn set_takes_calls(&mut self, worker: WorkerId, takes_calls: bool) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.takes_calls = takes_calls;
+        }
+    }
+
+    /// Gives what ran there.
+    pub(crate) fn remove_worker(&mut self, worker: WorkerId) -> Vec<CallId> {
+        let removed = self.workers.remove(&worker);
+        removed.map_or_else(Vec::new, |worker| {
+            worker.lanes.into_iter().flatten().collect()
+        })
+    }
+
+    pub(crate) fn is_idle(&self, worker: WorkerId) -> bool {
+        let found = self.workers.get(&worker);
+        found.is_none_or(|worker| worker.running() == 0)
+    }
+
+    pub(crate) fn running(&self, worker: WorkerId) -> impl Iterator<Item = CallId> + '_ {
+        let lanes = self.workers.get(&worker).map(|worker| &worker.lanes);
+        lanes.into_iter().flatten().flatten().copied()
+    }
+
+    pub(crate) fn running_at(&self, worker: WorkerId, lane: usize) -> Option<CallId> {
+        *self.workers.get(&worker)?.lanes.get(lane)?
+    }
+
+    /// A new call: to the worker with the least to do, if one is free.
+    pub(crate) fn enter(&mut self, call: CallId, app: AppId) -> Fate {
+        let able = self.workers.iter_mut().filter_map(|(&id, worker)| {
+            let lane = worker.free_lane()?;
+            let is_able = worker.apps.contains(&app);
+            is_able.then(|| (worker.running(), id, lane, worker))
+        });
+        if let Some((_, id, lane, worker)) = able.min_by_key(|(running, ..)| *running) {
+            worker.lanes[lane] = Some(call);
+            return Fate::Placed(id, lane);
+        }
+        let is_hopeless = !self.apps[app].expected && !self.has_worker(app);
+        let waiting = &mut self.apps[app].waiting;
+        if is_hopeless {
+            return Fate::Refused(Refusal::NoWorkers);
+        }
+        if self.limit > 0 && waiting.len() >= self.limit {
+            return Fate::Refused(Refusal::Full(self.limit));
+        }
+        waiting.push_back(call);
+        Fate::Queued
+    }
+
+    /// A call that was placed and not begun: before all others, or to who is free.
+    pub(crate) fn enter_again(&mut self, call: CallId, app: AppId) -> Fate {
+        let limit = std::mem::take(&mut self.limit);
+        let fate = self.enter(call, app);
+        self.limit = limit;
+        if fate == Fate::Queued {
+            let waiting = &mut self.apps[app].waiting;
+            waiting.pop_back();
+            waiting.push_front(call);
+        }
+        fate
+    }
+
+    /// A call that waits is not wanted any more.
+    pub(crate) fn leave(&mut self, call: CallId, app: AppId) {
+        self.apps[app].waiting.retain(|waiting| *waiting != call);
+    }
+
+    /// A lane's call has ended.
+    pub(crate) fn end(&mut self, worker: WorkerId, lane: usize) {
+        if let Some(worker) = self.workers.get_mut(&worker)
+            && let Some(running) = worker.lanes.get_mut(lane)
+        {
+            *running = None;
+        }
+    }
+
+    /// The next call for a free lane of this worker.
+    pub(crate) fn next_for(&mut self, worker: WorkerId) -> Option<(usize, CallId)> {
+        let worker = self.workers.get_mut(&worker)?;
+        let lane = worker.free_lane()?;
+        let apps = &mut self.apps;
+        // Calls are numbered in the order in which they came.
+        let heads = worker.apps.iter().filter_map(|&app| {
+            let head = apps[app].waiting.front()?;
+            Some((*head, app))
+        });
+        let (call, app) = heads.min()?;
+        apps[app].waiting.pop_front();
+        worker.lanes[lane] = Some(call);
+        Some((lane, call))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(paths: &[&str]) -> Vec<String> {
+        paths.iter().map(|&path| path.to_owned()).collect()
+    }
+
+    /// Worker 1 has both applications and two lanes, worker 2 has "b" and one.
+    fn two_workers() -> Queue {
+        let mut queue = Queue::default();
+        queue.expect(&[("a".into(), true), ("b".into(), true)]);
+        queue.add_worker(1, &paths(&["a", "b"]), 2);
+        queue.add_worker(2, &paths(&["b"]), 1);
+        for worker in [1, 2] {
+            queue.set_takes_calls(worker, true);
+        }
+        queue
+    }
+
+    #[test]
+    fn calls_go_to_who_is_free_and_wait_only_when_nobody_is() {
+        let mut queue = two_workers();
+        let [a, b] = ["a", "b"].map(|path| queue.app(path).expect("it is named"));
+        assert_eq!(queue.enter(1, a), Fate::Placed(1, 0));
+        // Worker 2 has nothing to do, worker 1 has.
+        assert_eq!(queue.enter(2, b), Fate::Placed(2, 0));
+        assert_eq!(queue.enter(3, b), Fate::Placed(1, 1));
+        for call in 4..=6 {
+            assert_eq!(
+                queue.enter(call, if call == 5 { a } else { b }),
+                Fate::Queued
+            );
+        }
+        queue.end(2, 0);
+        assert_eq!(queue.next_for(2), Some((0, 4)));
+        queue.end(1, 0);
+        // The oldest of both queues.
+        assert_eq!(queue.next_for(1), Some((0, 5)));
+        assert_eq!(queue.next_for(1), None);
+        queue.end(1, 1);
+        assert_eq!(queue.next_for(1), Some((1, 6)));
+    }
+
+    #[test]
+    fn a_queue_has_a_bound_and_who_leaves_makes_room() {
+        let mut queue = two_workers();
+        queue.set_limit(1);
+        let b = queue.app("b").expect("it is named");
+        for call in 1..=3 {
+            assert!(matches!(queue.enter(call, b), Fate::Placed(..)));
+        }
+        assert_eq!(queue.enter(4, b), Fate::Queued);
+        assert_eq!(queue.enter(5, b), Fate::Refused(Refusal::Full(1)));
+        queue.leave(4, b);
+        assert_eq!(queue.enter(6, b), Fate::Queued);
+    }
+
+    #[test]
+    fn a_dead_worker_gives_back_what_ran_and_the_rest_waits_for_others() {
+        let mut queue = two_workers();
+        let a = queue.app("a").expect("it is named");
+        for call in 1..=3 {
+            queue.enter(call, a);
+        }
+        assert_eq!(queue.remove_worker(1), [1, 2]);
+        assert_eq!(queue.next_for(2), None);
+        queue.add_worker(3, &paths(&["a"]), 1);
+        assert_eq!(queue.next_for(3), None);
+        queue.set_takes_calls(3, true);
+        assert_eq!(queue.next_for(3), Some((0, 3)));
+    }
+
+    #[test]
+    fn without_workers_to_come_calls_fail() {
+        let mut queue = two_workers();
+        let a = queue.app("a").expect("it is named");
+        queue.remove_worker(1);
+        assert_eq!(queue.enter(1, a), Fate::Queued);
+        assert_eq!(
+            queue.expect(&[("a".into(), false), ("b".into(), true)]),
+            [1]
+        );
+        assert_eq!(queue.enter(2, a), Fate::Refused(Refusal::NoWorkers));
+    }
+
+    #[test]
+    fn who_retires_gets_nothing_more() {
+        let mut queue = two_workers();
+        let a = queue.app("a").expect("it is named");
+        queue.enter(1, a);
+        queue.set_takes_calls(1, false);
+        assert!(!queue.is_idle(1));
+        queue.end(1, 0);
+        assert!(queue.is_idle(1));
+        assert_eq!(queue.enter(2, a), Fate::Queued);
+        assert_eq!(queue.next_for(1), None);
+    }
+}

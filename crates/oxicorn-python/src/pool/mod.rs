@@ -1,0 +1,51 @@
+//! The pool of heavy applications on Python's side.
+//!
+//! * `encode`, `decode`: Python's values as the frames' values, and back
+//! * `wire`: frames of a blocking or an awaiting end
+//! * `connection`: what `oxicorn.dirty`'s clients call with
+//! * `worker`: what a pool worker serves with
+//!
+//! Bytes beyond [`EXTERNAL_MIN`] are not part of their frame. They lie in a memory file whose descriptor goes with it:
+//! written once by who sends, read once by who receives, and neither copied nor seen by the broker between them. What
+//! comes back lies in the same file if it had one, so that a file is made and filled with pages once for many calls.
+
+mod connection;
+mod decode;
+mod encode;
+mod wire;
+mod worker;
+
+use std::os::fd::OwnedFd;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+pub(crate) use connection::PoolConnection;
+pub(crate) use worker::{DirtyContext, DirtyNotice, DirtySetup};
+
+/// Bytes of a value from which on it lies in a memory file.
+pub(crate) const EXTERNAL_MIN: usize = 64 << 10;
+/// Most bytes of all of them in one frame.
+pub(crate) const EXTERNAL_MAX: u64 = 1 << 30;
+
+/// A memory file that belongs to one call at a time.
+pub(crate) type CallFile = OwnedFd;
+
+/// A class of `oxicorn.dirty.errors`.
+fn error_class<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, PyType>> {
+    let module = py.import("oxicorn.dirty.errors")?;
+    Ok(module.getattr(name)?.cast_into()?)
+}
+
+/// What cannot be sent, or was not sent as it should be: `DirtyProtocolError`.
+pub(crate) fn protocol_error(py: Python<'_>, text: &str) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = CLASS.get_or_try_init(py, || {
+        error_class(py, "DirtyProtocolError").map(Bound::unbind)
+    });
+    match class {
+        Ok(class) => PyErr::from_type(class.bind(py).clone(), (text.to_owned(),)),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,258 @@
+//! Frames of an end that Python holds: it waits for them, with a deadline, or takes what is there.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use oxicorn_os::poll::{self, Polled};
+use oxicorn_os::stream::{Moved, Stream};
+use oxicorn_os::time;
+use oxicorn_proto::pool::{HEADER_LENGTH, Header, Kind, PAYLOAD_MAX};
+use pyo3::prelude::*;
+
+/// Bytes read at once.
+const READ: usize = 64 << 10;
+
+/// A frame that arrived.
+pub(crate) struct Arrived {
+    pub(crate) header: Header,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) file: Option<OwnedFd>,
+}
+
+/// How a wait ended.
+pub(crate) enum Waited<T> {
+    Done(T),
+    TimedOut,
+    Closed,
+}
+
+struct Part {
+    bytes: Vec<u8>,
+    sent: usize,
+    file: Option<OwnedFd>,
+}
+
+pub(crate) struct Wire {
+    stream: Stream,
+    input: Vec<u8>,
+    files: VecDeque<OwnedFd>,
+    output: VecDeque<Part>,
+}
+
+/// One step of a wait; no Python.
+enum Step<T> {
+    Done(T),
+    Interrupted,
+    TimedOut,
+    Closed,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            input: Vec::new(),
+            files: VecDeque::new(),
+            output: VecDeque::new(),
+        }
+    }
+
+    /// Puts a frame behind those that are to be sent.
+    pub(crate) fn put(
+        &mut self,
+        kind: Kind,
+        id: u64,
+        payload: &[u8],
+        file: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let header = Header {
+            kind,
+            length: payload.len(),
+            id,
+            descriptor: file.is_some(),
+        };
+        debug_assert!(payload.len() <= PAYLOAD_MAX, "the encoder has looked");
+        let head = header
+            .encode()
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut bytes = Vec::with_capacity(HEADER_LENGTH + payload.len());
+        bytes.extend(head);
+        bytes.extend_from_slice(payload);
+        self.output.push_back(Part {
+            bytes,
+            sent: 0,
+            file,
+        });
+        Ok(())
+    }
+
+    /// Sends what there is room for; whether that is all.
+    pub(crate) fn flush(&mut self) -> io::Result<Moved> {
+        while let Some(part) = self.output.front_mut() {
+            let rest = [IoSlice::new(&part.bytes[part.sent..])];
+            let file = part.file.as_ref().map(AsFd::as_fd);
+            match self.stream.send(&rest, file)? {
+                Moved::Bytes(sent) => {
+                    part.sent += sent;
+                    part.file = None;
+                    if part.sent == part.bytes.len() {
+                        self.output.pop_front();
+                    }
+                }
+                stopped => return Ok(stopped),
+            }
+        }
+        Ok(Moved::Bytes(0))
+    }
+
+    /// Sends everything, detached from the interpreter.
+    pub(crate) fn send_all(
+        &mut self,
+        py: Python<'_>,
+        deadline: Option<Duration>,
+    ) -> PyResult<Waited<()>> {
+        // Most are sent at once: what that takes is not worth to detach for.
+        match self.flush()? {
+            Moved::Bytes(_) => return Ok(Waited::Done(())),
+            Moved::Closed | Moved::Reset => return Ok(Waited::Closed),
+            Moved::WouldBlock => {}
+        }
+        self.wait(py, |wire| {
+            match wire.flush()? {
+                Moved::Bytes(_) => return Ok(Step::Done(())),
+                Moved::Closed | Moved::Reset => return Ok(Step::Closed),
+                Moved::WouldBlock => {}
+            }
+            let Some(left) = left(deadline) else {
+                return Ok(Step::TimedOut);
+            };
+            Ok(match poll::wait_writable(wire.stream.as_fd(), left)? {
+                Polled::TimedOut => Step::TimedOut,
+                _ => Step::Interrupted,
+            })
+        })
+    }
+
+    /// The next frame, detached from the interpreter.
+    pub(crate) fn receive(
+        &mut self,
+        py: Python<'_>,
+        deadline: Option<Duration>,
+    ) -> PyResult<Waited<Arrived>> {
+        self.wait(py, |wire| {
+            match wire.take()? {
+                Waited::Done(frame) => return Ok(Step::Done(frame)),
+                Waited::Closed => return Ok(Step::Closed),
+                Waited::TimedOut => {}
+            }
+            let Some(left) = left(deadline) else {
+                return Ok(Step::TimedOut);
+            };
+            Ok(match poll::wait_readable(&[wire.stream.as_fd()], left)? {
+                Polled::TimedOut => Step::TimedOut,
+                Polled::Interrupted => Step::Interrupted,
+                Polled::Ready(_) => match wire.take()? {
+                    Waited::Done(frame) => Step::Done(frame),
+                    Waited::Closed => Step::Closed,
+                    Waited::TimedOut => Step::Interrupted,
+                },
+            })
+        })
+    }
+
+    /// Steps until one is the last; between them signal handlers run.
+    fn wait<T: Send>(
+        &mut self,
+        py: Python<'_>,
+        mut step: impl FnMut(&mut Self) -> io::Result<Step<T>> + Send,
+    ) -> PyResult<Waited<T>> {
+        loop {
+            match py.detach(|| step(self))? {
+                Step::Done(value) => return Ok(Waited::Done(value)),
+                Step::TimedOut => return Ok(Waited::TimedOut),
+                Step::Closed => return Ok(Waited::Closed),
+                Step::Interrupted => py.check_signals()?,
+            }
+        }
+    }
+
+    /// A frame that is there already; [`Waited::TimedOut`]: none is.
+    pub(crate) fn take(&mut self) -> io::Result<Waited<Arrived>> {
+        loop {
+            if let Some(frame) = self.cut()? {
+                return Ok(Waited::Done(frame));
+            }
+            let before = self.input.len();
+            let room = self.missing().max(READ);
+            self.input.resize(before + room, 0);
+            let moved = self
+                .stream
+                .receive(&mut self.input[before..], &mut self.files);
+            let count = match &moved {
+                Ok(Moved::Bytes(count)) => *count,
+                _ => 0,
+            };
+            self.input.truncate(before + count);
+            match moved? {
+                Moved::Bytes(_) => {}
+                Moved::WouldBlock => return Ok(Waited::TimedOut),
+                Moved::Closed | Moved::Reset => return Ok(Waited::Closed),
+            }
+        }
+    }
+
+    fn missing(&self) -> usize {
+        match Header::parse(&self.input) {
+            Ok(Some(header)) => (HEADER_LENGTH + header.length).saturating_sub(self.input.len()),
+            _ => 0,
+        }
+    }
+
+    fn cut(&mut self) -> io::Result<Option<Arrived>> {
+        let nonsense = || io::Error::from(io::ErrorKind::InvalidData);
+        let header = Header::parse(&self.input).map_err(|_| nonsense())?;
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        let end = HEADER_LENGTH + header.length;
+        if self.input.len() < end {
+            return Ok(None);
+        }
+        let file = if header.descriptor {
+            Some(self.files.pop_front().ok_or_else(nonsense)?)
+        } else {
+            None
+        };
+        let payload = self.input[HEADER_LENGTH..end].to_vec();
+        self.input.drain(..end);
+        Ok(Some(Arrived {
+            header,
+            payload,
+            file,
+        }))
+    }
+}
+
+/// How long may be waited: `None`: not at all any more; `Some(None)`: for ever.
+#[expect(clippy::option_option, reason = "both kinds of none are said above")]
+fn left(deadline: Option<Duration>) -> Option<Option<Duration>> {
+    let Some(deadline) = deadline else {
+        return Some(None);
+    };
+    let left = deadline.saturating_sub(time::monotonic());
+    (!left.is_zero()).then_some(Some(left))
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// The moment `seconds` from now; `None`: never.
+pub(crate) fn deadline(seconds: Option<f64>) -> Option<Duration> {
+    let seconds = Duration::try_from_secs_f64(seconds?.max(0.0)).ok()?;
+    time::monotonic().checked_add(seconds)
+}

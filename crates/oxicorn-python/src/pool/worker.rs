@@ -1,0 +1,574 @@
+//! What a pool worker serves with: the object `oxicorn.dirty.worker.DirtyWorker` drives.
+//!
+//! Each lane is served by a thread of Python's that waits here, detached. The main thread waits for signals and for what
+//! the broker says beside calls.
+
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use oxicorn_os::channel::{Blocking, Channel, Received};
+use oxicorn_os::memfd;
+use oxicorn_os::poll::{self, Polled};
+use oxicorn_os::signals::Blocked;
+use oxicorn_os::stream::Stream;
+use oxicorn_pool::control::ToWorker;
+use oxicorn_proto::pool::Kind;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyIterator, PyTuple};
+
+use super::decode::Decoder;
+use super::encode::{Dialect, Encoder};
+use super::wire::{Arrived, Waited, Wire};
+use super::{CallFile, error_class, protocol_error};
+
+/// What the arbiter leaves to a new pool worker.
+#[derive(Debug)]
+pub(crate) struct DirtySetup {
+    pub(crate) id: u32,
+    pub(crate) lanes: Vec<Stream>,
+    /// The broker's words beside calls.
+    pub(crate) control: Channel,
+    /// To the arbiter.
+    pub(crate) notices: Channel,
+    /// By which a worker that reports numbers is told its applications.
+    pub(crate) assignment: Option<Channel>,
+    pub(crate) stack_dump: OwnedFd,
+    pub(crate) signals: Blocked,
+    /// Whether values may be pickled.
+    pub(crate) unpickles: bool,
+}
+
+/// A pool worker's word to the arbiter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DirtyNotice {
+    /// How many workers each application wants.
+    Limits(Vec<Option<u32>>),
+    /// The applications are loaded.
+    Ready,
+    /// A successor is wanted.
+    WantsReplacement,
+}
+
+impl DirtyNotice {
+    fn encode(&self, worker: u32) -> Vec<u8> {
+        let mut packet = worker.to_ne_bytes().to_vec();
+        match self {
+            Self::Ready => packet.push(b'R'),
+            Self::WantsReplacement => packet.push(b'W'),
+            Self::Limits(limits) => {
+                packet.push(b'L');
+                // 0 is none: an application wants one worker at least.
+                let numbers = limits.iter().map(|limit| limit.unwrap_or(0));
+                packet.extend(numbers.flat_map(u32::to_ne_bytes));
+            }
+        }
+        packet
+    }
+
+    /// Who says what.
+    pub(crate) fn decode(packet: &[u8]) -> Option<(u32, Self)> {
+        let (worker, rest) = packet.split_first_chunk()?;
+        let (word, numbers) = rest.split_first()?;
+        let notice = match word {
+            b'R' => Self::Ready,
+            b'W' => Self::WantsReplacement,
+            b'L' => {
+                let (numbers, []) = numbers.as_chunks() else {
+                    return None;
+                };
+                let number = |bytes: &[u8; 4]| {
+                    let number = u32::from_ne_bytes(*bytes);
+                    (number > 0).then_some(number)
+                };
+                Self::Limits(numbers.iter().map(number).collect())
+            }
+            _ => return None,
+        };
+        Some((u32::from_ne_bytes(*worker), notice))
+    }
+}
+
+/// The call of a lane.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    call: u64,
+    thread: std::ffi::c_ulong,
+    cancelled: bool,
+}
+
+#[derive(Debug, Default)]
+struct LaneState {
+    current: Mutex<Option<Current>>,
+}
+
+impl LaneState {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See the head of this file.
+#[pyclass(frozen, module = "oxicorn._native")]
+pub(crate) struct DirtyContext {
+    id: u32,
+    lanes: Vec<Mutex<Option<Stream>>>,
+    /// Duplicates, by which the lanes are shut down while threads wait there.
+    ends: Vec<OwnedFd>,
+    states: Vec<LaneState>,
+    control: Channel,
+    notices: Channel,
+    assignment: Mutex<Option<Channel>>,
+    stack_dump: OwnedFd,
+    signals: Mutex<Option<Blocked>>,
+    unpickles: bool,
+    released: AtomicBool,
+    /// Python's C-level signal handler writes to one, the main thread waits at the other.
+    wakeup: (UnixStream, UnixStream),
+}
+
+impl DirtyContext {
+    pub(crate) fn new(setup: DirtySetup) -> PyResult<Self> {
+        let ends = setup
+            .lanes
+            .iter()
+            .map(|lane| lane.as_fd().try_clone_to_owned());
+        let ends = ends.collect::<Result<_, _>>()?;
+        let wakeup = UnixStream::pair()?;
+        wakeup.0.set_nonblocking(true)?;
+        wakeup.1.set_nonblocking(true)?;
+        for lane in &setup.lanes {
+            crate::forked::keep_from_children(lane);
+        }
+        for channel in [&setup.control, &setup.notices] {
+            crate::forked::keep_from_children(channel);
+        }
+        Ok(Self {
+            id: setup.id,
+            ends,
+            states: setup.lanes.iter().map(|_| LaneState::default()).collect(),
+            lanes: setup
+                .lanes
+                .into_iter()
+                .map(|lane| Mutex::new(Some(lane)))
+                .collect(),
+            control: setup.control,
+            notices: setup.notices,
+            assignment: Mutex::new(setup.assignment),
+            stack_dump: setup.stack_dump,
+            signals: Mutex::new(Some(setup.signals)),
+            unpickles: setup.unpickles,
+            released: AtomicBool::new(false),
+            wakeup,
+        })
+    }
+
+    fn notify(&self, py: Python<'_>, notice: &DirtyNotice) -> PyResult<()> {
+        let packet = notice.encode(self.id);
+        // An arbiter that is gone is noticed elsewhere.
+        let sent = py.detach(|| self.notices.send(&packet, &[], Blocking::Yes));
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[pymethods]
+impl DirtyContext {
+    /// Where stacks are written to when they are asked for.
+    fn stack_dump_fileno(&self) -> i32 {
+        self.stack_dump.as_raw_fd()
+    }
+
+    /// What `signal.set_wakeup_fd` is to be given.
+    fn wakeup_fileno(&self) -> i32 {
+        self.wakeup.0.as_raw_fd()
+    }
+
+    /// Signals may come: the handlers stand.
+    fn unblock_signals(&self) {
+        let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(signals.take());
+    }
+
+    /// Reports how many workers each application wants; gives those that this worker is to have.
+    fn report_limits(&self, py: Python<'_>, limits: Vec<Option<u32>>) -> PyResult<Vec<usize>> {
+        let assignment = {
+            let mut assignment = self
+                .assignment
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            assignment.take()
+        };
+        let Some(assignment) = assignment else {
+            return Err(PyRuntimeError::new_err("it has its applications"));
+        };
+        self.notify(py, &DirtyNotice::Limits(limits))?;
+        loop {
+            let mut packet = Vec::new();
+            let received = py.detach(|| {
+                let until = Some(Duration::from_millis(200));
+                match poll::wait_readable(&[assignment.as_fd()], until)? {
+                    Polled::Ready(_) => assignment.recv(&mut packet, &mut Vec::new(), Blocking::No),
+                    _ => Ok(Received::Nothing),
+                }
+            })?;
+            match received {
+                Received::Message(_) => {
+                    let (numbers, _) = packet[1..].as_chunks();
+                    let numbers = numbers
+                        .iter()
+                        .map(|bytes| u32::from_ne_bytes(*bytes) as usize);
+                    return Ok(numbers.collect());
+                }
+                Received::Closed => return Err(PyRuntimeError::new_err("the arbiter is gone")),
+                Received::Nothing => py.check_signals()?,
+            }
+        }
+    }
+
+    /// The applications are loaded.
+    fn ready(&self, py: Python<'_>) -> PyResult<()> {
+        self.notify(py, &DirtyNotice::Ready)
+    }
+
+    /// A successor is wanted; until it is there this worker serves.
+    fn want_replacement(&self, py: Python<'_>) -> PyResult<()> {
+        self.notify(py, &DirtyNotice::WantsReplacement)
+    }
+
+    /// How many calls it runs at once.
+    fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Waits for the broker's next word: the id of a call that is not wanted any more; 0: this worker may exit. None: look
+    /// at what signals have done.
+    fn wait(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        let heard = py.detach(|| {
+            let watched = [self.control.as_fd(), self.wakeup.1.as_fd()];
+            poll::wait_readable(&watched, None)
+        })?;
+        py.check_signals()?;
+        let mut noise = [0; 64];
+        while matches!(
+            std::io::Read::read(&mut &self.wakeup.1, &mut noise),
+            Ok(1..)
+        ) {}
+        if heard == Polled::Interrupted {
+            return Ok(None);
+        }
+        let mut packet = Vec::new();
+        match self
+            .control
+            .recv(&mut packet, &mut Vec::new(), Blocking::No)?
+        {
+            Received::Nothing => Ok(None),
+            Received::Closed => {
+                self.released.store(true, Ordering::Relaxed);
+                Ok(Some(0))
+            }
+            Received::Message(_) => Ok(match ToWorker::decode(&packet) {
+                Some(ToWorker::Cancel(call)) => Some(call),
+                Some(ToWorker::Release) => {
+                    self.released.store(true, Ordering::Relaxed);
+                    Some(0)
+                }
+                None => None,
+            }),
+        }
+    }
+
+    /// Raises `CallCancelled` in the thread that runs this call, at its next bytecode. Whether it runs.
+    fn interrupt(&self, py: Python<'_>, call: u64) -> PyResult<bool> {
+        for state in &self.states {
+            let mut current = state.lock();
+            let Some(current) = current.as_mut().filter(|current| current.call == call) else {
+                continue;
+            };
+            current.cancelled = true;
+            let class = error_class(py, "CallCancelled")?;
+            #[expect(clippy::cast_possible_wrap, reason = "the interface has both signs")]
+            let thread = current.thread as std::ffi::c_long;
+            // SAFETY: attached, with a live class; a thread that is gone is not found. The call is still current, because
+            // its end takes this lock.
+            unsafe { ffi::PyThreadState_SetAsyncExc(thread, class.as_ptr()) };
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Ends the lanes: whoever waits there comes back.
+    fn stop(&self) {
+        for end in &self.ends {
+            let _ = oxicorn_os::stream::shut_down(end);
+        }
+    }
+
+    /// Serves a lane until it ends. `server` has `call(app_path, action, args, kwargs, call)`, which gives the result or an
+    /// iterator of a stream wrapped in `Streamed`; `failure(error, app_path, action)`, which gives the fields of an error;
+    /// and `ended()`, called after each call.
+    fn serve_lane(&self, py: Python<'_>, lane: usize, server: &Bound<'_, PyAny>) -> PyResult<()> {
+        let stream = self.lanes.get(lane).and_then(|lane| {
+            let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+            lane.take()
+        });
+        let Some(stream) = stream else {
+            return Err(PyRuntimeError::new_err("the lane is served"));
+        };
+        let mut lane = Lane {
+            wire: Wire::new(stream),
+            state: &self.states[lane],
+            server,
+            unpickles: self.unpickles,
+            streamed: py.import("oxicorn.dirty.worker")?.getattr("Streamed")?,
+        };
+        while let Waited::Done(frame) = lane.wire.receive(py, None)? {
+            if !lane.serve(py, &frame)? {
+                break;
+            }
+            server.call_method0(intern!(py, "ended"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A lane in service.
+struct Lane<'a, 'py> {
+    wire: Wire,
+    state: &'a LaneState,
+    server: &'a Bound<'py, PyAny>,
+    unpickles: bool,
+    streamed: Bound<'py, PyAny>,
+}
+
+/// How answers are written.
+#[derive(Clone, Copy)]
+struct Manner {
+    dialect: Dialect,
+    pickled: bool,
+}
+
+impl<'py> Lane<'_, 'py> {
+    /// Runs one call; `false`: nobody is at the other end any more.
+    fn serve(&mut self, py: Python<'py>, frame: &Arrived) -> PyResult<bool> {
+        let id = frame.header.id;
+        if frame.header.kind != Kind::Request {
+            return Ok(false);
+        }
+        // SAFETY: asks for the number of this thread.
+        let thread = unsafe { ffi::PyThread_get_thread_ident() };
+        *self.state.lock() = Some(Current {
+            call: id,
+            thread,
+            cancelled: false,
+        });
+        let mut about = None;
+        let mut manner = Manner {
+            dialect: Dialect::Gunicorn,
+            pickled: false,
+        };
+        let served = self.run(py, frame, &mut about, &mut manner);
+        self.end_call();
+        match served {
+            Ok(alive) => Ok(alive),
+            Err(error) => self.send_failure(py, id, error, about.as_ref(), manner),
+        }
+    }
+
+    /// From here on nobody interrupts this thread for the call's sake.
+    fn end_call(&self) {
+        let current = self.state.lock().take();
+        if let Some(current) = current.filter(|current| current.cancelled) {
+            #[expect(clippy::cast_possible_wrap, reason = "the interface has both signs")]
+            let thread = current.thread as std::ffi::c_long;
+            // SAFETY: attached; takes back what has not been raised yet, in this very thread.
+            unsafe { ffi::PyThreadState_SetAsyncExc(thread, std::ptr::null_mut()) };
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.state.lock().is_some_and(|current| current.cancelled)
+    }
+
+    fn run(
+        &mut self,
+        py: Python<'py>,
+        frame: &Arrived,
+        about: &mut Option<(String, String)>,
+        manner: &mut Manner,
+    ) -> PyResult<bool> {
+        let id = frame.header.id;
+        let mut decoder = Decoder::new(py, &frame.payload, frame.file.as_ref(), self.unpickles);
+        let (mut app, mut action) = (String::new(), String::new());
+        let (mut args, mut kwargs) = (None, None);
+        for _ in 0..decoder.fields()? {
+            match decoder.name()? {
+                "app_path" => app = decoder.value()?.extract()?,
+                "action" => action = decoder.value()?.extract()?,
+                "args" => args = Some(decoder.value()?),
+                "kwargs" => kwargs = Some(decoder.value()?),
+                "extended" => {
+                    decoder.value()?;
+                    manner.dialect = Dialect::Extended;
+                }
+                _ => {
+                    decoder.value()?;
+                }
+            }
+        }
+        manner.pickled = decoder.saw_pickle;
+        *about = Some((app.clone(), action.clone()));
+        let args = match args {
+            Some(args) if args.is_instance_of::<PyTuple>() => args,
+            Some(args) => {
+                PyTuple::new(py, args.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any()
+            }
+            None => PyTuple::empty(py).into_any(),
+        };
+        let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py).into_any());
+        let kwargs = kwargs
+            .cast_into::<PyDict>()
+            .map_err(|_| protocol_error(py, "kwargs is no dictionary"))?;
+        let result = self
+            .server
+            .call_method1(intern!(py, "call"), (app, action, args, kwargs, id))?;
+        if result.is_instance(&self.streamed)? {
+            let iterator = result.getattr(intern!(py, "iterator"))?;
+            return self.stream(py, id, &iterator, *manner);
+        }
+        self.respond(py, id, &result, frame.file.as_ref(), *manner)
+    }
+
+    fn respond(
+        &mut self,
+        py: Python<'py>,
+        id: u64,
+        result: &Bound<'py, PyAny>,
+        file: Option<&CallFile>,
+        manner: Manner,
+    ) -> PyResult<bool> {
+        let mut encoder = Encoder::new(py, manner.dialect);
+        encoder.map(1);
+        Self::put_value(&mut encoder, "result", result, manner)?;
+        let mut sent = None;
+        if encoder.has_external() {
+            // What came in it was read, so what goes can lie there.
+            match file {
+                Some(file) => encoder.write_external(file)?,
+                None => sent = Some(Self::filled(&encoder)?),
+            }
+        }
+        self.wire.put(Kind::Response, id, &encoder.payload, sent)?;
+        self.send(py)
+    }
+
+    fn put_value(
+        encoder: &mut Encoder<'py>,
+        name: &str,
+        value: &Bound<'py, PyAny>,
+        manner: Manner,
+    ) -> PyResult<()> {
+        if manner.pickled {
+            encoder.pickled(name, value)
+        } else {
+            encoder.field(name, value)
+        }
+    }
+
+    fn filled(encoder: &Encoder<'_>) -> PyResult<CallFile> {
+        let file = memfd::empty_file("oxicorn-call")?;
+        encoder.write_external(&file)?;
+        Ok(file)
+    }
+
+    fn send(&mut self, py: Python<'py>) -> PyResult<bool> {
+        Ok(matches!(self.wire.send_all(py, None)?, Waited::Done(())))
+    }
+
+    /// Sends what the iterator gives. It is advanced when the other end has room, and closed when nobody listens.
+    fn stream(
+        &mut self,
+        py: Python<'py>,
+        id: u64,
+        iterator: &Bound<'py, PyAny>,
+        manner: Manner,
+    ) -> PyResult<bool> {
+        let streamed = self.send_chunks(py, id, iterator, manner);
+        let closed = match iterator.getattr_opt(intern!(py, "close"))? {
+            Some(close) => close.call0().map(drop),
+            None => Ok(()),
+        };
+        let alive = streamed?;
+        closed?;
+        if !alive {
+            return Ok(false);
+        }
+        self.wire.put(Kind::End, id, &[], None)?;
+        self.send(py)
+    }
+
+    fn send_chunks(
+        &mut self,
+        py: Python<'py>,
+        id: u64,
+        iterator: &Bound<'py, PyAny>,
+        manner: Manner,
+    ) -> PyResult<bool> {
+        for chunk in PyIterator::from_object(iterator)? {
+            let chunk = chunk?;
+            if self.is_cancelled() {
+                break;
+            }
+            let mut encoder = Encoder::new(py, manner.dialect);
+            encoder.map(1);
+            Self::put_value(&mut encoder, "data", &chunk, manner)?;
+            // Those before may not have been read yet.
+            let file = if encoder.has_external() {
+                Some(Self::filled(&encoder)?)
+            } else {
+                None
+            };
+            self.wire.put(Kind::Chunk, id, &encoder.payload, file)?;
+            if !self.send(py)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn send_failure(
+        &mut self,
+        py: Python<'py>,
+        id: u64,
+        error: PyErr,
+        about: Option<&(String, String)>,
+        manner: Manner,
+    ) -> PyResult<bool> {
+        let (app, action) = about.map_or(("", ""), |(app, action)| (app, action));
+        let fields = self
+            .server
+            .call_method1(intern!(py, "failure"), (error.into_value(py), app, action))?;
+        let dialect = manner.dialect;
+        let mut encoder = Encoder::new(py, dialect);
+        encoder.map(1);
+        if encoder.field("error", &fields).is_err() || encoder.has_external() {
+            encoder = Encoder::new(py, Dialect::Gunicorn);
+            encoder.map(1);
+            let plain = PyDict::new(py);
+            plain.set_item("error_type", "DirtyAppError")?;
+            plain.set_item("message", "The error cannot be sent")?;
+            plain.set_item("details", PyDict::new(py))?;
+            encoder.field("error", &plain)?;
+        }
+        self.wire.put(Kind::Error, id, &encoder.payload, None)?;
+        self.send(py)
+    }
+}

@@ -1,0 +1,152 @@
+"""``arbiter``, as the pool's hooks see it.
+
+The pool has no arbiter of its own: the server's forks its broker and its workers and decides about
+them. What is here is what hooks get (with the attributes of Gunicorn's ``DirtyArbiter``), and what
+of the pool must be Python: its directory, its environment, its objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from oxicorn import forked
+from oxicorn.dirty.app import parse_dirty_app_spec
+from oxicorn.dirty.errors import DirtyAppError
+from oxicorn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from oxicorn.config import Config
+    from oxicorn.dirty.worker import DirtyWorker
+
+__all__ = ["DirtyArbiter", "plan"]
+
+#: Gunicorn's variable by which callers find the pool; and what they must know besides.
+SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
+TIMEOUT_VARIABLE = "OXICORN_DIRTY_TIMEOUT"
+SERIALIZER_VARIABLE = "OXICORN_DIRTY_SERIALIZER"
+
+#: What the native side reads: see ``arbiter/pool.rs``.
+Plan = tuple[
+    int,
+    list[tuple[str, int | None]],
+    int,
+    tuple[float, float, float],
+    tuple[int, int],
+    bool,
+]
+
+
+def plan(cfg: Config) -> Plan | None:
+    """What ``cfg`` says of the pool; None: it wants none. ConfigError: it makes no sense."""
+    if cfg.dirty_workers <= 0 or not cfg.dirty_apps:
+        return None
+    try:
+        apps = [parse_dirty_app_spec(spec) for spec in cfg.dirty_apps]
+    except DirtyAppError as error:
+        raise ConfigError(f"Invalid value for dirty_apps: {error.message}") from error
+    paths = [path for path, _ in apps]
+    twice = {path for path in paths if paths.count(path) > 1}
+    if twice:
+        raise ConfigError(f"Invalid value for dirty_apps: {min(twice)} is there twice")
+    return (
+        cfg.dirty_workers,
+        apps,
+        cfg.dirty_threads,
+        (float(cfg.dirty_timeout), float(cfg.dirty_graceful_timeout), float(cfg.boot_timeout)),
+        (cfg.dirty_queue_limit, cfg.dirty_stash_size),
+        cfg.dirty_serializer == "pickle",
+    )
+
+
+class DirtyArbiter:
+    """What hooks get (Gunicorn's ``gunicorn.dirty.arbiter.DirtyArbiter``)."""
+
+    def __init__(self, cfg: Config, log: Any) -> None:
+        self.cfg = cfg
+        self.log = log
+        #: Of the broker, once there is one.
+        self.pid = os.getpid()
+        self.ppid = os.getpid()
+        self.tmpdir = tempfile.mkdtemp(prefix="gunicorn-dirty-")
+        self.socket_path = os.path.join(self.tmpdir, "arbiter.sock")
+        #: pid -> worker, for every living one.
+        self.workers: dict[int, DirtyWorker] = {}
+        self.worker_age = 0
+        self.alive = True
+        #: How many workers there are to be, and the fewest there can be.
+        self.num_workers = cfg.dirty_workers
+        self.least_workers = 1
+
+    def wanted_by(self, path: str) -> int | None:
+        """How many workers the settings give the application; None: all, or what its class says."""
+        specs = (parse_dirty_app_spec(spec) for spec in self.cfg.dirty_apps)
+        return dict(specs).get(path)
+
+    # Called by the native loop.
+
+    def bound(self) -> None:
+        """The socket is there: it is the user's that the workers run as, and theirs to find."""
+        if os.geteuid() == 0:
+            for path in (self.tmpdir, self.socket_path):
+                os.chown(path, self.cfg.uid, self.cfg.gid)
+        self._announce()
+
+    def _announce(self) -> None:
+        os.environ[SOCKET_VARIABLE] = self.socket_path
+        os.environ[TIMEOUT_VARIABLE] = str(self.cfg.dirty_timeout)
+        os.environ[SERIALIZER_VARIABLE] = str(self.cfg.dirty_serializer)
+
+    def starting(self) -> None:
+        """Hook ``on_dirty_starting``."""
+        with forked.Guard(self.log):
+            self.cfg.on_dirty_starting(self)
+
+    def broker_started(self, pid: int) -> None:
+        """The broker runs."""
+        self.pid = pid
+        self.log.info("Spawned dirty arbiter (pid: %s) at %s", pid, self.socket_path)
+
+    def make_worker(
+        self, age: int, app_paths: list[str] | None, cfg: Config, all_apps: list[str]
+    ) -> DirtyWorker:
+        """The object that stands for the next worker, before its fork."""
+        from oxicorn.dirty.worker import DirtyWorker
+
+        self.worker_age = age
+        worker = DirtyWorker(age, os.getpid(), app_paths or [], cfg, self.log, self.socket_path)
+        worker.undecided = all_apps if app_paths is None else None
+        return worker
+
+    def worker_started(self, worker: DirtyWorker, pid: int) -> None:
+        """Its process exists. Hook ``dirty_post_fork``, here and not in the worker, as Gunicorn."""
+        worker.pid = pid
+        self.workers[pid] = worker
+        with forked.Guard(self.log):
+            self.cfg.dirty_post_fork(self, worker)
+
+    def worker_reaped(self, worker: DirtyWorker) -> None:
+        """Its process has ended. Hook ``dirty_worker_exit``."""
+        self.workers.pop(worker.pid, None)
+        with forked.Guard(self.log):
+            self.cfg.dirty_worker_exit(self, worker)
+
+    def serve(self, cfg: Config) -> None:
+        """A reload is complete: these settings are the pool's."""
+        self.cfg = cfg
+        self._announce()
+
+    def set_num_workers(self, wanted: int, least: int) -> None:
+        """There are to be so many workers, and never fewer than ``least``."""
+        self.num_workers, self.least_workers = wanted, least
+
+    def ended(self) -> None:
+        """Everything of the pool has ended."""
+        self.alive = False
+        for name in (SOCKET_VARIABLE, TIMEOUT_VARIABLE, SERIALIZER_VARIABLE):
+            os.environ.pop(name, None)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.tmpdir)

@@ -1,0 +1,384 @@
+"""A worker of the pool: loads its applications and runs what callers ask of them.
+
+The main thread waits for signals and for what the broker says; each lane (setting
+``dirty_threads``) has a thread of its own, in which the native side reads a call, has it run here
+and writes the answer. Coroutines and asynchronous generators run on one event loop, on a thread of
+its own, so that what an application makes there can be used in all its calls.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from types import CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from oxicorn import boot, forked, log_files, util
+from oxicorn.dirty.app import get_app_workers_attribute, load_dirty_app
+from oxicorn.dirty.errors import (
+    CallCancelled,
+    DirtyAppError,
+    DirtyAppNotFoundError,
+    DirtyError,
+)
+from oxicorn.errors import BootFailed
+from oxicorn.workers.base import STACK_DUMP_SIGNAL
+from oxicorn.workers.workertmp import WorkerTmp
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+    from types import FrameType
+
+    from oxicorn._native import DirtyContext
+    from oxicorn.config import Config
+
+__all__ = ["DirtyWorker", "Streamed"]
+
+#: How long the applications may take for ``close()`` after everything else, in a quick stop.
+QUIT_PAUSE = 0.1
+
+
+class Streamed:
+    """A result that is sent piece by piece."""
+
+    __slots__ = ("iterator",)
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self.iterator = iterator
+
+
+class DirtyWorker:
+    """What hooks get (Gunicorn's ``gunicorn.dirty.worker.DirtyWorker``)."""
+
+    SIGNALS: ClassVar[list[int]] = [
+        getattr(signal, f"SIG{name}") for name in ("ABRT", "HUP", "QUIT", "INT", "TERM", "USR1")
+    ]
+
+    def __init__(
+        self,
+        age: int,
+        ppid: int,
+        app_paths: list[str],
+        cfg: Config,
+        log: Any,
+        socket_path: str,
+    ) -> None:
+        self.age = age
+        self.pid: Any = "[booting]"
+        self.ppid = ppid
+        self.app_paths = app_paths
+        self.cfg = cfg
+        self.log = log
+        self.socket_path = socket_path
+        self.booted = False
+        self.aborted = False
+        self.alive = True
+        self.tmp = WorkerTmp(cfg)
+        #: The applications, by their paths.
+        self.apps: dict[str, Any] = {}
+        #: All there are, where this worker is to find out how many workers each wants.
+        self.undecided: list[str] | None = None
+        #: Calls that have ended.
+        self.calls = 0
+        self._context: DirtyContext | None = None
+        self._loop: _Loop | None = None
+        self._replaced = False
+
+    def __str__(self) -> str:
+        return f"<DirtyWorker {self.pid}>"
+
+    def notify(self) -> None:
+        """A sign of life; what runs too long is found by its call."""
+        self.tmp.notify()
+
+    # The life of the process.
+
+    def run(self, context: DirtyContext) -> int:
+        """From the fork to the end; the exit code."""
+        self.pid = os.getpid()
+        code = 0
+        try:
+            with forked.Guard(self.log):
+                self.log.info("Booting dirty worker with pid: %s", self.pid)
+                self.init_process(context)
+        except BaseException as error:
+            code = self._exit_code(error)
+        finally:
+            self._close_apps()
+            self.log.info("Dirty worker %s exiting", self.pid)
+        return code
+
+    def init_process(self, context: DirtyContext) -> None:
+        """User, signals, applications, hook ``dirty_worker_init``; then serves until released."""
+        import faulthandler
+
+        self._context = context
+        os.environ.update(self.cfg.env)
+        self._change_user()
+        faulthandler.register(STACK_DUMP_SIGNAL, file=context.stack_dump_fileno(), all_threads=True)
+        self.init_signals()
+        signal.set_wakeup_fd(context.wakeup_fileno(), warn_on_full_buffer=False)
+        forked.in_child.append(self._forked)
+        context.unblock_signals()
+        if self.undecided is not None:
+            self._settle_apps(context, self.undecided)
+        self.load_apps()
+        with forked.Guard(self.log):
+            self.cfg.dirty_worker_init(self)
+        self.booted = True
+        context.ready()
+        self._serve(context)
+
+    def _change_user(self) -> None:
+        cfg = self.cfg
+        try:
+            util.set_owner_process(cfg.uid, cfg.gid, cfg.initgroups)
+            log_files.only_look()
+        except PermissionError as error:
+            raise RuntimeError(
+                f"Cannot run as user {cfg.uid} and group {cfg.gid}: {error.strerror}"
+            ) from error
+
+    def _settle_apps(self, context: DirtyContext, paths: list[str]) -> None:
+        limits: list[int | None] = []
+        for path in paths:
+            wanted = get_app_workers_attribute(path)
+            if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+                raise BootFailed(f"{path}: workers = {wanted!r}, a number from 1 on was expected")
+            limits.append(wanted)
+        chosen = context.report_limits(limits)
+        self.app_paths = [paths[place] for place in chosen]
+
+    def load_apps(self) -> None:
+        """Makes the applications and has them initialize themselves."""
+        for path in self.app_paths:
+            app = load_dirty_app(path)
+            self.log.debug("Loaded dirty app: %s", path)
+            self.apps[path] = app
+            app.init()
+            self.log.info("Initialized dirty app: %s", path)
+
+    def _exit_code(self, error: BaseException) -> int:
+        if isinstance(error, SystemExit):
+            if isinstance(error.code, (int, type(None))):
+                return error.code or 0
+            self.log.error("%s", error.code)
+            return 1
+        self.log.error("Exception in dirty worker process", exc_info=boot.shown(error, self.cfg))
+        return 255 if self.booted else boot.WORKER_BOOT_ERROR
+
+    def _close_apps(self) -> None:
+        for path, app in self.apps.items():
+            try:
+                app.close()
+            except Exception:
+                self.log.exception("Error closing dirty app %s", path)
+        if self._loop is not None:
+            self._loop.stop()
+
+    # Signals.
+
+    def init_signals(self) -> None:
+        """Gunicorn's handlers; HUP, which is the arbiter's, has no effect."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
+        signal.signal(signal.SIGINT, self.handle_quit)
+        signal.signal(signal.SIGABRT, self.handle_abort)
+        signal.signal(signal.SIGUSR1, self.handle_usr1)
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGWINCH):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _forked(self) -> None:
+        """In a process that an application forked: signals mean what they mean to a program."""
+        signal.set_wakeup_fd(-1)
+        for number in self.SIGNALS:
+            if getattr(signal.getsignal(number), "__self__", None) is self:
+                signal.signal(number, signal.SIG_DFL)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM: a successor is asked for; until it is there this worker serves."""
+        if self._context is not None and self.booted:
+            self.alive = False
+            self._context.want_replacement()
+        elif not self.booted:
+            sys.exit(0)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGQUIT, SIGINT: end now."""
+        self.alive = False
+        sys.exit(0)
+
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """SIGABRT: the arbiter gave up waiting for a call."""
+        self.aborted = True
+        self.alive = False
+        sys.exit(1)
+
+    def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
+        """SIGUSR1: the log files are opened anew."""
+        self.log.reopen_files()
+
+    # Serving.
+
+    def _serve(self, context: DirtyContext) -> None:
+        threads = [
+            threading.Thread(
+                target=self._serve_lane,
+                args=(context, lane),
+                name=f"dirty-worker-{self.pid}-{lane}",
+                daemon=True,
+            )
+            for lane in range(context.lanes())
+        ]
+        for thread in threads:
+            thread.start()
+        while True:
+            call = context.wait()
+            if call == 0:
+                break
+            if call is not None:
+                self._cancel(context, call)
+        context.stop()
+        for thread in threads:
+            thread.join()
+
+    def _serve_lane(self, context: DirtyContext, lane: int) -> None:
+        try:
+            context.serve_lane(lane, self)
+        except BaseException:
+            if self.alive:
+                self.log.exception("Exception in a thread of dirty worker %s", self.pid)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def _cancel(self, context: DirtyContext, call: int) -> None:
+        """Nobody waits for ``call`` any more."""
+        loop = self._loop
+        if loop is None or not loop.cancel(call):
+            context.interrupt(call)
+
+    # Called by the native side, on a lane's thread.
+
+    def call(
+        self, app_path: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any], number: int
+    ) -> Any:
+        """Runs a call; what is to be streamed is wrapped in ``Streamed``."""
+        app = self.apps.get(app_path)
+        if app is None:
+            raise DirtyAppNotFoundError(app_path)
+        result = app(action, *args, **kwargs)
+        if isinstance(result, GeneratorType):
+            return Streamed(result)
+        if isinstance(result, CoroutineType):
+            return self._running_loop().run(result, number)
+        if isinstance(result, AsyncGenerator):
+            return Streamed(self._running_loop().iterate(result, number))
+        return result
+
+    def _running_loop(self) -> _Loop:
+        if self._loop is None:
+            with _loop_lock:
+                if self._loop is None:
+                    self._loop = _Loop(f"dirty-worker-{self.pid}-loop")
+        return self._loop
+
+    def failure(self, error: BaseException, app_path: str, action: str) -> dict[str, Any]:
+        """What the caller is told of an exception; it is in the log, too, with its traceback."""
+        if isinstance(error, CallCancelled):
+            self.log.warning("%s.%s was cancelled", app_path, action)
+            return DirtyAppError("The call was cancelled", app_path, action).to_dict()
+        shown = boot.folded(error) if self.cfg.loglevel.lower() != "debug" else error
+        text = "".join(traceback.format_exception(shown))
+        self.log.error("Error executing %s.%s: %s\n%s", app_path, action, error, text)
+        if isinstance(error, DirtyAppNotFoundError):
+            return error.to_dict()
+        kind = type(error)
+        name = kind.__qualname__
+        if kind.__module__ not in ("builtins", None):
+            name = f"{kind.__module__}.{name}"
+        message = error.message if isinstance(error, DirtyError) else _text_of(error)
+        return DirtyAppError(message, app_path, action, text, name).to_dict()
+
+    def ended(self) -> None:
+        """After each call."""
+        self.calls += 1
+        self.notify()
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<exception str() failed>"
+
+
+_loop_lock = threading.Lock()
+_END = object()
+
+
+class _Loop:
+    """An event loop on a thread of its own."""
+
+    def __init__(self, name: str) -> None:
+        import asyncio
+
+        self._asyncio = asyncio
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self._running: dict[int, Future[Any]] = {}
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def run(self, work: Coroutine[Any, Any, Any], number: int) -> Any:
+        """Runs ``work`` for the call of this number and waits for its result."""
+        future = self._asyncio.run_coroutine_threadsafe(work, self.loop)
+        self._running[number] = future
+        try:
+            return future.result()
+        except self._asyncio.CancelledError:
+            raise CallCancelled from None
+        except BaseException:
+            # Also where this thread was interrupted while it waited.
+            future.cancel()
+            raise
+        finally:
+            self._running.pop(number, None)
+
+    def iterate(self, pieces: AsyncGenerator[Any, None], number: int) -> Iterator[Any]:
+        """What an asynchronous generator gives, piece by piece."""
+        try:
+            while True:
+                piece = self.run(_next_of(pieces), number)
+                if piece is _END:
+                    return
+                yield piece
+        finally:
+            self._asyncio.run_coroutine_threadsafe(_closed(pieces), self.loop).result()
+
+    def cancel(self, number: int) -> bool:
+        """Cancels the call of this number; False: it does not run here."""
+        future = self._running.get(number)
+        if future is None:
+            return False
+        future.cancel()
+        return True
+
+
+async def _next_of(pieces: AsyncGenerator[Any, None]) -> Any:
+    return await anext(pieces, _END)
+
+
+async def _closed(pieces: AsyncGenerator[Any, None]) -> None:
+    await pieces.aclose()
