@@ -166,7 +166,7 @@ impl Gateway {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let line = line_of(&connection.http.head(connection.input.head()));
+        let line = line_of(&connection.session.head(connection.input.head()));
         if !self.followers.is_followed(&line) {
             return;
         }
@@ -218,7 +218,7 @@ impl Gateway {
         else {
             return;
         };
-        let line = line_of(&connection.http.head(connection.input.head()));
+        let line = line_of(&connection.session.head(connection.input.head()));
         if !self.followers.is_followed(&line) {
             return;
         }
