@@ -65,6 +65,8 @@ class ReloaderBase(threading.Thread):
         self._interval = interval
         self._callback = callback
         self._shared = shared
+        #: Calls what waits without Python's means: a greenlet must not do that in its hub's thread.
+        self.call_waiting: Callable[..., object] = _call
         self._stamps: dict[str, _Stamp] = {}
         self._since = time.time_ns()
 
@@ -169,7 +171,11 @@ class InotifyReloader(ReloaderBase):
         if self._watch is None:
             super().pause()
         else:
-            self._watch.wait(self._interval)
+            self.call_waiting(self._watch.wait, (self._interval,))
+
+
+def _call(function: Callable[..., object], arguments: tuple[object, ...]) -> object:
+    return function(*arguments)
 
 
 #: ``reload_engine`` -> class, as in Gunicorn. Here inotify needs no package and has a fall-back.

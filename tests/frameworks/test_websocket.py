@@ -1,4 +1,4 @@
-"""WebSockets of applications that take the client's socket over from a gthread worker (flask-sock)."""
+"""WebSockets of applications that take the client's socket over from a worker of threads or greenlets (flask-sock)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import pytest
 import simple_websocket
 
+from tests.support.greenlets import GEVENT
 from tests.support.http import encode
 from tests.support.wait import wait_for
 
@@ -43,9 +44,9 @@ APP = """
 """
 
 
-@pytest.fixture
-def server(serve):
-    return serve(APP, "--worker-class", "gthread", "--threads", "8")
+@pytest.fixture(params=["gthread", GEVENT])
+def server(serve, request):
+    return serve(APP, "--worker-class", request.param, "--threads", "8")
 
 
 @contextlib.contextmanager
@@ -119,8 +120,9 @@ def test_ordinary_request_to_a_websocket_address_is_refused(server):
     assert server.get("/").text == "hello"
 
 
-def test_open_websocket_does_not_outlive_the_server(serve):
-    server = serve(APP, "--worker-class", "gthread", "--threads", "4", "--graceful-timeout", "1")
+@pytest.mark.parametrize("name", ["gthread", GEVENT])
+def test_open_websocket_does_not_outlive_the_server(serve, name):
+    server = serve(APP, "--worker-class", name, "--threads", "4", "--graceful-timeout", "1")
     with websocket(server, "/echo") as client:
         client.send("x")
         assert client.receive(timeout=10) == "x"

@@ -9,6 +9,7 @@ import signal
 
 import pytest
 
+from tests.support.greenlets import GEVENT
 from tests.support.http import encode
 from tests.support.load import Load
 from tests.support.wait import wait_for
@@ -176,8 +177,9 @@ def test_file_bytes_are_counted(serve):
     wait_for(lambda: "1000 /file_options" in server.access_log)
 
 
-def test_every_request_of_a_connection_has_its_line(serve):
-    server = serve(APP, "--worker-class", "gthread", "--threads", "4", access_log=True, ready="/ready")
+@pytest.mark.parametrize("worker", ["gthread", GEVENT])
+def test_every_request_of_a_connection_has_its_line(serve, worker):
+    server = serve(APP, "--worker-class", worker, "--threads", "4", access_log=True, ready="/ready")
     with server.connect() as peer:
         peer.send(b"".join(encode(target=f"/number-{number}-") for number in range(50)))
         for _ in range(50):

@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 
+from tests.support.greenlets import GEVENT
 from tests.support.wait import wait_for
 
 APP = """
@@ -76,7 +77,7 @@ def told(server, path):
     return records[0]
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@pytest.mark.parametrize("worker", ["sync", "gthread", GEVENT])
 def test_logger_class_of_the_config_file_is_told_everything(serve, own, worker):
     server = serve(APP, "--worker-class", worker, config=own(TELLING), ready="/ready")
     server.get("/path?a=1", [("X-One", "1")])
@@ -262,7 +263,7 @@ def test_environ_that_only_the_application_knows(serve):
     wait_for(lambda: "alice /path" in server.access_log, what=lambda: server.access_log)
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@pytest.mark.parametrize("worker", ["sync", "gthread", GEVENT])
 def test_client_that_the_application_put_into_the_environ(serve, worker):
     """As werkzeug's ProxyFix does."""
     server = serve(APP, "--worker-class", worker, "--access-logformat", "%(h)s %(U)s", access_log=True, ready="/ready")

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.support import processes
+from tests.support.greenlets import GEVENT
 from tests.support.load import Load
 from tests.support.wait import wait_for
 
@@ -138,7 +139,7 @@ def test_killed_gateway_while_workers_are_busy(serve, source):
         assert [server.get("/version").body for _ in range(10)] == [b"1"] * 10
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@pytest.mark.parametrize("worker", ["sync", "gthread", GEVENT])
 def test_killed_arbiter_leaves_no_process(serve, source, worker):
     server = serve(source, "--workers", "3", "--worker-class", worker, "--threads", "2" if worker == "gthread" else "1")
     kill(server.pid)

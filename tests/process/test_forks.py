@@ -154,6 +154,7 @@ EXPECTED = {name: str(code) for name, (_, code) in ENDS.items()} | OTHERS
 KINDS = {
     "sync": (WSGI, ["-k", "sync"], ["/", "/generator"]),
     "gthread": (WSGI, ["-k", "gthread", "--threads", "3"], ["/", "/generator"]),
+    "gevent": (WSGI, ["-k", "gevent"], ["/", "/generator"]),
     "asyncio": (ASGI, ["-k", "asgi", "--asgi-loop", "asyncio"], ["/", "/executor", "/anyio", "/task"]),
     "uvloop": (ASGI, ["-k", "asgi", "--asgi-loop", "uvloop"], ["/", "/executor", "/anyio", "/task"]),
 }
@@ -168,6 +169,8 @@ def is_lost(path: str) -> bool:
 def test_child_ends_as_a_program_and_harms_nobody(serve, kind, kind_of_worker):
     if kind.is_gunicorn:
         pytest.skip("there the child goes on as a second worker")
+    if kind_of_worker == "gevent":
+        pytest.importorskip("gevent")
     source, flags, paths = KINDS[kind_of_worker]
     server = serve(source.format(ends=ENDS), *flags, "--timeout", "20")
     pid = server.get("/pid").body
@@ -177,6 +180,10 @@ def test_child_ends_as_a_program_and_harms_nobody(serve, kind, kind_of_worker):
             # Without any server, too: it joins the executor's threads, one of which it is. Mended in 3.13.
             joins_itself = sys.version_info < (3, 13) and (path, how) == ("/executor", "multiprocessing")
             expected = "1" if joins_itself else expected
+            if kind_of_worker == "gevent" and how == "double":
+                continue  # Its os.close() leaves a pipe open until the hub turns, so reading that never ends.
+            if kind_of_worker == "gevent" and how == "thread":
+                expected = "0"  # What a greenlet starts is a daemon, which nobody waits for.
             answer = server.get(f"{path}?{how}")
             if is_lost(path):
                 assert answer.status == 200

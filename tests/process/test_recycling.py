@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.gate import SOURCE, Gate
+from tests.support.greenlets import GEVENT
 from tests.support.http import Answer, encode
 from tests.support.load import Load
 from tests.support.wait import stays, wait_for
 
 
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "new-connections"])
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@pytest.mark.parametrize("worker", ["sync", "gthread", GEVENT])
 def test_max_requests_loses_nothing(serve, source, worker, keep_alive):
     threads = "2" if worker == "gthread" else "1"
     server = serve(
@@ -40,9 +41,9 @@ def test_max_requests_loses_nothing(serve, source, worker, keep_alive):
     first = server.worker_pids()
     with Load(server.address, clients=6, keep_alive=keep_alive) as load:
         load.wait_for_answers(600)
+        server.wait_for_log("Autorestarting worker after current request.", count=4)
         server.wait_for_workers(2, without=first)
     load.assert_flawless(at_least=600)
-    server.wait_for_log("Autorestarting worker after current request.", count=4)
     if keep_alive:
         assert load.connections == 6
 

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from tests.support.gate import Gate
+from tests.support.greenlets import GEVENT
 from tests.support.http import encode
 from tests.support.load import Load
 from tests.support.wait import stays, wait_for
@@ -27,8 +28,9 @@ def test_no_request_fails_in_20_reloads(serve, source, worker, keep_alive):
         assert load.connections == 6, "no connection was closed by a reload"
 
 
-def test_slow_requests_survive_reloads(serve, source):
-    server = serve(source, "--workers", "2", "--worker-class", "gthread", "--threads", "4")
+@pytest.mark.parametrize("worker", ["gthread", GEVENT])
+def test_slow_requests_survive_reloads(serve, source, worker):
+    server = serve(source, "--workers", "2", "--worker-class", worker, "--threads", "4")
     with Load(server.address, clients=6, target="/?0.3") as load:
         load.wait_for_answers(3)
         for _ in range(3):

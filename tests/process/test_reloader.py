@@ -9,6 +9,7 @@ import time
 import pytest
 
 from oxicorn.reloader import Reloader
+from tests.support.greenlets import GEVENT
 from tests.support.load import Load
 from tests.support.wait import stays, wait_for
 
@@ -52,10 +53,10 @@ def test_changed_module_is_served(serve, engine):
     server.wait_for_log(r"Worker reloading: .*/part\.py modified", count=2)
 
 
-@pytest.mark.parametrize("worker", [("sync", "1"), ("gthread", "2")])
+@pytest.mark.parametrize("worker", ["sync", "gthread", GEVENT])
 def test_no_request_fails_while_sources_change(serve, worker):
-    name, threads = worker
-    server = start(serve, "--workers", "2", "--worker-class", name, "--threads", threads)
+    threads = "2" if worker == "gthread" else "1"
+    server = start(serve, "--workers", "2", "--worker-class", worker, "--threads", threads)
     with Load(server.address, clients=4, pause=0.004) as load:
         for version in ("2", "3", "4"):
             save(server, version)

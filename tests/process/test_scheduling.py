@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.greenlets import NEEDS_GEVENT
 from tests.support.server import Kind, Server
 from tests.support.wait import wait_for
 
@@ -85,8 +86,8 @@ def scheduled_as(policy: int) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("worker_class", "source"),
-    [("sync", WSGI), ("gthread", WSGI), ("asgi", ASGI)],
-    ids=["sync", "gthread", "asgi"],
+    [("sync", WSGI), ("gthread", WSGI), pytest.param("gevent", WSGI, marks=NEEDS_GEVENT), ("asgi", ASGI)],
+    ids=["sync", "gthread", "gevent", "asgi"],
 )
 @pytest.mark.parametrize("policy", [os.SCHED_OTHER, os.SCHED_BATCH], ids=["other", "batch"])
 def test_every_thread_is_scheduled_as_the_server_was_started(serve, kind: Kind, worker_class, source, policy):

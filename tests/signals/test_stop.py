@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.support.greenlets import GEVENT
 from tests.support.http import ConnectionLost, encode
 from tests.support.load import Load
 from tests.support.wait import wait_for
@@ -23,7 +24,12 @@ SLOW = """
         return [b"hello"]
 """
 
-WORKERS = {"sync": [], "gthread": ["--worker-class", "gthread", "--threads", "2"]}
+WORKERS = {
+    "sync": [],
+    "gthread": ["--worker-class", "gthread", "--threads", "2"],
+    "gevent": ["--worker-class", "gevent"],
+}
+EACH = ["sync", "gthread", GEVENT]
 STOP = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
 
 
@@ -33,7 +39,7 @@ def start_slow_request(server, peer, seconds: float) -> None:
     wait_for(lambda: (server.directory / "started").exists(), what="the application was called")
 
 
-@pytest.mark.parametrize("worker", list(WORKERS))
+@pytest.mark.parametrize("worker", EACH)
 @pytest.mark.parametrize("number", STOP, ids=lambda number: number.name)
 def test_idle_server_stops_with_code_0(serve, number, worker):
     server = serve(SLOW, "--workers", "2", *WORKERS[worker], "--pid", "pid")
@@ -47,7 +53,7 @@ def test_idle_server_stops_with_code_0(serve, number, worker):
     server.wait_for_log(r"\[INFO\] Shutting down: Master$")
 
 
-@pytest.mark.parametrize("worker", list(WORKERS))
+@pytest.mark.parametrize("worker", EACH)
 def test_term_finishes_what_is_in_flight(serve, worker):
     server = serve(SLOW, *WORKERS[worker])
     with server.connect() as peer:
@@ -70,9 +76,10 @@ def test_term_lets_nobody_new_in(serve):
     assert server.wait_for_exit() == 0
 
 
-def test_term_under_load_answers_everything_it_accepted(serve):
+@pytest.mark.parametrize("worker", ["gthread", GEVENT])
+def test_term_under_load_answers_everything_it_accepted(serve, worker):
     """Clients see complete answers, then a refused connection; never half an answer."""
-    server = serve(SLOW, "--workers", "2", *WORKERS["gthread"])
+    server = serve(SLOW, "--workers", "2", *WORKERS[worker])
     with Load(server.address, clients=6, keep_alive=False, target="/?0.05") as load:
         load.wait_for_answers(30)
         assert server.stop(signal.SIGTERM) == 0
@@ -135,7 +142,7 @@ def test_term_serves_the_backlog(serve):
     assert server.wait_for_exit() == 0
 
 
-@pytest.mark.parametrize("worker", list(WORKERS))
+@pytest.mark.parametrize("worker", EACH)
 def test_graceful_timeout_bounds_the_wait(serve, worker):
     server = serve(SLOW, "--graceful-timeout", "1", *WORKERS[worker])
     with server.connect() as peer:

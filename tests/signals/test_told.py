@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from tests.support.greenlets import GEVENT
 from tests.support.http import Peer, encode
 from tests.support.load import Load
 from tests.support.server import Server, Servers
@@ -51,7 +52,9 @@ def stream():
 CLASSES = {
     "sync": ("--worker-class", "sync"),
     "gthread": ("--worker-class", "gthread", "--threads", "4"),
+    "gevent": ("--worker-class", "gevent"),
 }
+EACH = ["sync", "gthread", GEVENT]
 #: Long enough that nothing here ends by it.
 PATIENT = ("--graceful-timeout", "60")
 
@@ -83,7 +86,7 @@ def begin_stream(server: Server) -> Peer:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP], ids=lambda how: how.name)
-@pytest.mark.parametrize("name", list(CLASSES))
+@pytest.mark.parametrize("name", EACH)
 def test_a_stream_that_waits_for_the_end_ends_with_it(serve: Servers, name: str, how: signal.Signals) -> None:
     """The application is told at once, not when nothing is left to do."""
     assert end_stream(start(serve, name), how).endswith(b"end alive=False")
@@ -114,7 +117,7 @@ def test_fewer_workers_end_a_stream(serve: Servers) -> None:
     assert server.wait_for_exit() == 0
 
 
-@pytest.mark.parametrize("name", list(CLASSES))
+@pytest.mark.parametrize("name", EACH)
 def test_term_to_every_process_loses_nothing(serve: Servers, name: str) -> None:
     """systemd's default KillMode and supervisor's stopasgroup tell arbiter, gateway and workers at once."""
     server = start(serve, name, "--workers", "2")
@@ -128,7 +131,7 @@ def test_term_to_every_process_loses_nothing(serve: Servers, name: str) -> None:
     assert server.wait_for_exit() == 0
 
 
-@pytest.mark.parametrize("name", list(CLASSES))
+@pytest.mark.parametrize("name", EACH)
 def test_a_single_worker_that_is_told_serves_until_its_successor_does(serve: Servers, name: str) -> None:
     server = serve(SLOW_BOOT, *CLASSES[name])
     (old,) = server.worker_pids()

@@ -125,11 +125,12 @@ DIFFERENCES: dict[str, str] = {
     "signals/test_scaling.py::test_scaling_survives_a_reload": "HUP remembers TTIN and TTOU unless `workers` changed",
     "signals/test_scaling.py::test_hangup_that_reaches_the_workers_kills_none": "workers ignore HUP",
     "signals/test_stop.py::test_term_lets_nobody_new_in": DRAIN,
-    "signals/test_stop.py::test_term_under_load_answers_everything_it_accepted": DRAIN,
+    "signals/test_stop.py::test_term_under_load_answers_everything_it_accepted[gthread]": DRAIN,
     "signals/test_stop.py::test_term_serves_the_backlog": DRAIN,
     "signals/test_stop.py::test_term_does_not_wait_where_no_connection_is_kept": "the setting is oxicorn's",
     "signals/test_stop.py::test_ctrl_c_does_not_wait_for_kept_connections": "the setting is oxicorn's",
-    "signals/test_told.py::test_term_to_every_process_loses_nothing": DRAIN,
+    "signals/test_told.py::test_term_to_every_process_loses_nothing[sync]": DRAIN,
+    "signals/test_told.py::test_term_to_every_process_loses_nothing[gthread]": DRAIN,
     # Privileges
     "process/test_privileges.py::test_gateway_runs_as_the_user_and_group": GATEWAY,
     "process/test_privileges.py::test_initgroups_gives_the_groups_of_the_user": (

@@ -76,7 +76,7 @@ def test_empty_query_string_is_there(server):
 
 def test_wsgi_keys(server):
     found = environ(server)
-    threaded = "gthread" in server.command
+    threaded = not {"gthread", "gevent"}.isdisjoint(server.command)
     assert found["wsgi.version"] == [1, 0]
     assert found["wsgi.url_scheme"] == "http"
     assert found["wsgi.multithread"] is threaded

@@ -23,6 +23,7 @@ except ImportError as error:
     raise RuntimeError(f"{error}: worker class gevent needs the package gevent") from error
 
 from oxicorn import _native
+from oxicorn.reloader import ReloaderBase
 from oxicorn.unused import unused
 from oxicorn.workers import gevent_server
 from oxicorn.workers.base import DIRECT, HANDLERS, SERVED, Worker
@@ -78,6 +79,12 @@ class GeventWorker(Worker):
         self.patch()
         hub.reinit()
         super().init_process()
+
+    def _make_reloader(self) -> None:
+        """Its thread is a greenlet here, so what blocks is done by a thread of the hub's pool."""
+        super()._make_reloader()
+        if isinstance(self.reloader, ReloaderBase):
+            self.reloader.call_waiting = gevent.get_hub().threadpool.apply
 
     def run(self) -> None:
         """Serves until stopped, then at most ``graceful_timeout`` what is in hand."""

@@ -26,8 +26,8 @@ SERVER = os.path.dirname(__file__) + os.sep
 
 #: Where threads begin: nobody needs to be told.
 BEGINNINGS = ("/threading.py", "/concurrent/futures/thread.py")
-#: Where an event loop waits for something to happen.
-IDLE = ("/selectors.py", "/asyncio/base_events.py")
+#: Where an event loop, or a thread of its pool, waits for something to happen.
+IDLE = ("/selectors.py", "/asyncio/base_events.py", "/gevent/hub.py", "/gevent/threadpool.py")
 
 #: file, line, function
 Frame = tuple[str, int, str]
