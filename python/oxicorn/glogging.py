@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from oxicorn import log_files, logconfig, syslog, terminal
+from oxicorn import log_files, logconfig, request_ids, syslog, terminal
 from oxicorn.logconfig import CONFIG_DEFAULTS, LoggingConfiguration
 from oxicorn.syslog import SYSLOG_FACILITIES, parse_syslog_address
 
@@ -109,6 +109,8 @@ class Logger:
         if self._in_force is not None:
             self._in_force.withdraw()
         self.cfg = cfg
+        self._request_id_variable = request_ids.id_variable(cfg)
+        self._shows_traces = request_ids.has_traces(cfg)
         self._access_log_enabled = self._compute_access_log_enabled()
         self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)
         self.error_log.setLevel(self.loglevel)
@@ -341,7 +343,11 @@ class Logger:
             "D": seconds * 1_000_000 + microseconds,
             "L": f"{seconds}.{microseconds:06d}",
             "p": f"<{os.getpid()}>",
+            "request_id": environ.get(self._request_id_variable, "-"),
+            "trace_id": "-",
         }
+        if self._shows_traces:
+            atoms["trace_id"] = request_ids.trace_id(environ.get("HTTP_TRACEPARENT", "")) or "-"
         request_headers = getattr(req, "headers", req)
         atoms.update({f"{{{name.lower()}}}i": value for name, value in _pairs(request_headers)})
         atoms.update({f"{{{name.lower()}}}o": value for name, value in _pairs(resp.headers)})

@@ -45,6 +45,18 @@ class SettingsDict(TypedDict, total=False):
     metrics_bind: str | None
     metrics_memory: int
     prometheus_client: bool | None
+    request_id: bool | None
+    request_id_header: str
+    request_id_response: bool | None
+    request_start: bool | None
+    server_timing: bool | None
+    trace_context: Literal["off", "any", "trusted"] | bool
+    tracing: bool | None
+    tracing_endpoint: str | None
+    tracing_headers: str | None
+    tracing_service_name: str | None
+    tracing_resource: str | None
+    tracing_sample_ratio: float | str | None
     limit_request_line: int
     limit_request_fields: int
     limit_request_field_size: int

@@ -48,6 +48,9 @@ FIELDS = [
     "forwarded_client",
     "forwarded_for",
     "request_id",
+    "trace_id",
+    "proxy_time",
+    "queue_time",
 ]
 
 
@@ -80,7 +83,7 @@ def test_fields(serve):
     assert list(one) == FIELDS
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", one["time"])
     assert isinstance(one.pop("client_port"), int)
-    assert 0 < one.pop("duration") < 5
+    assert 0 <= one.pop("queue_time") <= one.pop("duration") < 5
     assert one.pop("pid") in server.worker_pids()
     assert one == one | {
         "client": "127.0.0.1",
@@ -98,6 +101,8 @@ def test_fields(serve):
         "forwarded_client": None,
         "forwarded_for": None,
         "request_id": None,
+        "trace_id": None,
+        "proxy_time": None,
     }
 
 

@@ -34,13 +34,17 @@ fn type_of(definition: &Definition) -> String {
     let fixed = match definition.kind {
         Kind::Bool => "bool | None",
         Kind::Integer { .. } => "int",
-        Kind::Text | Kind::LogFormat | Kind::StatsdAddress => "str | None",
+        Kind::Text | Kind::LogFormat | Kind::StatsdAddress | Kind::HttpUrl | Kind::Pairs => {
+            "str | None"
+        }
+        Kind::Ratio => "float | str | None",
         Kind::TextList | Kind::FileList => "str | Sequence[str]",
         Kind::CommaList
         | Kind::LogFields
         | Kind::NetworkList
         | Kind::Protocols
-        | Kind::Directory => "str",
+        | Kind::Directory
+        | Kind::HeaderName => "str",
         Kind::TextDict => "dict[str, str]",
         Kind::ObjectDict => "dict[str, Any]",
         Kind::Class => "str | type | Callable[[], type]",

@@ -5,24 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxicorn_dispatch::Policy;
-use oxicorn_proto::http1::Rules;
+use oxicorn_proto::http1;
 use oxicorn_proto::proxy_protocol::Mode;
 use oxicorn_proto::trust::{AddressSet, TrustRules};
 
 use crate::settings::{ProxyProtocol, Queue, Settings, Trust};
 use crate::spool::{MemoryFiles, Spool};
+use crate::tracing;
 
 /// One reload's settings; connections keep those they started with.
 #[derive(Debug)]
 pub(crate) struct ActiveConfig {
     pub(crate) settings: Settings,
-    pub(crate) rules: Arc<Rules>,
+    pub(crate) rules: Arc<http1::Rules>,
     pub(crate) trust: TrustRules,
     /// Peers that may speak uwsgi.
     pub(crate) web_servers: AddressSet,
     pub(crate) body_memory: usize,
     pub(crate) spool: Spool,
     pub(crate) proxy_mode: Option<Mode>,
+    /// What is looked for in requests beside what is needed to serve them.
+    pub(crate) tracing: Option<Rc<tracing::Rules>>,
+    /// Clients or a collector are told how long requests took where.
+    pub(crate) is_timed: bool,
 }
 
 impl ActiveConfig {
@@ -32,6 +37,8 @@ impl ActiveConfig {
             rules: Arc::new(settings.rules.clone()),
             trust: trust_rules(&settings.trust),
             web_servers: AddressSet::new(&settings.trust.uwsgi_allow_ips),
+            tracing: tracing::Rules::new(&settings.tracing),
+            is_timed: settings.tracing.server_timing || settings.tracing.export.is_some(),
             body_memory: settings.body_memory,
             spool: Spool::new(&settings, memory_files),
             proxy_mode: match settings.trust.proxy_protocol {

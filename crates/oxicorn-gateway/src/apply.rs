@@ -6,6 +6,7 @@
 //! first, because a worker could change them between check and use.
 
 use std::fmt;
+use std::time::Duration;
 
 use oxicorn_link::window::{WindowExceeded, websocket_cost};
 use oxicorn_link::wire::{FilePart, HeaderList, Malformed, ResponseKind, ResponseView, flags};
@@ -18,6 +19,7 @@ use crate::calls::Call;
 use crate::connection::Connection;
 use crate::exchange::{After, Exchange, Happened};
 use crate::output::Output;
+use crate::tracing::{ServerTiming, id_for_response};
 use crate::zero_copy::{RingSend, Road};
 
 /// Output of one connection beyond which a worker has sent too much that no credit counts for
@@ -96,6 +98,8 @@ pub(crate) struct WorkerMessage<'g> {
     road: Road<'g>,
     /// Value of the Server header.
     server: &'g [u8],
+    /// The client is told where the time went.
+    tells_timing: bool,
     common: Common<'g>,
 }
 
@@ -105,6 +109,7 @@ pub(crate) struct Common<'g> {
     pub(crate) aside: &'g mut Vec<u8>,
     /// Value of the Date header.
     pub(crate) date: &'g [u8],
+    pub(crate) now: Duration,
     /// The access log wants to see the response's head.
     pub(crate) keep_head: bool,
 }
@@ -151,6 +156,7 @@ impl<'g> WorkerMessage<'g> {
                 sent: &mut connection.sent,
             },
             server: connection.resolved.settings.server_header.as_bytes(),
+            tells_timing: connection.resolved.settings.tracing.server_timing,
             common,
         })
     }
@@ -219,9 +225,20 @@ impl<'g> WorkerMessage<'g> {
         };
         let out = self.output.bytes();
         let start = out.len();
-        let framing = self
-            .http
-            .encode_response_head(&head, view.headers.iter(), out)?;
+        let trace = self.exchange.request.trace.as_deref();
+        let timing = self.tells_timing.then(|| {
+            let given = self.call.submitted + self.call.queued;
+            let proxy = trace.and_then(|trace| trace.proxy_time);
+            let application = self.common.now.saturating_sub(given);
+            ServerTiming::new(proxy, self.call.queued, application)
+        });
+        let id = id_for_response(trace, &view.headers);
+        let timing = timing.iter().map(ServerTiming::header);
+        let headers = view.headers.iter().chain(id).chain(timing);
+        let framing = self.http.encode_response_head(&head, headers, out)?;
+        if let Some(trace) = &mut self.exchange.request.trace {
+            trace.note_answered(self.common.now);
+        }
         let response = &mut self.exchange.response;
         response.status = view.head.status;
         response.logged = self.header.flags & flags::LOGGED != 0;
@@ -299,6 +316,9 @@ impl<'g> WorkerMessage<'g> {
         &mut self,
         trailers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
     ) -> Result<(), Trouble> {
+        if let Some(trace) = &mut self.exchange.request.trace {
+            trace.note_completed(self.common.now);
+        }
         let next = self.http.finish_response(trailers, self.output.bytes())?;
         let _ = self.exchange.on(Happened::Complete(After::from(next)));
         Ok(())

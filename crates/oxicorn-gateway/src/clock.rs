@@ -76,6 +76,11 @@ impl Clock {
         self.now
     }
 
+    /// What is [`now`](Self::now), since 1970.
+    pub(crate) fn wall(&self) -> Duration {
+        time::wall().saturating_sub(self.source.now().saturating_sub(self.now))
+    }
+
     /// Value of a `Date` header.
     pub(crate) fn http_date(&self) -> &[u8] {
         &self.http_date

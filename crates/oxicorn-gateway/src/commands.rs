@@ -243,6 +243,9 @@ impl Gateway {
         if before.settings.statsd != settings.statsd {
             self.start_statsd(settings);
         }
+        if before.settings.tracing != settings.tracing {
+            self.start_tracing(&settings.tracing);
+        }
     }
 
     /// Opens everything that is told about requests; `settings` are the first ones.
@@ -251,6 +254,7 @@ impl Gateway {
         self.open_json_log(settings);
         self.look_at_shown_headers();
         self.start_statsd(settings);
+        self.start_tracing(&settings.tracing);
     }
 
     /// Heads of responses are kept for logs that show headers of theirs only.

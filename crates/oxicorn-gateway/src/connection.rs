@@ -25,6 +25,7 @@ use crate::output::Output;
 use crate::peer::{End, Proxied};
 use crate::per_client::ClientNet;
 use crate::session::Session;
+use crate::tracing::RequestTrace;
 use crate::transport::Transport;
 use crate::websocket::WebSocket;
 
@@ -114,6 +115,11 @@ impl Connection {
     /// Whether a WebSocket is spoken.
     pub(crate) fn is_talking(&self) -> bool {
         self.stage() == Some(Stage::Talking)
+    }
+
+    /// What is known of the way of its request, where that is wanted.
+    pub(crate) fn trace(&self) -> Option<&RequestTrace> {
+        self.exchange.as_ref()?.request.trace.as_deref()
     }
 
     /// The worker's half of its exchange.

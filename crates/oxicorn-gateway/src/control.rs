@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ListenerSetup;
 use crate::settings::{Level, Settings};
+use crate::tracing::RequestIds;
 
 /// The most bytes one packet may have: what both ends make room for when they receive. Far below
 /// the default socket buffer of 208 KiB; the largest message is [`ToGateway::Settings`] with long
@@ -225,6 +226,8 @@ pub struct RequestSlow {
     pub request_line: String,
     /// The peer's address as in the access log.
     pub client: String,
+    /// Its id and its trace's.
+    pub ids: RequestIds,
     /// Since the worker was given it.
     pub age_ms: u64,
     /// How long it waited before.
@@ -255,6 +258,8 @@ pub struct RequestShown {
     pub request_line: String,
     /// The peer's address as in the access log.
     pub client: String,
+    /// Its id and its trace's.
+    pub ids: RequestIds,
     /// `queued`, `working`, `responding`, `hijacked`.
     pub state: String,
     /// The worker's process.
@@ -324,6 +329,8 @@ pub struct RequestExpired {
     pub request_line: String,
     /// The peer's address as in the access log.
     pub client: String,
+    /// Its id and its trace's.
+    pub ids: RequestIds,
     /// Since the worker took it.
     pub age_ms: u64,
     /// How many other requests the worker still works on.

@@ -24,6 +24,7 @@ use crate::gateway::{Gateway, with};
 use crate::json_log::JsonLog;
 use crate::min_rate::MinRate;
 use crate::refusal::Refusal;
+use crate::tracing::RequestIds;
 use crate::upload::Upload;
 
 /// How often deadlines are looked at. The shortest that anybody sets is a second.
@@ -182,6 +183,7 @@ impl Gateway {
             return Duration::ZERO;
         }
         let deadlines = self.connections.iter().filter_map(|(_, one)| one.deadline);
+        let deadlines = deadlines.chain(self.tracer.next_look(now));
         deadlines.min().map_or(NEVER, |deadline| {
             deadline.saturating_sub(now).saturating_sub(TICK)
         })
@@ -201,6 +203,7 @@ impl Gateway {
         self.check_drain_deadline(now);
         self.dispatcher.handle_timeout(now);
         self.hand_logs_over();
+        self.look_after_tracing(now);
         self.set_gauges(now);
         self.control.flush();
         self.settle();
@@ -281,8 +284,9 @@ impl Gateway {
             return;
         };
         let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+        let ids = RequestIds::of(connection.trace());
         self.warn_of_client(format_args!(
-            "Cut off ip={address}: it takes its response too slowly (write_timeout, write_min_rate)"
+            "Cut off ip={address}: it takes its response too slowly (write_timeout, write_min_rate){ids}"
         ));
     }
 

@@ -87,6 +87,10 @@ impl Gateway {
             Ok(placement) => {
                 if let Some(exchange) = &mut connection.exchange {
                     exchange.response.pid = record.pid;
+                    exchange.request.queued = Some(queued);
+                    if let Some(trace) = &mut exchange.request.trace {
+                        trace.note_given(call.submitted, now);
+                    }
                     if let Some(upload) = &mut exchange.request.upload {
                         upload.streamed = true;
                     }

@@ -15,6 +15,7 @@ use crate::calls::{CallId, Place};
 use crate::connection::Phase;
 use crate::exchange::{Exchange, Happened};
 use crate::gateway::Gateway;
+use crate::tracing;
 
 /// How long a client may go on sending after its last answer. Nothing waits for it meanwhile but
 /// its socket.
@@ -197,7 +198,9 @@ impl Gateway {
         }
         let relay = self.resolved.settings.relay.access;
         let is_wanted = (self.access_log.is_some() || relay) && !response.logged;
-        if !is_wanted && self.json_log.is_none() {
+        let trace = request.trace.as_deref();
+        let has_span = self.tracer.wants(trace);
+        if !is_wanted && self.json_log.is_none() && !has_span {
             return;
         }
         let first_line = connection.session.first_line(connection.input.unread());
@@ -221,7 +224,18 @@ impl Gateway {
             response_head: &response.head,
             time: self.clock.access_time(),
             reason: response.reason,
+            queue_time: request.queued,
+            trace,
         };
+        if let Some(trace) = trace.filter(|_| has_span) {
+            let facts = tracing::Facts {
+                started: request.started,
+                ended: self.clock.now(),
+                wall: self.clock.wall(),
+                record: &record,
+            };
+            self.tracer.add_span(trace, &facts);
+        }
         if is_wanted {
             match &mut self.access_log {
                 Some(log) => log.write(&record),

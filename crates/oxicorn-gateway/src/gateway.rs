@@ -46,6 +46,7 @@ use crate::pressure::Pressure;
 use crate::relay::AccessRelay;
 use crate::statsd::Statsd;
 use crate::tls::{self, Secure};
+use crate::tracing::Tracer;
 use crate::websocket;
 
 /// Connection buffers kept for reuse.
@@ -81,6 +82,7 @@ pub(crate) struct Gateway {
     pub(crate) json_log: Option<JsonLog>,
     pub(crate) relay: AccessRelay,
     pub(crate) statsd: Option<Statsd>,
+    pub(crate) tracer: Tracer,
     pub(crate) error_log: ErrorLog,
     pub(crate) log_files: LogFiles,
     pub(crate) pid: u32,
@@ -190,6 +192,7 @@ impl Gateway {
             json_log: None,
             relay: AccessRelay::default(),
             statsd: None,
+            tracer: Tracer::default(),
             error_log,
             log_files,
             pid: std::process::id(),

@@ -5,6 +5,7 @@
 //! with U+FFFD, control characters are escaped.
 
 use std::io;
+use std::time::Duration;
 
 use oxicorn_proto::forwarded;
 use oxicorn_proto::message::RequestHead;
@@ -84,7 +85,8 @@ names! {
     Target = "target", Path = "path", Query = "query", Protocol = "protocol", Scheme = "scheme",
     Host = "host", Referer = "referer", UserAgent = "user_agent", Status = "status", Bytes = "bytes",
     Duration = "duration", Pid = "pid", Reason = "reason", ForwardedClient = "forwarded_client",
-    ForwardedFor = "forwarded_for", RequestId = "request_id",
+    ForwardedFor = "forwarded_for", RequestId = "request_id", TraceId = "trace_id",
+    ProxyTime = "proxy_time", QueueTime = "queue_time",
 }
 
 /// Names of fields that are no headers, in the order in which all of them are written.
@@ -175,7 +177,10 @@ impl Line<'_> {
                 object.text(text, client.map(|(host, _)| host));
             }
             Name::ForwardedFor => object.text(text, forwarded_for(record).as_deref()),
-            Name::RequestId => object.text(text, record.request_header(b"x-request-id")),
+            Name::RequestId => object.text(text, record.request_id()),
+            Name::TraceId => object.text(text, record.trace_id().as_ref().map(|id| &id[..])),
+            Name::ProxyTime => object.seconds_or_null(text, record.proxy_time()),
+            Name::QueueTime => object.seconds_or_null(text, record.queue_time),
         }
     }
 }
@@ -239,6 +244,13 @@ impl<'a> Object<'a> {
         self.out.push(b',');
     }
 
+    fn seconds_or_null(&mut self, name: &str, time: Option<Duration>) {
+        match time {
+            Some(time) => self.seconds(name, time.as_micros()),
+            None => self.text(name, None),
+        }
+    }
+
     fn digits(&mut self, value: impl itoa::Integer) {
         self.out
             .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
@@ -288,8 +300,6 @@ fn write_escape(letter: char, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -315,6 +325,8 @@ mod tests {
             response_head: b"",
             time: b"",
             reason,
+            queue_time: None,
+            trace: None,
         };
         let line = Line {
             record: &record,
@@ -336,7 +348,8 @@ mod tests {
              \"protocol\":null,\"scheme\":\"http\",\"host\":null,\"referer\":null,\
              \"user_agent\":null,\"status\":400,\"bytes\":12,\"duration\":3.000405,\"pid\":42,\
              \"reason\":\"no method\",\"forwarded_client\":null,\"forwarded_for\":null,\
-             \"request_id\":null,\"request_line\":\"\\u0016\\u0003\\\"\"}\n"
+             \"request_id\":null,\"trace_id\":null,\"proxy_time\":null,\"queue_time\":null,\
+             \"request_line\":\"\\u0016\\u0003\\\"\"}\n"
         );
     }
 

@@ -20,6 +20,7 @@
 //! | time | `clock`, `deadlines`, `min_rate`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
 //! | what is told | `access_log`, `json_log`, `error_log`, `log_files`, `log_throttle`, `log_writer`, `relay`, `statsd`, `metrics`, `monitoring` |
+//! | names and traces of requests | `tracing` |
 //! | what is decided by | `settings`, `active`, `peer`, `body` |
 
 mod access_log;
@@ -72,6 +73,7 @@ mod socket;
 mod spool;
 mod statsd;
 mod tls;
+mod tracing;
 mod transport;
 mod unattended;
 mod upload;
@@ -89,6 +91,7 @@ pub use settings::{
     StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
 };
 pub use spool::can_be_used;
+pub use tracing::{Export, RequestId, RequestIds, Sampler, TraceContext, Tracing};
 
 use std::os::fd::OwnedFd;
 

@@ -65,9 +65,9 @@ impl Gateway {
             return self.dispatcher.handle_revoked(request, now);
         }
         self.metrics.count(Counter::Lost);
-        let (line, address) = self.describe(id);
+        let ((line, address), ids) = (self.describe(id), self.ids(id));
         self.error_log.error(format_args!(
-            "Lost with worker (pid:{pid}): {line} from {address}"
+            "Lost with worker (pid:{pid}): {line} from {address}{ids}"
         ));
         self.dispatcher.handle_lost(request);
         if let Some(client) = self.calls.remove(id).and_then(|call| call.client) {

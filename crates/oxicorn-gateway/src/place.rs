@@ -156,8 +156,17 @@ fn encode_request(
         queued_us: clamp(queued.as_micros()),
     };
     let mut encoder = RequestEncoder::begin(message, &about);
-    for header in head.headers() {
-        encoder.header(header.name, header.value);
+    match request.trace.as_deref() {
+        None => {
+            for header in head.headers() {
+                encoder.header(header.name, header.value);
+            }
+        }
+        Some(trace) => {
+            for (name, value) in trace.told_headers(&head) {
+                encoder.header(name, value);
+            }
+        }
     }
     if !request.trailers.is_empty() {
         encoder.variable(wire::TRAILERS, &request.trailers);

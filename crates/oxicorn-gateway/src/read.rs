@@ -6,7 +6,7 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use oxicorn_link::scoreboard::Counter;
+use oxicorn_link::scoreboard::{Counter, HistogramKind};
 use oxicorn_link::wire::HeaderList;
 use oxicorn_os::sockets::Address;
 use oxicorn_proto::http1::{Event, Polled};
@@ -238,6 +238,14 @@ impl Gateway {
         let mut exchange = self.scratch.new_exchange();
         exchange.request.readable = true;
         exchange.request.started = now;
+        if let Some(rules) = &connection.resolved.tracing {
+            let head = connection.session.head(connection.input.head());
+            let trace = self.tracer.begin(rules, &head, connection.trusted);
+            if let Some(time) = trace.proxy_time {
+                self.metrics.record(HistogramKind::ProxyTime, time);
+            }
+            exchange.request.trace = Some(trace);
+        }
         connection.exchange = Some(exchange);
         connection.phase = Phase::Open;
         connection.deadline = None;

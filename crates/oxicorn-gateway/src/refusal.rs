@@ -14,6 +14,7 @@ use oxicorn_proto::websocket::HandshakeFault;
 use crate::connection::{Connection, Phase};
 use crate::exchange::{After, Happened};
 use crate::gateway::Gateway;
+use crate::tracing::RequestIds;
 
 /// An answer without a worker.
 #[derive(Debug, Clone, Copy)]
@@ -262,12 +263,15 @@ impl Gateway {
         };
         let address = String::from_utf8_lossy(connection.client().text()).into_owned();
         let message = refusal.message;
+        let ids = RequestIds::of(connection.trace());
         if refusal.whose == Whose::PeerLeft {
             let text = "Ignored premature client disconnection";
             self.error_log
-                .debug(format_args!("{text} from ip={address}: {message}"));
+                .debug(format_args!("{text} from ip={address}: {message}{ids}"));
         } else {
-            self.warn_of_client(format_args!("Invalid request from ip={address}: {message}"));
+            self.warn_of_client(format_args!(
+                "Invalid request from ip={address}: {message}{ids}"
+            ));
         }
     }
 }
@@ -304,7 +308,13 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
     let content_type = [(&b"Content-Type"[..], &b"text/plain; charset=utf-8"[..])];
     let more = refusal.headers.iter();
     let more = more.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    let headers = content_type.into_iter().chain(retry_after).chain(more);
+    let trace = exchange.request.trace.as_ref();
+    let id = trace.and_then(|trace| trace.response_header());
+    let headers = content_type
+        .into_iter()
+        .chain(retry_after)
+        .chain(more)
+        .chain(id);
     let (http, out) = (session.http_mut(), output.bytes());
     http.encode_response_head(&head, headers, out).ok()?;
     exchange.response.status = refusal.status;

@@ -79,13 +79,13 @@ fn describe(record: &Record<'_>) -> AccessRecord {
         ..AccessRecord::default()
     };
     match &record.request {
-        Some(head) => describe_head(head, &mut described),
+        Some(head) => describe_head(head, record, &mut described),
         None => describe_first_line(record.first_line, &mut described),
     }
     described
 }
 
-fn describe_head(head: &RequestHead<'_>, described: &mut AccessRecord) {
+fn describe_head(head: &RequestHead<'_>, record: &Record<'_>, described: &mut AccessRecord) {
     let mut path = Vec::new();
     percent_decode(shortened(head.path()), &mut path);
     described.method = text(head.method());
@@ -94,11 +94,11 @@ fn describe_head(head: &RequestHead<'_>, described: &mut AccessRecord) {
     described.query_string = text(shortened(head.query_string()));
     described.protocol = text(head.protocol());
     let mut room = HEADER_BYTES;
-    for header in head.headers() {
-        let length = header.name.len() + header.value.len();
+    for (name, value) in record.request_headers() {
+        let length = name.len() + value.len();
         if let Some(rest) = room.checked_sub(length) {
             room = rest;
-            let pair = (text(header.name), text(header.value));
+            let pair = (text(name), text(value));
             described.headers.push(pair);
         }
     }

@@ -17,6 +17,7 @@ use crate::calls::{Call, CallId, Place};
 use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
 use crate::pool::worker_id;
+use crate::tracing::RequestIds;
 
 /// Messages of one worker before others have their turn.
 const MESSAGES_PER_TURN: u32 = 256;
@@ -137,10 +138,15 @@ impl Gateway {
             _ => {}
         }
         self.scratch.message.clear();
+        // Where it is told how long an answer took, the time of the turn is not exact enough.
+        if connection.resolved.is_timed {
+            self.clock.tick();
+        }
         let before = connection.sent;
         let common = Common {
             aside: &mut self.scratch.message,
             date: self.clock.http_date(),
+            now: self.clock.now(),
             keep_head: self.keep_head,
         };
         let message = WorkerMessage::new(header, &mut record.link, call, connection, common);
@@ -254,7 +260,9 @@ impl Gateway {
     fn request_line(&self, client: usize) -> Option<String> {
         let connection = self.connections.get(client)?;
         let head = connection.session.head(connection.input.head());
-        Some(String::from_utf8_lossy(head.request_line()).into_owned())
+        let line = String::from_utf8_lossy(head.request_line());
+        let ids = RequestIds::of(connection.trace());
+        Some(format!("{line}{ids}"))
     }
 }
 

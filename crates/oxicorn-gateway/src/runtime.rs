@@ -152,6 +152,7 @@ async fn serve(
     })
     .await;
     with(|gateway| {
+        gateway.finish_tracing();
         gateway.relay_lines();
         gateway.control.flush();
     });

@@ -12,6 +12,7 @@ use oxicorn_proto::http1::Rules;
 use serde::{Deserialize, Serialize};
 
 use crate::min_rate::MinRate;
+use crate::tracing::Tracing;
 
 /// Everything the gateway decides by. Sent whole at start and on reload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +71,8 @@ pub struct Settings {
     pub stream_requests: bool,
     /// `suppress_ragged_eofs`: a client that ends without the goodbye of TLS has ended, and not failed.
     pub suppress_ragged_eofs: bool,
+    /// Ids and traces of requests.
+    pub tracing: Tracing,
     /// WebSockets; none: the workers do not speak it, and a request for one is an ordinary request.
     pub websocket: Option<WebSocket>,
 }
@@ -101,6 +104,7 @@ impl Default for Settings {
             sendfile: true,
             stream_requests: false,
             suppress_ragged_eofs: true,
+            tracing: Tracing::default(),
             websocket: None,
         }
     }

@@ -22,6 +22,7 @@ use crate::control::{FromGateway, RequestExpired, RequestSlow};
 use crate::gateway::Gateway;
 use crate::peer::End;
 use crate::pool::worker_id;
+use crate::tracing::RequestIds;
 
 /// Bytes kept of a request line.
 const LINE_KEPT: usize = 1024;
@@ -34,6 +35,7 @@ const INHERITED: usize = 4096;
 pub(crate) struct Label {
     line: Box<[u8]>,
     client: End,
+    ids: RequestIds,
 }
 
 impl Label {
@@ -43,6 +45,7 @@ impl Label {
         Self {
             line: line[..line.len().min(LINE_KEPT)].into(),
             client: connection.client().clone(),
+            ids: RequestIds::of(connection.trace()),
         }
     }
 }
@@ -99,6 +102,11 @@ impl Gateway {
         (escaped(line), text(label.client.text()))
     }
 
+    /// The ids of an exchange's request.
+    pub(crate) fn ids(&self, id: CallId) -> RequestIds {
+        self.label(id).map(|label| label.ids).unwrap_or_default()
+    }
+
     /// Has the arbiter log that a request is slow, and where it is.
     pub(crate) fn tell_slow(
         &mut self,
@@ -107,7 +115,7 @@ impl Gateway {
         age: Duration,
         queued: Duration,
     ) {
-        let (request_line, client) = self.describe(id);
+        let ((request_line, client), ids) = (self.describe(id), self.ids(id));
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         if let Some(record) = self.pool.of_id(worker) {
             self.control.send(&FromGateway::RequestSlow(RequestSlow {
@@ -115,6 +123,7 @@ impl Gateway {
                 id: id.to_string(),
                 request_line,
                 client,
+                ids,
                 age_ms: millis(age),
                 queued_ms: millis(queued),
                 received_ms: millis(self.time_to_receive(id)),
@@ -124,14 +133,19 @@ impl Gateway {
 
     /// Has the arbiter replace a worker, or log that it gives a request up.
     pub(crate) fn tell_expired(&mut self, id: CallId, worker: WorkerId, age: Duration) {
-        let (line, client) = match self.label(id) {
-            Some(label) => (escaped(&label.line), text(label.client.text())),
-            None => (escaped(b""), String::new()),
+        let (line, client, ids) = match self.label(id) {
+            Some(label) => (escaped(&label.line), text(label.client.text()), label.ids),
+            None => (escaped(b""), String::new(), RequestIds::default()),
         };
-        self.send_expired(worker, line, client, age);
+        self.send_expired(worker, (line, client, ids), age);
     }
 
-    fn send_expired(&mut self, id: WorkerId, request_line: String, client: String, age: Duration) {
+    fn send_expired(
+        &mut self,
+        id: WorkerId,
+        (request_line, client, ids): (String, String, RequestIds),
+        age: Duration,
+    ) {
         let others_in_flight = self.dispatcher.in_flight(id);
         let Some(record) = self.pool.of_id(id) else {
             return;
@@ -141,6 +155,7 @@ impl Gateway {
             worker: record.number,
             request_line,
             client,
+            ids,
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             others_in_flight: others_in_flight.saturating_add(inherited).saturating_sub(1),
             worker_goes_on: record.goes_on,
@@ -199,7 +214,7 @@ impl Gateway {
             }
         }
         for (worker, line, client, age) in late {
-            self.send_expired(worker, line, client, age);
+            self.send_expired(worker, (line, client, RequestIds::default()), age);
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod memfd;
 pub mod poll;
 pub mod privileges;
 pub mod process;
+pub mod random;
 pub mod rlimit;
 pub mod sendfile;
 pub mod signals;

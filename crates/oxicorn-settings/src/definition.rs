@@ -52,6 +52,7 @@ pub enum Section {
     ServerSocket,
     WorkerProcesses,
     Gateway,
+    Tracing,
     Security,
     Debugging,
     ServerMechanics,
@@ -67,11 +68,12 @@ pub enum Section {
 
 impl Section {
     /// Every section, in the order of the reference page.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ConfigFile,
         Self::ServerSocket,
         Self::WorkerProcesses,
         Self::Gateway,
+        Self::Tracing,
         Self::Security,
         Self::Debugging,
         Self::ServerMechanics,
@@ -92,6 +94,7 @@ impl Section {
             Self::ServerSocket => "Server Socket",
             Self::WorkerProcesses => "Worker Processes",
             Self::Gateway => "Gateway",
+            Self::Tracing => "Ids and Traces",
             Self::Security => "Security",
             Self::Debugging => "Debugging",
             Self::ServerMechanics => "Server Mechanics",
@@ -248,6 +251,14 @@ pub enum Kind {
     LogFormat,
     /// Fields of the JSON access log, separated by commas.
     LogFields,
+    /// The name of a header that is not the protocol's.
+    HeaderName,
+    /// `http://HOST:PORT`, with or without a path, or None.
+    HttpUrl,
+    /// `NAME=VALUE` separated by commas, percent-encoded, or None.
+    Pairs,
+    /// A number from 0 to 1, kept as text, or None.
+    Ratio,
     /// Any value.
     Anything,
 }
@@ -271,6 +282,10 @@ impl Kind {
             Self::Group => "group, by name or number",
             Self::Directory => "existing directory",
             Self::StatsdAddress => "`HOST:PORT` or `unix://PATH`",
+            Self::HeaderName => "name of a header",
+            Self::HttpUrl => "`http://HOST:PORT`, with or without a path",
+            Self::Pairs => "`NAME=VALUE` separated by commas, percent-encoded",
+            Self::Ratio => "number from 0 to 1",
             Self::Anything => "anything",
             Self::Integer {
                 least,

@@ -29,6 +29,7 @@ mod log_format;
 mod misspelling;
 mod network;
 mod other_servers;
+mod otlp;
 mod print_config;
 mod resolver;
 mod settings;
@@ -49,6 +50,7 @@ pub use definition::{
 pub use environment::{Environment, Host};
 pub use log_fields::NAMES as LOG_FIELDS;
 pub use misspelling::did_you_mean;
+pub use otlp::{Otlp, Sampler, otlp, sampler};
 pub use resolver::{Resolver, SettingError};
 pub use settings::Settings;
 pub use table::{TABLE, find};

@@ -5,7 +5,7 @@ use crate::value::Quoted;
 
 /// Names that are not headers, in the order in which all of them are written. The gateway's list is the
 /// same: a build with two different ones fails (`oxicorn-python/src/arbiter/gateway.rs`).
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 24] = [
     "time",
     "client",
     "client_port",
@@ -27,6 +27,9 @@ pub const NAMES: [&str; 21] = [
     "forwarded_client",
     "forwarded_for",
     "request_id",
+    "trace_id",
+    "proxy_time",
+    "queue_time",
 ];
 
 /// What is wrong with `field`, if anything is.

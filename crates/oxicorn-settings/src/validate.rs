@@ -10,7 +10,7 @@ use crate::environment::{Environment, Host};
 use crate::network::Network;
 use crate::resolver::SettingError;
 use crate::value::{Quoted, Raw, Source, Value};
-use crate::{log_fields, log_format};
+use crate::{log_fields, log_format, otlp};
 
 /// The port of `StatsD` where its address names none.
 pub(crate) const STATSD_PORT: u16 = 8125;
@@ -76,6 +76,10 @@ fn check(
         Kind::StatsdAddress => statsd_address(raw),
         Kind::LogFormat => log_format(raw),
         Kind::LogFields => log_fields(raw),
+        Kind::HeaderName => header_name(raw),
+        Kind::HttpUrl => http_url(raw),
+        Kind::Pairs => pairs(raw),
+        Kind::Ratio => ratio(&raw),
         Kind::Anything => Ok(anything(raw)),
     }
 }
@@ -417,6 +421,60 @@ fn log_fields(raw: Raw) -> Result<Value, Refusal> {
         )),
         None => Ok(Value::List(fields)),
     }
+}
+
+/// Names that would take a header from the protocol, and such as an environ cannot tell from others.
+fn header_name(raw: Raw) -> Result<Value, Refusal> {
+    const TAKEN: [&str; 8] = [
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "te",
+        "traceparent",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let refusal = || {
+        "must be the name of a header that nothing else is named by, such as X-Request-ID"
+            .to_owned()
+    };
+    let name = optional_text(raw).ok().flatten().ok_or_else(refusal)?;
+    let is_taken = TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken));
+    if is_taken || name.contains('_') || !otlp::is_token(&name) {
+        return Err(refusal());
+    }
+    Ok(Value::Str(name))
+}
+
+fn http_url(raw: Raw) -> Result<Value, Refusal> {
+    let value = text(raw)?;
+    let fault = value.as_str().and_then(otlp::url_fault);
+    fault.map_or(Ok(value), Err)
+}
+
+fn pairs(raw: Raw) -> Result<Value, Refusal> {
+    let value = text(raw)?;
+    let fault = value
+        .as_str()
+        .and_then(|text| otlp::parse_pairs(text).err());
+    let fault = fault.map(|pair| {
+        let pair = Quoted(pair);
+        format!("must be NAME=VALUE separated by commas: {pair} is not")
+    });
+    fault.map_or(Ok(value), Err)
+}
+
+fn ratio(raw: &Raw) -> Result<Value, Refusal> {
+    let text = match raw {
+        Raw::None => return Ok(Value::None),
+        Raw::Int(number) => number.to_string(),
+        Raw::Float(number) => number.to_string(),
+        Raw::Str(text) => text.clone(),
+        _ => String::new(),
+    };
+    let ratio = otlp::parse_ratio(&text).map(Value::Str);
+    ratio.ok_or_else(|| "must be a number from 0 to 1".into())
 }
 
 fn anything(raw: Raw) -> Value {

@@ -13,7 +13,7 @@ pub enum Raw {
     Bool(bool),
     /// A whole number.
     Int(i64),
-    /// A number with a fraction; no setting takes one, the refusal can show it.
+    /// A number with a fraction.
     Float(f64),
     /// Text, and every value given by environment or command line that is not a number.
     Str(String),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from oxicorn import request_ids
 from oxicorn.control.stacks import WorkerStacks, lines
 
 
@@ -16,7 +17,7 @@ def text(fact: dict[str, Any]) -> str:
     head = (
         f"Slow request, {in_worker:.1f} s in worker (pid:{fact['pid']}) "
         f"after {fact['queued_ms'] / 1000:.1f} s in the queue: {fact['request']} "
-        f"from {fact['client']}"
+        f"from {fact['client']}{request_ids.of_fact(fact)}"
     )
     parts = (
         ("client", fact["received_ms"] / 1000),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from oxicorn import request_ids
 from oxicorn.control import stacks
 
 Data = dict[str, Any]
@@ -87,7 +88,7 @@ def _row(one: Data) -> tuple[object, ...]:
         one["state"],
         one["pid"],
         one["client"],
-        one["request"],
+        one["request"] + request_ids.of_fact(one),
     )
 
 
@@ -100,7 +101,8 @@ def _worker_stacks(worker: Data) -> list[str]:
     shown = [f"Worker {worker['pid']}{how.get(worker['taken_by'], '')}"]
     for one in worker["requests"]:
         age = duration(one["age_ms"] / 1000)
-        shown.append(f"  {one['id']} {age} {one['state']}: {one['request']} from {one['client']}")
+        line = f"{one['request']} from {one['client']}{request_ids.of_fact(one)}"
+        shown.append(f"  {one['id']} {age} {one['state']}: {line}")
         shown += _places(one["stacks"])
     if worker["others"]:
         shown.append("  no request:")

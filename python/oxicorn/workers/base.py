@@ -6,11 +6,11 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from oxicorn import _native, boot, forked, log_files, native_logs, util
+from oxicorn import _native, boot, forked, log_files, native_logs, request_ids, util
 from oxicorn.http.message import Request
 from oxicorn.http.unserved import environ_of, error_response
 from oxicorn.workers.finding import Finding, find
@@ -332,7 +332,8 @@ class Worker:
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """The application has raised ``exc`` for ``req``: logs it. (The gateway sends the page.)"""
-        self.log.error("Error handling request %s %s", req.method, req.uri, exc_info=exc)
+        headers = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in req.headers)
+        self.log_failure(f"Error handling request {req.method} {req.uri}", exc, headers)
 
     def _hand_error(self, req: Any, error: BaseException) -> None:
         try:
@@ -340,9 +341,15 @@ class Worker:
         except Exception:
             self.log.exception("Exception in handle_error")
 
-    def log_failure(self, what: str, error: BaseException | None) -> None:
-        """Logs what ended a request, with the exception if there is one."""
-        self.log.error("%s", what, exc_info=error)
+    def log_failure(
+        self,
+        what: str,
+        error: BaseException | None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Logs what ended a request with these headers, with the exception if there is one."""
+        ids = request_ids.suffix(self.cfg, headers)
+        self.log.error("%s%s", what, ids, exc_info=error)
 
     def access_logging(self) -> AccessLogging:
         """Who writes the access lines; asked when application and hooks have had their say."""

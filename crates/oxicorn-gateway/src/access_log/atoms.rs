@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use oxicorn_proto::http1::percent_decode;
-use oxicorn_proto::message::RequestHead;
+use oxicorn_proto::message::{Header, RequestHead};
 
 use super::basic_auth;
 use super::escape::escape;
 use super::format::{Atom, Format, Piece, Shape, Variable};
+use crate::tracing::RequestTrace;
 
 /// What is known of an exchange when its line is written.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub(crate) struct Record<'a> {
     pub(crate) time: &'a [u8],
     /// Why the application's answer is not (or not all of) what the client got.
     pub(crate) reason: Option<&'static str>,
+    /// How long it waited for its worker; `None`: it was given to none.
+    pub(crate) queue_time: Option<Duration>,
+    /// Its id and its trace, where it has any.
+    pub(crate) trace: Option<&'a RequestTrace>,
 }
 
 /// Appends the line for `record`, with its line feed.
@@ -78,6 +83,19 @@ fn number(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
+fn decimal_seconds(time: Duration, out: &mut Vec<u8>) {
+    number(time.as_secs(), out);
+    out.push(b'.');
+    let start = out.len();
+    number(time.subsec_micros(), out);
+    let digits = Shape {
+        zeros: true,
+        width: 6,
+        ..Shape::default()
+    };
+    fit(out, start, digits);
+}
+
 impl Record<'_> {
     fn write(&self, atom: &Atom, out: &mut Vec<u8>) {
         match atom {
@@ -94,7 +112,7 @@ impl Record<'_> {
             Atom::Seconds => number(self.elapsed.as_secs(), out),
             Atom::Milliseconds => number(self.elapsed.as_millis(), out),
             Atom::Microseconds => number(self.elapsed.as_micros(), out),
-            Atom::DecimalSeconds => self.write_decimal_seconds(out),
+            Atom::DecimalSeconds => decimal_seconds(self.elapsed, out),
             Atom::Process => {
                 out.push(b'<');
                 number(self.pid, out);
@@ -103,6 +121,10 @@ impl Record<'_> {
             Atom::RequestHeader(name) => or_dash(self.request_header(name), out),
             Atom::ResponseHeader(name) => or_dash(self.response_header(name), out),
             Atom::Environ(variable) => self.write_variable(variable, out),
+            Atom::RequestId => or_dash(self.request_id(), out),
+            Atom::TraceId => or_dash(self.trace_id().as_ref().map(|id| &id[..]), out),
+            Atom::ProxyTime => or_dash_seconds(self.proxy_time(), out),
+            Atom::QueueTime => or_dash_seconds(self.queue_time, out),
             Atom::Foreign | Atom::Nothing => out.push(b'-'),
         }
     }
@@ -162,19 +184,6 @@ impl Record<'_> {
         user.filter(|user| !user.is_empty())
     }
 
-    fn write_decimal_seconds(&self, out: &mut Vec<u8>) {
-        number(self.elapsed.as_secs(), out);
-        out.push(b'.');
-        let start = out.len();
-        number(self.elapsed.subsec_micros(), out);
-        let digits = Shape {
-            zeros: true,
-            width: 6,
-            ..Shape::default()
-        };
-        fit(out, start, digits);
-    }
-
     fn write_variable(&self, variable: &Variable, out: &mut Vec<u8>) {
         match variable {
             Variable::Header(name) => self.write_environ_header(name, out),
@@ -192,24 +201,51 @@ impl Record<'_> {
         }
     }
 
+    /// The headers as the application was told them.
+    pub(crate) fn request_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let head = self.request.as_ref();
+        let plain = head.filter(|_| self.trace.is_none());
+        let told = head.zip(self.trace);
+        let plain = plain.into_iter().flat_map(RequestHead::headers);
+        plain.map(|Header { name, value }| (name, value)).chain(
+            told.into_iter()
+                .flat_map(|(head, trace)| trace.told_headers(head)),
+        )
+    }
+
     /// The last header of this (lower case) name, as in Gunicorn's dictionary of headers.
     pub(crate) fn request_header(&self, name: &[u8]) -> Option<&[u8]> {
-        let headers = self.request.as_ref()?.headers();
-        headers
-            .filter(|header| header.name.eq_ignore_ascii_case(name))
+        self.request_headers()
+            .filter(|(header, _)| header.eq_ignore_ascii_case(name))
             .last()
-            .map(|h| h.value)
+            .map(|(_, value)| value)
+    }
+
+    /// The id that requests are given, else what the client or a proxy calls one.
+    pub(crate) fn request_id(&self) -> Option<&[u8]> {
+        let id = self.trace.and_then(RequestTrace::id);
+        id.or_else(|| self.request_header(b"x-request-id"))
+    }
+
+    /// The trace, where traces are looked at.
+    pub(crate) fn trace_id(&self) -> Option<[u8; 32]> {
+        self.trace.and_then(RequestTrace::trace_id)
+    }
+
+    /// The time with proxies, where they say it.
+    pub(crate) fn proxy_time(&self) -> Option<Duration> {
+        self.trace.and_then(|trace| trace.proxy_time)
     }
 
     /// Repeated headers joined by commas, as in the environ.
     fn write_environ_header(&self, name: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        let headers = self.request.iter().flat_map(RequestHead::headers);
-        for header in headers.filter(|header| is_environ_name(header.name, name)) {
+        let headers = self.request_headers();
+        for (_, value) in headers.filter(|(header, _)| is_environ_name(header, name)) {
             if out.len() > start {
                 out.push(b',');
             }
-            escape(header.value, out);
+            escape(value, out);
         }
         if out.len() == start {
             out.push(b'-');
@@ -230,6 +266,13 @@ impl Record<'_> {
 
 fn or_dash(value: Option<&[u8]>, out: &mut Vec<u8>) {
     escape(value.unwrap_or(b"-"), out);
+}
+
+fn or_dash_seconds(value: Option<Duration>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => decimal_seconds(value, out),
+        None => out.push(b'-'),
+    }
 }
 
 fn or_dash_number(value: Option<u16>, out: &mut Vec<u8>) {
@@ -271,6 +314,8 @@ mod tests {
             response_head: b"HTTP/1.1 400 Bad Request\r\nX-Id: a \r\nX-Id:b\r\nX-Ids: c\r\n\r\n",
             time: b"[01/Feb/2026:03:04:05 +0000]",
             reason: None,
+            queue_time: None,
+            trace: None,
         }
     }
 

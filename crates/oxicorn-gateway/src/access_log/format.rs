@@ -51,6 +51,10 @@ pub(super) enum Atom {
     RequestHeader(Vec<u8>),
     ResponseHeader(Vec<u8>),
     Environ(Variable),
+    RequestId,
+    TraceId,
+    ProxyTime,
+    QueueTime,
     /// A variable of the environ that only the worker knows.
     Foreign,
     /// `l`, and every name that means nothing.
@@ -269,6 +273,10 @@ impl Atom {
             b"D" => Self::Microseconds,
             b"L" => Self::DecimalSeconds,
             b"p" => Self::Process,
+            b"request_id" => Self::RequestId,
+            b"trace_id" => Self::TraceId,
+            b"proxy_time" => Self::ProxyTime,
+            b"queue_time" => Self::QueueTime,
             [b'{', name @ .., b'}', kind] => Self::looked_up(&name.to_ascii_lowercase(), *kind),
             _ => Self::Nothing,
         }

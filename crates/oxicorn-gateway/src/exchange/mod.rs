@@ -19,6 +19,7 @@ use crate::body::Body;
 use crate::calls::CallId;
 use crate::min_rate::{MinRate, RateSpan};
 use crate::peer::End;
+use crate::tracing::RequestTrace;
 use crate::upload::Upload;
 
 /// The client's half of a request and its response.
@@ -50,6 +51,10 @@ pub(crate) struct Request {
     pub(crate) upload: Option<Upload>,
     /// A worker that does not stream was chosen: it is handed over with all of its body.
     pub(crate) whole: bool,
+    /// How long it waited for the worker that was given it last.
+    pub(crate) queued: Option<Duration>,
+    /// Its id, its trace and what happened when, where any of that is wanted.
+    pub(crate) trace: Option<Box<RequestTrace>>,
     /// How often a worker declined it.
     pub(crate) declines: u8,
     /// The trailers of its body, for the link.

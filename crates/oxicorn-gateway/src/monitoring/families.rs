@@ -124,6 +124,17 @@ fn write_requests(out: &mut Exposition, gateway: &GatewayBlock) {
             Counter::Accepted,
         ),
         (
+            counter("oxicorn_spans_exported", "Spans that a collector took."),
+            Counter::SpansExported,
+        ),
+        (
+            counter(
+                "oxicorn_spans_dropped",
+                "Spans that were not exported, because the collector was slow, away or refused them.",
+            ),
+            Counter::SpansDropped,
+        ),
+        (
             measured(
                 "bytes",
                 counter("oxicorn_received_bytes", "Bytes received from clients."),
@@ -157,6 +168,13 @@ fn write_durations(out: &mut Exposition, gateway: &GatewayBlock) {
                 "From a complete request to being given to a worker.",
             ),
             HistogramKind::QueueWait,
+        ),
+        (
+            durations(
+                "oxicorn_request_proxy_seconds",
+                "From a proxy's getting a request to its head being read here, see the setting request_start.",
+            ),
+            HistogramKind::ProxyTime,
         ),
         (
             durations(

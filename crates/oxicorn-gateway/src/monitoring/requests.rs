@@ -52,6 +52,7 @@ impl Gateway {
             id: id.to_string(),
             request_line,
             client,
+            ids: self.ids(id),
             state: state.into(),
             pid,
             age_ms: millis(age),

@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
 use crate::settings::WebSocketCompression;
+use crate::tracing::id_for_response;
 
 /// Headers of a 101 that are ours alone.
 const OURS: [&str; 3] = [
@@ -64,7 +65,12 @@ impl Gateway {
         if !asked || connection.stage() != Some(Stage::Waiting) {
             return Err(Trouble::Mistake(Mistake::NotSpoken(header.kind)));
         }
+        let now = self.clock.now();
         encode_accept(connection, &view, self.clock.http_date(), self.keep_head)?;
+        let exchange = connection.exchange.as_mut();
+        if let Some(trace) = exchange.and_then(|one| one.request.trace.as_mut()) {
+            trace.note_answered(now);
+        }
         if let Some(call) = self.calls.get_mut(id) {
             call.answered = true;
         }
@@ -155,7 +161,8 @@ fn encode_accept(
         (b"Sec-WebSocket-Accept", &handshake.accept_key),
     ];
     let theirs = view.headers.iter().filter(|(name, _)| !is_ours(name));
-    let headers = ours.into_iter().chain(extensions).chain(theirs);
+    let id = id_for_response(exchange.request.trace.as_deref(), &view.headers);
+    let headers = ours.into_iter().chain(extensions).chain(theirs).chain(id);
     let out = output.bytes();
     let start = out.len();
     session

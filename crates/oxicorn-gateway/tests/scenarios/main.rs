@@ -19,6 +19,7 @@ mod scenario;
 mod sockets;
 mod timeouts;
 mod tls;
+mod tracing;
 mod unattended;
 mod unclaimed;
 mod websocket;

@@ -60,6 +60,10 @@ numbered! {
         PeerFaults = 10,
         /// Workers that broke the link.
         WorkerFaults = 11,
+        /// Spans that a collector took.
+        SpansExported = 12,
+        /// Spans that it did not.
+        SpansDropped = 13,
     }
 }
 
@@ -72,6 +76,8 @@ numbered! {
         QueueWait = 1,
         /// From being given to a worker until the worker is through with it.
         Service = 2,
+        /// From a proxy's getting a request to its head being read here.
+        ProxyTime = 3,
     }
 }
 

@@ -341,6 +341,8 @@ impl<'py> Supervisor<'py> {
         fact.set_item("id", &request.id)?;
         fact.set_item("request", &request.request_line)?;
         fact.set_item("client", &request.client)?;
+        fact.set_item("request_id", &request.ids.request_id)?;
+        fact.set_item("trace_id", &request.ids.trace_id)?;
         fact.set_item("pid", pid)?;
         fact.set_item("age_ms", request.age_ms)?;
         fact.set_item("queued_ms", request.queued_ms)?;
@@ -354,6 +356,8 @@ impl<'py> Supervisor<'py> {
         fact.set_item("id", &request.id)?;
         fact.set_item("request", &request.request_line)?;
         fact.set_item("client", &request.client)?;
+        fact.set_item("request_id", &request.ids.request_id)?;
+        fact.set_item("trace_id", &request.ids.trace_id)?;
         fact.set_item("state", &request.state)?;
         fact.set_item("pid", request.pid)?;
         fact.set_item("age_ms", request.age_ms)?;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
 use oxicorn_gateway::{
-    AccessLog, ErrorLog, JsonAccessLog, Level, Protocol, ProxyProtocol, Relay,
-    Settings as GatewaySettings, Statsd, StatsdAddress, TemporaryDirectory, WebSocket,
-    WebSocketCompression,
+    AccessLog, ErrorLog, Export, JsonAccessLog, Level, Protocol, ProxyProtocol, Relay, RequestId,
+    Sampler, Settings as GatewaySettings, Statsd, StatsdAddress, TemporaryDirectory, TraceContext,
+    Tracing, WebSocket, WebSocketCompression,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
@@ -205,8 +205,58 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.temporary_directories = temporary_directories(settings);
     result.response_buffer = size(settings, "response_buffer");
     result.websocket = websocket(settings);
+    result.tracing = tracing(settings);
     result.stream_requests = settings.worker_class().traits().streams_requests;
     result
+}
+
+/// Ids and traces of requests. The environment is that of the application, `raw_env` included.
+fn tracing(settings: &Settings) -> Tracing {
+    let variable = |name: &str| {
+        let own = settings
+            .application_environment()
+            .filter(|(key, _)| *key == name);
+        let own = own.last().map(|(_, value)| value.to_owned());
+        own.or_else(|| std::env::var(name).ok())
+    };
+    let mut complaints = Vec::new();
+    let export = oxicorn_settings::otlp(settings, &variable, &mut complaints);
+    let context = match text(settings, "trace_context") {
+        Some("trusted") => TraceContext::Trusted,
+        Some("any") => TraceContext::Any,
+        _ if export.is_some() => TraceContext::Any,
+        _ => TraceContext::Off,
+    };
+    let sampler = match &export {
+        Some(export) => export.sampler,
+        None if context == TraceContext::Off => oxicorn_settings::Sampler::default(),
+        None => oxicorn_settings::sampler(settings, &variable, &mut complaints),
+    };
+    Tracing {
+        request_id: settings.switch("request_id").then(|| RequestId {
+            header: text(settings, "request_id_header")
+                .unwrap_or_default()
+                .into(),
+            respond: settings.switch("request_id_response"),
+        }),
+        request_start: settings.switch("request_start"),
+        server_timing: settings.switch("server_timing"),
+        context,
+        sampler: Sampler {
+            follows_parent: sampler.follows_parent,
+            ratio: sampler.ratio,
+        },
+        export: export.map(|export| Export {
+            endpoint: export.endpoint,
+            headers: export.headers,
+            resource: export.resource,
+            timeout: export.timeout,
+            delay: export.delay,
+            queue: export.queue,
+            batch: export.batch,
+        }),
+        complaints,
+    }
 }
 
 /// Where temporary files may be made, in the order of Python's `tempfile` but for the two settings. The

@@ -512,8 +512,8 @@ impl<'py> Supervisor<'py> {
                 let pid = self.workers.get(worker).map_or(0, |worker| worker.pid);
                 let seconds = Duration::from_millis(expired.age_ms).as_secs_f64();
                 let text = format!(
-                    "Request timed out after {seconds:.1} s in worker (pid:{pid}): {} from {}",
-                    expired.request_line, expired.client
+                    "Request timed out after {seconds:.1} s in worker (pid:{pid}): {} from {}{}",
+                    expired.request_line, expired.client, expired.ids
                 );
                 self.log(Level::Error, &text);
                 // It logs the stack of the request's task by itself; a loop that stands still is found by

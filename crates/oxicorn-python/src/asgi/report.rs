@@ -4,7 +4,7 @@ use oxicorn_link::wire::HeaderList;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
 use super::exchange::HttpExchange;
 use super::head::reason_phrase;
@@ -63,7 +63,9 @@ impl AsgiServer {
         let what = format!("{what} {method} {path}{query}");
         let error = error.map(|error| error.clone_ref(py).into_value(py));
         let worker = self.context.get().worker()?.bind(py);
-        worker.call_method1(intern!(py, "log_failure"), (what, error))?;
+        let headers = scope.get_item("headers")?;
+        let headers = headers.unwrap_or_else(|| PyTuple::empty(py).into_any());
+        worker.call_method1(intern!(py, "log_failure"), (what, error, headers))?;
         Ok(())
     }
 

@@ -103,6 +103,7 @@ impl Application {
                 py,
                 "handle_request of the worker class left a request",
                 None,
+                Some(&view),
             )?;
             exchange.try_borrow_mut()?.fail(py, 500)
         };
@@ -114,7 +115,7 @@ impl Application {
     pub(crate) fn tell(&self, py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
         match result {
             Err(error) if error.is_instance_of::<PyException>(py) => {
-                self.log_error(py, "Error in handle_request", Some(&error))
+                self.log_error(py, "Error in handle_request", Some(&error), None)
             }
             other => other,
         }
@@ -176,7 +177,12 @@ impl Application {
             .hooks
             .before(py, &self.worker, view, input.as_any(), handed)?;
         let Ok(environ) = self.environ.build(py, view, &request)? else {
-            self.log_error(py, "Request path does not start with SCRIPT_NAME", None)?;
+            self.log_error(
+                py,
+                "Request path does not start with SCRIPT_NAME",
+                None,
+                Some(view),
+            )?;
             return exchange.borrow_mut().fail(py, 500);
         };
         made.environ = Some(environ.clone());
@@ -331,7 +337,7 @@ impl Application {
             let worker = self.worker.bind(py);
             worker.call_method1(intern!(py, "_hand_error"), arguments)?;
         } else {
-            self.log_error(py, &what, Some(&error))?;
+            self.log_error(py, &what, Some(&error), Some(view))?;
         }
         if error.is_instance_of::<PyException>(py) {
             Ok(())
@@ -340,12 +346,24 @@ impl Application {
         }
     }
 
-    fn log_error(&self, py: Python<'_>, what: &str, error: Option<&PyErr>) -> PyResult<()> {
+    fn log_error(
+        &self,
+        py: Python<'_>,
+        what: &str,
+        error: Option<&PyErr>,
+        view: Option<&RequestView<'_>>,
+    ) -> PyResult<()> {
         // With its traceback, which `value` alone does not carry on every version.
         let error = error.map(|error| error.clone_ref(py).into_value(py));
+        let pair = |(name, value)| (PyBytes::new(py, name), PyBytes::new(py, value));
+        let headers: Vec<_> = view
+            .iter()
+            .flat_map(|view| &view.headers)
+            .map(pair)
+            .collect();
         self.worker
             .bind(py)
-            .call_method1(intern!(py, "log_failure"), (what, error))?;
+            .call_method1(intern!(py, "log_failure"), (what, error, headers))?;
         Ok(())
     }
 }

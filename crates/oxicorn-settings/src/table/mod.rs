@@ -20,6 +20,7 @@ mod server_hooks;
 mod server_mechanics;
 mod server_socket;
 mod tls;
+mod tracing;
 mod worker_processes;
 
 use crate::definition::Definition;
@@ -31,17 +32,19 @@ const GUNICORN_SETTINGS: usize = 120;
 /// They have no counterpart there.
 const OWN_SETTINGS: usize = gateway::DEFINITIONS.len()
     + dirty_pool::DEFINITIONS.len()
+    + tracing::DEFINITIONS.len()
     + client_limits::DEFINITIONS.len()
     + logging::OWN
     + server_mechanics::OWN
     + worker_processes::OWN;
 
 /// The sections' definitions, in the order of `--help` and of the reference page.
-const SECTIONS: [&[Definition]; 17] = [
+const SECTIONS: [&[Definition]; 18] = [
     config_file::DEFINITIONS,
     server_socket::DEFINITIONS,
     worker_processes::DEFINITIONS,
     gateway::DEFINITIONS,
+    tracing::DEFINITIONS,
     security::DEFINITIONS,
     client_limits::DEFINITIONS,
     debugging::DEFINITIONS,
