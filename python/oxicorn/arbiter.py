@@ -676,6 +676,9 @@ class Arbiter(Commands):
         if worker.is_misfit:
             return 0
         # Who was told to stop while it booted leaves by SystemExit too.
+        if (name := compat.missing(error)) is not None:
+            text = "%s needs %s, which is not here (docs/python-face.md says why)"
+            self.log.error(text, worker.cfg.worker_class_str, name)
         if not worker.booted and (worker.alive or not isinstance(error, SystemExit)):
             return boot.tell(worker, error)
         if not isinstance(error, SystemExit):

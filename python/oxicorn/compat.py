@@ -28,16 +28,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["GUNICORN_VERSION", "adopt_server_names", "can_be_sent", "install", "introduce"]
+__all__ = [
+    "GUNICORN_VERSION",
+    "adopt_server_names",
+    "can_be_sent",
+    "install",
+    "introduce",
+    "missing",
+]
 
 #: The release whose settings, hooks and objects are kept.
 GUNICORN_VERSION = oxicorn.GUNICORN_VERSION
 PACKAGE = "gunicorn"
+OURS = "oxicorn"
 #: The modules that both have.
 SHARED = frozenset(
     """
     __main__ app app.base app.pasterapp app.wsgiapp arbiter config debug dirty dirty.app
-    dirty.arbiter dirty.client dirty.errors dirty.stash dirty.worker errors glogging http
+    dirty.arbiter dirty.client dirty.errors dirty.stash dirty.worker errors glogging http http.body
     http.errors http.message http.unreader http.wsgi instrument instrument.statsd pidfile
     reloader sock systemd util workers workers.base workers.gasgi workers.ggevent workers.gthread
     workers.gtornado workers.sync workers.workertmp
@@ -231,6 +239,27 @@ def introduce() -> None:
         for name in sorted(SHARED):
             if f"oxicorn.{name}" in sys.modules and f"{PACKAGE}.{name}" not in sys.modules:
                 importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def missing(error: BaseException) -> str | None:
+    """What of Gunicorn's ``error`` shows that somebody asked for in vain, by Gunicorn's name."""
+    if isinstance(error, ImportError):
+        _, found, rest = str(error).partition("cannot import name ")
+        place, name = error.name or "", rest.partition("'")[2].partition("'")[0] if found else ""
+    elif isinstance(error, AttributeError):
+        asked: Any = error.obj
+        owner = asked if isinstance(asked, type) else type(asked)
+        ours = (cls for cls in owner.__mro__ if cls.__module__.partition(".")[0] == OURS)
+        cls = next(ours, None)
+        is_module = isinstance(asked, types.ModuleType)
+        place = asked.__name__ if is_module else f"{cls.__module__}.{cls.__name__}" if cls else ""
+        name = error.name or ""
+    else:
+        return None
+    package, _, inner = place.partition(".")
+    if package != OURS or not name or name.startswith("_"):
+        return None
+    return ".".join(part for part in (PACKAGE, inner, name) if part)
 
 
 def can_be_sent(value: object) -> bool:

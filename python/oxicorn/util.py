@@ -11,6 +11,7 @@ import os
 import sys
 import types
 
+from oxicorn import compat
 from oxicorn.errors import AppImportError
 
 TYPE_CHECKING = False
@@ -144,7 +145,10 @@ def load_class(
         else:
             found = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:
+        missing = compat.missing(error)
         reason = f"{type(error).__name__}: {error}"
+        if missing is not None:
+            reason = f"it needs {missing}, which is not here (docs/python-face.md says why)"
         raise RuntimeError(f"{what} {uri!r} invalid or not found: {reason}") from error
     if not callable(found):
         raise RuntimeError(f"{what} {uri!r} is no class but a {type(found).__name__}")

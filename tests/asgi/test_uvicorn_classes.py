@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -119,3 +120,29 @@ def test_a_wrong_value_is_one_clear_line(serve: Servers) -> None:
     assert server.wait_for_exit() == 1
     assert "worker_class Here: CONFIG_KWARGS['lifespan']: " in server.log
     assert "Traceback" not in server.log
+
+
+def test_tls_that_was_asked_for_is_never_left_out(serve: Servers) -> None:
+    config = """
+        from uvicorn.workers import UvicornWorker
+        class Here(UvicornWorker):
+            CONFIG_KWARGS = {"ssl_certfile": "missing.pem", "ssl_keyfile": "missing.pem"}
+        worker_class = Here
+    """
+    server = serve(SOURCE.format(module="uvicorn_worker"), config=config, ready=None)
+    assert server.wait_for_exit() == 1
+    assert re.search("certfile|keyfile", server.log)
+
+
+def test_what_needs_uvicorns_own_configuration_is_told_what_to_do(serve: Servers) -> None:
+    config = """
+        from uvicorn.workers import UvicornWorker
+        class Here(UvicornWorker):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+                self.config.http = "h11"
+        worker_class = Here
+    """
+    server = serve(SOURCE.format(module="uvicorn_worker"), config=config, ready=None)
+    server.wait_for_log("there is no uvicorn.Config here: say what it shall be in CONFIG_KWARGS")
+    server.stop()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.isolation import without_gunicorn
 from tests.support.load import reload_under_load
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
@@ -162,9 +163,16 @@ AIOHTTP = """
 """
 
 
-@pytest.mark.parametrize("name", ["GunicornWebWorker", "GunicornUVLoopWebWorker"])
-def test_aiohttp(serve: Servers, name: str) -> None:
-    server = serve(AIOHTTP, "-k", f"aiohttp.{name}", "--workers", "2", access_log=True)
+@pytest.mark.parametrize(
+    ("name", "installed"),
+    [("GunicornWebWorker", True), ("GunicornUVLoopWebWorker", True), ("GunicornWebWorker", False)],
+    ids=["asyncio", "uvloop", "without gunicorn"],
+)
+def test_aiohttp(serve: Servers, kind: Kind, name: str, installed: bool) -> None:
+    if kind.is_gunicorn and not installed:
+        pytest.skip("it is the server")
+    options = {} if installed else without_gunicorn("aiohttp")
+    server = serve(AIOHTTP, "-k", f"aiohttp.{name}", "--workers", "2", access_log=True, **options)
     with server.connect() as peer:
         for _ in range(2):  # kept alive
             answer = peer.request("POST", "/", body=b"x" * 100_000)
@@ -175,3 +183,109 @@ def test_aiohttp(serve: Servers, name: str) -> None:
     assert server.get("/").status == 200
     wait_for(lambda: any('"POST / HTTP/1.1" 200' in line for line in server.access_log))
     assert server.stop() == 0
+
+
+def test_class_without_gunicorn(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it is the server")
+    server = serve(SOURCE, "-k", "app.Own", **without_gunicorn())
+    assert server.get("/").body == b"own"
+    assert server.stop() == 0
+
+
+def test_class_in_the_config_file(serve: Servers, kind: Kind) -> None:
+    config = """
+        from app import Own
+        class Mine(Own):
+            @classmethod
+            def setup(cls):
+                cls.was_set_up = True
+            @classmethod
+            def check_config(cls, cfg, log):
+                log.info("checked with %s workers", cfg.workers)
+            def answer(self, client, sock):
+                assert self.was_set_up
+                super().answer(client, sock)
+        worker_class = Mine
+    """
+    server = serve(SOURCE, config=config)
+    assert server.get("/").body == b"own"
+    server.wait_for_log("checked with 1 workers")
+
+
+def test_class_by_its_entry_point(serve: Servers) -> None:
+    server = serve.new()
+    place = server.directory / "own_workers-1.0.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: own-workers\nVersion: 1.0\n")
+    (place / "entry_points.txt").write_text("[gunicorn.workers]\nown = app:Own\n")
+    server.start("-k", "egg:own-workers#own", app=SOURCE)
+    assert server.get("/").body == b"own"
+    assert "Using worker: egg:own-workers#own" in server.log
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from gunicorn.sock import create_sockets", "gunicorn.sock.create_sockets"),
+        ("from gunicorn.http import get_parser", "gunicorn.http.get_parser"),
+    ],
+)
+@pytest.mark.parametrize("check", [(), ("--check-config",)])
+def test_what_a_module_of_gunicorns_does_not_have_is_named(
+    serve: Servers, kind: Kind, line: str, name: str, check: tuple[str, ...]
+) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it has them")
+    server = serve.new()
+    server.write("own.py", f"{line}\nfrom gunicorn.workers.base import Worker as Own\n")
+    server.start("-k", "own.Own", *check, app="def application(environ, start_response): ...", ready=None)
+    assert server.wait_for_exit() == 1
+    assert f"worker_class 'own.Own' invalid or not found: it needs {name}, which is not here" in server.log
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize(
+    ("use", "name"),
+    [
+        ("gunicorn.workers.base.nothing", "gunicorn.workers.base.nothing"),
+        ("self.sockets[0].nothing", None),
+        ("self.cfg.nothing", "gunicorn.config.Config.nothing"),
+        ("self.nothing", "gunicorn.workers.base.Worker.nothing"),
+    ],
+)
+def test_what_an_object_of_gunicorns_does_not_have_is_named(
+    serve: Servers, kind: Kind, use: str, name: str | None
+) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("a traceback says it")
+    source = f"""
+        import gunicorn.workers.base
+        def application(environ, start_response): ...
+        class Own(gunicorn.workers.base.Worker):
+            def run(self):
+                {use}
+    """
+    server = serve(source, "-k", "app.Own", ready=None)
+    server.wait_for_log("AttributeError: ")
+    assert (f"app.Own needs {name}, which is not here" in server.log) == (name is not None)
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("eventlet", "Gunicorn dropped it in 26.0, gthread serves many requests at a time"),
+        ("egg:gunicorn#eventlet", "Gunicorn dropped it in 26.0, gthread serves many requests at a time"),
+        ("meinheld.gmeinheld.MeinheldWorker", "set worker_class to sync or gthread"),
+        ("egg:meinheld#gunicorn_worker", "set worker_class to sync or gthread"),
+        ("sanic.worker.GunicornWorker", "Sanic speaks ASGI: set worker_class to asgi"),
+    ],
+)
+def test_name_of_a_class_that_is_gone_says_where_to_go(serve: Servers, kind: Kind, name: str, advice: str) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it does not say so")
+    server = serve("def application(environ, start_response): ...", "-k", name, ready=None)
+    assert server.wait_for_exit() == 1
+    (line,) = [line for line in server.log.splitlines() if line]
+    assert line.endswith(advice)

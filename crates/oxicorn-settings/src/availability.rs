@@ -69,7 +69,13 @@ fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<Stri
 
 /// Whether a name may be that of a class nobody knows here: a dotted path or an entry point.
 fn is_of_the_user(name: &str) -> bool {
-    let known = ["gunicorn.", "uvicorn.workers.", "uvicorn_worker."];
+    let known = [
+        "gunicorn.",
+        "egg:gunicorn#",
+        "egg:oxicorn#",
+        "uvicorn.workers.",
+        "uvicorn_worker.",
+    ];
     name.contains(['.', '#']) && !known.iter().any(|package| name.starts_with(package))
 }
 

@@ -9,6 +9,7 @@ listening sockets, as Gunicorn does (*direct mode*).
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from oxicorn import unused, util
@@ -18,6 +19,8 @@ from oxicorn.workers.base import DIRECT, Worker
 from oxicorn.workers.finding import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from oxicorn.config import Config
 
 __all__ = ["Chosen", "about", "choose", "kind_for", "settled"]
@@ -31,6 +34,8 @@ AS_THREADS = "set worker_class to gthread, and threads to how many requests run 
 INSTEAD = {
     "eventlet": AS_THREADS,
     "meinheld": "set worker_class to sync or gthread",
+    "sanic": "Sanic speaks ASGI: set worker_class to asgi",
+    "uvicorn": "set worker_class to asgi",
 }
 OWN_RUN = (
     "derive it from gunicorn.workers.base.Worker and accept from self.sockets, or leave run() alone"
@@ -64,7 +69,7 @@ def choose(cfg: Config) -> Chosen:
         alias = _uvicorn_alias(said)
         worker = _uvicorns(alias) if alias is not None else worker_class(name)
         return _finish(cfg, worker, name, [])
-    found = util.load_class(DIRECT_WORKERS.get(name, said), what="worker_class")
+    found = _load(name, DIRECT_WORKERS.get(name, said))
     if hasattr(found, "setup"):
         found.setup()
     ancestor = _ancestor(found)
@@ -86,6 +91,21 @@ def choose(cfg: Config) -> Chosen:
     stand_in = type(found.__name__, (_uvicorns(original),), {"CONFIG_KWARGS": found.CONFIG_KWARGS})
     notes = [f"worker_class: {name} is served by oxicorn's own asgi worker, with its CONFIG_KWARGS"]
     return _finish(cfg, stand_in, "asgi", notes)
+
+
+def _load(name: str, said: Any) -> Any:
+    try:
+        return util.load_class(said, what="worker_class")
+    except RuntimeError as error:
+        advice = _advice(re.split("[^a-z0-9]", name.lower()))
+        if advice is None:
+            raise
+        raise RuntimeError(f"{error}: {advice}") from error
+
+
+def _advice(words: Iterable[str]) -> str | None:
+    known = set(words)
+    return next((INSTEAD[word] for word in INSTEAD if word in known), None)
 
 
 def _ancestor(found: Any) -> tuple[str, type] | None:
@@ -196,6 +216,6 @@ def _check_run(name: str, worker: type, base: type) -> None:
 
 def _refusal(name: str, found: Any) -> str:
     modules = {base.__module__.partition(".")[0] for base in getattr(found, "__mro__", ())}
-    words = {*modules, *name.lower().replace("_", ".").split(".")}
-    advice = next((INSTEAD[word] for word in INSTEAD if word in words), DEFAULT_ADVICE)
+    words = {*modules, *re.split("[^a-z0-9]", name.lower())}
+    advice = _advice(words) or DEFAULT_ADVICE
     return f"worker_class {name} cannot serve here, since a worker has no connections: {advice}"

@@ -33,6 +33,12 @@ class UvicornWorker(AsgiWorker):
             _share_handlers(logging.getLogger(name), getattr(self.log, source, None))
         _configure_logging(self.CONFIG_KWARGS)
 
+    @property
+    def config(self) -> Any:
+        """uvicorn's own configuration, which there is none of."""
+        text = "there is no uvicorn.Config here: say what it shall be in CONFIG_KWARGS"
+        raise AttributeError(text)
+
     async def callback_notify(self) -> None:
         """What uvicorn's class calls now and then; here for classes that override it."""
         self.notify()
@@ -126,6 +132,11 @@ SETTINGS = {
     "limit_max_requests": "max_requests",
     "limit_max_requests_jitter": "max_requests_jitter",
     "backlog": "backlog",
+    "ssl_keyfile": "keyfile",
+    "ssl_certfile": "certfile",
+    "ssl_ca_certs": "ca_certs",
+    "ssl_ciphers": "ciphers",
+    "ssl_cert_reqs": "cert_reqs",
 }
 #: Those this module sees to, and those without effect in uvicorn's class under Gunicorn either.
 SEEN_TO = frozenset(
@@ -167,6 +178,10 @@ def translate(worker: type[UvicornWorker], cfg: Config) -> Iterator[str]:
         if not said and not _is_seen_to(name, value):
             advice = f": {ADVICE[name]}" if name in ADVICE else ""
             yield f"{where}[{name!r}] has no effect here{advice}"
+    for text in cfg.native.not_available_yet():
+        # What was asked for to be encrypted is not served in the clear.
+        if text.startswith(("certfile", "keyfile")):
+            raise ConfigError(f"{where}: {text}")
 
 
 def _said(name: str, value: Any) -> Iterator[tuple[str, Any]]:
