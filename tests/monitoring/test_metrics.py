@@ -164,3 +164,32 @@ def test_successor_keeps_the_listener(serve, source):
     finally:
         os.kill(successor, signal.SIGTERM)
         wait_for(lambda: not processes.is_alive(successor))
+
+
+def test_waits_for_the_interpreter_and_shared_memory_are_counted(serve, source):
+    server, monitoring = start(serve, source, "--workers", "2", "--threads", "2")
+    for _ in range(5):
+        assert server.get("/").status == 200
+    samples = monitoring.samples()
+    assert samples["oxicorn_interpreter_wait_seconds_count",] >= 5
+    proportional = "oxicorn_process_proportional_memory_bytes"
+    key = (proportional, "process=worker", "worker=1")
+    samples = wait_for(lambda: key in (found := monitoring.samples()) and found)
+    shared = {name: value for name, value in samples.items() if name[0] == proportional}
+    assert len(shared) == 4
+    resident = samples["oxicorn_process_resident_memory_bytes", *key[1:]]
+    assert 0 < samples[key] <= resident
+    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    server.wait_for_workers(2)
+    assert monitoring.samples()["oxicorn_interpreter_wait_seconds_count",] >= 5
+
+
+def test_lag_of_event_loops_is_counted(serve):
+    source = """
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body"})
+    """
+    _, monitoring = start(serve, source, "-k", "asgi", "--asgi-lifespan", "off")
+    wait_for(lambda: monitoring.samples()["oxicorn_loop_lag_seconds_count",] > 0, deadline=30)

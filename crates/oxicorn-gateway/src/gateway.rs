@@ -39,7 +39,7 @@ use crate::listener::{ConnectionTask, Listeners};
 use crate::log_files::LogFiles;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
-use crate::monitoring::Followers;
+use crate::monitoring::{Followers, ProportionalMemory};
 use crate::per_client::ClientCounts;
 use crate::pool::Pool;
 use crate::pressure::Pressure;
@@ -92,6 +92,8 @@ pub(crate) struct Gateway {
     pub(crate) drain: Option<Drain>,
     /// Who follows requests as they pass.
     pub(crate) followers: Followers,
+    /// What processes share of their memory is counted once in it.
+    pub(crate) proportional: ProportionalMemory,
     /// The end, and who waits for it.
     pub(crate) finished: bool,
     pub(crate) finished_waker: Waker,
@@ -201,6 +203,7 @@ impl Gateway {
             timer: Timer::new(),
             drain: None,
             followers: Followers::default(),
+            proportional: ProportionalMemory::default(),
             finished: false,
             finished_waker: Waker::noop().clone(),
             rest: Rest::new(),

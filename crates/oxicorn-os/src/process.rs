@@ -215,6 +215,15 @@ fn resident_bytes_at(path: &str) -> Option<u64> {
     Some(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
+/// Memory of a process that is in RAM, where each has its part of what processes share. The kernel looks at every page for
+/// it: this takes a while. `None`: it is gone, or may not be looked at.
+pub fn proportional_bytes_of(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes.saturating_mul(1024))
+}
+
 /// What the kernel says of a process's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {

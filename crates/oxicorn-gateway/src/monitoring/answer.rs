@@ -4,9 +4,9 @@ use oxicorn_link::metric_store::MetricStore;
 use oxicorn_link::scoreboard::ArbiterGauge;
 use oxicorn_proto::message::RequestHead;
 
-use super::families;
 use super::negotiation::Format;
 use super::probes::{Condition, Probe};
+use super::{families, processes};
 use crate::gateway::Gateway;
 
 /// A response, whole.
@@ -87,7 +87,9 @@ impl Gateway {
         };
         let format = Format::accepted_by(accept(head));
         let staffing = self.dispatcher.staffing();
-        let mut body = families::write(format, scoreboard, staffing, now);
+        let processes = processes::all(scoreboard);
+        let shared = self.proportional.of(processes, now);
+        let mut body = families::write(format, scoreboard, staffing, &shared, now);
         let store = self.metrics.store();
         if store.is_none() {
             body.push_str(format.end());

@@ -4,12 +4,13 @@
 //! server runs. Labels are bounded: methods and status classes are few, and a worker is named by its place on the
 //! scoreboard, which its successor takes over.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use oxicorn_dispatch::Staffing;
 use oxicorn_link::scoreboard::{
     ArbiterCounter, ArbiterGauge, Counter, GatewayBlock, Gauge, HistogramKind, Method, Scoreboard,
-    StatusClass,
+    StatusClass, WaitKind,
 };
 
 use super::exposition::{Exposition, Family, Kind, seconds};
@@ -58,6 +59,7 @@ pub(super) fn write(
     format: Format,
     scoreboard: &Scoreboard,
     staffing: Staffing,
+    proportional: &HashMap<i32, u64>,
     now: Duration,
 ) -> String {
     let mut out = Exposition::new(format);
@@ -72,7 +74,8 @@ pub(super) fn write(
         .filter_map(|number| Some((number.to_string(), scoreboard.slot(number)?.read()?)))
         .collect();
     processes::write_workers(&mut out, &workers, now);
-    processes::write_memory(&mut out, scoreboard, &workers);
+    write_waits(&mut out, scoreboard);
+    processes::write_memory(&mut out, scoreboard, &workers, proportional);
     out.into_text()
 }
 
@@ -185,6 +188,28 @@ fn write_durations(out: &mut Exposition, gateway: &GatewayBlock) {
         ),
     ] {
         let reading = gateway.histogram(kind);
+        out.histogram(family, coarse(reading.buckets()), reading.sum_micros);
+    }
+}
+
+fn write_waits(out: &mut Exposition, scoreboard: &Scoreboard) {
+    for (family, kind) in [
+        (
+            durations(
+                "oxicorn_interpreter_wait_seconds",
+                "How long threads that a request has woken waited for the interpreter.",
+            ),
+            WaitKind::Interpreter,
+        ),
+        (
+            durations(
+                "oxicorn_loop_lag_seconds",
+                "How long event loops took to turn when they were called, several times a minute.",
+            ),
+            WaitKind::Loop,
+        ),
+    ] {
+        let reading = scoreboard.waits(kind);
         out.histogram(family, coarse(reading.buckets()), reading.sum_micros);
     }
 }

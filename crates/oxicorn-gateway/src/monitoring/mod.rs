@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what a request for them is answered | `answer` |
 //! | whether the server lives, is ready, has started | `probes` |
-//! | which figures there are and what they are called | `families`, `processes` |
+//! | which figures there are and what they are called | `families`, `processes`, `proportional` |
 //! | how they are written down | `exposition` |
 //! | how the applications' own are | `application` |
 //! | in which of two formats | `negotiation` |
@@ -24,8 +24,10 @@ mod follow;
 mod negotiation;
 mod probes;
 mod processes;
+mod proportional;
 mod requests;
 
 pub use application::application_metrics;
 pub(crate) use endpoint::serve;
 pub(crate) use follow::Followers;
+pub(crate) use proportional::ProportionalMemory;

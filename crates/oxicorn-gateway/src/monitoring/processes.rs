@@ -1,5 +1,6 @@
 //! The figures of single processes: what each worker does, and how much memory each process has.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use oxicorn_link::scoreboard::{ArbiterGauge, Scoreboard, SlotReading, WorkerState};
@@ -55,11 +56,25 @@ pub(super) fn write_workers(
     }
 }
 
+/// Every process that is known.
+pub(super) fn all(scoreboard: &Scoreboard) -> Vec<i32> {
+    let workers = scoreboard.workers().map(|worker| worker.pid);
+    [arbiter_of(scoreboard), process::id()]
+        .into_iter()
+        .chain(workers)
+        .collect()
+}
+
+fn arbiter_of(scoreboard: &Scoreboard) -> i32 {
+    i32::try_from(scoreboard.arbiter().gauge(ArbiterGauge::Pid)).unwrap_or(0)
+}
+
 /// A process's memory is read from `/proc`; who is gone, or lives where it cannot be seen, has no line.
 pub(super) fn write_memory(
     out: &mut Exposition,
     scoreboard: &Scoreboard,
     workers: &[(String, SlotReading)],
+    proportional: &HashMap<i32, u64>,
 ) {
     const RESIDENT: Family = measured(
         "bytes",
@@ -68,17 +83,29 @@ pub(super) fn write_memory(
             "Memory of a process that is in RAM; what processes share is counted in each.",
         ),
     );
-    out.begin(RESIDENT);
-    let arbiter = scoreboard.arbiter().gauge(ArbiterGauge::Pid);
-    let arbiter = i32::try_from(arbiter).unwrap_or(0);
-    for (role, pid) in [("arbiter", arbiter), ("gateway", process::id())] {
-        if let Some(bytes) = resident_bytes_of(pid) {
-            out.sample(RESIDENT, &[("process", role), ("worker", "")], bytes);
+    const PROPORTIONAL: Family = measured(
+        "bytes",
+        gauge(
+            "oxicorn_process_proportional_memory_bytes",
+            "Memory of a process that is in RAM; of what processes share, each has its part.",
+        ),
+    );
+    let resident: &dyn Fn(i32) -> Option<u64> = &resident_bytes_of;
+    let own_part = |pid: i32| proportional.get(&pid).copied();
+    for (family, bytes_of) in [(RESIDENT, resident), (PROPORTIONAL, &own_part)] {
+        out.begin(family);
+        for (role, pid) in [
+            ("arbiter", arbiter_of(scoreboard)),
+            ("gateway", process::id()),
+        ] {
+            if let Some(bytes) = bytes_of(pid) {
+                out.sample(family, &[("process", role), ("worker", "")], bytes);
+            }
         }
-    }
-    for (slot, worker) in workers {
-        if let Some(bytes) = resident_bytes_of(worker.pid) {
-            out.sample(RESIDENT, &[("process", "worker"), ("worker", slot)], bytes);
+        for (slot, worker) in workers {
+            if let Some(bytes) = bytes_of(worker.pid) {
+                out.sample(family, &[("process", "worker"), ("worker", slot)], bytes);
+            }
         }
     }
 }

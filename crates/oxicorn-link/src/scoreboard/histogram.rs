@@ -3,6 +3,7 @@
 //! Microseconds; four buckets for each doubling, so a value is known to a quarter. The last bucket
 //! takes what is longer than an hour and a quarter.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use oxicorn_os::mapping::Mapping;
@@ -45,6 +46,15 @@ pub(super) fn record(mapping: &Mapping, at: usize, duration: Duration) {
     add(mapping, at + SUM, micros);
     add(mapping, at + COUNT, 1);
     add(mapping, at + BUCKETS_AT + bucket(micros) * 8, 1);
+}
+
+/// Counts one where others count at the same time.
+pub(super) fn record_with_others(mapping: &Mapping, at: usize, duration: Duration) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let more = |at, number| mapping.atomic_u64(at).fetch_add(number, Ordering::Relaxed);
+    more(at + SUM, micros);
+    more(at + COUNT, 1);
+    more(at + BUCKETS_AT + bucket(micros) * 8, 1);
 }
 
 /// Reads all of it.

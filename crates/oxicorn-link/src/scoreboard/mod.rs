@@ -4,8 +4,8 @@
 //! heartbeat files and tells the control command, the metrics and the timeouts what they want to
 //! know without asking Python anything.
 //!
-//! Every number has one writer at a time (but for those of a slot that count requests: all threads of
-//! a worker write them) and any number of readers, who may see the numbers of one slot from slightly
+//! Every number has one writer at a time (but for those of a slot that count requests, which all threads of
+//! a worker write, and what workers wait for, which all of them do) and any number of readers, who may see the numbers of one slot from slightly
 //! different moments. Nothing is decided here by what is read that could harm
 //! if it were wrong: a worker that scribbles over it spoils the figures.
 //!
@@ -14,12 +14,14 @@
 //!   1024  the arbiter's figures
 //!   4096  gateway blocks, one for each gateway thread
 //!    ...  slots, one for each worker, 128 bytes each
+//!    ...  histograms of what workers wait for, which all of them write
 //! ```
 
 mod arbiter_block;
 mod block;
 mod histogram;
 mod slot;
+mod waits;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,6 +37,7 @@ pub use arbiter_block::{ArbiterBlock, ArbiterCounter, ArbiterGauge};
 pub use block::{Counter, GatewayBlock, Gauge, HistogramKind, Method, StatusClass};
 pub use histogram::{BUCKETS, HistogramReading};
 pub use slot::{Slot, SlotReading, WorkerState};
+pub use waits::WaitKind;
 
 /// Most workers that can be shown. Those beyond it serve, but without figures.
 pub const MAX_SLOTS: usize = 4096;
@@ -43,7 +46,7 @@ pub const MAX_GATEWAY_THREADS: usize = 64;
 
 /// "oxiscore", in the order of the machine that wrote it.
 const MAGIC: u64 = u64::from_be_bytes(*b"oxiscore");
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = 8;
@@ -60,6 +63,10 @@ pub struct Scoreboard {
 }
 
 fn file_len(slots: usize, gateway_threads: usize) -> usize {
+    waits_at(slots, gateway_threads) + waits::LEN
+}
+
+fn waits_at(slots: usize, gateway_threads: usize) -> usize {
     BLOCKS_AT + gateway_threads * block::LEN + slots * slot::LEN
 }
 
@@ -133,8 +140,9 @@ impl Scoreboard {
     /// One worker's slot.
     pub fn slot(&self, number: usize) -> Option<Slot> {
         let start = BLOCKS_AT + self.gateway_threads * block::LEN;
+        let waits = waits_at(self.slots, self.gateway_threads);
         (number < self.slots)
-            .then(|| Slot::new(Arc::clone(&self.mapping), start + number * slot::LEN))
+            .then(|| Slot::new(Arc::clone(&self.mapping), start + number * slot::LEN, waits))
     }
 
     /// A slot that nobody has, for the arbiter to give to the next worker.
@@ -147,6 +155,15 @@ impl Scoreboard {
     /// What all workers do that have a slot.
     pub fn workers(&self) -> impl Iterator<Item = SlotReading> + '_ {
         (0..self.slots).filter_map(|number| self.slot(number)?.read())
+    }
+
+    /// How long all workers together have waited for something, since the server was started.
+    pub fn waits(&self, kind: WaitKind) -> HistogramReading {
+        waits::read(
+            &self.mapping,
+            waits_at(self.slots, self.gateway_threads),
+            kind,
+        )
     }
 
     /// The arbiter's figures.

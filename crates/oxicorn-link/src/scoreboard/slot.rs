@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use oxicorn_os::mapping::Mapping;
 
+use super::waits::{self, WaitKind};
 use super::{nanos, read, write};
 use crate::numbered::numbered;
 
@@ -53,6 +54,8 @@ impl WorkerState {
 pub struct Slot {
     mapping: Arc<Mapping>,
     at: usize,
+    /// Where all workers count what they wait for.
+    waits_at: usize,
 }
 
 /// What a slot says.
@@ -79,8 +82,17 @@ pub struct SlotReading {
 }
 
 impl Slot {
-    pub(super) fn new(mapping: Arc<Mapping>, at: usize) -> Self {
-        Self { mapping, at }
+    pub(super) const fn new(mapping: Arc<Mapping>, at: usize, waits_at: usize) -> Self {
+        Self {
+            mapping,
+            at,
+            waits_at,
+        }
+    }
+
+    /// Counts, among those of all workers, how long this one has waited. By any thread.
+    pub fn record_wait(&self, kind: WaitKind, duration: Duration) {
+        waits::record(&self.mapping, self.waits_at, kind, duration);
     }
 
     /// Children that this process forks do not have the scoreboard: to touch it there ends them.

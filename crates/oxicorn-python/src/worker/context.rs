@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use oxicorn_link::scoreboard::{Slot, WorkerState};
+use oxicorn_link::scoreboard::{Slot, WaitKind, WorkerState};
 use oxicorn_link::wire::flags;
 use oxicorn_link::{LinkParts, StreamId, WaitMode, WorkerEnd, WorkerParts};
 use oxicorn_os::channel::{Blocking, Channel};
@@ -334,6 +334,9 @@ impl WorkerContext {
     fn handle(slf: &Bound<'_, Self>, claim: &Claim, payload: &[u8]) -> PyResult<()> {
         let this = slf.get();
         this.begin_request(claim.since);
+        if let Some(slot) = &this.slot {
+            slot.record_wait(WaitKind::Interpreter, claim.waited);
+        }
         let result = Self::serve_claimed(slf, claim, payload);
         let now = time::monotonic();
         this.end_request(now);

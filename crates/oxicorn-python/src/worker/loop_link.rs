@@ -13,6 +13,7 @@ use std::time::Duration;
 use oxicorn_link::wire::ResponseKind;
 use oxicorn_link::{ClaimedRequest, Doorbell, EventHeader, Requests, StreamId, Waker, WorkerParts};
 use oxicorn_os::poll::wait_readable;
+use oxicorn_os::time;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -47,6 +48,10 @@ pub(crate) struct LoopLink {
     running: AtomicBool,
     /// Set by every turn of the loop, taken back by the sentinel: a loop that stands still shows.
     turned: AtomicBool,
+    /// When the loop was called (monotonic nanoseconds), until it has turned; 0: it was not.
+    called_ns: AtomicU64,
+    /// How long it took to turn, and one more, until somebody wants to know; 0: nothing is new.
+    lag_ns: AtomicU64,
     /// The stream claimed last: of the gateway that is there, as far as is known.
     newest: AtomicU64,
     /// Another gateway has placed requests since somebody last asked.
@@ -69,6 +74,8 @@ impl LoopLink {
             claimed: AtomicU64::new(0),
             running: AtomicBool::new(false),
             turned: AtomicBool::new(true),
+            called_ns: AtomicU64::new(0),
+            lag_ns: AtomicU64::new(0),
             newest: AtomicU64::new(0),
             succeeded: AtomicBool::new(false),
         })
@@ -93,6 +100,11 @@ impl LoopLink {
     /// The loop is awake.
     pub(crate) fn sleep_end(&self) {
         self.turned.store(true, Ordering::Relaxed);
+        if self.called_ns.load(Ordering::Relaxed) != 0 {
+            let called = self.called_ns.swap(0, Ordering::Relaxed);
+            let lag = time::monotonic_ns().saturating_sub(called);
+            self.lag_ns.store(lag.saturating_add(1), Ordering::Relaxed);
+        }
         lock(&self.doorbell).sleep_end();
     }
 
@@ -226,7 +238,15 @@ impl Serving for LoopLink {
             return true;
         }
         let turned = self.turned.swap(false, Ordering::Relaxed);
+        // One that has not turned since was called long ago.
+        let now = time::monotonic_ns();
+        let _ = (self.called_ns).compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         self.waker.interrupt();
         turned
+    }
+
+    fn take_lag(&self) -> Option<Duration> {
+        let lag = self.lag_ns.swap(0, Ordering::Relaxed);
+        lag.checked_sub(1).map(Duration::from_nanos)
     }
 }

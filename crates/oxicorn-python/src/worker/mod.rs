@@ -5,6 +5,8 @@
 //! heartbeat, signals, the arbiter's death), the *observer* (native: answers the arbiter) and the *watcher* (native,
 //! `gthread`, see `pool`).
 
+use std::time::Duration;
+
 pub(crate) mod calls;
 mod context;
 mod direct;
@@ -35,5 +37,10 @@ pub(crate) trait Serving: Send + Sync {
     /// disturbing them: what they do too long is noticed by the request.
     fn is_responsive(&self) -> bool {
         true
+    }
+
+    /// How long an event loop took to turn when it was called for its last sign of life, if that is new.
+    fn take_lag(&self) -> Option<Duration> {
+        None
     }
 }

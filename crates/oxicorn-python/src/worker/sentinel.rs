@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oxicorn_link::scoreboard::{Slot, WorkerState};
+use oxicorn_link::scoreboard::{Slot, WaitKind, WorkerState};
 use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::poll::{self, Polled};
@@ -161,6 +161,11 @@ impl Sentinel {
     }
 
     fn beat(&self) {
+        if let Some(slot) = &self.beats.slot
+            && let Some(lag) = self.serving.take_lag()
+        {
+            slot.record_wait(WaitKind::Loop, lag);
+        }
         if let Some(slot) = &self.beats.slot
             && self.serving.is_responsive()
         {
