@@ -43,6 +43,8 @@ class SettingsDict(TypedDict, total=False):
     websocket_compression: Literal["shared", "dedicated", "off"] | bool
     slow_request_time: int
     metrics_bind: str | None
+    monitoring_path: str | None
+    monitoring_allow_ips: str
     metrics_memory: int
     prometheus_client: bool | None
     request_id: bool | None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from http.client import HTTPConnection
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -177,7 +179,7 @@ def test_waits_for_the_interpreter_and_shared_memory_are_counted(serve, source):
     samples = wait_for(lambda: key in (found := monitoring.samples()) and found)
     shared = {name: value for name, value in samples.items() if name[0] == proportional}
     assert len(shared) == 4
-    resident = samples["oxicorn_process_resident_memory_bytes", *key[1:]]
+    resident = samples[("oxicorn_process_resident_memory_bytes", *key[1:])]
     assert 0 < samples[key] <= resident
     os.kill(server.worker_pids()[0], signal.SIGKILL)
     server.wait_for_workers(2)
@@ -193,3 +195,39 @@ def test_lag_of_event_loops_is_counted(serve):
     """
     _, monitoring = start(serve, source, "-k", "asgi", "--asgi-lifespan", "off")
     wait_for(lambda: monitoring.samples()["oxicorn_loop_lag_seconds_count",] > 0, deadline=30)
+
+
+def test_chosen_peers_are_answered_on_the_listener_of_the_clients(serve, source):
+    server = serve(source, "--monitoring-path", "/-", "--monitoring-allow-ips", "127.0.0.2,::1", "--threads", "1")
+
+    def ask(path: str, source_address: str = "127.0.0.2", headers: str = "", method: str = "GET") -> bytes:
+        connection = HTTPConnection(*server.address, timeout=10, source_address=(source_address, 0))
+        with contextlib.closing(connection):
+            connection.putrequest(method, path)
+            for name, value in (header.split(": ") for header in headers.splitlines()):
+                connection.putheader(name, value)
+            connection.endheaders()
+            return connection.getresponse().read()
+
+    with Gate(server) as gate, server.connect() as busy:
+        hold(gate, busy)
+        assert ask("/-/livez") == ask("/-/readyz") == b"ok\n"
+        assert "oxicorn_requests_in_flight 1" in ask("/-/metrics").decode()
+        gate.open()
+        assert busy.answer().status == 200
+    # Everything else is the application's.
+    for answer in (
+        ask("/-/livez", "127.0.0.1"),
+        ask("/-/livez", headers="X-Forwarded-For: 127.0.0.2"),
+        ask("/-/livez", headers="via: 1.1 proxy"),
+        ask("/-/other"),
+        ask("/livez"),
+        ask("/-/livez", method="POST", headers="Content-Length: 0"),
+    ):
+        assert answer == b"ok"
+
+
+def test_nobody_is_answered_there_by_mistake(serve, source):
+    server = serve(source, "--monitoring-path", "/-", ready=None)
+    assert server.wait_for_exit() == 1
+    assert "monitoring_path: /- (command line, --monitoring-path): needs monitoring_allow_ips" in server.log

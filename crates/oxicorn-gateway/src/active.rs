@@ -9,6 +9,7 @@ use oxicorn_proto::http1;
 use oxicorn_proto::proxy_protocol::Mode;
 use oxicorn_proto::trust::{AddressSet, TrustRules};
 
+use crate::monitoring::SharedMonitoring;
 use crate::settings::{ProxyProtocol, Queue, Settings, Trust};
 use crate::spool::{MemoryFiles, Spool};
 use crate::tracing;
@@ -28,6 +29,8 @@ pub(crate) struct ActiveConfig {
     pub(crate) tracing: Option<Rc<tracing::Rules>>,
     /// Clients or a collector are told how long requests took where.
     pub(crate) is_timed: bool,
+    /// Metrics and probes among the clients' requests.
+    pub(crate) monitoring: Option<SharedMonitoring>,
 }
 
 impl ActiveConfig {
@@ -39,6 +42,7 @@ impl ActiveConfig {
             web_servers: AddressSet::new(&settings.trust.uwsgi_allow_ips),
             tracing: tracing::Rules::new(&settings.tracing),
             is_timed: settings.tracing.server_timing || settings.tracing.export.is_some(),
+            monitoring: SharedMonitoring::of(&settings),
             body_memory: settings.body_memory,
             spool: Spool::new(&settings, memory_files),
             proxy_mode: match settings.trust.proxy_protocol {

@@ -15,6 +15,9 @@ use crate::refusal::Refusal;
 impl Gateway {
     /// A request can go to a worker: queue it.
     pub(crate) fn submit_call(&mut self, key: usize) {
+        if self.answer_as_monitoring(key) {
+            return;
+        }
         let now = self.clock.now();
         let connection = self.connections.get_mut(key);
         let Some(exchange) = connection.and_then(|one| one.exchange.as_mut()) else {

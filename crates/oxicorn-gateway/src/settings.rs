@@ -56,6 +56,11 @@ pub struct Settings {
     pub listeners_are_shared: bool,
     /// The server was taken out of rotation: it serves whoever comes, but is not ready and keeps no connection.
     pub out_of_rotation: bool,
+    /// `monitoring_path`: what stands before `/metrics` and the probes on the listeners of the clients; none: they are
+    /// not there.
+    pub monitoring_path: Option<String>,
+    /// `monitoring_allow_ips`: who is answered there.
+    pub monitoring_allow_ips: Vec<String>,
     /// `limit_client_connections`: connections of one client address at once; 0: any number.
     pub client_connection_limit: u32,
     /// `keepalive_requests`: requests one connection may bring; 0: any number.
@@ -97,6 +102,8 @@ impl Default for Settings {
             connection_limit: 65_536,
             listeners_are_shared: false,
             out_of_rotation: false,
+            monitoring_path: None,
+            monitoring_allow_ips: Vec::new(),
             client_connection_limit: 0,
             requests_per_connection: 0,
             buffer_limit: 512 << 20,

@@ -47,6 +47,7 @@ impl Settings {
         };
         settings.bind = settings.read_bind()?;
         settings.metrics_bind = settings.read_metrics_bind()?;
+        settings.check_monitoring_path()?;
         settings.check_assignments("raw_env")?;
         settings.check_assignments("raw_paste_global_conf")?;
         Ok(settings)
@@ -311,6 +312,24 @@ impl Settings {
             return Err(self.refusal("metrics_bind", allowed));
         }
         Ok(Some(address))
+    }
+
+    fn check_monitoring_path(&self) -> Result<(), SettingError> {
+        let Some(path) = self.text("monitoring_path") else {
+            return Ok(());
+        };
+        let is_path = path.starts_with('/')
+            && !path.ends_with('/')
+            && (path.bytes()).all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte));
+        if !is_path {
+            let allowed = "must be the beginning of a path, such as /-".to_owned();
+            return Err(self.refusal("monitoring_path", allowed));
+        }
+        if self.list("monitoring_allow_ips").is_empty() {
+            let allowed = "needs monitoring_allow_ips: nobody would be answered".to_owned();
+            return Err(self.refusal("monitoring_path", allowed));
+        }
+        Ok(())
     }
 
     fn read_address(

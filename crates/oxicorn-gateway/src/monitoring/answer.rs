@@ -35,17 +35,36 @@ impl Answer {
 /// What there is, for who asks for something else.
 const PATHS: &str = "/metrics\n/livez\n/readyz\n/startupz\n";
 
+/// What of a request matters here.
+#[derive(Debug)]
+pub(super) struct Asked {
+    is_question: bool,
+    path: Vec<u8>,
+    format: Format,
+}
+
+impl Asked {
+    /// `path`: without what stands before it on a listener of clients.
+    pub(super) fn of(head: &RequestHead<'_>, path: &[u8]) -> Self {
+        Self {
+            is_question: matches!(head.method(), b"GET" | b"HEAD"),
+            path: path.to_vec(),
+            format: Format::accepted_by(accept(head)),
+        }
+    }
+}
+
 impl Gateway {
-    /// Answers a request that came to the listener for metrics and probes.
-    pub(super) fn answer_monitoring(&mut self, head: &RequestHead<'_>) -> Answer {
-        if !matches!(head.method(), b"GET" | b"HEAD") {
+    /// Answers a request for metrics or a probe.
+    pub(super) fn answer_monitoring(&mut self, asked: &Asked) -> Answer {
+        if !asked.is_question {
             return Answer::text(405, "Method Not Allowed", "use GET or HEAD\n");
         }
-        if let Some(probe) = Probe::of_path(head.path()) {
+        if let Some(probe) = Probe::of_path(&asked.path) {
             return self.answer_probe(probe);
         }
-        match head.path() {
-            b"/metrics" => self.answer_scrape(head),
+        match &asked.path[..] {
+            b"/metrics" => self.answer_scrape(asked.format),
             b"/" => Answer::text(200, "OK", PATHS),
             _ => Answer::text(404, "Not Found", format!("there are:\n{PATHS}")),
         }
@@ -77,7 +96,7 @@ impl Gateway {
         }
     }
 
-    fn answer_scrape(&mut self, head: &RequestHead<'_>) -> Answer {
+    fn answer_scrape(&mut self, format: Format) -> Answer {
         self.clock.tick();
         let now = self.clock.now();
         self.set_gauges(now);
@@ -85,7 +104,6 @@ impl Gateway {
             let text = "nothing is counted: the scoreboard could not be attached\n";
             return Answer::text(503, "Service Unavailable", text);
         };
-        let format = Format::accepted_by(accept(head));
         let staffing = self.dispatcher.staffing();
         let processes = processes::all(scoreboard);
         let shared = self.proportional.of(processes, now);

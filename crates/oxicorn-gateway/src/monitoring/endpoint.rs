@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::answer::Answer;
+use super::answer::{Answer, Asked};
 use super::application;
 use crate::gateway::with;
 use crate::readiness::watch;
@@ -88,7 +88,8 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
         match connection.poll_event(&input) {
             Ok(polled) if polled.event == Event::Head => {
                 let head = connection.head(&input[..polled.consumed]);
-                let Some(mut answer) = with(|gateway| gateway.answer_monitoring(&head)) else {
+                let asked = Asked::of(&head, head.path());
+                let Some(mut answer) = with(|gateway| gateway.answer_monitoring(&asked)) else {
                     break None;
                 };
                 application::complete(&mut answer).await;

@@ -11,6 +11,7 @@
 //! | which requests there are (for the control socket) | `requests` |
 //! | requests that are followed as they pass (the same) | `follow` |
 //! | connections and their bounds | `endpoint` |
+//! | the same on the listeners of the clients (`monitoring_path`) | `shared` |
 //!
 //! Nothing of it goes through the queue, and nothing of it counts as a client: it is answered while every
 //! worker is busy, while clients are turned away, and during a graceful stop until the last request is done.
@@ -26,8 +27,10 @@ mod probes;
 mod processes;
 mod proportional;
 mod requests;
+mod shared;
 
 pub use application::application_metrics;
 pub(crate) use endpoint::serve;
 pub(crate) use follow::Followers;
 pub(crate) use proportional::ProportionalMemory;
+pub(crate) use shared::SharedMonitoring;

@@ -52,7 +52,9 @@ mod tests {
             }
         });
         slots[0].record_wait(WaitKind::Loop, Duration::MAX);
-        slots.iter().for_each(|slot| slot.clear());
+        for slot in &slots {
+            slot.clear();
+        }
         let interpreter = board.waits(WaitKind::Interpreter);
         assert_eq!(
             (interpreter.count, interpreter.sum_micros),

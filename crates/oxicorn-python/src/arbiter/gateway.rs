@@ -184,6 +184,8 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.client_connection_limit = settings.count("limit_client_connections");
     result.requests_per_connection = settings.number("keepalive_requests");
     result.buffer_limit = size(settings, "buffer_limit");
+    result.monitoring_path = text(settings, "monitoring_path").map(str::to_owned);
+    result.monitoring_allow_ips = list(settings, "monitoring_allow_ips");
     let access_log = text(settings, "accesslog").map(|path| AccessLog {
         path: path.into(),
         format: text(settings, "access_log_format")

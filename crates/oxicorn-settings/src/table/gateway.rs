@@ -163,6 +163,32 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Own,
     },
     Definition {
+        name: "monitoring_path",
+        section: Section::Gateway,
+        flags: Flags::text(&["--monitoring-path"], "PATH"),
+        kind: Kind::Text,
+        default: Default::None,
+        doc: "Answers metrics and probes also where the clients are: `/-` stands for `/-/metrics`, `/-/livez`, `/-/readyz` \
+          and `/-/startupz`. They are answered outside of the queue, and only for the peers of `monitoring_allow_ips`; \
+          for everybody else these paths are the application's.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "monitoring_allow_ips",
+        section: Section::Gateway,
+        flags: Flags::text(&["--monitoring-allow-ips"], "STRING"),
+        kind: Kind::NetworkList,
+        default: Default::Str(""),
+        doc: "Who is answered at `monitoring_path`: addresses and networks separated by commas, or `*`. It is the address \
+          that the connection comes from. What a proxy has passed on (a PROXY header, `X-Forwarded-For`, `Forwarded`, \
+          `Via` and the like) is never answered there; a proxy that adds none of these must not be in the list.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
         name: "metrics_memory",
         section: Section::Gateway,
         flags: Flags::integer(&["--metrics-memory"]),
