@@ -196,6 +196,19 @@ class Arbiter(Commands):
         """The descriptor at which the gateway finds log files it may not open."""
         return None if self.identity() is None else log_files.offer().fileno()
 
+    def certificate_files(self, cfg: Config) -> list[str]:
+        """The files of certificates and keys that ``cfg`` names."""
+        from oxicorn import tls  # Only where it is spoken.
+
+        return tls.files(cfg)
+
+    def read_certificates(self, cfg: Config) -> tuple[bytes, list[str], list[str]]:
+        """What :func:`oxicorn.tls.read` says; called in a child of this process, which ends."""
+        from oxicorn import tls
+
+        with forked.Guard(self.log):
+            return tls.read(cfg)
+
     def identity(self) -> tuple[int, int, list[int] | None] | None:
         """Whom gateway and workers become: user, group, other groups; None: who we are."""
         cfg = self.cfg

@@ -315,7 +315,7 @@ class Config:
 
     @property
     def is_ssl(self) -> bool:
-        """Whether the listeners speak TLS."""
+        """Whether listeners speak TLS, those of ``bind`` that do not say otherwise."""
         return bool(self.get("certfile") or self.get("keyfile"))
 
     @property

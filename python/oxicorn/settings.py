@@ -158,6 +158,11 @@ class SettingsDict(TypedDict, total=False):
     suppress_ragged_eofs: bool | None
     do_handshake_on_connect: bool | None
     ciphers: str | None
+    keyfile_password: str | None
+    sni_certificates: str | Sequence[str]
+    ocsp_file: str | None
+    tls_minimum_version: Literal["1.2", "1.3"]
+    https_redirect: int
     http_protocols: str
     http2_cleartext: Literal["off", "prior-knowledge", "upgrade", "both"] | bool
     http2_max_concurrent_streams: int

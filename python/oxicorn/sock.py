@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from oxicorn.unused import unused
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable
 
 __all__ = [
@@ -143,17 +142,9 @@ def listener_of(text: str, fd: int, address: Any, conf: Any, log: Any) -> BaseSo
 def ssl_context(conf: Any) -> Any:
     """TLS as the settings have it (hook ``ssl_context``), for classes that speak it themselves."""
 
-    def default_ssl_context_factory() -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=conf.ca_certs)
-        context.load_cert_chain(certfile=conf.certfile, keyfile=conf.keyfile)
-        context.verify_mode = conf.cert_reqs
-        if conf.ciphers:
-            context.set_ciphers(conf.ciphers)
-        return context
+    from oxicorn import tls  # a server that speaks none does without
 
-    import ssl  # a server that speaks no TLS does without
-
-    return conf.ssl_context(conf, default_ssl_context_factory)
+    return conf.ssl_context(conf, lambda: tls.default_context(conf))
 
 
 def close_sockets(listeners: Iterable[Any], unlink: bool = True) -> None:

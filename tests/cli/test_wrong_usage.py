@@ -90,7 +90,7 @@ USAGES = [
     flag("--interface asgi app", "--interface: use --worker-class"),
     flag(
         "--ssl-certfile a --ssl-keyfile b app",
-        "(--ssl-certfile, --ssl-keyfile: TLS is not available in this release, let a proxy do it",
+        "--ssl-certfile: use --certfile",
     ),
     flag("--loop uvloop app", "--loop: use --asgi-loop"),
     flag("--lifespan off app", "--lifespan: use --asgi-lifespan"),
@@ -170,7 +170,6 @@ USAGES = [
     Usage("-b /run/app.sock app", "for a unix socket write unix:/run/app.sock"),
     Usage("-b 8499 app", "for a port on every interface write :8499"),
     Usage("-b *:8499 app", "for every interface write :8499"),
-    Usage("-b http://localhost:80 app", "write localhost:80"),
     Usage("-b 127.0.0.1:99999 app", "'99999' is not a valid port number"),
     Usage("-b 127.0.0.1:http app", "'http' is not a valid port number"),
     Usage("-b ::1 app", "for an IPv6 address write [::1]:8000, in '::1'"),
@@ -202,7 +201,8 @@ USAGES = [
     Usage("-k uvicorn app", "'uvicorn' is not available: ASGI applications are served by asgi"),
     Usage("-k uvicorn.workers.UvicornWorkr app", "did you mean uvicorn.workers.UvicornWorker?"),
     Usage("-k tornada app", "'tornada' is not available: did you mean tornado?"),
-    Usage("--certfile cert.pem app", "certfile (command line, --certfile): TLS is not available in this release"),
+    Usage("--certfile cert.pem app", "Certificates: cert.pem cannot be read: No such file or directory"),
+    Usage("-b https://:8499 app", "must not say https:// without a certificate: set certfile"),
     Usage("--http-protocols h2 app", "http_protocols (command line, --http-protocols): "),
     # The application.
     Usage("", "No application module specified. Name it as MODULE:CALLABLE"),

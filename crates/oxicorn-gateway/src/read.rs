@@ -24,6 +24,9 @@ use crate::refusal::Refusal;
 use crate::socket::Received;
 use crate::websocket;
 
+/// What certificate authorities ask for.
+const ACME_CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
+
 /// A client that means to read its answer finishes sending this soon after its request.
 const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(100);
 
@@ -271,6 +274,9 @@ impl Gateway {
             exchange.request.https = https;
             exchange.request.client = client;
         }
+        if let Some(port) = redirect(connection, https) {
+            return self.refuse(key, Refusal::to_https(port));
+        }
         if let Err(fault) = websocket::recognise(connection) {
             return self.refuse(key, Refusal::of_handshake(fault));
         }
@@ -452,6 +458,21 @@ fn scheme(connection: &Connection) -> Option<bool> {
         .scheme(headers)
         .ok()
         .map(|said| said.unwrap_or(own))
+}
+
+/// The port of https that a request is sent to instead of being served (`https_redirect`). Who names no host cannot be
+/// sent anywhere, and authorities prove by plain HTTP whose a name is (RFC 8555 section 8.3).
+fn redirect(connection: &Connection, https: bool) -> Option<u16> {
+    let port = connection.resolved.settings.https_redirect?;
+    if https {
+        return None;
+    }
+    let head = connection.session.head(connection.input.head());
+    let is_for_authorities = head.path().starts_with(ACME_CHALLENGES);
+    let has_host = head
+        .headers()
+        .any(|header| header.name.eq_ignore_ascii_case(b"host") && !header.value.is_empty());
+    (has_host && !is_for_authorities).then_some(port)
 }
 
 /// Whether a 100 is due: asked for, and the client really waits (RFC 9110 section 10.1.1 lets it be

@@ -9,12 +9,16 @@ use std::time::Duration;
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_proto::PeerFault;
 use oxicorn_proto::http1::{self, Next};
+use oxicorn_proto::message::RequestHead;
 use oxicorn_proto::websocket::HandshakeFault;
 
 use crate::connection::{Connection, Phase};
 use crate::exchange::{After, Happened};
 use crate::gateway::Gateway;
 use crate::tracing::RequestIds;
+
+/// The port that https has where none is named.
+const HTTPS: u16 = 443;
 
 /// An answer without a worker.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +29,8 @@ pub(crate) struct Refusal {
     retry_after: Option<Duration>,
     /// What would have been accepted.
     headers: &'static [(&'static str, &'static str)],
+    /// The port of https at which the same is to be asked for.
+    location: Option<u16>,
     whose: Whose,
 }
 
@@ -52,6 +58,7 @@ impl Refusal {
             message,
             retry_after: None,
             headers: &[],
+            location: None,
             whose,
         }
     }
@@ -167,6 +174,16 @@ impl Refusal {
         }
     }
 
+    /// The same is to be asked for by https, with the same method (RFC 9110 section 15.4.9).
+    pub(crate) const fn to_https(port: u16) -> Self {
+        let message = "this is served by https";
+        let refusal = Self::new(308, "Permanent Redirect", message, Whose::Ours);
+        Self {
+            location: Some(port),
+            ..refusal
+        }
+    }
+
     /// A rule of the protocol was broken.
     pub(crate) const fn of_fault(fault: PeerFault) -> Self {
         let whose = match fault {
@@ -276,10 +293,60 @@ impl Gateway {
     }
 }
 
+/// Where a request is served by https: its target at the host it was sent to.
+fn https_location(head: &RequestHead<'_>, port: u16) -> Vec<u8> {
+    let (authority, target) = named(head);
+    let mut location = [b"https://", host(authority)].concat();
+    if port != HTTPS {
+        location.extend_from_slice(format!(":{port}").as_bytes());
+    }
+    location.extend_from_slice(target);
+    location
+}
+
+/// Host and target of a request, wherever it names them.
+fn named<'a>(head: &RequestHead<'a>) -> (&'a [u8], &'a [u8]) {
+    let target = head.request_target();
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start
+            .eq_ignore_ascii_case(scheme.as_bytes())
+            .then_some(rest)
+    });
+    if let Some(rest) = rest {
+        let end = rest.iter().position(|byte| b"/?".contains(byte));
+        let (authority, target) = rest.split_at(end.unwrap_or(rest.len()));
+        return (authority, if target.is_empty() { b"/" } else { target });
+    }
+    let hosts = head
+        .headers()
+        .find(|header| header.name.eq_ignore_ascii_case(b"host"));
+    let target = if target.starts_with(b"/") {
+        target
+    } else {
+        b"/"
+    };
+    (hosts.map_or(&b""[..], |header| header.value), target)
+}
+
+/// An authority without its port.
+fn host(authority: &[u8]) -> &[u8] {
+    let end = if authority.starts_with(b"[") {
+        authority
+            .iter()
+            .position(|byte| *byte == b']')
+            .map(|end| end + 1)
+    } else {
+        authority.iter().position(|byte| *byte == b':')
+    };
+    &authority[..end.unwrap_or(authority.len())]
+}
+
 /// The whole answer; `None`: one has begun already.
 fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option<Next> {
     let Connection {
         session,
+        input,
         output,
         exchange: Some(exchange),
         resolved,
@@ -306,6 +373,12 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
         .iter()
         .map(|text| (&b"Retry-After"[..], text.as_bytes()));
     let content_type = [(&b"Content-Type"[..], &b"text/plain; charset=utf-8"[..])];
+    let location = refusal
+        .location
+        .map(|port| https_location(&session.head(input.head()), port));
+    let location = location
+        .iter()
+        .map(|location| (&b"Location"[..], location.as_slice()));
     let more = refusal.headers.iter();
     let more = more.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let trace = exchange.request.trace.as_ref();
@@ -313,6 +386,7 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
     let headers = content_type
         .into_iter()
         .chain(retry_after)
+        .chain(location)
         .chain(more)
         .chain(id);
     let (http, out) = (session.http_mut(), output.bytes());

@@ -74,6 +74,8 @@ pub struct Settings {
     /// Requests go to a worker before their bodies are complete, and the worker is told when a client
     /// leaves.
     pub stream_requests: bool,
+    /// `https_redirect`: requests without TLS are sent to https at this port.
+    pub https_redirect: Option<u16>,
     /// `suppress_ragged_eofs`: a client that ends without the goodbye of TLS has ended, and not failed.
     pub suppress_ragged_eofs: bool,
     /// Ids and traces of requests.
@@ -110,6 +112,7 @@ impl Default for Settings {
             tcp_nodelay: true,
             sendfile: true,
             stream_requests: false,
+            https_redirect: None,
             suppress_ragged_eofs: true,
             tracing: Tracing::default(),
             websocket: None,

@@ -6,6 +6,7 @@
 //! * `worker`: a worker process with its threads and its end of the link
 //! * `directory_watch`: what the reloader waits for
 //! * `bounded_end`: a process that is about to end does so in time
+//! * `certificates`: files of certificates and keys become what the gateway is given
 //! * `forked`: the end of processes that the application forks
 //! * `metrics`: the applications' own metrics
 //! * `wsgi`: a request becomes an environ, what the application returns a response
@@ -17,6 +18,7 @@
 mod arbiter;
 mod asgi;
 mod bounded_end;
+mod certificates;
 mod directory_watch;
 mod errors;
 mod forked;
@@ -48,6 +50,8 @@ mod _native {
     use crate::asgi::{AsgiServer, Call, HttpExchange, Receive, Sending, WebSocketExchange};
     #[pymodule_export]
     use crate::bounded_end::end_within;
+    #[pymodule_export]
+    use crate::certificates::{offered_ciphers, read_certificates};
     #[pymodule_export]
     use crate::directory_watch::DirectoryWatch;
     #[pymodule_export]

@@ -35,10 +35,6 @@ fn complaint(settings: &Settings, definition: &Definition) -> Option<String> {
     let Parity::NotYet(feature) = definition.parity else {
         return None;
     };
-    // A class that accepts connections itself may speak TLS itself.
-    if feature == "TLS" && settings.worker_class() == WorkerClass::Direct {
-        return None;
-    }
     (asks_for_more(settings, name))
         .then(|| format!("{name} ({source}): {feature} is not available in this release"))
 }
@@ -94,12 +90,6 @@ fn asks_for_more(settings: &Settings, name: &str) -> bool {
         "reload_engine" | "reload_extra_files" => settings.switch("reload"),
         "enable_stdio_inheritance" => settings.switch("daemon"),
         "raw_paste_global_conf" => is_set("paste"),
-        "ca_certs"
-        | "cert_reqs"
-        | "ciphers"
-        | "do_handshake_on_connect"
-        | "suppress_ragged_eofs"
-        | "ssl_context" => is_set("certfile") || is_set("keyfile"),
         "http_protocols" => speaks_http2(settings),
         _ if name.starts_with("http2_") => speaks_http2(settings),
         _ => true,
@@ -249,22 +239,17 @@ mod tests {
 
     #[test]
     fn names_setting_source_and_feature() {
-        let line = "certfile (gunicorn.conf.py): TLS is not available in this release";
-        assert_eq!(lines(&[("certfile", text("a.pem"))]), [line]);
+        let line = "http_protocols (gunicorn.conf.py): HTTP/2 is not available in this release";
+        assert_eq!(lines(&[("http_protocols", text("h2"))]), [line]);
     }
 
     #[test]
     fn complains_about_a_feature_only_where_it_is_switched_on() {
-        let quiet = [
-            ("http2_max_frame_size", Raw::Int(20_000)),
-            ("ca_certs", text("ca.pem")),
-            ("ssl_context", Raw::Object(1, Some(2))),
-        ];
+        let quiet = [("http2_max_frame_size", Raw::Int(20_000))];
         assert_eq!(lines(&quiet), Vec::<String>::new());
         let switches = [
             ("worker_class", text("nonesuch")),
             ("http_protocols", text("h2,h1")),
-            ("keyfile", text("key.pem")),
         ];
         let both: Vec<_> = quiet.into_iter().chain(switches).collect();
         let complaints = lines(&both);

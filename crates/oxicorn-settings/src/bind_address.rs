@@ -1,8 +1,9 @@
 //! Where the server listens, as `bind` writes it.
 //!
 //! `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, each with `tcp://` in front or not; `unix:PATH` and `unix://PATH`; a name in
-//! the abstract namespace after `unix:@` or `unix:` and a NUL; `fd://N` for a socket that is already open. Nothing is
-//! resolved here: a host is a name until the listener is made.
+//! the abstract namespace after `unix:@` or `unix:` and a NUL; `fd://N` for a socket that is already open; before each of
+//! them `http://` or `https://`, for what is spoken there. Nothing is resolved here: a host is a name until the listener
+//! is made.
 
 use std::fmt;
 
@@ -78,8 +79,37 @@ impl fmt::Display for BindAddressError {
 
 impl std::error::Error for BindAddressError {}
 
+/// What is spoken at an address, as the scheme before it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+/// Reads one entry of `bind`: the address, and what is spoken there, if it says so.
+pub(crate) fn parse_bind(text: &str) -> Result<(Option<Scheme>, BindAddress), BindAddressError> {
+    let schemes = [("http://", Scheme::Http), ("https://", Scheme::Https)];
+    let found = schemes
+        .iter()
+        .find_map(|(prefix, scheme)| Some((*scheme, text.strip_prefix(prefix)?)));
+    match found {
+        // A URL has a slash behind its host; a path has none that means nothing.
+        Some((scheme, rest)) => {
+            let address = if rest.starts_with("unix:") {
+                rest
+            } else {
+                rest.strip_suffix('/').unwrap_or(rest)
+            };
+            Ok((Some(scheme), BindAddress::parse(address)?))
+        }
+        None => Ok((None, BindAddress::parse(text)?)),
+    }
+}
+
 impl BindAddress {
-    /// Reads one entry of `bind`.
+    /// Reads one address of `bind`.
     pub fn parse(text: &str) -> Result<Self, BindAddressError> {
         refuse_slip(text)?;
         Self::parse_with_port(text, DEFAULT_PORT)
@@ -268,6 +298,35 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(BindAddress::parse(text), Ok(expected), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_scheme_says_what_is_spoken() {
+        let cases = [
+            (
+                "https://[::1]:8443",
+                (Some(Scheme::Https), tcp("::1", 8443)),
+            ),
+            (
+                "http://0.0.0.0:80/",
+                (Some(Scheme::Http), tcp("0.0.0.0", 80)),
+            ),
+            ("https://unix:/a/", (Some(Scheme::Https), unix("/a/"))),
+            (
+                "http://fd://3",
+                (Some(Scheme::Http), BindAddress::Descriptor(3)),
+            ),
+            ("https://:1", (Some(Scheme::Https), tcp("", 1))),
+            (":1", (None, tcp("", 1))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_bind(text), Ok(expected), "{text:?}");
+        }
+        assert_eq!(parse_bind("http://a:1/b"), Err(no_port("1/b")));
+        assert_eq!(
+            parse_bind("https://*:1"),
+            Err(BindAddressError::Star(":1".into()))
+        );
     }
 
     #[test]

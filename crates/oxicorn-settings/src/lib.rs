@@ -42,7 +42,7 @@ mod value;
 mod worker_class;
 
 pub use availability::{FIELDS_MAX, REQUEST_LINE_MAX, not_available_yet, replacements, warnings};
-pub use bind_address::{BindAddress, BindAddressError};
+pub use bind_address::{BindAddress, BindAddressError, Scheme};
 pub use command_line::{CommandLine, Stop};
 pub use definition::{
     Action, Applies, Default, Definition, Flags, Kind, Parity, Process, Section, Since,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bind_address::BindAddress;
+use crate::bind_address::{BindAddress, BindAddressError, Scheme, parse_bind};
 use crate::environment::{Environment, Host};
 use crate::network::Network;
 use crate::resolver::{SettingError, known};
@@ -24,6 +24,8 @@ pub struct Settings {
     values: Vec<(Value, Source)>,
     /// `bind`, read.
     bind: Vec<BindAddress>,
+    /// What is spoken there, where `bind` says so.
+    schemes: Vec<Option<Scheme>>,
     /// `metrics_bind`, read.
     metrics_bind: Option<BindAddress>,
     /// What a worker class of the user's has turned out to be.
@@ -42,10 +44,11 @@ impl Settings {
             host,
             values,
             bind: Vec::new(),
+            schemes: Vec::new(),
             metrics_bind: None,
             served_as: None,
         };
-        settings.bind = settings.read_bind()?;
+        (settings.schemes, settings.bind) = settings.read_bind()?;
         settings.metrics_bind = settings.read_metrics_bind()?;
         settings.check_monitoring_path()?;
         settings.check_assignments("raw_env")?;
@@ -180,6 +183,25 @@ impl Settings {
         &self.bind
     }
 
+    /// Whether certificates are named, which turns TLS on.
+    pub fn names_certificates(&self) -> bool {
+        self.text("certfile").is_some() || self.text("keyfile").is_some()
+    }
+
+    /// Whether TLS is spoken at an address: `bind` says so by a scheme, else it is where certificates are named.
+    pub fn speaks_tls_at(&self, address: &BindAddress) -> bool {
+        let place = self.bind.iter().position(|bind| bind == address);
+        match place.and_then(|place| self.schemes[place]) {
+            Some(scheme) => scheme == Scheme::Https,
+            None => self.names_certificates(),
+        }
+    }
+
+    /// Whether TLS is spoken anywhere.
+    pub fn speaks_tls(&self) -> bool {
+        self.bind.iter().any(|address| self.speaks_tls_at(address))
+    }
+
     /// `metrics_bind`, read.
     pub const fn metrics_bind(&self) -> Option<&BindAddress> {
         self.metrics_bind.as_ref()
@@ -290,13 +312,24 @@ impl Settings {
         self.text("statsd_host").and_then(parse_statsd_address)
     }
 
-    fn read_bind(&self) -> Result<Vec<BindAddress>, SettingError> {
+    fn read_bind(&self) -> Result<(Vec<Option<Scheme>>, Vec<BindAddress>), SettingError> {
         let entries = self.list("bind");
         if entries.is_empty() {
             return Err(self.refusal("bind", "must have at least one address".into()));
         }
-        let read = |entry: &String| self.read_address("bind", entry);
-        entries.iter().map(read).collect()
+        let read = |entry: &String| {
+            parse_bind(entry).map_err(|fault| self.refused_address("bind", entry, &fault))
+        };
+        let read: Vec<_> = entries.iter().map(read).collect::<Result<_, _>>()?;
+        let has_scheme = |scheme| read.iter().any(|(found, _)| *found == Some(scheme));
+        if has_scheme(Scheme::Https)
+            && !self.names_certificates()
+            && self.hook("ssl_context").is_none()
+        {
+            let allowed = "must not say https:// without a certificate: set certfile".into();
+            return Err(self.refusal("bind", allowed));
+        }
+        Ok(read.into_iter().unzip())
     }
 
     fn read_metrics_bind(&self) -> Result<Option<BindAddress>, SettingError> {
@@ -337,13 +370,20 @@ impl Settings {
         setting: &'static str,
         entry: &str,
     ) -> Result<BindAddress, SettingError> {
-        BindAddress::parse(entry).map_err(|fault| {
-            let allowed = format!(
-                "must be HOST:PORT, unix:PATH or fd://N: {fault}, in {}",
-                Quoted(entry)
-            );
-            self.refusal(setting, allowed)
-        })
+        BindAddress::parse(entry).map_err(|fault| self.refused_address(setting, entry, &fault))
+    }
+
+    fn refused_address(
+        &self,
+        setting: &'static str,
+        entry: &str,
+        fault: &BindAddressError,
+    ) -> SettingError {
+        let allowed = format!(
+            "must be HOST:PORT, unix:PATH or fd://N: {fault}, in {}",
+            Quoted(entry)
+        );
+        self.refusal(setting, allowed)
     }
 
     fn check_assignments(&self, name: &'static str) -> Result<(), SettingError> {

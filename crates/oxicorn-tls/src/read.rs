@@ -22,8 +22,6 @@ const ENDS_SOON: u64 = 7 * 24 * 60 * 60;
 pub struct Files {
     /// The certificates, the one for clients that name no host first.
     pub certificates: Vec<CertificateFiles>,
-    /// Decrypts the keys that are encrypted.
-    pub passphrase: Option<String>,
     /// `cert_reqs`: 0, 1 or 2.
     pub client_mode: u32,
     /// `ca_certs`
@@ -49,6 +47,8 @@ pub struct CertificateFiles {
     pub key: Option<PathBuf>,
     /// An OCSP response, DER.
     pub ocsp: Option<PathBuf>,
+    /// Decrypts the key, if it is encrypted.
+    pub passphrase: Option<String>,
 }
 
 /// Reads and checks everything. Gives what is worth a word although it works, too.
@@ -56,7 +56,7 @@ pub fn read(files: &Files) -> Result<(Material, Vec<String>), Fault> {
     let certificates = files
         .certificates
         .iter()
-        .map(|one| certified(one, files.passphrase.as_deref()))
+        .map(certified)
         .collect::<Result<Vec<_>, _>>()?;
     let material = Material {
         certificates,
@@ -72,7 +72,7 @@ pub fn read(files: &Files) -> Result<(Material, Vec<String>), Fault> {
     Ok((material, notes))
 }
 
-fn certified(files: &CertificateFiles, passphrase: Option<&str>) -> Result<Certified, Fault> {
+fn certified(files: &CertificateFiles) -> Result<Certified, Fault> {
     let key_file = files.key.as_ref().unwrap_or(&files.certificate);
     let chain = text(&files.certificate)?;
     if pem::block(&chain, "CERTIFICATE").is_none() {
@@ -82,7 +82,7 @@ fn certified(files: &CertificateFiles, passphrase: Option<&str>) -> Result<Certi
         certificate_file: files.certificate.clone(),
         key_file: key_file.clone(),
         chain,
-        key: key(key_file, passphrase)?,
+        key: key(key_file, files.passphrase.as_deref())?,
         ocsp: files
             .ocsp
             .as_deref()

@@ -15,6 +15,7 @@ from typing import Any
 
 from oxicorn import _native, util
 from oxicorn.config import Config
+from oxicorn.errors import ConfigError
 
 __all__ = ["application", "problems", "temporary_files"]
 
@@ -32,6 +33,7 @@ def problems(cfg: Config) -> Iterator[str]:
     yield from _worker_class(cfg)
     for name in READ:
         yield from _read_file(name, cfg.get(name))
+    yield from _certificates(cfg)
     for name in WRITTEN:
         yield from _written_file(name, cfg.get(name))
     for name in ("worker_tmp_dir", "tmp_upload_dir"):
@@ -118,6 +120,18 @@ def _read_file(name: str, path: str | None) -> Iterator[str]:
                 file.read(1)
         except OSError as error:
             yield f"{name}: {path!r} cannot be read: {error.strerror}"
+
+
+def _certificates(cfg: Config) -> Iterator[str]:
+    """Files that cannot be read have their lines already."""
+    if not cfg.native.speaks_tls() or any(list(_read_file(name, cfg.get(name))) for name in READ):
+        return
+    from oxicorn import tls
+
+    try:
+        tls.read(cfg)
+    except ConfigError as error:
+        yield f"TLS: {error}"
 
 
 def _written_file(name: str, path: str | None) -> Iterator[str]:

@@ -481,6 +481,35 @@ fn an_end_without_a_goodbye_is_an_end_or_a_failure_as_the_settings_say() {
 }
 
 #[test]
+fn requests_without_tls_are_sent_to_https() {
+    let mut settings = patient();
+    settings.https_redirect = Some(8443);
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect();
+    for (target, host, location) in [
+        ("/a?b=c", "x.example:8080", "https://x.example:8443/a?b=c"),
+        ("/", "[::1]:80", "https://[::1]:8443/"),
+        (
+            "http://y.example/p",
+            "y.example",
+            "https://y.example:8443/p",
+        ),
+    ] {
+        client.send(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let response = client.read_response();
+        assert_eq!(response.status, 308);
+        assert_eq!(response.header("location"), Some(location));
+    }
+    client.get("/.well-known/acme-challenge/token");
+    worker.echo();
+    assert_eq!(client.read_response().status, 200);
+    // The proxy in front has spoken TLS.
+    client.send("GET /s HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https\r\n\r\n");
+    worker.echo();
+    assert_eq!(client.read_response().text(), "/s");
+}
+
+#[test]
 fn a_connection_that_rests_holds_no_buffer() {
     use oxicorn_link::scoreboard::Gauge;
     let (scenario, mut worker, pki) = start(patient());

@@ -206,6 +206,10 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.body_memory = size(settings, "body_memory");
     result.temporary_directories = temporary_directories(settings);
     result.response_buffer = size(settings, "response_buffer");
+    result.https_redirect = u16::try_from(settings.number("https_redirect"))
+        .ok()
+        .filter(|port| *port > 0);
+    result.suppress_ragged_eofs = settings.get("suppress_ragged_eofs").is_true();
     result.websocket = websocket(settings);
     result.tracing = tracing(settings);
     result.stream_requests = settings.worker_class().traits().streams_requests;

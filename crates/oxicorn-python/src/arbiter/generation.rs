@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use oxicorn_arbiter::{Generation, Plan};
 use pyo3::prelude::*;
 
+use super::certificates::Certificates;
 use super::listeners::Listener;
 pub(crate) use crate::settings::with_settings;
 
@@ -20,6 +21,8 @@ pub(crate) struct GenerationFile {
     pub(crate) callable: Py<PyAny>,
     /// Listeners bound for it that take over when it serves; `None`: those in use stay.
     pub(crate) listeners: Option<Vec<Listener>>,
+    /// Certificates read for it, which are offered when it serves.
+    pub(crate) certificates: Option<Certificates>,
 }
 
 /// Every generation that may still need workers.

@@ -28,6 +28,8 @@ pub(crate) struct Listener {
     /// As the logs name it.
     pub(crate) text: String,
     pub(crate) socket: OwnedFd,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
     /// The socket file that is ours to remove: path, device and inode.
     file: Option<(String, u64, u64)>,
 }
@@ -39,7 +41,17 @@ impl Listener {
             bind: self.bind.clone(),
             text: self.text.clone(),
             socket: self.socket.try_clone()?,
+            tls: self.tls,
             file: self.file.clone(),
+        })
+    }
+
+    /// The same, where TLS is spoken or not.
+    pub(crate) fn speaking(self, tls: bool) -> io::Result<Self> {
+        Ok(Self {
+            text: text_of(&self.socket, &self.bind, tls)?,
+            tls,
+            ..self
         })
     }
 
@@ -47,7 +59,8 @@ impl Listener {
     pub(crate) fn setup(&self, protocol: Protocol) -> ListenerSetup {
         ListenerSetup {
             protocol,
-            ..ListenerSetup::plain(self.text.clone())
+            name: self.text.clone(),
+            tls: self.tls,
         }
     }
 
@@ -219,11 +232,12 @@ fn try_open(bind: &BindAddress, options: Options) -> io::Result<Listener> {
         sockets::listen(&socket, options.backlog)?;
     }
     sockets::set_nonblocking(&socket, true)?;
-    let text = text_of(&socket, bind)?;
+    let text = text_of(&socket, bind, false)?;
     Ok(Listener {
         bind: bind.clone(),
         text,
         socket,
+        tls: false,
         file,
     })
 }
@@ -281,17 +295,18 @@ fn give_away(path: &str, (user, group): (u32, u32)) -> io::Result<()> {
 }
 
 /// The address with what the system chose (port 0), as in `Listening at: ...`.
-fn text_of(socket: &OwnedFd, bind: &BindAddress) -> io::Result<String> {
+fn text_of(socket: &OwnedFd, bind: &BindAddress, tls: bool) -> io::Result<String> {
+    let scheme = if tls { "https" } else { "http" };
     Ok(match sockets::local_address(socket)? {
-        Address::Ip(SocketAddr::V4(address)) => format!("http://{address}"),
+        Address::Ip(SocketAddr::V4(address)) => format!("{scheme}://{address}"),
         Address::Ip(SocketAddr::V6(address)) => {
-            format!("http://[{}]:{}", address.ip(), address.port())
+            format!("{scheme}://[{}]:{}", address.ip(), address.port())
         }
         // Where it was bound is all that is known of one that came as a descriptor.
         Address::Unix(path) if matches!(bind, BindAddress::Descriptor(_)) => {
             format!("unix:{}", String::from_utf8_lossy(&path).replace('\0', "@"))
         }
-        Address::Unix(_) => bind.listening_at(false),
+        Address::Unix(_) => bind.listening_at(tls),
     })
 }
 

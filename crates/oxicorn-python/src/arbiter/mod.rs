@@ -6,6 +6,7 @@
 //! same. A forked child leaves the loop with an [`Outcome`], so that everything of the arbiter's has
 //! been let go of before the child begins its own life.
 
+mod certificates;
 mod control;
 mod fork;
 mod gateway;

@@ -15,6 +15,7 @@ use oxicorn_settings::{Capacity, Engine, Traits};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
+use super::certificates::Certificates;
 use super::fork::{self, Side};
 use super::gateway::{GatewayProcess, protocol_of};
 use super::generation::{GenerationFile, plan_of, with_settings};
@@ -118,6 +119,7 @@ impl<'py> Supervisor<'py> {
             cfg: self.server.getattr("cfg")?.unbind(),
             callable: self.server.getattr("app")?.getattr("callable")?.unbind(),
             listeners: None,
+            certificates: None,
         })
     }
 
@@ -186,7 +188,7 @@ impl<'py> Supervisor<'py> {
     }
 
     /// The settings of the generation that serves.
-    fn serving_cfg(&self) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn serving_cfg(&self) -> PyResult<Bound<'py, PyAny>> {
         match self.generations.get(self.arbiter.serving()) {
             Some(file) => Ok(file.cfg.bind(self.server.py()).clone()),
             None => self.server.getattr("cfg"),
@@ -201,6 +203,7 @@ impl<'py> Supervisor<'py> {
         for listener in self.listeners_of_gateway(&cfg)? {
             listeners.push((listener.setup(protocol), listener.socket.try_clone()?));
         }
+        let certificates = self.certificates.as_ref().map(Certificates::share);
         let monitoring = self.monitoring.as_ref();
         let monitoring = monitoring
             .map(|listener| listener.socket.try_clone())
@@ -224,7 +227,7 @@ impl<'py> Supervisor<'py> {
             }),
             control: control.into(),
             listeners,
-            certificates: None,
+            certificates: certificates.transpose()?,
             monitoring,
             scoreboard,
             metric_store,
@@ -517,13 +520,15 @@ impl<'py> Supervisor<'py> {
         let cfg = self.server.getattr("cfg")?;
         // What makes no sense is refused here.
         self.pool_plan(&cfg)?;
+        let certificates = Certificates::of(&self.server, &cfg)?;
         let listeners = self.listeners_of(&cfg)?;
         let mut file = self.current_file()?;
+        file.certificates = certificates;
         let same = listeners.len() == self.listeners.len()
             && listeners
                 .iter()
                 .zip(&self.listeners)
-                .all(|(new, old)| new.bind == old.bind);
+                .all(|(new, old)| (&new.bind, new.tls) == (&old.bind, old.tls));
         file.listeners = (!same).then_some(listeners);
         self.generations.insert(generation, file);
         self.server.call_method0("reloaded")?;
@@ -533,7 +538,12 @@ impl<'py> Supervisor<'py> {
     /// What `cfg` listens at; systemd's listeners stay whatever it says.
     fn listeners_of(&self, cfg: &Bound<'_, PyAny>) -> PyResult<Vec<Listener>> {
         if self.is_activated {
-            let shared = self.listeners.iter().map(Listener::share);
+            let tls = with_settings(cfg, |settings| {
+                let speaks = |one: &Listener| settings.inner.speaks_tls_at(&one.bind);
+                self.listeners.iter().map(speaks).collect::<Vec<_>>()
+            })?;
+            let all = self.listeners.iter().zip(tls);
+            let shared = all.map(|(listener, tls)| listener.share()?.speaking(tls));
             return Ok(shared.collect::<std::io::Result<_>>()?);
         }
         bind_all(&self.server, cfg, &self.listeners)
@@ -576,9 +586,15 @@ impl<'py> Supervisor<'py> {
             return Ok(());
         };
         let cfg = file.cfg.clone_ref(py);
-        if let Some(listeners) = file.listeners.take() {
+        let listeners = file.listeners.take();
+        if let Some(certificates) = file.certificates.take() {
+            self.certificates = Some(certificates);
+        }
+        if let Some(listeners) = listeners {
             self.change_listeners(listeners)?;
         }
+        // Before the listeners that need them.
+        self.tell_certificates();
         let settings = self.gateway_settings(cfg.bind(py))?;
         self.tell_gateway(&ToGateway::Settings(Box::new(settings)));
         // Behind the settings, which say whether listeners that are closed stay open elsewhere.

@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::Outcome;
+use super::certificates::Certificates;
 use super::control::Control;
 use super::gateway::GatewayProcess;
 use super::generation::{Generations, plan_of, with_settings};
@@ -102,6 +103,8 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) server: Bound<'py, PyAny>,
     pub(crate) arbiter: Arbiter,
     pub(crate) listeners: Vec<Listener>,
+    /// For the listeners that speak TLS.
+    pub(crate) certificates: Option<Certificates>,
     /// For metrics and probes.
     pub(crate) monitoring: Option<Listener>,
     /// The listeners are systemd's: no setting changes them.
@@ -156,6 +159,7 @@ impl<'py> Supervisor<'py> {
         signals.catch(libc::SIGCHLD)?;
         server.call_method0("init_signals")?;
         let cfg = server.getattr("cfg")?;
+        let certificates = Certificates::at_start(server, &cfg)?;
         let (inherited, is_activated) = inherit(server, &cfg)?;
         let listeners = if is_activated {
             inherited
@@ -183,6 +187,7 @@ impl<'py> Supervisor<'py> {
             arbiter,
             server: server.clone(),
             listeners,
+            certificates,
             monitoring,
             is_activated,
             successor: None,
@@ -242,6 +247,7 @@ impl<'py> Supervisor<'py> {
             self.serve_control()?;
             forked::end_if_forked(&self.server, None);
             self.measure_backlog()?;
+            self.look_at_certificates()?;
             self.manage_workers()?;
             self.arbiter.handle_timeout(time::monotonic());
         }
@@ -769,6 +775,16 @@ fn inherit(server: &Bound<'_, PyAny>, cfg: &Bound<'_, PyAny>) -> PyResult<(Vec<L
     };
     let listeners = listeners::inherit(&descriptors, &binds, origin, options)
         .map_err(|error| PyRuntimeError::new_err(format!("inherited listeners: {error}")))?;
+    let speaks = |listener: &Listener| {
+        with_settings(cfg, |settings| settings.inner.speaks_tls_at(&listener.bind))
+    };
+    let listeners = listeners
+        .into_iter()
+        .map(|listener| {
+            let tls = speaks(&listener)?;
+            Ok(listener.speaking(tls)?)
+        })
+        .collect::<PyResult<_>>()?;
     Ok((listeners, is_activated))
 }
 
@@ -779,18 +795,18 @@ pub(crate) fn bind_all(
     bound_before: &[Listener],
 ) -> PyResult<Vec<Listener>> {
     let (binds, options) = with_settings(cfg, |settings| {
-        (
-            settings.inner.bind().to_vec(),
-            listeners::Options::of(&settings.inner),
-        )
+        let settings = &settings.inner;
+        let binds = settings.bind().iter();
+        let binds = binds.map(|bind| (bind.clone(), settings.speaks_tls_at(bind)));
+        (binds.collect::<Vec<_>>(), listeners::Options::of(settings))
     })?;
     let mut bound = Vec::with_capacity(binds.len());
-    for bind in binds {
+    for (bind, tls) in binds {
         let listener = match bound_before.iter().find(|listener| listener.bind == bind) {
             Some(listener) => listener.share()?,
             None => listeners::open(server, &bind, options).ok_or_else(|| unbound(&bind))?,
         };
-        bound.push(listener);
+        bound.push(listener.speaking(tls)?);
     }
     Ok(bound)
 }

@@ -39,6 +39,7 @@ mod response;
 mod scope;
 mod server;
 mod shared;
+mod tls;
 mod waiting;
 mod websocket;
 

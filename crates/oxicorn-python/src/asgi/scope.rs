@@ -9,9 +9,11 @@ use oxicorn_link::wire::{Address, RequestView, Scheme, Version};
 use oxicorn_proto::forwarded;
 use oxicorn_proto::trust::AddressSet;
 use oxicorn_proto::websocket::subprotocols;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
+use super::tls;
 use crate::latin1;
 use crate::request_headers::HeaderNames;
 
@@ -157,7 +159,9 @@ impl ScopeFactory {
             Version::Http10 => &self.extensions_of_http10,
             _ => &self.extensions,
         };
-        scope.set_item(self.keys.extensions.bind(py), extensions.bind(py).copy()?)?;
+        let extensions = extensions.bind(py).copy()?;
+        add_tls(&extensions, view)?;
+        scope.set_item(self.keys.extensions.bind(py), extensions)?;
         scope.set_item(self.keys.method.bind(py), self.method(py, view.head.method))?;
         Ok(scope)
     }
@@ -172,6 +176,7 @@ impl ScopeFactory {
         self.fill(py, &scope, view, &self.websocket_versions)?;
         let extensions = PyDict::new(py);
         extensions.set_item(DENIAL_EXTENSION, PyDict::new(py))?;
+        add_tls(&extensions, view)?;
         scope.set_item(self.keys.extensions.bind(py), extensions)?;
         let offered = view.headers.iter().filter_map(|(name, value)| {
             name.eq_ignore_ascii_case(b"sec-websocket-protocol")
@@ -370,6 +375,14 @@ impl Keys {
             &self.extensions,
             &self.asgi,
         ]
+    }
+}
+
+fn add_tls(extensions: &Bound<'_, PyDict>, view: &RequestView<'_>) -> PyResult<()> {
+    let py = extensions.py();
+    match tls::extension(py, view)? {
+        Some(tls) => extensions.set_item(intern!(py, "tls"), tls),
+        None => Ok(()),
     }
 }
 

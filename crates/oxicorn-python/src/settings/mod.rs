@@ -220,6 +220,11 @@ impl Settings {
         });
     }
 
+    /// Whether TLS is spoken at any address of `bind`.
+    fn speaks_tls(&self) -> bool {
+        self.inner.speaks_tls()
+    }
+
     /// Bind addresses as Gunicorn gives them to Python.
     fn addresses<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let addresses = PyList::empty(py);

@@ -6,7 +6,7 @@
 
 use std::sync::Mutex;
 
-use oxicorn_link::wire::{Address, RequestView, Scheme, Version};
+use oxicorn_link::wire::{self, Address, RequestView, Scheme, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -175,6 +175,12 @@ impl EnvironFactory {
                 .iter()
                 .map(|(name, value)| (latin1::to_string(py, name), latin1::to_string(py, value)));
             set(&keys.trailers, PyList::new(py, pairs)?.as_any())?;
+        }
+        for (name, value) in view.variables {
+            // The trailers are there already, and what is settled with a client by TLS is for scopes.
+            if name != wire::TRAILERS && name != wire::TLS {
+                environ.set_item(latin1::to_string(py, name), latin1::to_string(py, value))?;
+            }
         }
         if takes_trailers(view) {
             let send = request.exchange.getattr(intern!(py, "send_trailers"))?;

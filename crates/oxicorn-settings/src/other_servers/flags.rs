@@ -394,36 +394,46 @@ pub(super) const INSTEAD: &[(&[&str], &str)] = &[
         &["--websocket_timeout"],
         "leave it out, the application closes its WebSockets",
     ),
-    // What is not there.
     (
         &[
             "--ssl-certfile",
             "--ssl-certificate",
             "--ssl-certificate-file",
-            "--ssl-certificate-key-file",
             "--ssl-certificate-chain-file",
-            "--ssl-ca-certificate-file",
             "--ssl-cert",
-            "--ssl-keyfile",
-            "--ssl-keyfile-password",
-            "--ssl-key",
-            "--ssl-ca-certs",
-            "--ssl-ca",
-            "--ssl-crl",
+            "--certificate",
+        ],
+        "use --certfile",
+    ),
+    (
+        &["--ssl-keyfile", "--ssl-certificate-key-file", "--ssl-key"],
+        "use --keyfile",
+    ),
+    (&["--ssl-keyfile-password"], "use --keyfile-password"),
+    (
+        &["--ssl-ca-certificate-file", "--ssl-ca-certs", "--ssl-ca"],
+        "use --ca-certs",
+    ),
+    (
+        &[
             "--ssl-cert-reqs",
             "--ssl-client-verify",
-            "--ssl-ciphers",
-            "--ssl-protocol-min",
             "--ssl-verify-client",
-            "--keyfile-password",
             "--verify-mode",
-            "--certificate",
-            "--https",
-            "--https-socket",
-            "--https-port",
-            "--https-only",
         ],
-        "TLS is not available in this release, let a proxy do it (see docs/proxies.md)",
+        "use --cert-reqs (0: none, 1: optional, 2: required) with --ca-certs",
+    ),
+    (&["--ssl-ciphers"], "use --ciphers"),
+    (&["--ssl-protocol-min"], "use --tls-minimum-version"),
+    (
+        &["--https", "--https-socket", "--https-port"],
+        "use --bind https://HOST:PORT with --certfile",
+    ),
+    (&["--https-only"], "use --https-redirect 443"),
+    // What is not there.
+    (
+        &["--ssl-crl"],
+        "lists of revoked certificates are not available in this release",
     ),
     (
         &[

@@ -36,6 +36,7 @@ const OWN_SETTINGS: usize = gateway::DEFINITIONS.len()
     + client_limits::DEFINITIONS.len()
     + logging::OWN
     + server_mechanics::OWN
+    + tls::OWN
     + worker_processes::OWN;
 
 /// The sections' definitions, in the order of `--help` and of the reference page.

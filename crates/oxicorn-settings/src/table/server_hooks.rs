@@ -240,14 +240,18 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Hook {
             parameters: "config, default_ssl_context_factory",
             arities: &[2],
-            process: Process::Worker,
+            process: Process::Arbiter,
         },
         default: Default::None,
         doc: "Called to make the TLS context; it returns an `ssl.SSLContext`, and may ask the factory for the \
-          usual one.",
+          usual one. What the context says is what the gateway offers: certificates and keys it was given by name, \
+          versions, ciphers, and what it wants of clients. What cannot be taken over (`sni_callback`, a context made \
+          elsewhere) keeps the server from starting.",
         since: Since::Gunicorn("21.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("TLS"),
+        parity: Parity::Better(
+            "called at the start and when certificates are read again, not for each connection",
+        ),
     },
 ];
 

@@ -1,0 +1,210 @@
+"""HTTPS as clients see it: Python, curl, openssl; what applications are told of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+
+import pytest
+import simple_websocket
+
+from tests.support.server import Server
+from tests.support.wait import wait_for
+from tests.tls.client import connect, get
+from tests.tls.conftest import Pki
+
+WSGI = """
+    import json, os
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/socket":
+            sock = environ["gunicorn.socket"]
+            sock.sendall(b"HTTP/1.1 101 Switching Protocols\\r\\n\\r\\n" + sock.recv(5)[::-1])
+            sock.close()
+            return []
+        if environ["PATH_INFO"] == "/file":
+            length = os.path.getsize("file.bin")
+            start_response("200 OK", [("Content-Length", str(length))])
+            return environ["wsgi.file_wrapper"](open("file.bin", "rb"))
+        body = environ["wsgi.input"].read()
+        told = {name: value for name, value in environ.items() if name.startswith("SSL_")}
+        told |= {"scheme": environ["wsgi.url_scheme"], "length": len(body), "last": body[-1:].decode("latin-1")}
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(told).encode()]
+"""
+
+ASGI = """
+    import json
+
+    async def application(scope, receive, send):
+        if scope["type"] == "lifespan":
+            return
+        told = json.dumps({"scheme": scope["scheme"], "tls": scope["extensions"].get("tls")})
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            message = await receive()
+            await send({"type": "websocket.send", "text": told})
+            await send({"type": "websocket.send", "text": str(len(message["text"]))})
+            await send({"type": "websocket.close"})
+            return
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": told.encode()})
+"""
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def wsgi(serve_module, pki) -> Server:
+    flags = [*pki.flags, "--ca-certs", pki.path("ca.pem"), "--cert-reqs", "1"]
+    server = serve_module.new()
+    (server.directory / "file.bin").write_bytes(bytes(range(256)) * 8192)
+    return server.start(*flags, "--workers", "1", app=WSGI, access_log=True)
+
+
+@pytest.fixture(scope="module")
+def asgi(serve_module, pki) -> Server:
+    flags = [*pki.flags, "--ca-certs", pki.path("ca.pem"), "--cert-reqs", "1"]
+    return serve_module(ASGI, *flags, "-k", "asgi")
+
+
+def test_the_banner_says_https(wsgi):
+    assert f"Listening at: https://127.0.0.1:{wsgi.address[1]} (" in wsgi.log
+
+
+def test_requests_of_one_connection_are_https(wsgi, pki):
+    connection = connect(wsgi, pki.context())
+    for length in (0, 10, MEGABYTE):
+        connection.request("POST", "/", body=b"x" * length)
+        told = json.loads(connection.getresponse().read())
+        assert (told["scheme"], told["length"]) == ("https", length)
+        assert told["SSL_CLIENT_VERIFY"] == "NONE"
+    connection.close()
+
+
+def test_files_are_sent(wsgi, pki):
+    connection = connect(wsgi, pki.context())
+    connection.request("GET", "/file")
+    assert connection.getresponse().read() == bytes(range(256)) * 8192
+    connection.close()
+
+
+def test_the_application_knows_who_the_client_is(wsgi, pki):
+    status, body = get(wsgi, pki.context("alice.pem"))
+    told = json.loads(body)
+    assert (status, told["SSL_CLIENT_VERIFY"]) == (200, "SUCCESS")
+    assert "CN=alice" in told["SSL_CLIENT_S_DN"]
+    assert "trustme" in told["SSL_CLIENT_I_DN"]
+    certificate = told["SSL_CLIENT_CERT"]
+    assert certificate in (pki.directory / "alice.pem").read_text()
+    subject = subprocess.run(
+        ["openssl", "x509", "-noout", "-serial"], input=certificate, capture_output=True, text=True, check=True
+    )
+    assert subject.stdout.strip() == f"serial={told['SSL_CLIENT_M_SERIAL']}"
+
+
+def test_a_client_with_a_bad_certificate_is_refused(wsgi, pki, tmp_path):
+    import trustme
+
+    mallory = tmp_path / "mallory.pem"
+    trustme.CA().issue_cert("m@example.org").private_key_and_cert_chain_pem.write_to_path(str(mallory))
+    context = pki.context()
+    context.load_cert_chain(str(mallory))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        get(wsgi, context)
+    assert get(wsgi, pki.context())[0] == 200
+
+
+def test_the_connection_may_be_taken_over(wsgi, pki):
+    with (
+        socket.create_connection(("127.0.0.1", wsgi.address[1]), timeout=10) as plain,
+        pki.context().wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        client.sendall(b"GET /socket HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.sendall(b"hello")
+        received = b""
+        while piece := client.recv(4096):
+            received += piece
+    assert received == b"HTTP/1.1 101 Switching Protocols\r\n\r\nolleh"
+
+
+def test_the_extension_tls(asgi, pki):
+    told = json.loads(get(asgi, pki.context())[1])
+    assert told["scheme"] == "https"
+    tls = told["tls"]
+    assert (tls["tls_version"], tls["client_cert_chain"], tls["client_cert_name"]) == (0x0304, [], None)
+    assert tls["cipher_suite"] in (0x1301, 0x1302, 0x1303)
+    context = pki.context("alice.pem")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls = json.loads(get(asgi, context)[1])["tls"]
+    assert tls["tls_version"] == 0x0303
+    assert "CN=alice" in tls["client_cert_name"]
+    assert tls["client_cert_chain"][0] in (pki.directory / "alice.pem").read_text()
+
+
+def test_websockets(asgi, pki):
+    client = simple_websocket.Client(f"wss://localhost:{asgi.address[1]}/", ssl_context=pki.context())
+    client.send("x" * 100_000)
+    told = json.loads(client.receive(timeout=10))
+    assert told["scheme"] == "wss"
+    assert told["tls"]["tls_version"] == 0x0304
+    assert client.receive(timeout=10) == "100000"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_curl(wsgi, pki, version):
+    url = f"https://localhost:{wsgi.address[1]}/"
+    command = ["curl", "-sS", "--cacert", pki.path("ca.pem"), f"--tlsv{version}", "--tls-max", version, url, url]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert found.stdout.count('"scheme": "https"') == 2
+
+
+def _s_client(server: Server, pki: Pki, *options: str) -> str:
+    target = f"localhost:{server.address[1]}"
+    command = ["openssl", "s_client", "-connect", target, "-CAfile", pki.path("ca.pem"), *options]
+    found = subprocess.run(command, input="", capture_output=True, text=True, timeout=30, check=False)
+    return found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(
+    "cipher",
+    ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"],
+)
+def test_openssl_over_the_ciphers_of_tls_12(wsgi, pki, cipher):
+    assert f"Cipher is {cipher}" in _s_client(wsgi, pki, "-tls1_2", "-cipher", cipher)
+
+
+def test_what_is_not_offered_is_refused(wsgi, pki):
+    assert "Cipher is (NONE)" in _s_client(wsgi, pki, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA")
+    assert "Cipher is (NONE)" in _s_client(wsgi, pki, "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0")
+
+
+def test_alpn(wsgi, pki):
+    assert "ALPN protocol: http/1.1" in _s_client(wsgi, pki, "-alpn", "h2,http/1.1")
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_sessions_are_resumed(wsgi, pki, version, tmp_path):
+    session = str(tmp_path / "session")
+    # What comes behind the handshake (tickets, with TLS 1.3) comes with the answer.
+    request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    target = f"localhost:{wsgi.address[1]}"
+    command = ["openssl", "s_client", "-connect", target, "-CAfile", pki.path("ca.pem"), version, "-ign_eof"]
+
+    def ask(*options: str) -> str:
+        found = subprocess.run([*command, *options], input=request, capture_output=True, text=True, timeout=30)
+        return found.stdout
+
+    assert "New, TLS" in ask("-sess_out", session)
+    assert "Reused, TLS" in ask("-sess_in", session)
+
+
+def test_plain_http_is_answered_and_logged(wsgi):
+    answer = wsgi.get("/plain")
+    assert (answer.status, answer.text) == (400, "plain HTTP was sent to a port that speaks TLS: use https\n")
+    wait_for(lambda: any('"GET /plain HTTP/1.1" 400 ' in line for line in wsgi.lines("access.log")))
