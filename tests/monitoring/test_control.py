@@ -327,7 +327,7 @@ def test_orders_are_followed_and_logged(serve):
 
 
 def test_requests_are_followed_as_they_pass(serve):
-    server = start(serve, "--workers", "1")
+    server = start(serve, "--workers", "1", "--request-id")
     command = [ctl("oxicornctl"), "-s", str(server.directory / "control"), "trace", "--json", "GET /*gate"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
@@ -339,7 +339,7 @@ def test_requests_are_followed_as_they_pass(serve):
 
         wait_for(shows_something)
         with Gate(server) as gate, server.connect() as peer:
-            peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\nX-Request-ID: abc\r\n\r\n".encode())
             events = [json.loads(output.readline())]
             while events[-1]["request"] != f"GET {gate.target}":
                 events.append(json.loads(output.readline()))
@@ -351,6 +351,7 @@ def test_requests_are_followed_as_they_pass(serve):
     assert {event["request"] for event in events} == {f"GET {gate.target}", "GET /first-gate"}
     assert (begin["event"], begin["client"]) == ("begin", "127.0.0.1")
     assert (end["event"], end["id"], end["status"], end["bytes"]) == ("end", begin["id"], 200, 2)
+    assert begin["request_id"] == end["request_id"] == "abc"
     assert [end["pid"]] == server.worker_pids()
     assert end["total_ms"] >= end["worker_ms"]
 

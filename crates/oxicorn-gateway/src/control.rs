@@ -300,6 +300,9 @@ pub struct Followed {
     pub request: String,
     /// The peer's address as in the access log.
     pub client: String,
+    /// Its id and its trace's.
+    #[serde(flatten)]
+    pub ids: RequestIds,
     /// Of the response.
     pub status: u16,
     /// Of the response's body.

@@ -148,8 +148,9 @@ def followed(event: Data, when: float) -> str:
     """A line about a request that is followed; ``when``: seconds since 1970."""
     clock = time.strftime("%H:%M:%S", time.localtime(when)) + f".{int(when * 1000) % 1000:03}"
     head = f"{clock} {event['id'] or '-':<8}"
+    ids = request_ids.of_fact(event)
     if event["event"] == "begin":
-        return f"{head} --> {event['request']} from {event['client']}"
+        return f"{head} --> {event['request']} from {event['client']}{ids}"
     parts = [f"client {event['received_ms']} ms", f"queue {event['queued_ms']} ms"]
     if event["worker_ms"] is not None:
         parts.append(f"worker {event['worker_ms']} ms")
@@ -157,7 +158,7 @@ def followed(event: Data, when: float) -> str:
     why = f" ({event['reason']})" if event["reason"] else ""
     return (
         f"{head} {event['status']} {event['request']}{why}: {event['bytes']} bytes in "
-        f"{event['total_ms']} ms ({', '.join(parts)}){who}"
+        f"{event['total_ms']} ms ({', '.join(parts)}){who}{ids}"
     )
 
 

@@ -13,6 +13,7 @@ use super::requests::millis;
 use crate::calls::CallId;
 use crate::control::{Followed, FollowedList, FromGateway};
 use crate::gateway::Gateway;
+use crate::tracing::RequestIds;
 use crate::unattended::{escaped, text};
 
 /// Followers at a time.
@@ -22,7 +23,7 @@ const FOLLOWERS: usize = 16;
 const GATHERED: usize = 1000;
 
 /// What leaves for it in one message, and fits into a packet.
-const IN_ONE_MESSAGE: usize = 100;
+const IN_ONE_MESSAGE: usize = 80;
 
 /// Who has taken nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -176,6 +177,7 @@ impl Gateway {
             id: id.to_string(),
             request: escaped(&line[..line.len().min(LINE_SHOWN)]),
             client: text(connection.client().text()),
+            ids: RequestIds::of(connection.trace()),
             ..Followed::default()
         };
         self.followers.gather(now, &line, &what);
@@ -229,6 +231,7 @@ impl Gateway {
             id: under_way.id,
             request: escaped(&line[..line.len().min(LINE_SHOWN)]),
             client: text(connection.client().text()),
+            ids: RequestIds::of(connection.trace()),
             status: response.status,
             bytes: response.body_bytes,
             pid: (response.pid != 0).then_some(response.pid),
