@@ -20,6 +20,7 @@ import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -147,6 +148,30 @@ def test_other_bytes_get_an_error(shared, payload):
     assert reply["status"] == "error"
     assert str(reply["error"]).startswith("Invalid message: ")
     assert shared.get("/").status == 200
+
+
+def test_no_bytes_change_anything_or_stop_it(shared):
+    random = Random(16)
+    before = sorted(shared.worker_pids())
+    for _ in range(150):
+        payload = random.randbytes(random.randrange(1, 200))
+        if random.random() < 0.5:
+            payload = struct.pack(">I", len(payload)) + payload
+        reply = exchange(shared, payload)
+        assert reply is None or reply["status"] == "error"
+    assert sorted(shared.worker_pids()) == before
+    assert shared.get("/").status == 200
+
+
+def test_who_does_not_read_its_answers_costs_a_bounded_buffer(shared):
+    question = framed({"id": 1, "command": "show config all"})
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.connect(str(shared.directory / "control"))
+        deaf.setblocking(False)
+        while select.select([], [deaf], [], 0.5)[1]:  # Until no more is read from it, either.
+            deaf.send(question)
+        assert run("oxicornctl", shared, "show", "stats").returncode == 0
+        assert shared.get("/").status == 200
 
 
 @pytest.mark.parametrize("message", [{}, {"id": 1, "command": ""}, {"command": "  "}])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +43,50 @@ def test_requests_lost_with_a_worker_are_named(serve):
         assert peer.answer().status == 502
     server.wait_for_log(rf"\[ERROR\] Lost with worker \(pid:{worker}\): GET /gate\?gate HTTP/1\.1 from 127\.0\.0\.1")
     server.wait_for_log(rf"Worker \(pid:{worker}\) was sent SIGSEGV!")
+
+
+@pytest.fixture
+def control_group() -> Iterator[Path]:
+    """A control group of the kernel's with 128 MiB of memory, for who writes themselves into it."""
+    root = Path("/sys/fs/cgroup")
+    base, limit = root / "memory", "memory.limit_in_bytes"
+    if (root / "cgroup.controllers").exists():
+        base, limit = root, "memory.max"
+    group = base / f"oxicorn-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    try:
+        (group / limit).write_text(str(128 << 20))
+        for swap in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
+            with contextlib.suppress(OSError):
+                (group / swap).write_text("0" if swap.endswith("max") else str(128 << 20))
+        yield group
+    except OSError as error:
+        pytest.skip(f"memory cannot be limited here: {error}")
+    finally:
+        group.rmdir()
+
+
+def test_worker_that_the_kernel_ended_for_want_of_memory_is_named(control_group, serve):
+    source = """
+        def application(environ, start_response):
+            eaten = []
+            while environ["PATH_INFO"] == "/eat":
+                eaten.append(b"x" * (1 << 20))
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+    """
+    procs = str(control_group / "cgroup.procs")
+    config = f"import os\nwith open({procs!r}, 'w') as file: file.write(str(os.getpid()))\n"
+    server = serve(source, "--workers", "1", config=config)
+    (worker,) = server.worker_pids()
+    assert server.get("/eat").status == 502
+    server.wait_for_log(rf"\[ERROR\] Lost with worker \(pid:{worker}\): GET /eat HTTP/1\.1 from 127\.0\.0\.1")
+    server.wait_for_log(
+        rf"\[ERROR\] Worker \(pid:{worker}\) was ended by the kernel: the memory of its control group was used up"
+    )
+    server.wait_for_workers(1, without=[worker])
+    assert server.get("/").status == 200
+    assert server.stop() == 0
