@@ -23,6 +23,10 @@ use super::inquiry::{Answer, Inquiry};
 use super::supervisor::Supervisor;
 use super::workers::WorkerProcess;
 
+/// Rounds of questions and answers before signals, workers and the gateway have their turn again: a client may have sent
+/// any number of questions at once.
+const ROUNDS_PER_TURN: usize = 4;
+
 /// How long the gateway may take to list its requests.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -39,6 +43,8 @@ pub(crate) struct Control {
     next_token: u64,
     /// Whether it was tried to open the socket.
     tried: bool,
+    /// Others had to have their turn before everything was answered.
+    has_more: bool,
 }
 
 /// A command whose answer is not complete.
@@ -74,6 +80,9 @@ impl Control {
 
     /// When the loop has to look again.
     pub(crate) fn next_look(&self) -> Option<Duration> {
+        if self.has_more {
+            return Some(Duration::ZERO);
+        }
         let looks = self.waiting.iter().map(|waiting| {
             let inquiries = waiting.inquiries.iter().filter(|one| !one.is_over());
             let look = inquiries.map(Inquiry::next_look).min();
@@ -133,7 +142,8 @@ impl<'py> Supervisor<'py> {
         let desk = desk
             .clone_ref(self.server.py())
             .into_bound(self.server.py());
-        loop {
+        self.control.has_more = false;
+        for _ in 0..ROUNDS_PER_TURN {
             let questions: Vec<Question> = desk.call_method0("turn")?.extract()?;
             let none = questions.is_empty();
             for question in questions {
@@ -144,6 +154,8 @@ impl<'py> Supervisor<'py> {
                 return Ok(());
             }
         }
+        self.control.has_more = true;
+        Ok(())
     }
 
     pub(crate) fn close_control(&mut self) -> PyResult<()> {
