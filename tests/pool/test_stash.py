@@ -1,0 +1,190 @@
+"""The stash: Gunicorn's tables, and what oxicorn has beside them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+
+import pytest
+
+from oxicorn.dirty import (
+    StashClient,
+    StashError,
+    StashFullError,
+    StashKeyNotFoundError,
+    StashTableNotFoundError,
+    stash,
+)
+from tests.support.wait import wait_for
+
+
+@pytest.fixture
+def table(pool) -> str:
+    """The name of a table that no other test has."""
+    return uuid.uuid4().hex
+
+
+def test_what_is_put_is_got_and_what_is_not_there_is_the_default(pool, table):
+    assert pool.stash.get(table, "key") is None
+    assert pool.stash.get(table, "key", "default") == "default"
+    pool.stash.put(table, "key", {"error": "key_not_found"})
+    assert pool.stash.get(table, "key", "default") == {"error": "key_not_found"}
+    pool.stash.put(table, "key", None)
+    assert pool.stash.get(table, "key", "default") is None
+    assert pool.stash.exists(table, "key")
+    assert pool.stash.delete(table, "key") is True
+    assert pool.stash.delete(table, "key") is False
+
+
+@pytest.mark.parametrize(
+    "value", [(1, [2]), {1: (2,)}, 10**30, b"x" * 200_000, "ü"], ids=lambda value: type(value).__name__
+)
+def test_values_keep_their_types(pool, table, value):
+    pool.stash.put(table, ("a", 1), value)
+    came = pool.stash.get(table, ("a", 1))
+    assert (came, type(came)) == (value, type(value))
+
+
+def test_tables(pool, table):
+    with pytest.raises(StashTableNotFoundError) as caught:
+        pool.stash.info(table)
+    assert caught.value.table_name == table
+    assert pool.stash.keys(table) == []
+    pool.stash.ensure(table)
+    pool.stash.ensure(table)
+    assert pool.stash.exists(table)
+    assert not pool.stash.exists(table, "key")
+    for key in ("user:1", "user:2", "other", 7):
+        pool.stash.put(table, key, 1)
+    assert sorted(pool.stash.keys(table, "user:*")) == ["user:1", "user:2"]
+    assert pool.stash.keys(table, "[0-9]") == [7]
+    info = pool.stash.info(table)
+    assert (info["size"], info["table"]) == (4, table)
+    pool.stash.clear(table)
+    assert pool.stash.keys(table) == []
+    assert table in pool.stash.tables()
+    assert pool.stash.delete_table(table) is True
+    assert pool.stash.delete_table(table) is False
+    assert table not in pool.stash.tables()
+
+
+def test_a_table_is_like_a_dictionary(pool, table):
+    users = pool.stash.table(table)
+    assert len(users) == 0
+    users["a"], users["b"] = 1, None
+    assert (users["a"], users["b"], users.get("c", 3), len(users)) == (1, None, 3, 2)
+    assert "a" in users and "c" not in users  # noqa: PT018 - one look at a dictionary
+    assert sorted(users) == sorted(users.keys()) == ["a", "b"]
+    assert dict(users.items()) == {"a": 1, "b": None}
+    assert set(users.values()) == {1, None}
+    del users["a"]
+    for missing in (lambda: users["a"], lambda: users.__delitem__("a")):
+        with pytest.raises(KeyError):
+            missing()
+    users.clear()
+    assert list(users) == []
+
+
+def test_entries_live_as_long_as_they_are_given(pool, table):
+    pool.stash.put(table, "short", 1, ttl=0.2)
+    pool.stash.put(table, "long", 1, ttl=60)
+    assert pool.stash.get(table, "short") == 1
+    wait_for(lambda: pool.stash.get(table, "short") is None)
+    # It is gone by itself, not only when it is asked for.
+    wait_for(lambda: pool.stash.info(table)["size"] == 1)
+    assert pool.stash.touch(table, "long", 0.1) is True
+    wait_for(lambda: pool.stash.get(table, "long") is None)
+    assert pool.stash.touch(table, "long", 5) is False
+    for ttl in (0, -1.0, float("nan")):
+        with pytest.raises(StashError, match="ttl must be seconds"):
+            pool.stash.put(table, "key", 1, ttl=ttl)
+
+
+def test_decisions_by_what_is_there(pool, table):
+    assert pool.stash.add(table, "key", 1) is True
+    assert pool.stash.add(table, "key", 2) is False
+    assert pool.stash.replace(table, "key", 2, 3) is False
+    assert pool.stash.replace(table, "key", 1, 3) is True
+    assert pool.stash.replace(table, "missing", None, 3) is False
+    assert pool.stash.delete(table, "key", expected=1) is False
+    assert pool.stash.pop(table, "key") == 3
+    assert pool.stash.pop(table, "key", "gone") == "gone"
+
+
+def test_counters_lose_nothing_under_threads(pool, table):
+    def count() -> None:
+        with StashClient(pool.path) as client:
+            for _ in range(100):
+                client.increment(table, "count")
+
+    threads = [threading.Thread(target=count) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pool.stash.get(table, "count") == 600
+    assert pool.stash.increment(table, "count", -0.5) == 599.5
+    with pytest.raises(StashError, match="Only numbers"):
+        pool.stash.increment(table, "count", "1")  # type: ignore[arg-type]
+
+
+def test_a_lock_has_one_holder_and_a_lease(pool, table):
+    one, two = pool.stash.lock(table, ttl=30), pool.stash.lock(table, ttl=30)
+    assert one.acquire(wait=0) is True
+    assert two.acquire(wait=0.1) is False
+    assert two.release() is False
+    assert one.renew() is True
+    assert one.release() is True
+    assert one.renew() is False
+    with two:
+        assert one.acquire(wait=0) is False
+    # Whoever has died with it holds nobody up for longer than the lease.
+    dead = pool.stash.lock(table, ttl=0.2)
+    assert dead.acquire(wait=0)
+    assert one.acquire(wait=10)
+    assert dead.release() is False
+    assert one.release() is True
+
+
+def test_a_stash_that_is_full_says_so_and_goes_on(start):
+    pool = start("dirty_stash_size = 10_000\n")
+    pool.stash.put("table", "key", b"x" * 9_000)
+    with pytest.raises(StashFullError, match="10000 bytes, which is dirty_stash_size"):
+        pool.stash.put("table", "other", b"x" * 9_000)
+    pool.stash.put("table", "key", b"x")
+    pool.stash.put("table", "other", b"x" * 9_000)
+
+
+def test_functions_of_the_module_use_the_servers_stash(pool, table):
+    stash.set_stash_socket_path(pool.path)
+    try:
+        stash.put(table, "key", 1, ttl=60)
+        assert (stash.get(table, "key"), stash.increment(table, "key"), stash.exists(table)) == (1, 2, True)
+        assert stash.table(table)["key"] == 2
+        assert [stash.add(table, "key", 1), stash.replace(table, "key", 2, 3), stash.pop(table, "key")] == [
+            False,
+            True,
+            3,
+        ]
+        with stash.lock("of the module"):
+            stash.ensure(table)
+        assert (stash.keys(table), stash.info(table)["size"], stash.touch(table, "x", 1)) == ([], 0, False)
+        assert (stash.delete(table, "x"), table in stash.tables()) == (False, True)
+        stash.clear(table)
+        assert stash.delete_table(table)
+    finally:
+        stash.set_stash_socket_path(None)
+    with pytest.raises(StashError, match="not configured"):
+        stash.get(table, "key")
+    assert issubclass(StashKeyNotFoundError, StashError)
+
+
+def test_the_stash_survives_a_reload(start):
+    import signal
+
+    pool = start()
+    before = pool.call("pid")
+    pool.stash.put("table", "key", 1)
+    pool.server.kill(signal.SIGHUP)
+    wait_for(lambda: pool.call("pid") != before)
+    assert pool.stash.get("table", "key") == 1
