@@ -176,6 +176,10 @@ class SettingsDict(TypedDict, total=False):
     dirty_graceful_timeout: int
     dirty_queue_limit: int
     dirty_stash_size: int
+    dirty_app_env: str | Sequence[str]
+    dirty_affinity: str | Sequence[str]
+    dirty_max_calls: int
+    dirty_memory_limit: int
     dirty_serializer: Literal["values", "pickle"]
     on_dirty_starting: str | Callable[[Any], object]
     dirty_post_fork: str | Callable[[Any, Any], object]

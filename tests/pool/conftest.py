@@ -37,6 +37,9 @@ class App(DirtyApp):
     def init(self):
         self.together = 0
         self.most = 0
+        if "DEVICE" in os.environ:
+            text = os.environ["DEVICE"] + " " + os.environ["A"]
+            (HERE / f"device-{os.getpid()}").write_text(text)
 
     def version(self):
         return VERSION
@@ -131,8 +134,9 @@ class App(DirtyApp):
             await asyncio.sleep(0)
             yield each
 
-    def environment(self, name):
-        return os.environ.get(name)
+    def grow(self, size):
+        self.held = b"x" * size
+        return os.getpid()
 
     def user(self):
         return [os.getuid(), os.getgid()]

@@ -60,6 +60,11 @@ pub fn len<F: AsFd>(file: F) -> io::Result<u64> {
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
+/// Cuts a file off behind so many bytes.
+pub fn cut<F: AsFd>(file: F, length: u64) -> io::Result<()> {
+    Ok(rustix::fs::ftruncate(&file, length)?)
+}
+
 /// Writes all of `content` at `offset`; the file grows as it must.
 pub fn write_at<F: AsFd>(file: F, mut content: &[u8], mut offset: u64) -> io::Result<()> {
     while !content.is_empty() {

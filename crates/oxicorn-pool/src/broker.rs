@@ -13,6 +13,7 @@ use slab::Slab;
 
 use crate::callers::Caller;
 use crate::calls::Call;
+use crate::connection::READ;
 use crate::control::{self, FromBroker, Settings, ToBroker};
 use crate::queue::{CallId, Queue, WorkerId};
 use crate::stash::{Journal, Stash};
@@ -56,6 +57,8 @@ pub(crate) struct Broker {
     pub(crate) deadlines: BTreeSet<(Duration, CallId)>,
     /// Bytes of calls that wait.
     pub(crate) queued_bytes: usize,
+    /// Where short reads go first.
+    pub(crate) scratch: Vec<u8>,
     pub(crate) stash: Stash,
     pub(crate) journal: Journal,
     pub(crate) now: Duration,
@@ -93,6 +96,7 @@ impl Broker {
             last_call: 0,
             deadlines: BTreeSet::new(),
             queued_bytes: 0,
+            scratch: vec![0; READ],
             stash,
             journal,
             now: time::monotonic(),

@@ -64,7 +64,7 @@ impl Broker {
             let Some(found) = self.callers.get_mut(caller) else {
                 return;
             };
-            let read = found.connection.read(&mut frames);
+            let read = found.connection.read(&mut self.scratch, &mut frames);
             for frame in frames.drain(..) {
                 self.take_frame(caller, frame);
             }

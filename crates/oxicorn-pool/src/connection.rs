@@ -10,7 +10,7 @@ use oxicorn_os::stream::{Moved, Stream};
 use oxicorn_proto::pool::{Fault, HEADER_LENGTH, Header};
 
 /// Bytes read at once. A longer frame is read into its own place.
-const READ: usize = 64 << 10;
+pub(crate) const READ: usize = 64 << 10;
 /// Capacity an empty input buffer may keep.
 const KEPT: usize = 256 << 10;
 /// Descriptors that wait for their frames.
@@ -125,25 +125,34 @@ impl Connection {
     }
 
     /// Reads once and appends the frames that are complete to `frames`; whether there may be more to read. Frames that came
-    /// before an end are there, too.
-    pub(crate) fn read(&mut self, frames: &mut Vec<Frame>) -> Result<bool, End> {
-        let before = self.input.len();
-        let room = self.missing().max(READ);
-        self.input.resize(before + room, 0);
-        let moved = self
-            .stream
-            .receive(&mut self.input[before..], &mut self.descriptors);
-        let count = match &moved {
-            Ok(Moved::Bytes(count)) => *count,
-            _ => 0,
+    /// before an end are there, too. `scratch` is where what is short goes first.
+    pub(crate) fn read(
+        &mut self,
+        scratch: &mut [u8],
+        frames: &mut Vec<Frame>,
+    ) -> Result<bool, End> {
+        let missing = self.missing();
+        let (moved, is_full) = if missing > scratch.len() {
+            let before = self.input.len();
+            self.input.resize(before + missing, 0);
+            let moved = self
+                .stream
+                .receive(&mut self.input[before..], &mut self.descriptors);
+            let count = count_of(&moved);
+            self.input.truncate(before + count);
+            (moved, count == missing)
+        } else {
+            let moved = self.stream.receive(scratch, &mut self.descriptors);
+            let count = count_of(&moved);
+            self.input.extend_from_slice(&scratch[..count]);
+            (moved, count == scratch.len())
         };
-        self.input.truncate(before + count);
         self.cut(frames)?;
         if self.descriptors.len() > MOST_DESCRIPTORS {
             return Err(End::Descriptors);
         }
         match moved {
-            Ok(Moved::Bytes(count)) => Ok(count == room),
+            Ok(Moved::Bytes(_)) => Ok(is_full),
             Ok(Moved::WouldBlock) => Ok(false),
             Ok(Moved::Closed) => Err(End::Closed),
             Ok(Moved::Reset) => Err(End::Unread),
@@ -248,6 +257,13 @@ impl Connection {
             }
         }
         self.watch(epoll);
+    }
+}
+
+fn count_of(moved: &io::Result<Moved>) -> usize {
+    match moved {
+        Ok(Moved::Bytes(count)) => *count,
+        _ => 0,
     }
 }
 

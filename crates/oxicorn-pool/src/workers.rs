@@ -146,7 +146,7 @@ impl Broker {
             return false;
         };
         let mut frames = Vec::new();
-        let more = connection.read(&mut frames);
+        let more = connection.read(&mut self.scratch, &mut frames);
         for frame in frames {
             if !self.take_frame_of(worker, lane, &frame) {
                 return false;

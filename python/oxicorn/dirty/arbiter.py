@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from oxicorn.config import Config
     from oxicorn.dirty.worker import DirtyWorker
 
-__all__ = ["DirtyArbiter", "plan"]
+__all__ = ["DirtyArbiter", "environment_of", "plan", "processors_of"]
 
 #: Gunicorn's variable by which callers find the pool; and what they must know besides.
 SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
@@ -52,6 +52,10 @@ def plan(cfg: Config) -> Plan | None:
     twice = {path for path in paths if paths.count(path) > 1}
     if twice:
         raise ConfigError(f"Invalid value for dirty_apps: {min(twice)} is there twice")
+    for entry in cfg.dirty_app_env:
+        environment_of(entry, 0)
+    for entry in cfg.dirty_affinity:
+        processors_of(entry)
     return (
         cfg.dirty_workers,
         apps,
@@ -60,6 +64,32 @@ def plan(cfg: Config) -> Plan | None:
         (cfg.dirty_queue_limit, cfg.dirty_stash_size),
         cfg.dirty_serializer == "pickle",
     )
+
+
+def environment_of(entry: str, place: int) -> tuple[str, str]:
+    """Name and value of an entry of ``dirty_app_env``, for this place of the pool. ConfigError."""
+    name, equals, value = entry.partition("=")
+    if not name or not equals:
+        raise ConfigError(f"Invalid value for dirty_app_env: {entry!r}: must be NAME=VALUE")
+    return name, value.replace("{place}", str(place))
+
+
+def processors_of(entry: str) -> set[int]:
+    """The numbers of an entry of ``dirty_affinity`` (``0-3,8``). ConfigError: it is none."""
+    found: set[int] = set()
+    try:
+        for part in entry.split(","):
+            first, dash, last = part.partition("-")
+            found |= set(range(int(first), int(last if dash else first) + 1))
+    except ValueError:
+        found = set()
+    there = range(os.cpu_count() or 1)
+    if not found or found - set(there):
+        raise ConfigError(
+            f"Invalid value for dirty_affinity: {entry!r}: must be numbers of processors "
+            f"from 0 to {there[-1]}, such as 0-3,8"
+        )
+    return found
 
 
 class DirtyArbiter:
@@ -111,7 +141,12 @@ class DirtyArbiter:
         self.log.info("Spawned dirty arbiter (pid: %s) at %s", pid, self.socket_path)
 
     def make_worker(
-        self, age: int, app_paths: list[str] | None, cfg: Config, all_apps: list[str]
+        self,
+        age: int,
+        place: int,
+        app_paths: list[str] | None,
+        cfg: Config,
+        all_apps: list[str],
     ) -> DirtyWorker:
         """The object that stands for the next worker, before its fork."""
         from oxicorn.dirty.worker import DirtyWorker
@@ -119,6 +154,7 @@ class DirtyArbiter:
         self.worker_age = age
         worker = DirtyWorker(age, os.getpid(), app_paths or [], cfg, self.log, self.socket_path)
         worker.undecided = all_apps if app_paths is None else None
+        worker.place = place
         return worker
 
     def worker_started(self, worker: DirtyWorker, pid: int) -> None:

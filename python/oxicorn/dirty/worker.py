@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from types import CoroutineType, GeneratorType
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import boot, forked, log_files, util
 from oxicorn.dirty.app import get_app_workers_attribute, load_dirty_app
+from oxicorn.dirty.arbiter import environment_of, processors_of
 from oxicorn.dirty.errors import (
     CallCancelled,
     DirtyAppError,
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DirtyWorker", "Streamed"]
 
-#: How long the applications may take for ``close()`` after everything else, in a quick stop.
-QUIT_PAUSE = 0.1
+#: Seconds between two looks at the memory that a worker holds.
+MEMORY_PAUSE = 0.2
 
 
 class Streamed:
@@ -83,8 +85,11 @@ class DirtyWorker:
         self.apps: dict[str, Any] = {}
         #: All there are, where this worker is to find out how many workers each wants.
         self.undecided: list[str] | None = None
+        #: Which of the pool's places it has, from 0 on.
+        self.place = 0
         #: Calls that have ended.
         self.calls = 0
+        self._looked_at_memory = 0.0
         self._context: DirtyContext | None = None
         self._loop: _Loop | None = None
         self._replaced = False
@@ -119,6 +124,7 @@ class DirtyWorker:
 
         self._context = context
         os.environ.update(self.cfg.env)
+        self._take_resources()
         self._change_user()
         faulthandler.register(STACK_DUMP_SIGNAL, file=context.stack_dump_fileno(), all_threads=True)
         self.init_signals()
@@ -133,6 +139,14 @@ class DirtyWorker:
         self.booted = True
         context.ready()
         self._serve(context)
+
+    def _take_resources(self) -> None:
+        """What the settings give to this place of the pool."""
+        cfg = self.cfg
+        os.environ.update(environment_of(entry, self.place) for entry in cfg.dirty_app_env)
+        if cfg.dirty_affinity:
+            entry = cfg.dirty_affinity[self.place % len(cfg.dirty_affinity)]
+            os.sched_setaffinity(0, processors_of(entry))
 
     def _change_user(self) -> None:
         cfg = self.cfg
@@ -308,7 +322,35 @@ class DirtyWorker:
     def ended(self) -> None:
         """After each call."""
         self.calls += 1
-        self.notify()
+        if self._replaced or self._context is None:
+            return
+        why = self._reason_to_leave()
+        if why:
+            self._replaced = True
+            self.log.info("Dirty worker %s is to be replaced: %s", self.pid, why)
+            self._context.want_replacement()
+
+    def _reason_to_leave(self) -> str:
+        """Why another worker is to take this one's place, if there is a reason."""
+        cfg = self.cfg
+        if 0 < cfg.dirty_max_calls <= self.calls:
+            return f"it has run {self.calls} calls"
+        if cfg.dirty_memory_limit > 0:
+            now = time.monotonic()
+            if now - self._looked_at_memory >= MEMORY_PAUSE:
+                self._looked_at_memory = now
+                held = _resident_bytes()
+                if held > cfg.dirty_memory_limit:
+                    return f"it holds {held} bytes"
+        return ""
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def _text_of(error: BaseException) -> str:

@@ -104,6 +104,8 @@ pub enum PoolAction {
         worker: WorkerId,
         /// With whose settings it runs.
         generation: Generation,
+        /// Which of the pool's places it has, from 0 on; who dies is followed by one of the same place.
+        place: u32,
         /// Its applications, by their places in the plan; `None`: it reports [`PoolEvent::Limits`] and waits.
         applications: Option<Vec<usize>>,
     },

@@ -119,6 +119,7 @@ impl Pool {
             self.act(PoolAction::SpawnWorker {
                 worker,
                 generation: load.generation,
+                place,
                 applications,
             });
         }

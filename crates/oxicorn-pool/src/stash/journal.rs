@@ -1,8 +1,8 @@
 //! The book of changes: what a broker that starts after another has died begins with.
 //!
 //! It lies in two memory files of the arbiter's, one of which counts: the one whose first word has the higher number. A
-//! change counts once the length behind that word covers it, and the length is written last. When the book is much longer
-//! than what it tells, all that is there is written into the other file, and then that one counts.
+//! change counts if it is there as a whole; one that a broker died over is the last, and is cut off by the next broker. When
+//! the book is much longer than what it tells, all that is there is written into the other file, and its first word last.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,8 +12,8 @@ use oxicorn_os::memfd;
 
 use super::{Change, Stash};
 
-/// Bytes of the head: the number of the book, and how long it is.
-const HEAD: u64 = 16;
+/// Bytes of the head: the number of the book.
+const HEAD: u64 = 8;
 /// A book of this length is not worth to be written anew.
 const SMALL: u64 = 1 << 20;
 /// How often longer than what it tells a book may be.
@@ -32,14 +32,13 @@ pub(crate) struct Journal {
 impl Journal {
     /// Takes over the files, and what they tell.
     pub(crate) fn open(files: [OwnedFd; 2], stash: &mut Stash) -> io::Result<Self> {
-        let heads = [head_of(&files[0])?, head_of(&files[1])?];
-        let active = usize::from(heads[1].0 > heads[0].0);
-        let (number, length) = heads[active];
+        let numbers = [number_of(&files[0])?, number_of(&files[1])?];
+        let active = usize::from(numbers[1] > numbers[0]);
         let mut journal = Self {
             files,
             active,
-            number,
-            length,
+            number: numbers[active],
+            length: 0,
             failed: false,
         };
         journal.replay(stash)?;
@@ -47,14 +46,18 @@ impl Journal {
     }
 
     fn replay(&mut self, stash: &mut Stash) -> io::Result<()> {
-        let size = usize::try_from(self.length).unwrap_or(0);
-        let mut bytes = vec![0; size];
-        memfd::read_exact_at(&self.files[self.active], &mut bytes, HEAD)?;
+        let file = &self.files[self.active];
+        let size = memfd::len(file)?.saturating_sub(HEAD);
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        memfd::read_exact_at(file, &mut bytes, HEAD)?;
         let mut rest = bytes.as_slice();
+        let mut whole = 0;
         while let Some(change) = read(&mut rest) {
+            whole = bytes.len() - rest.len();
             stash.replay(change);
         }
-        Ok(())
+        self.length = whole as u64;
+        memfd::cut(file, HEAD + self.length)
     }
 
     /// Writes what has changed. `false`: it cannot be written any more, said once.
@@ -79,7 +82,7 @@ impl Journal {
         }
         memfd::write_at(&self.files[self.active], &bytes, HEAD + self.length)?;
         self.length = needed;
-        write_head(&self.files[self.active], self.number, self.length)
+        Ok(())
     }
 
     /// Into the other file, which counts from then on.
@@ -100,7 +103,7 @@ impl Journal {
         offset += bytes.len() as u64;
         self.number += 1;
         self.length = offset - HEAD;
-        write_head(file, self.number, self.length)?;
+        memfd::write_at(file, &self.number.to_ne_bytes(), 0)?;
         // What does not count any more needs no memory.
         memfd::empty(&self.files[self.active])?;
         self.active = other;
@@ -108,19 +111,14 @@ impl Journal {
     }
 }
 
-fn head_of(file: &OwnedFd) -> io::Result<(u64, u64)> {
+/// 0: nothing was ever written there.
+fn number_of(file: &OwnedFd) -> io::Result<u64> {
     if memfd::len(file)? < HEAD {
-        return Ok((0, 0));
+        return Ok(0);
     }
-    let mut head = [0; 16];
-    memfd::read_exact_at(file, &mut head, 0)?;
-    let (words, _) = head.as_chunks();
-    Ok((u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])))
-}
-
-fn write_head(file: &OwnedFd, number: u64, length: u64) -> io::Result<()> {
-    let head = [number.to_ne_bytes(), length.to_ne_bytes()].concat();
-    memfd::write_at(file, &head, 0)
+    let mut number = [0; 8];
+    memfd::read_exact_at(file, &mut number, 0)?;
+    Ok(u64::from_ne_bytes(number))
 }
 
 /// A change as bytes: a letter, then its parts, each with its length before it.

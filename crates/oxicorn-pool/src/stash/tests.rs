@@ -186,6 +186,36 @@ fn a_new_broker_has_what_the_old_one_had() {
 }
 
 #[test]
+fn a_change_that_a_broker_died_over_is_as_if_it_had_not_been() {
+    let files = ["a", "b"].map(|name| memfd::empty_file(name).expect("there is memory"));
+    let open = |stash: &mut Stash| {
+        let files = [0, 1].map(|place: usize| files[place].try_clone().expect("it is open"));
+        Journal::open(files, stash).expect("it can be read")
+    };
+    let mut scene = Scene::new();
+    let mut journal = open(&mut scene.stash);
+    scene.put("first", 1);
+    assert!(journal.write(&mut scene.stash));
+    let before = memfd::len(&files[0]).expect("it is open");
+    scene.put("second", 2);
+    assert!(journal.write(&mut scene.stash));
+    let after = memfd::len(&files[0]).expect("it is open");
+    for length in (before..after).rev() {
+        memfd::cut(&files[0], length).expect("it is open");
+        let mut next = Scene::new();
+        let mut journal = open(&mut next.stash);
+        assert_eq!((next.get("first"), next.get("second")), (Some(1), None));
+        // What comes next is read by the one after that.
+        next.put("third", 3);
+        assert!(journal.write(&mut next.stash));
+        let mut last = Scene::new();
+        drop(open(&mut last.stash));
+        assert_eq!((last.get("first"), last.get("third")), (Some(1), Some(3)));
+        memfd::cut(&files[0], before).expect("it is open");
+    }
+}
+
+#[test]
 fn a_request_of_gunicorns_client_is_understood() {
     // `BinaryProtocol.encode_stash(1, 4, "t", pattern="user:*")` without its header.
     let mut payload = Vec::new();

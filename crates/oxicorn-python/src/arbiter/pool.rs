@@ -304,8 +304,11 @@ impl<'py> Supervisor<'py> {
             PoolAction::SpawnWorker {
                 worker,
                 generation,
+                place,
                 applications,
-            } => return self.spawn_dirty_worker(worker, generation, applications.as_deref()),
+            } => {
+                return self.spawn_dirty_worker(worker, generation, place, applications.as_deref());
+            }
             PoolAction::StopBroker => pool.tell_broker(&ToBroker::Stop, &[]),
             PoolAction::KillBroker => {
                 if let Some(broker) = &pool.broker {
@@ -407,9 +410,10 @@ impl<'py> Supervisor<'py> {
         &mut self,
         worker: WorkerId,
         generation: Generation,
+        place: u32,
         applications: Option<&[usize]>,
     ) -> PyResult<Option<Outcome>> {
-        match self.try_spawn_dirty_worker(worker, generation, applications) {
+        match self.try_spawn_dirty_worker(worker, generation, place, applications) {
             Ok(outcome) => Ok(outcome),
             Err(error)
                 if !error.is_instance_of::<pyo3::exceptions::PyException>(self.server.py()) =>
@@ -430,6 +434,7 @@ impl<'py> Supervisor<'py> {
         &mut self,
         worker: WorkerId,
         generation: Generation,
+        place: u32,
         applications: Option<&[usize]>,
     ) -> PyResult<Option<Outcome>> {
         let py = self.server.py();
@@ -444,7 +449,10 @@ impl<'py> Supervisor<'py> {
         let paths: Option<Vec<&String>> =
             applications.map(|places| places.iter().map(|&place| &file.apps[place]).collect());
         let face = pool.face.bind(py);
-        let face = face.call_method1("make_worker", (worker.0, paths, &file.cfg, &file.apps))?;
+        let face = face.call_method1(
+            "make_worker",
+            (worker.0, place, paths, &file.cfg, &file.apps),
+        )?;
         let (mut lanes, mut of_broker) = (Vec::new(), Vec::new());
         for _ in 0..file.lanes {
             let (broker, lane) = Stream::pair()?;

@@ -11,8 +11,8 @@ use oxicorn_os::time;
 use oxicorn_proto::pool::{HEADER_LENGTH, Header, Kind, PAYLOAD_MAX};
 use pyo3::prelude::*;
 
-/// Bytes read at once.
-const READ: usize = 64 << 10;
+/// Bytes read at once. A longer frame is read into its own place.
+const READ: usize = 16 << 10;
 
 /// A frame that arrived.
 pub(crate) struct Arrived {
@@ -36,6 +36,8 @@ struct Part {
 
 pub(crate) struct Wire {
     stream: Stream,
+    /// Where short reads go first.
+    scratch: Box<[u8]>,
     input: Vec<u8>,
     files: VecDeque<OwnedFd>,
     output: VecDeque<Part>,
@@ -53,6 +55,7 @@ impl Wire {
     pub(crate) fn new(stream: Stream) -> Self {
         Self {
             stream,
+            scratch: vec![0; READ].into(),
             input: Vec::new(),
             files: VecDeque::new(),
             output: VecDeque::new(),
@@ -142,14 +145,13 @@ impl Wire {
         deadline: Option<Duration>,
     ) -> PyResult<Waited<Arrived>> {
         self.wait(py, |wire| {
-            match wire.take()? {
-                Waited::Done(frame) => return Ok(Step::Done(frame)),
-                Waited::Closed => return Ok(Step::Closed),
-                Waited::TimedOut => {}
+            if let Some(frame) = wire.cut()? {
+                return Ok(Step::Done(frame));
             }
             let Some(left) = left(deadline) else {
                 return Ok(Step::TimedOut);
             };
+            // Nearly always there is nothing yet: to look first would be a system call in vain.
             Ok(match poll::wait_readable(&[wire.stream.as_fd()], left)? {
                 Polled::TimedOut => Step::TimedOut,
                 Polled::Interrupted => Step::Interrupted,
@@ -184,17 +186,21 @@ impl Wire {
             if let Some(frame) = self.cut()? {
                 return Ok(Waited::Done(frame));
             }
-            let before = self.input.len();
-            let room = self.missing().max(READ);
-            self.input.resize(before + room, 0);
-            let moved = self
-                .stream
-                .receive(&mut self.input[before..], &mut self.files);
-            let count = match &moved {
-                Ok(Moved::Bytes(count)) => *count,
-                _ => 0,
+            let missing = self.missing();
+            let moved = if missing > self.scratch.len() {
+                let before = self.input.len();
+                self.input.resize(before + missing, 0);
+                let moved = self
+                    .stream
+                    .receive(&mut self.input[before..], &mut self.files);
+                self.input.truncate(before + count_of(&moved));
+                moved
+            } else {
+                let moved = self.stream.receive(&mut self.scratch, &mut self.files);
+                self.input
+                    .extend_from_slice(&self.scratch[..count_of(&moved)]);
+                moved
             };
-            self.input.truncate(before + count);
             match moved? {
                 Moved::Bytes(_) => {}
                 Moved::WouldBlock => return Ok(Waited::TimedOut),
@@ -232,6 +238,13 @@ impl Wire {
             payload,
             file,
         }))
+    }
+}
+
+fn count_of(moved: &io::Result<Moved>) -> usize {
+    match moved {
+        Ok(Moved::Bytes(count)) => *count,
+        _ => 0,
     }
 }
 

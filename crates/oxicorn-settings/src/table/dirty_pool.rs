@@ -45,6 +45,60 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Own,
     },
     Definition {
+        name: "dirty_app_env",
+        section: Section::DirtyArbiters,
+        flags: Flags::repeat(&["--dirty-app-env"], "NAME=VALUE"),
+        kind: Kind::TextList,
+        default: Default::List(&[]),
+        doc: "Environment variables of the pool's workers, set before they load anything; `{place}` in a value is the \
+          worker's place in the pool, from 0 on: `CUDA_VISIBLE_DEVICES={place}`.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "dirty_affinity",
+        section: Section::DirtyArbiters,
+        flags: Flags::repeat(&["--dirty-affinity"], "CPUS"),
+        kind: Kind::TextList,
+        default: Default::List(&[]),
+        doc: "The processors that the pool's workers run on, by their places in the pool: `0-3,8` for the first, the next \
+          entry for the second, and again from the first. Empty: all.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "dirty_max_calls",
+        section: Section::DirtyArbiters,
+        flags: Flags::integer(&["--dirty-max-calls"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(0),
+        doc: "How many calls a worker of the pool runs before another takes its place, which is ready first; 0: any \
+          number.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "dirty_memory_limit",
+        section: Section::DirtyArbiters,
+        flags: Flags::integer(&["--dirty-memory-limit"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(0),
+        doc: "How many bytes of memory a worker of the pool may hold after a call before another takes its place, which \
+          is ready first; 0: any number. It is looked at between calls: a call is not interrupted.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
         name: "dirty_serializer",
         section: Section::DirtyArbiters,
         flags: Flags::text(&["--dirty-serializer"], "STRING"),
