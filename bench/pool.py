@@ -99,7 +99,7 @@ class Server:
         for file, text in (
             ("heavy.py", HEAVY),
             ("app.py", APPLICATION),
-            ("caller.py", CALLER.format(package=name)),
+            ("caller.py", CALLER.replace("{package}", name)),
         ):
             (self.directory / file).write_text(text)
         command = [
