@@ -268,3 +268,49 @@ def test_reload_and_the_death_of_a_worker_lose_nothing(serve, pki):
     assert clients.failures == []
     server.kill(signal.SIGTERM)
     assert server.wait_for_exit() == 0
+
+
+# Keys.
+
+
+def memory_of(pid):
+    """What a process can read of its own."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            borders, rights, *_ = line.split()
+            start, end = (int(border, 16) for border in borders.split("-"))
+            if rights.startswith("r") and "[v" not in line:
+                try:
+                    memory.seek(start)
+                    yield memory.read(end - start)
+                except OSError:
+                    continue
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the key, and memory of others")
+def test_a_key_of_roots_is_used_after_privileges_are_gone_and_no_worker_has_it(serve, pki, tmp_path):
+    certificate, key = pki.issue("rooted", "localhost", "127.0.0.1")
+    os.chmod(key, 0o600)
+    server = serve.new()
+    os.chmod(server.directory, 0o755)
+    flags = ["--certfile", certificate, "--keyfile", key, "--user", "nobody"]
+    server.start(*flags, app=HELLO, config="workers = 2")
+    context = pki.context()
+    serial = serial_shown(server, context)
+    renewed = pki.issue("renewed", "localhost", "127.0.0.1")
+    os.replace(renewed[1], key)
+    os.chmod(key, 0o600)
+    os.replace(renewed[0], certificate)
+    wait_for(lambda: serial_shown(server, context) != serial)
+    assert get(server, context) == (200, "https")
+    text = (pki.directory / "rooted-key.pem").read_bytes()
+    private = serialization.load_pem_private_key(text, None).private_numbers().private_value
+    secret = private.to_bytes(32, "big")
+    traces = [text.splitlines()[2], secret]
+    # That they would be found shows the process that has them.
+    assert any(secret in part for part in memory_of(server.gateway_pid()))
+    before = set(server.worker_pids())
+    server.kill(signal.SIGHUP)
+    wait_for(lambda: len(server.worker_pids()) == 2 and not before & set(server.worker_pids()))
+    for pid in [server.pid, *server.worker_pids()]:
+        assert not any(trace in part for part in memory_of(pid) for trace in traces), pid

@@ -7,10 +7,12 @@ import shutil
 import socket
 import ssl
 import subprocess
+import warnings
 
 import pytest
 import simple_websocket
 
+from tests.support.http import Address
 from tests.support.server import Server
 from tests.support.wait import wait_for
 from tests.tls.client import connect, get
@@ -155,6 +157,25 @@ def test_websockets(asgi, pki):
     assert client.receive(timeout=10) == "100000"
 
 
+def _half_of_a_message(address: Address) -> bytes:
+    """What a server answers to a request behind which the first half of a key update (RFC 8446 4.6.3) came."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of modules that nothing here uses
+        api = pytest.importorskip("tlslite.api")
+    from tlslite.constants import ContentType
+    from tlslite.messages import Message
+
+    with socket.create_connection(address, timeout=10) as plain:
+        client = api.TLSConnection(plain)
+        settings = api.HandshakeSettings()
+        settings.minVersion = (3, 4)
+        client.handshakeClientCert(settings=settings)
+        client.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for _ in client._sendMsg(Message(ContentType.handshake, bytearray([24, 0]))):
+            pass
+        return bytes(client.read(max=65536, min=1))
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_curl(wsgi, pki, version):
@@ -208,3 +229,10 @@ def test_plain_http_is_answered_and_logged(wsgi):
     answer = wsgi.get("/plain")
     assert (answer.status, answer.text) == (400, "plain HTTP was sent to a port that speaks TLS: use https\n")
     wait_for(lambda: any('"GET /plain HTTP/1.1" 400 ' in line for line in wsgi.lines("access.log")))
+
+
+def test_half_a_message_of_the_protocol_keeps_no_answer(serve, pki):
+    server = serve(WSGI, *pki.flags)
+    assert _half_of_a_message(server.address).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert get(server, pki.context())[0] == 200
+    assert "Panic" not in server.log
