@@ -36,7 +36,13 @@ def hello():
 def create_app():
     return app
 """
-FILES = {"app.py": WSGI, "asgi_app.py": ASGI.replace("app =", "application = app =", 1), "main.py": ASGI}
+TORNADO = "import tornado.web\napplication = tornado.web.Application()\n"
+FILES = {
+    "app.py": WSGI,
+    "asgi_app.py": ASGI.replace("app =", "application = app =", 1),
+    "main.py": ASGI,
+    "tornado_app.py": TORNADO,
+}
 COMMANDS = sorted(
     {command for page in PAGES for command in re.findall(r"`(oxicorn [^`]+)`", (DOCS / f"{page}.md").read_text())}
 )

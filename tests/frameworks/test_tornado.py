@@ -306,6 +306,68 @@ def test_conversations_end_with_the_worker(serve: Servers, kind: Kind) -> None:
     assert server.stop() == 0
 
 
+def test_late_request_is_shown_and_ended_and_harms_nobody(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it bounds no request")
+    server = serve(SOURCE, "-k", "tornado", "--timeout", "1", access_log=True)
+    pid = about(server)["pid"]
+    with server.connect() as late, server.connect() as other:
+        late.send(encode(target="/poll"))
+        wait_for(lambda: server.lines("poll.waits"))
+        assert other.get().body == b"hello"
+        assert late.answer().status == 504
+        server.wait_for_log(r'tornado_cases\.py", line \d+ in gate')
+        wait_for(lambda: server.lines("poll.cancelled"))
+        assert other.get("/about").status == 200
+    assert about(server)["pid"] == pid
+    wait_for(lambda: any('"GET /poll HTTP/1.1" 504' in line for line in server.access_log))
+
+
+def test_stop_waits_for_what_is_in_hand(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it cuts what takes longer than a second or two")
+    server = serve(SOURCE, "-k", "tornado")
+    with server.connect() as peer:
+        peer.send(encode(target="/poll"))
+        wait_for(lambda: server.lines("poll.waits"))
+        server.kill(signal.SIGTERM)
+        wait_for(server.refuses)
+        server.write("poll.open", "")
+        assert peer.answer().body == b"news"
+    assert server.wait_for_exit() == 0
+
+
+def test_workers_are_recycled_and_preloaded(serve: Servers) -> None:
+    server = serve(SOURCE, "-k", "tornado", "--max-requests", "3", "--preload")
+    first = about(server)["pid"]
+    wait_for(lambda: about(server)["pid"] != first)
+    server.wait_for_log("Autorestarting worker after current request")
+
+
+def test_overridden_callbacks(serve: Servers) -> None:
+    """What Gunicorn's class calls now and then, and after each request (there: each connection)."""
+    source = SOURCE + (
+        """
+from gunicorn.workers.gtornado import TornadoWorker
+
+class Mine(TornadoWorker):
+    def watchdog(self):
+        super().watchdog()
+        tornado_cases.note("watchdog")
+    def heartbeat(self):
+        super().heartbeat()
+        tornado_cases.note("heartbeat")
+    def handle_request(self):
+        super().handle_request()
+        tornado_cases.note("handled")
+"""
+    )
+    server = serve(source, "-k", "app.Mine")
+    for name in ("watchdog", "heartbeat", "handled"):
+        wait_for(lambda name=name: server.lines(name))  # type: ignore[misc]
+    assert server.stop() == 0
+
+
 def test_class_with_options_of_tornados_server(serve: Servers, kind: Kind) -> None:
     if kind.is_gunicorn:
         pytest.skip("its class has none")

@@ -114,7 +114,11 @@ class Poll(RequestHandler):
 
     async def get(self) -> None:
         note("poll.waits")
-        await gate("poll.open")
+        try:
+            await gate("poll.open")
+        except asyncio.CancelledError:
+            note("poll.cancelled")
+            raise
         self.write("news")
 
     def on_connection_close(self) -> None:
