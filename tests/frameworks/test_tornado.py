@@ -132,8 +132,9 @@ def test_long_poll(server: Server) -> None:
         for peer in (stays_on, leaves):
             peer.send(encode(target="/poll"))
         wait_for(lambda: len(server.lines("poll.waits")) == 2)
+        assert server.lines("poll.waits") == ["False 127.0.0.1"] * 2
         leaves.close()
-        wait_for(lambda: server.lines("poll.closed"))
+        wait_for(lambda: server.lines("poll.closed") == ["True"])
         server.write("poll.open", "")
         assert stays_on.answer().body == b"news"
     assert len(server.lines("poll.closed")) == 1
@@ -190,6 +191,16 @@ def test_detached_stream(server: Server) -> None:
         wait_for(lambda: server.lines("detached"))
         peer.send(b"read ahead\n")
         assert peer.rest() == b"WHAT WAS READ AHEAD\n"
+
+
+def test_stream_that_is_lost_is_closed(server: Server) -> None:
+    if is_direct(server):
+        pytest.skip("Tornado's own server keeps it")
+    for _ in range(3):
+        with server.connect() as peer:
+            peer.send(encode(target="/drop"))
+            assert peer.is_closed(within=10)
+    assert server.get("/").body == b"hello"
 
 
 def test_websocket(server: Server) -> None:

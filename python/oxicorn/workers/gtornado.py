@@ -95,6 +95,11 @@ class TornadoWorker(AsgiWorker):
         else:
             super().start(context)
 
+    @property
+    def takes_requests(self) -> bool:
+        """False once the worker was released and its end has begun."""
+        return self.context is None or self.context.serving()
+
     def asgi_application(self) -> Application:
         """What makes Tornado's calls of a request that comes over the link."""
         assert self.loop is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import (
@@ -28,6 +29,7 @@ from tornado.log import gen_log
 from tornado.websocket import WebSocketHandler
 
 from oxicorn.client_socket import ClientSocket
+from oxicorn.http.unreader import RequestUnreader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,14 +108,55 @@ class ClientStream(IOStream):
 
     def __init__(self, descriptor: int, unread: bytes) -> None:
         super().__init__(ClientSocket(descriptor, unread))
-        #: Done when the connection is closed, by whichever side.
-        self.ended = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        #: Done when the connection is closed, by whichever side, or nobody has the stream any more.
+        self.ended = loop.create_future()
+        dropped = weakref.finalize(self, _tell_dropped, loop, self.ended)
+        dropped.atexit = False
 
     def close_fd(self) -> None:
         """Closes the socket."""
         super().close_fd()
-        if not self.ended.done():
-            self.ended.set_result(None)
+        _settle(self.ended)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _tell_dropped(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+    """In whatever thread the garbage is collected."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_settle, ended)
+
+
+class GatewaysStream:
+    """``connection.stream`` of a request whose connection the gateway has.
+
+    Handlers ask it whether the client is still there. For more they detach the stream.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        #: Knows the client's address.
+        self.socket = RequestUnreader(connection.context.address).sock
+
+    def closed(self) -> bool:
+        """Whether nobody waits for the response any more."""
+        return self._connection._is_closed()
+
+    def close(self, exc_info: object = False) -> None:
+        """Cuts the client's connection."""
+        self._connection.close()
+
+    def set_nodelay(self, value: bool) -> None:
+        """Does nothing: what is flushed leaves at once."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"the stream has no {name!r} as long as the gateway has the connection: detach() it"
+        )
 
 
 def _closed_stream() -> IOStream:
@@ -128,9 +171,6 @@ class Connection(HTTPConnection):
     States of the response: nothing was written; ``write_headers``; ``finish``. A connection whose
     stream was detached has none: the handler speaks to the client itself.
     """
-
-    # What handlers find in place of a stream as long as they have not detached it.
-    stream: Any = None
 
     def __init__(
         self,
@@ -150,12 +190,15 @@ class Connection(HTTPConnection):
         self._owner: Any = None
         self._close_callback: Callable[[], None] | None = None
         self._closed = False
+        self._has_head = False
         self._write_finished = False
         #: Of a response with ``Content-Length``: bytes that are still to be written.
         self._expected: int | None = None
         #: The head of a response after which the stream will be detached.
         self._kept_head: bytes | None = None
-        self._detached: ClientStream | None = None
+        #: Of a stream that was detached: done when it is closed. The stream is its user's own.
+        self._detached: asyncio.Future[None] | None = None
+        self._stream: weakref.ref[ClientStream] | None = None
         self._max_body_size = MAX_BODY_SIZE
         self._body_timeout: float | None = None
 
@@ -238,18 +281,19 @@ class Connection(HTTPConnection):
         return message
 
     async def _see_to_the_end(self) -> None:
-        stream = self._detached
-        if stream is None:
+        if self._detached is None:
             if not self._write_finished:
                 self._handle_close()
             return
         # Until it is closed it is one of the worker's connections.
         self._worker.conversations.add(self)
         try:
-            await stream.ended
+            await self._detached
         finally:
             self._worker.conversations.discard(self)
-            stream.close()
+            stream = self._stream() if self._stream is not None else None
+            if stream is not None:
+                stream.close()
 
     def _handle_close(self) -> None:
         self._closed = True
@@ -260,15 +304,19 @@ class Connection(HTTPConnection):
     def _give_up(self) -> None:
         """The request took too long, or the worker ends: so does what works for it."""
         self._closed = True
-        if self._detached is None:
+        # A worker that ends cancels all there are.
+        if self._detached is None and self._worker.takes_requests:
             for task in tasks_of(self):
                 task.cancel()
 
     def _refuse(self, status: int) -> None:
-        if self._expected is None and not self._write_finished:
-            headers = HTTPHeaders({"Content-Length": "0", "Connection": "close"})
-            self.write_headers(ResponseStartLine("HTTP/1.1", status, ""), headers)
-            self.finish()
+        if self._write_finished:
+            return
+        if self._has_head:
+            return self.close()
+        headers = HTTPHeaders({"Content-Length": "0", "Connection": "close"})
+        self.write_headers(ResponseStartLine("HTTP/1.1", status, ""), headers)
+        self.finish()
 
     # The response.
 
@@ -282,6 +330,7 @@ class Connection(HTTPConnection):
         assert isinstance(start_line, ResponseStartLine)
         pairs = [(_name(name), _bytes_of(value)) for name, value in headers.get_all()]
         status = start_line.code
+        self._has_head = True
         if self._scope["method"] == "HEAD" or status == 304:
             self._expected = 0
         elif "Content-Length" in headers:
@@ -335,6 +384,11 @@ class Connection(HTTPConnection):
 
     # The connection.
 
+    @property
+    def stream(self) -> GatewaysStream | None:
+        """What stands for the client's connection, until it is detached."""
+        return GatewaysStream(self) if self._detached is None else None
+
     def _is_closed(self) -> bool:
         return self._closed or self._exchange._gone
 
@@ -367,7 +421,8 @@ class Connection(HTTPConnection):
             descriptor, unread = server.take_socket(self._exchange)
         except ConnectionResetError:
             return _closed_stream()
-        stream = self._detached = ClientStream(descriptor, unread)
+        stream = ClientStream(descriptor, unread)
+        self._detached, self._stream = stream.ended, weakref.ref(stream)
         if self._kept_head is not None:
             stream.write(self._kept_head)
         return stream

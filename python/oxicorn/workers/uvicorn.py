@@ -178,10 +178,6 @@ def translate(worker: type[UvicornWorker], cfg: Config) -> Iterator[str]:
         if not said and not _is_seen_to(name, value):
             advice = f": {ADVICE[name]}" if name in ADVICE else ""
             yield f"{where}[{name!r}] has no effect here{advice}"
-    for text in cfg.native.not_available_yet():
-        # What was asked for to be encrypted is not served in the clear.
-        if text.startswith(("certfile", "keyfile")):
-            raise ConfigError(f"{where}: {text}")
 
 
 def _said(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -113,7 +113,8 @@ class Poll(RequestHandler):
     """Long polling."""
 
     async def get(self) -> None:
-        note("poll.waits")
+        stream = self.request.connection.stream
+        note("poll.waits", f"{stream.closed()} {stream.socket.getpeername()[0]}")
         try:
             await gate("poll.open")
         except asyncio.CancelledError:
@@ -122,7 +123,7 @@ class Poll(RequestHandler):
         self.write("news")
 
     def on_connection_close(self) -> None:
-        note("poll.closed")
+        note("poll.closed", str(self.request.connection.stream.closed()))
 
 
 @stream_request_body
@@ -165,6 +166,13 @@ class Detach(RequestHandler):
         stream.close()
 
 
+class Drop(RequestHandler):
+    """Takes the stream and loses it."""
+
+    def get(self) -> None:
+        self.detach()
+
+
 class Channel(WebSocketHandler):
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return "chat" if "chat" in subprotocols else None
@@ -196,6 +204,7 @@ def make(**settings: object) -> Application:
         ("/poll", Poll),
         ("/upload", Upload),
         ("/detach", Detach),
+        ("/drop", Drop),
         ("/channel", Channel),
     ]
     return Application(handlers, **settings)
