@@ -8,6 +8,7 @@ command -v nginx >/dev/null || packages+=(nginx-core)
 command -v haproxy >/dev/null || packages+=(haproxy)
 command -v apache2 >/dev/null || packages+=(apache2-bin)
 command -v promtool >/dev/null || packages+=(prometheus)
+command -v chromium >/dev/null || packages+=(chromium)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "tests/system-packages.sh: not installed, and no right to do so: ${packages[*]}" >&2

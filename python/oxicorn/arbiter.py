@@ -153,6 +153,12 @@ class Arbiter(Commands):
         self.worker_class = self.cfg.worker_class
         self._apply_raw_env()
         self._hand_over_logs()
+        if self.cfg.dashboard:
+            import logging
+
+            from oxicorn import log_tail  # only this setting needs it
+
+            log_tail.attach(logging.getLogger("gunicorn.error"))
         if self.cfg.reload and self._files_of_failures is None:
             from oxicorn.reloader import SharedFiles  # only development needs it
 

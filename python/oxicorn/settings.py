@@ -47,6 +47,8 @@ class SettingsDict(TypedDict, total=False):
     monitoring_allow_ips: str
     metrics_memory: int
     prometheus_client: bool | None
+    dashboard: bool | None
+    dashboard_token: str | None
     request_id: bool | None
     request_id_header: str
     request_id_response: bool | None

@@ -55,6 +55,7 @@ fn main() {
         )],
         certificates: None,
         monitoring: None,
+        dashboard: None,
         scoreboard: Scoreboard::create(16, 1).expect("memory").1,
         metric_store: MetricStore::create(LEAST_BYTES).expect("memory").1,
     };

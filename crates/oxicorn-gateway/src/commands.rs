@@ -117,6 +117,11 @@ impl Gateway {
                 follower,
                 pattern,
             } => self.tell_follower(token, follower, &pattern),
+            ToGateway::Stacks { token, text } => {
+                if let Some(dashboard) = &self.dashboard {
+                    dashboard.take_stacks(token, text);
+                }
+            }
             ToGateway::Drain { deadline_ms } => {
                 self.start_drain(Duration::from_millis(deadline_ms));
             }
@@ -219,7 +224,7 @@ impl Gateway {
             self.error_log.reopen();
         } else {
             match ErrorLog::open(&settings.error_log, &self.log_files) {
-                Ok(log) => self.error_log = log,
+                Ok(log) => self.error_log.replace(log),
                 Err(error) => {
                     self.error_log
                         .error(format_args!("Error log cannot be opened: {error}"));

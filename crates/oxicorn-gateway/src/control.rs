@@ -105,6 +105,13 @@ pub enum ToGateway {
         /// Parts of request lines, with asterisks between them.
         pattern: String,
     },
+    /// Answer to [`FromGateway::WantStacks`].
+    Stacks {
+        /// The question's.
+        token: u64,
+        /// The stacks, cut where they are long; empty: there are none.
+        text: String,
+    },
     /// QUIT, INT: cut everything and exit with 0.
     Stop,
 }
@@ -170,6 +177,17 @@ pub enum FromGateway {
     Requests(RequestList),
     /// Answer to [`ToGateway::Follow`].
     Followed(FollowedList),
+    /// What is this worker doing? Answered by [`ToGateway::Stacks`] with the same token.
+    WantStacks {
+        /// Chosen by who asks.
+        token: u64,
+        /// The worker's process.
+        pid: u32,
+        /// The request that matters, as [`RequestShown::id`] calls it; empty: all of them.
+        request: String,
+    },
+    /// Somebody at the dashboard, who has its token, wants something done.
+    Dashboard(DashboardOrder),
     /// A line for the error log ([`crate::Relay::errors`]).
     Log {
         /// How bad it is.
@@ -213,6 +231,19 @@ pub struct AccessRecord {
     pub body_bytes: u64,
     /// From the request's first byte to the answer's last.
     pub elapsed_us: u64,
+}
+
+/// See [`FromGateway::Dashboard`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DashboardOrder {
+    /// As HUP.
+    Reload,
+    /// As TERM to a worker: it is replaced.
+    Recycle {
+        /// The worker's process.
+        pid: u32,
+    },
 }
 
 /// See [`FromGateway::RequestSlow`].
@@ -417,6 +448,10 @@ mod tests {
                 token: 7,
                 follower: u64::MAX,
                 pattern: "GET /a*b".into(),
+            },
+            ToGateway::Stacks {
+                token: 7,
+                text: "File \"a.py\"\n".into(),
             },
             ToGateway::Drain {
                 deadline_ms: 30_000,

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write as _};
 
+use oxicorn_link::log_tail::LogTail;
+
 use crate::access_log::escape;
 use crate::clock::write_log_time;
 use crate::log_files::LogFiles;
@@ -23,6 +25,8 @@ pub(crate) struct ErrorLog {
     pid: u32,
     /// Lines for the arbiter to write; `None`: they are written here.
     relayed: Option<Relayed>,
+    /// Where warnings are shown, too.
+    tail: Option<LogTail>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +44,19 @@ impl ErrorLog {
             level: settings.level,
             pid: std::process::id(),
             relayed: None,
+            tail: None,
         })
+    }
+
+    /// Warnings and worse that are written here are also in `tail` from now on.
+    pub(crate) fn set_tail(&mut self, tail: LogTail) {
+        self.tail = Some(tail);
+    }
+
+    /// Another log takes its place, and shows what this one shows.
+    pub(crate) fn replace(&mut self, other: Self) {
+        let tail = self.tail.take();
+        *self = Self { tail, ..other };
     }
 
     /// Whether lines go to the arbiter from now on. None that waits there is lost: they are written
@@ -119,6 +135,11 @@ impl ErrorLog {
     /// Writes a text that is one line.
     fn write(&mut self, level: Level, text: &str) {
         let pid = self.pid;
+        if let Some(tail) = &self.tail
+            && level >= Level::Warning
+        {
+            tail.write(oxicorn_os::time::wall(), level.number(), pid, text);
+        }
         self.writer.line(|out| write_line(pid, level, text, out));
         // Rare, and of interest at once.
         self.writer.hand_over();

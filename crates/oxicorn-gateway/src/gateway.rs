@@ -39,6 +39,7 @@ use crate::listener::{ConnectionTask, Listeners};
 use crate::log_files::LogFiles;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
+use crate::monitoring::dashboard::Dashboard;
 use crate::monitoring::{Followers, ProportionalMemory};
 use crate::per_client::ClientCounts;
 use crate::pool::Pool;
@@ -87,6 +88,7 @@ pub(crate) struct Gateway {
     pub(crate) log_files: LogFiles,
     pub(crate) pid: u32,
     pub(crate) metrics: Metrics,
+    pub(crate) dashboard: Option<Rc<Dashboard>>,
     pub(crate) control: ControlEnd,
     pub(crate) timer: Timer,
     pub(crate) drain: Option<Drain>,
@@ -199,6 +201,7 @@ impl Gateway {
             log_files,
             pid: std::process::id(),
             metrics: Metrics::default(),
+            dashboard: None,
             control,
             timer: Timer::new(),
             drain: None,

@@ -85,7 +85,7 @@ pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables}
 pub use admission::most_connections;
 pub use clock::TimeSource;
 pub use json_log::FIELDS as JSON_LOG_FIELDS;
-pub use monitoring::application_metrics;
+pub use monitoring::{DashboardSetup, application_metrics};
 pub use settings::{
     AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd,
     StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
@@ -147,6 +147,8 @@ pub struct Setup {
     pub certificates: Option<OwnedFd>,
     /// The listening socket for metrics and probes (`metrics_bind`), if there is one.
     pub monitoring: Option<OwnedFd>,
+    /// The dashboard on that listener, if it is switched on.
+    pub dashboard: Option<DashboardSetup>,
     /// The scoreboard's memory file.
     pub scoreboard: OwnedFd,
     /// The memory file of the applications' own metrics (`oxicorn_link::metric_store`).

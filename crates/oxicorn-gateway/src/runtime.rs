@@ -29,6 +29,7 @@ use crate::gateway::{Gateway, Parts, install, uninstall, with};
 use crate::log_files::LogFiles;
 use crate::metrics::Metrics;
 use crate::monitoring;
+use crate::monitoring::dashboard::{self, Dashboard};
 use crate::settings::Settings;
 use crate::tls::{Secure, look_after_handshakes};
 use crate::{CANNOT_CHANGE_USER, ListenerSetup, Setup};
@@ -90,6 +91,7 @@ async fn serve(
         listeners,
         certificates,
         monitoring,
+        dashboard,
         scoreboard,
         metric_store,
     } = setup;
@@ -126,6 +128,11 @@ async fn serve(
             return Err(CANNOT_BEGIN);
         }
     };
+    if let Some(dashboard) = dashboard.and_then(Dashboard::new) {
+        gateway.error_log.set_tail(dashboard.tail().clone());
+        gateway.dashboard = Some(Rc::clone(&dashboard));
+        spawn_local(dashboard::take_figures_for_ever(dashboard));
+    }
     let relay = gateway.resolved.settings.relay.errors;
     gateway.error_log.set_relay(relay);
     gateway.tell_of_spool(None);

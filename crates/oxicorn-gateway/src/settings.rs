@@ -391,6 +391,17 @@ pub enum Level {
 }
 
 impl Level {
+    /// As Python's `logging` counts it.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Debug => 10,
+            Self::Info => 20,
+            Self::Warning => 30,
+            Self::Error => 40,
+            Self::Critical => 50,
+        }
+    }
+
     /// As Python's `logging` writes it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -48,6 +48,8 @@ mod gateway;
 #[cfg(not(loom))]
 mod layout;
 #[cfg(not(loom))]
+pub mod log_tail;
+#[cfg(not(loom))]
 pub mod metric_store;
 mod numbered;
 #[cfg(not(loom))]

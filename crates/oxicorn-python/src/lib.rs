@@ -9,6 +9,7 @@
 //! * `certificates`: files of certificates and keys become what the gateway is given
 //! * `forked`: the end of processes that the application forks
 //! * `metrics`: the applications' own metrics
+//! * `log_tail`: the last warnings, for the dashboard
 //! * `wsgi`: a request becomes an environ, what the application returns a response
 //! * `gevent`: a request becomes a greenlet of the hub, which calls the application by way of `wsgi`
 //! * `request_headers`: what environ and scope read alike
@@ -25,6 +26,7 @@ mod forked;
 mod gevent;
 mod latin1;
 mod locks;
+mod log_tail;
 mod metrics;
 mod pool;
 mod request_headers;
@@ -60,6 +62,8 @@ mod _native {
     use crate::forked::{after_fork, before_fork, is_forked_by_others, let_go, own_process};
     #[pymodule_export]
     use crate::gevent::{GeventServer, HubCall};
+    #[pymodule_export]
+    use crate::log_tail::write_log_tail;
     #[pymodule_export]
     use crate::metrics::{MetricValue, metrics_families, metrics_memory, metrics_text};
     #[pymodule_export]

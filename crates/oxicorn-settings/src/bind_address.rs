@@ -36,6 +36,20 @@ pub enum BindAddress {
     Descriptor(i32),
 }
 
+impl BindAddress {
+    /// Whether only this machine reaches it. A descriptor may be anything.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => {
+                let is_loopback = |address: std::net::IpAddr| address.is_loopback();
+                host == "localhost" || host.parse().is_ok_and(is_loopback)
+            }
+            Self::Unix { .. } | Self::Abstract { .. } => true,
+            Self::Descriptor(_) => false,
+        }
+    }
+}
+
 /// Why a text is no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BindAddressError {

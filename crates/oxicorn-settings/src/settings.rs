@@ -12,6 +12,9 @@ use crate::validate::{parse_statsd_address, validate};
 use crate::value::{Quoted, Raw, Source, Value};
 use crate::worker_class::WorkerClass;
 
+/// Least characters of `dashboard_token`: nobody guesses so many.
+const TOKEN_LEAST: usize = 16;
+
 /// The words of `loglevel`; whatever else is written there means the second.
 pub(crate) const LOG_LEVELS: [&str; 5] = ["debug", "info", "warning", "error", "critical"];
 
@@ -51,6 +54,7 @@ impl Settings {
         (settings.schemes, settings.bind) = settings.read_bind()?;
         settings.metrics_bind = settings.read_metrics_bind()?;
         settings.check_monitoring_path()?;
+        settings.check_dashboard()?;
         settings.check_assignments("raw_env")?;
         settings.check_assignments("raw_paste_global_conf")?;
         Ok(settings)
@@ -365,6 +369,34 @@ impl Settings {
         Ok(())
     }
 
+    /// Where the dashboard is, its figures are for whoever reaches it; so it is not just anybody.
+    fn check_dashboard(&self) -> Result<(), SettingError> {
+        let token = self.text("dashboard_token");
+        if let Some(token) = token
+            && (token.len() < TOKEN_LEAST || !token.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            let allowed = format!(
+                "must have at least {TOKEN_LEAST} printable ASCII characters and no spaces"
+            );
+            return Err(self.secret_refusal("dashboard_token", allowed));
+        }
+        if !self.get("dashboard").is_true() {
+            return Ok(());
+        }
+        let Some(address) = &self.metrics_bind else {
+            let allowed = "must be off, or metrics_bind set: the dashboard is served there";
+            return Err(self.refusal("dashboard", allowed.into()));
+        };
+        if token.is_none() && !address.is_local() {
+            let allowed = format!(
+                "must be off, or dashboard_token set, or metrics_bind a loopback address or a unix socket: others may \
+                 reach {address}"
+            );
+            return Err(self.refusal("dashboard", allowed));
+        }
+        Ok(())
+    }
+
     fn read_address(
         &self,
         setting: &'static str,
@@ -394,6 +426,15 @@ impl Settings {
             )),
             None => Ok(()),
         }
+    }
+
+    /// A refusal that does not repeat the value.
+    fn secret_refusal(&self, setting: &'static str, allowed: String) -> SettingError {
+        let mut refusal = self.refusal(setting, allowed);
+        if let SettingError::NotAllowed { value, .. } = &mut refusal {
+            *value = "(not shown)".into();
+        }
+        refusal
     }
 
     fn refusal(&self, setting: &'static str, allowed: String) -> SettingError {
@@ -432,6 +473,49 @@ mod tests {
         assert_eq!(settings.max_requests(), Some(i64::MAX.unsigned_abs()));
         assert_eq!(settings.worker_connections(), u32::MAX);
         assert_eq!(resolve(&[]).max_requests(), None);
+    }
+
+    #[test]
+    fn dashboard_is_for_this_machine_or_for_who_has_the_token() {
+        let on = ("dashboard", Raw::Bool(true));
+        let token = "0123456789abcdef";
+        let is_fine = |bind: &str, token: Option<&str>| {
+            let mut pairs = vec![on.clone(), ("metrics_bind", text(bind))];
+            pairs.extend(token.map(|token| ("dashboard_token", text(token))));
+            try_resolve(&[], &pairs).is_ok()
+        };
+        for local in ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:m", "unix:@m"] {
+            assert!(is_fine(local, None), "{local}");
+        }
+        for open in [
+            "0.0.0.0:1",
+            ":1",
+            "10.0.0.1:1",
+            "[::]:1",
+            "shop.local:1",
+            "fd://3",
+        ] {
+            assert!(!is_fine(open, None), "{open}");
+            assert!(is_fine(open, Some(token)), "{open}");
+        }
+        assert!(
+            try_resolve(&[], std::slice::from_ref(&on))
+                .is_err_and(|error| error.to_string().contains("metrics_bind set"))
+        );
+        for bad in [
+            "short",
+            "with spaces in it, and long",
+            "ääääääääääääääää",
+            "",
+        ] {
+            assert!(!is_fine("127.0.0.1:1", Some(bad)), "{bad}");
+            let Err(error) = try_resolve(&[], &[("dashboard_token", text(bad))]) else {
+                panic!("accepted: {bad}");
+            };
+            let error = error.to_string();
+            assert!(error.contains("at least 16"), "{error}");
+            assert!(bad.is_empty() || !error.contains(bad), "{error}");
+        }
     }
 
     #[test]

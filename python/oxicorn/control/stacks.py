@@ -45,6 +45,10 @@ class WorkerStacks:
         """Where a request is: a thread, or a task and what works for it; nothing: nobody knows."""
         return self._by_request.get(request, [])
 
+    def all(self) -> list[Stack]:
+        """Of every call, then of threads and tasks that serve none."""
+        return [*(stack for each in self._by_request.values() for stack in each), *self.others]
+
     def age(self, request: str) -> float | None:
         """Seconds since the application was called for a request; None: it is not known."""
         return self._age.get(request)
@@ -112,6 +116,21 @@ def _trimmed(frames: list[Any]) -> list[Any]:
     while frames and frames[-1][0].endswith(stacks.BEGINNINGS):
         frames.pop()
     return frames
+
+
+def text(answer: Data, request: str) -> str:
+    """What a request is doing; of an unknown one, or none, what all calls of its worker are doing.
+
+    Empty if the worker has not answered.
+    """
+    found = WorkerStacks(answer)
+    shown = found.of(request) or found.all()
+    parts = ["\n".join([f"In {stack['where']}:", *_indented(stack)]) for stack in shown]
+    return "\n\n".join(parts)
+
+
+def _indented(stack: Stack) -> list[str]:
+    return [f"  {line}" for line in lines(stack)]
 
 
 def lines(stack: Stack) -> list[str]:

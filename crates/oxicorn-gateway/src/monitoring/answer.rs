@@ -4,6 +4,7 @@ use oxicorn_link::metric_store::MetricStore;
 use oxicorn_link::scoreboard::ArbiterGauge;
 use oxicorn_proto::message::RequestHead;
 
+use super::dashboard::Routed;
 use super::negotiation::Format;
 use super::probes::{Condition, Probe};
 use super::{families, processes};
@@ -16,6 +17,8 @@ pub(super) struct Answer {
     pub(super) reason: &'static str,
     pub(super) content_type: &'static str,
     pub(super) body: String,
+    /// Value of `Content-Security-Policy`: what a browser may do with it.
+    pub(super) policy: Option<String>,
     /// The applications' own metrics follow.
     pub(super) followed_by: Option<(MetricStore, Format)>,
 }
@@ -27,6 +30,7 @@ impl Answer {
             reason,
             content_type: "text/plain; charset=utf-8",
             body: body.into(),
+            policy: None,
             followed_by: None,
         }
     }
@@ -55,6 +59,18 @@ impl Asked {
 }
 
 impl Gateway {
+    /// Answers a request that came to the listener for metrics and probes, or says who does.
+    pub(super) fn route_monitoring(&mut self, head: &RequestHead<'_>) -> Routed {
+        if let Some(routed) = self.route_dashboard(head) {
+            return routed;
+        }
+        let mut answer = self.answer_monitoring(&Asked::of(head, head.path()));
+        if self.dashboard.is_some() && head.path() == b"/" {
+            answer.body.push_str("/dashboard\n");
+        }
+        Routed::Answer(answer)
+    }
+
     /// Answers a request for metrics or a probe.
     pub(super) fn answer_monitoring(&mut self, asked: &Asked) -> Answer {
         if !asked.is_question {
@@ -117,6 +133,7 @@ impl Gateway {
             reason: "OK",
             content_type: format.content_type(),
             body,
+            policy: None,
             followed_by: store.map(|store| (store.clone(), format)),
         }
     }

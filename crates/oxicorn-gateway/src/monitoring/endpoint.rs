@@ -18,8 +18,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::answer::{Answer, Asked};
+use super::answer::Answer;
 use super::application;
+use super::dashboard::Dashboard;
 use crate::gateway::with;
 use crate::readiness::watch;
 
@@ -37,6 +38,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Bytes read before a connection is closed, so that what a client still sends does not take the answer away.
 const UNREAD_LIMIT: usize = 64 * 1024;
+
+/// A page of ours tells nobody where its reader came from, and is what it says it is.
+const REFERRER: (&[u8], &[u8]) = (b"Referrer-Policy", b"no-referrer");
+const NO_SNIFFING: (&[u8], &[u8]) = (b"X-Content-Type-Options", b"nosniff");
 
 /// Accepts for ever.
 pub(crate) async fn serve(listener: OwnedFd) {
@@ -58,8 +63,7 @@ pub(crate) async fn serve(listener: OwnedFd) {
                     open.set(open.get() + 1);
                     let (rules, open) = (Arc::clone(&rules), Rc::clone(&open));
                     spawn_local(async move {
-                        // A client that is slow or gone gets no answer; nobody else needs to know.
-                        let _ = timeout(TIME_LIMIT, exchange(socket, &peer, rules)).await;
+                        exchange(socket, &peer, rules).await;
                         open.set(open.get() - 1);
                     });
                 }
@@ -71,26 +75,46 @@ pub(crate) async fn serve(listener: OwnedFd) {
     }
 }
 
-async fn exchange(socket: OwnedFd, peer: &Address, rules: Arc<Rules>) -> io::Result<()> {
+/// A client that is slow or gone gets no answer; nobody else needs to know.
+async fn exchange(socket: OwnedFd, peer: &Address, rules: Arc<Rules>) {
     match peer {
-        Address::Ip(_) => speak(TcpStream::from_std(socket.into())?, rules).await,
-        Address::Unix(_) => speak(UnixStream::from_std(socket.into())?, rules).await,
+        Address::Ip(_) => {
+            if let Ok(stream) = TcpStream::from_std(socket.into()) {
+                serve_client(stream, rules).await;
+            }
+        }
+        Address::Unix(_) => {
+            if let Ok(stream) = UnixStream::from_std(socket.into()) {
+                serve_client(stream, rules).await;
+            }
+        }
     }
 }
 
+async fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, rules: Arc<Rules>) {
+    // A viewer of the dashboard stays, with bounds of its own.
+    if let Ok(Ok(Some(dashboard))) = timeout(TIME_LIMIT, speak(&mut stream, rules)).await {
+        dashboard.send_to(&mut stream).await;
+    }
+}
+
+/// Answers one request; or gives what its client wants to watch.
 async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
+    stream: &mut S,
     rules: Arc<Rules>,
-) -> io::Result<()> {
+) -> io::Result<Option<Rc<Dashboard>>> {
     let mut connection = Connection::new(rules);
     let mut input = Vec::with_capacity(1024);
     let response = loop {
         match connection.poll_event(&input) {
             Ok(polled) if polled.event == Event::Head => {
                 let head = connection.head(&input[..polled.consumed]);
-                let asked = Asked::of(&head, head.path());
-                let Some(mut answer) = with(|gateway| gateway.answer_monitoring(&asked)) else {
+                let Some(routed) = with(|gateway| gateway.route_monitoring(&head)) else {
                     break None;
+                };
+                let mut answer = match routed.answer().await {
+                    Ok(answer) => answer,
+                    Err(dashboard) => return Ok(Some(dashboard)),
                 };
                 application::complete(&mut answer).await;
                 break Some(encode(&mut connection, &answer));
@@ -99,15 +123,15 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
             Err(fault) => break Some(refusal(fault)),
         }
         if input.len() > HEAD_LIMIT || stream.read_buf(&mut input).await? == 0 {
-            return Ok(());
+            return Ok(None);
         }
     };
     if let Some(response) = response {
         stream.write_all(&response).await?;
         stream.shutdown().await?;
-        read_rest(&mut stream).await?;
+        read_rest(stream).await?;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// To close a socket with something unread in it resets the connection, and the answer with it.
@@ -133,8 +157,21 @@ fn encode(connection: &mut Connection, answer: &Answer) -> Vec<u8> {
     };
     let content_type = (&b"Content-Type"[..], answer.content_type.as_bytes());
     let fresh = (&b"Cache-Control"[..], &b"no-store"[..]);
-    let allow = (answer.status == 405).then_some((&b"Allow"[..], &b"GET, HEAD"[..]));
-    let headers = [content_type, fresh].into_iter().chain(allow);
+    let allow = (answer.status == 405).then(|| {
+        let post = answer.body.contains("POST");
+        let methods: &[u8] = if post { b"POST" } else { b"GET, HEAD" };
+        (&b"Allow"[..], methods)
+    });
+    let policy = answer.policy.as_ref().map(|policy| {
+        let policy = (&b"Content-Security-Policy"[..], policy.as_bytes());
+        [policy, REFERRER, NO_SNIFFING]
+    });
+    let asks = (answer.status == 401).then_some((&b"WWW-Authenticate"[..], &b"Bearer"[..]));
+    let headers = [content_type, fresh]
+        .into_iter()
+        .chain(allow)
+        .chain(asks)
+        .chain(policy.into_iter().flatten());
     let mut out = Vec::with_capacity(answer.body.len() + 256);
     let written = connection
         .encode_response_head(&head, headers, &mut out)

@@ -12,12 +12,14 @@
 //! | requests that are followed as they pass (the same) | `follow` |
 //! | connections and their bounds | `endpoint` |
 //! | the same on the listeners of the clients (`monitoring_path`) | `shared` |
+//! | the page that shows it | `dashboard` |
 //!
 //! Nothing of it goes through the queue, and nothing of it counts as a client: it is answered while every
 //! worker is busy, while clients are turned away, and during a graceful stop until the last request is done.
 
 mod answer;
 mod application;
+pub(crate) mod dashboard;
 mod endpoint;
 mod exposition;
 mod families;
@@ -30,6 +32,7 @@ mod requests;
 mod shared;
 
 pub use application::application_metrics;
+pub use dashboard::DashboardSetup;
 pub(crate) use endpoint::serve;
 pub(crate) use follow::Followers;
 pub(crate) use proportional::ProportionalMemory;

@@ -15,16 +15,12 @@ const LISTED: usize = 5000;
 impl Gateway {
     /// Answers [`crate::control::ToGateway::ListRequests`].
     pub(crate) fn list_requests(&mut self, token: u64, most: u32) {
-        let mut found: Vec<_> = (self.calls.iter_mut())
-            .map(|(id, call)| (call.submitted, id))
-            .collect();
-        let total = found.len();
-        found.sort_unstable_by_key(|(submitted, _)| *submitted);
-        found.truncate(usize::try_from(most).unwrap_or(LISTED).min(LISTED));
+        let most = usize::try_from(most).unwrap_or(LISTED).min(LISTED);
+        let (total, found) = self.oldest_requests(most);
         let mut rest = &found[..];
         loop {
             let (part, behind) = rest.split_at(rest.len().min(IN_ONE_MESSAGE));
-            let requests = part.iter().filter_map(|(_, id)| self.show_request(*id));
+            let requests = part.iter().filter_map(|id| self.show_request(*id));
             let list = RequestList {
                 token,
                 total,
@@ -37,6 +33,23 @@ impl Gateway {
             }
             rest = behind;
         }
+    }
+
+    /// How many there are, and so many of the oldest.
+    pub(super) fn shown_requests(&mut self, most: usize) -> (usize, Vec<RequestShown>) {
+        let (total, found) = self.oldest_requests(most);
+        let shown = found.into_iter().filter_map(|id| self.show_request(id));
+        (total, shown.collect())
+    }
+
+    fn oldest_requests(&mut self, most: usize) -> (usize, Vec<CallId>) {
+        let mut found: Vec<_> = (self.calls.iter_mut())
+            .map(|(id, call)| (call.submitted, id))
+            .collect();
+        let total = found.len();
+        found.sort_unstable_by_key(|(submitted, _)| *submitted);
+        found.truncate(most);
+        (total, found.into_iter().map(|(_, id)| id).collect())
     }
 
     fn show_request(&mut self, id: CallId) -> Option<RequestShown> {

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod dashboard;
 mod drain;
 mod figures;
 mod hijack;

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{AttachWorker, FromGateway, ToGateway, decode, encode};
 use oxicorn_gateway::{
-    AccessLog, DEFAULT_FORMAT, ErrorLog, JsonAccessLog, Level, ListenerSetup, Settings, Setup,
-    TimeSource, run_by,
+    AccessLog, DEFAULT_FORMAT, DashboardSetup, ErrorLog, JsonAccessLog, Level, ListenerSetup,
+    Settings, Setup, TimeSource, run_by,
 };
+use oxicorn_link::log_tail::LogTail;
 use oxicorn_link::metric_store::{LEAST_BYTES, MetricStore};
 use oxicorn_link::scoreboard::{Gauge, Scoreboard};
 use oxicorn_link::wire::{
@@ -84,7 +85,7 @@ impl Scenario {
     ) -> Self {
         let listeners = listeners.into_iter();
         let plain = listeners.map(|(name, socket)| (ListenerSetup::plain(name), socket));
-        Self::begin(settings, address, (plain.collect(), None), None)
+        Self::begin(settings, address, (plain.collect(), None), None, None)
     }
 
     /// A gateway for which time passes only by [`Self::pass`]. It serves generation 1, from a listener
@@ -95,7 +96,7 @@ impl Scenario {
         let setup = ListenerSetup::plain(format!("http://{address}"));
         let listeners = (vec![(setup, listener.into())], None);
         let start = Arc::new(AtomicU64::new(1_000_000_000));
-        let scenario = Self::begin(settings, address, listeners, Some(start));
+        let scenario = Self::begin(settings, address, listeners, Some(start), None);
         scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
         scenario
     }
@@ -118,9 +119,24 @@ impl Scenario {
             ..ListenerSetup::plain(format!("https://{address}"))
         };
         let listeners = (vec![(setup, listener.into())], Some(certificates));
-        let scenario = Self::begin(settings, address, listeners, None);
+        let scenario = Self::begin(settings, address, listeners, None, None);
         scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
         scenario
+    }
+
+    /// A gateway with a dashboard, which has this token; and the warnings it shows.
+    pub(crate) fn with_dashboard(settings: Settings, token: Option<&str>) -> (Self, LogTail) {
+        let (tail, log_tail) = LogTail::create().unwrap();
+        let dashboard = DashboardSetup {
+            token: token.map(str::to_owned),
+            log_tail,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let setup = ListenerSetup::plain(format!("http://{address}"));
+        let listeners = (vec![(setup, listener.into())], None);
+        let scenario = Self::begin(settings, address, listeners, None, Some(dashboard));
+        (scenario, tail)
     }
 
     /// Logs go to files in `directory`.
@@ -129,6 +145,7 @@ impl Scenario {
         address: SocketAddr,
         (listeners, certificates): (Vec<(ListenerSetup, OwnedFd)>, Option<OwnedFd>),
         held_clock: Option<Arc<AtomicU64>>,
+        dashboard: Option<DashboardSetup>,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let streams = settings.stream_requests;
@@ -161,6 +178,7 @@ impl Scenario {
             listeners,
             certificates,
             monitoring: Some(monitoring.into()),
+            dashboard,
             scoreboard: file,
             metric_store: metric_file,
         };

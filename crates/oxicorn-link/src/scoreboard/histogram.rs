@@ -111,6 +111,18 @@ impl HistogramReading {
         Duration::ZERO
     }
 
+    /// What was recorded after `before` was read.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            sum_micros: self.sum_micros.wrapping_sub(before.sum_micros),
+            count: self.count.wrapping_sub(before.count),
+            counts: std::array::from_fn(|bucket| {
+                self.counts[bucket].wrapping_sub(before.counts[bucket])
+            }),
+        }
+    }
+
     /// Adds the values of another thread's.
     pub fn merge(&mut self, other: &Self) {
         self.sum_micros = self.sum_micros.wrapping_add(other.sum_micros);
@@ -157,7 +169,9 @@ mod tests {
             assert!(shown > exact && shown <= exact * 5 / 4 + Duration::from_micros(1));
         }
         assert_eq!(reading.buckets().map(|(_, count)| count).sum::<u64>(), 100);
+        let before = reading.clone();
         reading.merge(&reading.clone());
         assert_eq!(reading.count, 200);
+        assert_eq!(reading.since(&before), before);
     }
 }

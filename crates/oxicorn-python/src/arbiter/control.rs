@@ -334,7 +334,7 @@ impl<'py> Supervisor<'py> {
     }
 
     /// What a worker has said of its calls.
-    fn answer_fact(&self, answer: &Answer) -> PyResult<Bound<'py, PyDict>> {
+    pub(crate) fn answer_fact(&self, answer: &Answer) -> PyResult<Bound<'py, PyDict>> {
         let fact = PyDict::new(self.server.py());
         fact.set_item("calls", &answer.calls)?;
         fact.set_item("stacks", &answer.stacks)?;

@@ -141,7 +141,8 @@ impl Supervisor<'_> {
         };
         let of_control = self.control.inquiries();
         let of_slow = self.slow.iter_mut().map(|slow| &mut slow.inquiry);
-        let mut all = of_control.chain(of_slow);
+        let of_dashboard = self.dashboard.inquiries();
+        let mut all = of_control.chain(of_slow).chain(of_dashboard);
         if let Some(inquiry) = all.find(|one| one.number == number && one.worker == worker) {
             match part {
                 Part::Calls => inquiry.answer.calls = Some(text),

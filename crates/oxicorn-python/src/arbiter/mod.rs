@@ -8,6 +8,7 @@
 
 mod certificates;
 mod control;
+mod dashboard;
 mod fork;
 mod gateway;
 mod generation;

@@ -229,6 +229,7 @@ impl<'py> Supervisor<'py> {
             listeners,
             certificates: certificates.transpose()?,
             monitoring,
+            dashboard: self.dashboard.setup()?,
             scoreboard,
             metric_store,
         })

@@ -21,6 +21,7 @@ use pyo3::types::PyList;
 use super::Outcome;
 use super::certificates::Certificates;
 use super::control::Control;
+use super::dashboard::Dashboard;
 use super::gateway::GatewayProcess;
 use super::generation::{Generations, plan_of, with_settings};
 use super::inquiry::{Answer, Inquiry, Part};
@@ -135,6 +136,7 @@ pub(crate) struct Supervisor<'py> {
     /// The pool of heavy applications, if there is one.
     pub(crate) pool: Option<PoolProcesses>,
     pub(crate) ending: Ending,
+    pub(crate) dashboard: Dashboard,
     out_of_memory: OutOfMemory,
     /// Whether the hook `when_ready` has run.
     pub(crate) was_ready: bool,
@@ -208,6 +210,7 @@ impl<'py> Supervisor<'py> {
             control: Control::default(),
             pool: None,
             ending: Ending::default(),
+            dashboard: Dashboard::of(&cfg)?,
             out_of_memory: OutOfMemory::watch(),
             was_ready: false,
             overrides: Overrides::of(server)?,
@@ -245,6 +248,7 @@ impl<'py> Supervisor<'py> {
             self.log_finished_dumps();
             self.log_slow_requests();
             self.serve_control()?;
+            self.answer_dashboard();
             forked::end_if_forked(&self.server, None);
             self.measure_backlog()?;
             self.look_at_certificates()?;
@@ -308,6 +312,7 @@ impl<'py> Supervisor<'py> {
             slow,
             self.control.next_look(),
             self.pool.as_ref().and_then(PoolProcesses::next_deadline),
+            self.dashboard.next_look(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let until = deadline.map_or(LOOK_AROUND, |deadline| deadline.saturating_sub(now));
@@ -540,6 +545,12 @@ impl<'py> Supervisor<'py> {
             }
             FromGateway::Requests(part) => self.take_request_list(part),
             FromGateway::Followed(list) => self.take_followed(list),
+            FromGateway::WantStacks {
+                token,
+                pid,
+                request,
+            } => self.begin_stacks_for_dashboard(token, pid, request),
+            FromGateway::Dashboard(order) => self.obey_dashboard(order),
             FromGateway::Refused { reason } => self.log(Level::Error, &reason),
             FromGateway::Log { level, text } => self.log(level_of(level), &text),
             FromGateway::Access(record) => log::write_access(&self.server, &record),

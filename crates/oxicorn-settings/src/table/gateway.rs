@@ -217,6 +217,32 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         applies: Applies::Reload,
         parity: Parity::Own,
     },
+    Definition {
+        name: "dashboard",
+        section: Section::Gateway,
+        flags: Flags::switch_on(&["--dashboard"]),
+        kind: Kind::Bool,
+        default: Default::Bool(false),
+        doc: "Serve a page at `/dashboard` of `metrics_bind` that shows what the server does: throughput, latency, queue, \
+          workers, requests in flight with their stacks, the last warnings. It needs a `metrics_bind` that is a \
+          loopback address or a unix socket, or a `dashboard_token`. Without a token it changes nothing.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Start,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "dashboard_token",
+        section: Section::Gateway,
+        flags: Flags::text(&["--dashboard-token"], "STRING"),
+        kind: Kind::Text,
+        default: Default::None,
+        doc: "What the dashboard asks for before it shows anything, at least 16 printable ASCII characters without spaces. \
+          Whoever has it may also reload the server and replace workers. Other users of the machine can see a command \
+          line, so it belongs into the config file.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Start,
+        parity: Parity::Own,
+    },
 ];
 
 #[cfg(test)]

@@ -1,0 +1,116 @@
+//! Workers and requests as they are now.
+
+use std::time::Duration;
+
+use oxicorn_link::scoreboard::{ArbiterGauge, SlotReading, WorkerState};
+use oxicorn_os::process::{self, resident_bytes_of};
+use serde::Serialize;
+
+use crate::control::RequestShown;
+use crate::gateway::Gateway;
+
+/// Requests that are shown, the oldest.
+const REQUESTS: usize = 20;
+
+/// Workers that are shown.
+const WORKERS: usize = 256;
+
+#[derive(Debug, Serialize)]
+struct State {
+    version: &'static str,
+    /// When the server was started, in seconds since 1970.
+    started: u64,
+    wanted: u64,
+    generation: u64,
+    stopping: bool,
+    /// Workers may be replaced and the server reloaded from here.
+    orders: bool,
+    arbiter: Process,
+    gateway: Process,
+    workers: Vec<Worker>,
+    requests: Vec<RequestShown>,
+    requests_total: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Process {
+    pid: i32,
+    /// Resident memory in bytes.
+    rss: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Worker {
+    pid: i32,
+    /// Its number, counted by the arbiter.
+    age: u64,
+    generation: u32,
+    state: &'static str,
+    /// Seconds since it was started.
+    uptime: u64,
+    /// Milliseconds since its last sign of life.
+    silence: u64,
+    busy: u64,
+    requests: u64,
+    rss: Option<u64>,
+}
+
+impl Process {
+    fn of(pid: i32) -> Self {
+        Self {
+            pid,
+            rss: resident_bytes_of(pid),
+        }
+    }
+}
+
+impl Worker {
+    fn of(reading: &SlotReading, now: Duration) -> Self {
+        let since = |then: Duration| now.saturating_sub(then);
+        Self {
+            pid: reading.pid,
+            age: reading.age,
+            generation: reading.generation,
+            state: reading.state.map_or("unknown", WorkerState::name),
+            uptime: since(reading.since).as_secs(),
+            silence: u64::try_from(since(reading.heartbeat).as_millis()).unwrap_or(u64::MAX),
+            busy: reading.busy,
+            requests: reading.requests,
+            rss: resident_bytes_of(reading.pid),
+        }
+    }
+}
+
+impl Gateway {
+    /// All of it as JSON.
+    pub(super) fn dashboard_state(&mut self) -> String {
+        let now = self.clock.now();
+        let (requests_total, requests) = self.shown_requests(REQUESTS);
+        let orders = (self.dashboard.as_ref()).is_some_and(|dashboard| dashboard.token.is_some());
+        let stopping = self.drain.is_some();
+        let Some(scoreboard) = self.metrics.scoreboard() else {
+            return "{}".into();
+        };
+        let arbiter = scoreboard.arbiter();
+        let mut workers: Vec<_> = scoreboard.workers().collect();
+        workers.sort_unstable_by_key(|worker| worker.age);
+        workers.truncate(WORKERS);
+        let state = State {
+            version: env!("CARGO_PKG_VERSION"),
+            started: arbiter.gauge(ArbiterGauge::StartTime),
+            wanted: arbiter.gauge(ArbiterGauge::WorkersWanted),
+            generation: arbiter.gauge(ArbiterGauge::Generation),
+            stopping,
+            orders,
+            arbiter: Process::of(i32::try_from(arbiter.gauge(ArbiterGauge::Pid)).unwrap_or(0)),
+            gateway: Process::of(process::id()),
+            workers: workers
+                .iter()
+                .map(|worker| Worker::of(worker, now))
+                .collect(),
+            requests,
+            requests_total,
+        };
+        serde_json::to_string(&state).unwrap_or_default()
+    }
+}
