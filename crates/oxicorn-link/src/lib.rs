@@ -55,6 +55,7 @@ mod numbered;
 #[cfg(not(loom))]
 mod parts;
 pub mod ring;
+pub mod roles;
 #[cfg(not(loom))]
 pub mod scoreboard;
 mod stream;

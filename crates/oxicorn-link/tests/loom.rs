@@ -18,6 +18,7 @@ use loom::thread;
 
 use oxicorn_link::bell::{Bell, Fenced, SleepFlag};
 use oxicorn_link::ring::{Consumer, Memory, Producer, Tag, has_room};
+use oxicorn_link::roles::Roles;
 
 /// Ring of four smallest messages.
 const CAPACITY: usize = 128;
@@ -137,14 +138,15 @@ impl Kernel {
         true
     }
 
-    /// FUTEX_WAKE: wakes as many as are asleep, at most `count`.
-    fn wake(&self, count: u32) {
+    /// FUTEX_WAKE: wakes as many as are asleep, at most `count`; how many.
+    fn wake(&self, count: u32) -> u32 {
         let mut state = self.lock.lock().unwrap();
         let woken = state.asleep.min(count);
         state.asleep -= woken;
         state.wake_ups += woken;
         drop(state);
         self.woken.notify_all();
+        woken
     }
 
     fn ring_doorbell(&self) {
@@ -526,5 +528,189 @@ fn napper_is_rung_when_the_writer_rests() {
             }
         }
         writer.join().unwrap();
+    });
+}
+
+/// The threads of a worker: the ring and the bell of the requests, the watcher's bell, the roles.
+struct Workers {
+    requests: Arc<Shared>,
+    consumer: Mutex<Consumer<Ring>>,
+    watch: Arc<Shared>,
+    roles: Roles,
+    served: AtomicU32,
+    /// So many requests come.
+    all: u32,
+}
+
+impl Workers {
+    /// Of `threads` threads, which have all come.
+    fn new(threads: usize, all: u32) -> Arc<Self> {
+        let requests = Shared::new();
+        let consumer = Consumer::resume(Ring(Arc::clone(&requests))).unwrap();
+        let roles = Roles::new(threads);
+        roles.enter();
+        for _ in 1..threads {
+            let _ = roles.summon();
+            roles.enter();
+        }
+        Arc::new(Self {
+            requests,
+            consumer: Mutex::new(consumer),
+            watch: Shared::new(),
+            roles,
+            served: AtomicU32::new(0),
+            all,
+        })
+    }
+
+    fn producer(&self) -> Producer<Ring> {
+        Producer::resume(Ring(Arc::clone(&self.requests))).unwrap()
+    }
+
+    fn is_over(&self) -> bool {
+        self.served.load(Ordering::SeqCst) == self.all
+    }
+
+    fn has_pending(&self) -> bool {
+        self.requests.has_unread()
+    }
+
+    /// The gateway: who waits is woken, else the watcher.
+    fn place(&self, ring: &mut Producer<Ring>, stream: u64) {
+        ring.push(tag(stream), b"", b"").unwrap();
+        let fenced = Fenced::now();
+        if !(self.requests.bell().ring(fenced) && self.requests.kernel.wake(1) > 0) {
+            self.call_watcher(fenced);
+        }
+    }
+
+    fn call_watcher(&self, fenced: Fenced) {
+        if self.watch.bell().ring(fenced) {
+            self.watch.kernel.wake(1);
+        }
+    }
+
+    /// Serves one request if there is one.
+    fn serve_one(&self) -> bool {
+        let mut ring = self.consumer.lock().unwrap();
+        if ring.peek().unwrap().is_none() {
+            return false;
+        }
+        ring.advance();
+        drop(ring);
+        if self.served.fetch_add(1, Ordering::SeqCst) + 1 == self.all {
+            self.roles.disturb();
+            self.watch.bell().ring_all(Fenced::now());
+            self.watch.kernel.wake(u32::MAX);
+        }
+        true
+    }
+
+    /// A thread that serves one request, on which it blocks for ever; `known`: as requests are known to do.
+    fn serve(&self, known: bool) {
+        while !self.serve_one() {
+            if let Some(turn) = self.roles.take_turn(known) {
+                sleep_until_rung(&self.requests, || self.has_pending());
+                drop(turn);
+            } else {
+                self.roles.park(|| true);
+            }
+        }
+        if known {
+            let _ = self.roles.summon();
+        }
+    }
+
+    /// The watcher, to whom any request is one that lies for too long.
+    fn watch(&self) {
+        while !self.is_over() {
+            self.roles.wait_for_callable(|| !self.is_over());
+            sleep_until_rung(&self.watch, || self.has_pending() || self.is_over());
+            while self.has_pending() && self.roles.can_call() {
+                let _ = self.roles.summon();
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Starts `work` on a thread with these workers.
+fn run(
+    workers: &Arc<Workers>,
+    work: impl FnOnce(&Workers) + Send + 'static,
+) -> thread::JoinHandle<()> {
+    let workers = Arc::clone(workers);
+    thread::spawn(move || work(&workers))
+}
+
+/// A thread leaves a request to another one, which blocks: the watcher, which may be waiting for somebody
+/// it could call, calls the thread back.
+#[test]
+fn thread_that_stepped_back_is_called() {
+    check(3, || {
+        let workers = Workers::new(1, 1);
+        let mut producer = workers.producer();
+        producer.push(tag(1), b"", b"").unwrap();
+        let watcher = run(&workers, Workers::watch);
+        workers.call_watcher(Fenced::now());
+        workers.roles.park(|| true);
+        assert!(workers.serve_one());
+        watcher.join().unwrap();
+    });
+}
+
+/// One thread waits, the other parks. The first blocks on what it takes: the watcher calls the other.
+#[test]
+fn parked_thread_is_called_when_the_other_blocks() {
+    check(2, || {
+        let workers = Workers::new(2, 2);
+        let mut producer = workers.producer();
+        let threads = [
+            run(&workers, |workers| workers.serve(false)),
+            run(&workers, |workers| workers.serve(false)),
+            run(&workers, Workers::watch),
+        ];
+        workers.place(&mut producer, 1);
+        workers.place(&mut producer, 2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// Where requests block all threads wait, and each request wakes one: no watcher is needed.
+#[test]
+fn threads_that_all_wait_need_no_watcher() {
+    check(2, || {
+        let workers = Workers::new(2, 2);
+        let mut producer = workers.producer();
+        let threads = [
+            run(&workers, |workers| workers.serve(true)),
+            run(&workers, |workers| workers.serve(true)),
+        ];
+        workers.place(&mut producer, 1);
+        workers.place(&mut producer, 2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// Requests turn out to block: one thread still goes by the old rule, the other by the new one.
+#[test]
+fn the_rule_may_change_meanwhile() {
+    check(2, || {
+        let workers = Workers::new(2, 2);
+        let mut producer = workers.producer();
+        let threads = [
+            run(&workers, |workers| workers.serve(false)),
+            run(&workers, |workers| workers.serve(true)),
+            run(&workers, Workers::watch),
+        ];
+        workers.place(&mut producer, 1);
+        workers.place(&mut producer, 2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }

@@ -2,8 +2,9 @@
 //!
 //! The obvious pool (every idle thread waits for requests) wakes a second thread for each request that
 //! comes while the first one is in the interpreter; the two then fight over it, and the fight costs more
-//! than the requests. So at most one thread *waits* for requests. The others are *parked*. The waiting
-//! thread, once it has a request, is *busy*; when it is done and more has come it just goes on.
+//! than the requests. So where requests are quick at most one thread *waits* for requests. The others are
+//! *parked*. The waiting thread, once it has a request, is *busy*; when it is done and more has come it just
+//! goes on.
 //!
 //! ```text
 //!            claims a request              done, nothing more, nobody waits
@@ -19,16 +20,23 @@
 //! That leaves one case: the busy thread blocks (it sleeps, it waits for a database) and requests lie
 //! in the ring while nobody waits. Who notices is the *watcher*, a native thread that never touches the
 //! interpreter: it is woken by a request that finds nobody waiting, and if nothing has been claimed
-//! for [`GRACE`], it summons a parked thread. Where requests are known to take long the busy thread
-//! itself summons a successor before it calls the application, and the watcher has nothing to do.
+//! for [`GRACE`], it summons a parked thread. While there is nobody it could call it is not woken either: the
+//! next thread that comes back takes what lies there.
+//!
+//! Where requests are known to block (they take [`LONG`] on average) the obvious pool is the right one: a
+//! thread that would be called, wait, and then be woken by a request, pays for two wake-ups where one would do,
+//! and hardly ever meets another in the interpreter. So there every thread with nothing to do waits, each request
+//! wakes the one that serves it, and the busy thread summons one of those that are still parked before it calls
+//! the application.
 //!
 //! Threads are made when somebody is summoned and nobody is parked: the worker's main thread, which waits for news,
 //! starts them one at a time, up to `threads`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use oxicorn_link::roles::{Roles, Summoned};
 use oxicorn_link::{Requests, RequestsWaiter, StreamId, Waker};
 use oxicorn_os::{futex, time};
 use pyo3::prelude::*;
@@ -39,9 +47,6 @@ use crate::forked::is_forked;
 /// How long the watcher lets a request lie before it takes the busy thread to be blocked: several times
 /// what a quick application takes, and little beside what a blocking one waits for.
 const GRACE: Duration = Duration::from_micros(200);
-
-/// How long it lets them lie while all threads are busy: any of them takes the next request by itself.
-const ALL_BUSY: Duration = Duration::from_millis(2);
 
 /// Requests that take longer than this on average are taken to block.
 const LONG: Duration = Duration::from_millis(1);
@@ -68,25 +73,13 @@ pub(crate) struct Pool {
     last_claimer: AtomicUsize,
     /// Average service time in nanoseconds.
     service_ns: AtomicU64,
-    roles: Mutex<Roles>,
-    summons: Condvar,
+    roles: Roles,
     /// Changes with everything the main thread waits for.
     news: AtomicU32,
     /// It is to start one more thread.
     thread_wanted: AtomicBool,
     /// How long it waits at most; [`WAIT`], unless it has something to call.
     longest_wait_ns: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Roles {
-    waiting: bool,
-    parked: usize,
-    summoned: usize,
-    /// Threads there are, one that is being started included.
-    started: usize,
-    /// One of them has not come yet.
-    starting: bool,
 }
 
 /// What the main thread of a worker with several threads has to do.
@@ -120,13 +113,7 @@ impl Pool {
             last_claim_ns: AtomicU64::new(0),
             last_claimer: AtomicUsize::new(0),
             service_ns: AtomicU64::new(0),
-            // The first one is started unasked.
-            roles: Mutex::new(Roles {
-                started: 1,
-                starting: true,
-                ..Roles::default()
-            }),
-            summons: Condvar::new(),
+            roles: Roles::new(threads),
             news: AtomicU32::new(0),
             thread_wanted: AtomicBool::new(false),
             longest_wait_ns: AtomicU64::new(nanos(WAIT)),
@@ -169,14 +156,12 @@ impl Pool {
 
     /// A thread has come.
     pub(crate) fn enter(&self) {
-        self.roles().starting = false;
+        self.roles.enter();
     }
 
     /// No thread could be started: it stays with those there are. How many, without the one that will not come.
     pub(crate) fn settle_for_fewer(&self) -> usize {
-        let mut roles = self.roles();
-        roles.starting = false;
-        std::mem::replace(&mut roles.started, self.threads).saturating_sub(1)
+        self.roles.settle_for_fewer()
     }
 
     /// Requests claimed so far.
@@ -209,7 +194,7 @@ impl Pool {
             beat()?;
             if self.steps_back(waiter) {
                 waiter.call_watcher();
-                py.detach(|| self.park());
+                py.detach(|| self.roles.park(|| self.is_alive()));
             } else if let Some(claim) = self.claim(py, token_of(waiter), payload) {
                 return Ok(Some(Claim {
                     waited: for_interpreter,
@@ -261,18 +246,17 @@ impl Pool {
     pub(crate) fn watch(&self) {
         let waiter = self.waiter();
         while self.is_alive() {
-            // Also when the time is over: a wake-up can go to a thread that has just stopped waiting.
+            self.roles.wait_for_callable(|| self.is_alive());
             waiter.watch(WAIT);
             self.attend(&waiter);
         }
     }
 
-    /// Stays awake while requests lie in the ring.
+    /// Stays awake while requests lie in the ring and somebody could be called.
     fn attend(&self, waiter: &RequestsWaiter) {
-        while self.is_alive() && waiter.has_pending() {
+        while self.is_alive() && waiter.has_pending() && self.roles.can_call() {
             let before = self.claimed();
-            let nobody_to_call = self.has_nobody_to_call();
-            std::thread::sleep(if nobody_to_call { ALL_BUSY } else { GRACE });
+            std::thread::sleep(GRACE);
             if self.claimed() == before && waiter.has_pending() {
                 self.summon();
             }
@@ -313,72 +297,28 @@ impl Pool {
         }
         // A summoned thread that finds nothing yet waits on, without a look at the interpreter.
         while self.is_alive() && !waiter.has_pending() {
-            if let Some(turn) = self.take_turn() {
+            if let Some(turn) = self.roles.take_turn(self.requests_block()) {
                 waiter.wait(WAIT);
                 drop(turn);
                 return;
             }
-            self.park();
+            self.roles.park(|| self.is_alive());
         }
-    }
-
-    /// Makes this thread the waiting one, if there is none.
-    fn take_turn(&self) -> Option<Turn<'_>> {
-        let mut roles = self.roles();
-        if roles.waiting {
-            return None;
-        }
-        roles.waiting = true;
-        Some(Turn(self))
-    }
-
-    fn park(&self) {
-        let mut roles = self.roles();
-        roles.parked += 1;
-        let mut roles = self
-            .summons
-            .wait_while(roles, |roles| roles.summoned == 0 && self.is_alive())
-            .unwrap_or_else(PoisonError::into_inner);
-        roles.parked -= 1;
-        roles.summoned = roles.summoned.saturating_sub(1);
     }
 
     /// Calls a parked thread, or has one started, unless one waits anyway.
     fn summon(&self) {
-        let mut roles = self.roles();
-        if roles.waiting {
-            return;
-        }
-        if roles.parked > roles.summoned {
-            roles.summoned += 1;
-            self.summons.notify_one();
-        } else if roles.started < self.threads && !roles.starting {
-            roles.started += 1;
-            roles.starting = true;
-            drop(roles);
+        if self.roles.summon() == Summoned::StartThread {
             self.thread_wanted.store(true, Ordering::Relaxed);
             self.tell_main_thread();
         }
-    }
-
-    /// Neither a parked thread nor one that could be started.
-    fn has_nobody_to_call(&self) -> bool {
-        let roles = self.roles();
-        roles.parked == 0 && (roles.starting || roles.started >= self.threads)
-    }
-
-    fn roles(&self) -> MutexGuard<'_, Roles> {
-        self.roles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Serving for Pool {
     fn interrupt(&self) {
         self.waker.interrupt();
-        // Under the lock: a thread that is about to park has either seen the news or hears this.
-        let roles = self.roles();
-        self.summons.notify_all();
-        drop(roles);
+        self.roles.disturb();
         self.tell_main_thread();
     }
 
@@ -400,13 +340,4 @@ const GRACE_NS: u64 = nanos(GRACE);
 #[expect(clippy::cast_possible_truncation, reason = "five hundred years fit")]
 const fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64
-}
-
-/// This thread is the waiting one.
-struct Turn<'a>(&'a Pool);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.roles().waiting = false;
-    }
 }
