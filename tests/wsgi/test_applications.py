@@ -149,13 +149,13 @@ def test_close_is_called_however_the_answer_ends(server, name, method):
 
 
 def test_close_is_called_when_the_client_leaves(server):
-    before, errors = closed(server, "endless"), server.log.count("Error handling request")
+    before = closed(server, "endless")
     with server.connect() as peer:
         peer.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         assert peer.head().status == 200
         peer.receive(100)
     wait_for(lambda: closed(server, "endless") == before + 1)
-    assert server.log.count("Error handling request") == errors, "a client that leaves is no error"
+    assert "Error handling request GET /endless" not in server.log, "a client that leaves is no error"
 
 
 # Errors
@@ -214,12 +214,12 @@ def test_bad_head_is_a_500(server, name):
 
 
 def test_stop_iteration_closes_without_a_word(server):
-    before = server.log.count("[ERROR]")
     with server.connect() as peer:
         peer.send(b"GET /raises_stop_iteration HTTP/1.1\r\nHost: x\r\n\r\n")
         assert peer.rest() == b""
     assert server.get("/").body == b"hello"
-    assert server.log.count("[ERROR]") == before
+    # Of other tests' requests lines may still come.
+    assert "/raises_stop_iteration" not in server.log
 
 
 # Content-Length
