@@ -13,7 +13,7 @@ release = re.search(
 
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build", "requirements.txt"]
+exclude_patterns = ["_build", "decisions", "requirements.txt"]
 
 # Links to headings, as they work where the pages are read as files.
 myst_heading_anchors = 4
