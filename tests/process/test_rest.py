@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import time
@@ -59,6 +60,8 @@ def test_a_server_at_rest_hardly_ever_wakes_up(serve, kind: Kind):
         "asgi": serve(ASGI, *workers, "--worker-class", kind.asgi_worker),
         "preloaded": serve(HELLO, *workers, "--preload"),
     }
+    if importlib.util.find_spec("gevent"):
+        servers["gevent"] = serve(HELLO, *workers, "--worker-class", "gevent")
     rates = {name: rate_of(server) for name, server in servers.items()}
     found: dict[str, float] = {}
 
