@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the proxies that tests/proxies runs and what tests/monitoring checks with (Debian, root). None of them is
-# started as a service.
+# Installs the proxies that tests/proxies runs, what tests/monitoring checks with, and the Redis of tests/frameworks
+# (Debian, root). None of them is started as a service.
 set -euo pipefail
 
 packages=()
@@ -9,6 +9,7 @@ command -v haproxy >/dev/null || packages+=(haproxy)
 command -v apache2 >/dev/null || packages+=(apache2-bin)
 command -v promtool >/dev/null || packages+=(prometheus)
 command -v chromium >/dev/null || packages+=(chromium)
+command -v redis-server >/dev/null || packages+=(redis-server)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "tests/system-packages.sh: not installed, and no right to do so: ${packages[*]}" >&2

@@ -20,7 +20,7 @@ const LINE_KEPT: usize = 256;
 /// The book; its entries' memory is used again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    entries: Mutex<Vec<Entry>>,
+    book: Mutex<Book>,
     /// Gives the greenlet that runs, where several calls share a thread.
     current_greenlet: OnceLock<Py<PyAny>>,
 }
@@ -39,6 +39,13 @@ pub(crate) struct Beginning {
 pub(crate) type Described = (u64, u64, f64, f64, Option<Py<PyAny>>);
 
 #[derive(Debug, Default)]
+struct Book {
+    entries: Vec<Entry>,
+    /// Places of entries that are of no call: a hub may have a thousand calls, and looks for none of them.
+    free: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
 struct Entry {
     stream: Option<StreamId>,
     /// As Python's `threading.get_ident()` has it.
@@ -55,6 +62,7 @@ struct Entry {
 pub(crate) struct Entered<'a> {
     calls: &'a Calls,
     stream: StreamId,
+    place: usize,
 }
 
 impl Calls {
@@ -68,23 +76,21 @@ impl Calls {
     ) -> Entered<'_> {
         let greenlet = self.current_greenlet.get();
         let greenlet = greenlet.and_then(|current| current.call0(py).ok());
-        let mut entries = self.lock();
-        let free = entries.iter().position(|entry| entry.stream.is_none());
-        let place = free.unwrap_or_else(|| {
-            entries.push(Entry::default());
-            entries.len() - 1
-        });
-        entries[place].describe(stream, view);
-        entries[place].thread = process::thread_identity();
-        entries[place].since = beginning.since;
-        entries[place].waited = beginning.waited;
-        let before = std::mem::replace(&mut entries[place].greenlet, greenlet);
-        drop(entries);
+        let mut book = self.lock();
+        let place = book.free_place();
+        let entry = &mut book.entries[place];
+        entry.describe(stream, view);
+        entry.thread = process::thread_identity();
+        entry.since = beginning.since;
+        entry.waited = beginning.waited;
+        let before = std::mem::replace(&mut entry.greenlet, greenlet);
+        drop(book);
         // Its end may run code of Python's.
         drop(before);
         Entered {
             calls: self,
             stream,
+            place,
         }
     }
 
@@ -96,8 +102,8 @@ impl Calls {
     /// Those in hand, for Python.
     pub(crate) fn describe(&self, py: Python<'_>) -> Vec<Described> {
         let now = time::monotonic();
-        let entries = self.lock();
-        let described = entries.iter().filter_map(|entry| {
+        let book = self.lock();
+        let described = book.entries.iter().filter_map(|entry| {
             let greenlet = entry.greenlet.as_ref().map(|one| one.clone_ref(py));
             let age = now.saturating_sub(entry.since).as_secs_f64();
             let waited = entry.waited.as_secs_f64();
@@ -110,7 +116,7 @@ impl Calls {
     pub(crate) fn as_json(&self) -> String {
         let now = time::monotonic();
         let mut out = String::from("[");
-        for entry in self.lock().iter() {
+        for entry in &self.lock().entries {
             let Some(stream) = entry.stream else { continue };
             let comma = if out.len() > 1 { "," } else { "" };
             let age = now.saturating_sub(entry.since).as_secs_f64();
@@ -123,21 +129,32 @@ impl Calls {
 
     /// It is over, or its client's socket is the application's, for as long as it likes.
     pub(crate) fn strike_out(&self, stream: StreamId) {
-        let mut entries = self.lock();
-        if let Some(entry) = entries
-            .iter_mut()
-            .find(|entry| entry.stream == Some(stream))
-        {
-            entry.stream = None;
-            let greenlet = entry.greenlet.take();
-            drop(entries);
-            drop(greenlet);
+        let book = self.lock();
+        let is_its = |entry: &Entry| entry.stream == Some(stream);
+        let place = book.entries.iter().position(is_its);
+        drop(book);
+        if let Some(place) = place {
+            self.strike_out_at(place, stream);
         }
+    }
+
+    fn strike_out_at(&self, place: usize, stream: StreamId) {
+        let mut book = self.lock();
+        let entry = &mut book.entries[place];
+        if entry.stream != Some(stream) {
+            return;
+        }
+        entry.stream = None;
+        let greenlet = entry.greenlet.take();
+        book.free.push(place);
+        drop(book);
+        // Its end may run code of Python's.
+        drop(greenlet);
     }
 
     /// Appends the message that names those whose gateway is not `current`; whether there are any.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, current: impl Fn(StreamId) -> bool) -> bool {
-        for entry in self.lock().iter() {
+        for entry in &self.lock().entries {
             let Some(stream) = entry.stream.filter(|stream| !current(*stream)) else {
                 continue;
             };
@@ -151,9 +168,18 @@ impl Calls {
         !out.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Book> {
         // Held for moments, and whole whatever happens.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn free_place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            self.entries.len() - 1
+        })
     }
 }
 
@@ -175,6 +201,6 @@ impl Entry {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.calls.strike_out(self.stream);
+        self.calls.strike_out_at(self.place, self.stream);
     }
 }
