@@ -18,10 +18,12 @@ from oxicorn import _native
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Guard", "end", "in_child", "own_process"]
+__all__ = ["Guard", "before_end", "end", "in_child", "own_process"]
 
 #: Called in such a process as soon as it is one.
 in_child: list[Callable[[], None]] = []
+#: Called where such a process is about to end; does not return to who is not to end it.
+before_end: list[Callable[[], None]] = []
 
 _registered = False
 
@@ -69,6 +71,8 @@ class Guard:
 
 def end(log: Any, error: BaseException | None) -> NoReturn:
     """Ends this process; ``error`` is what it was left with, which goes to ``log``."""
+    for call in before_end:
+        call()
     code = 1
     try:
         code = _exit_code(log, error)

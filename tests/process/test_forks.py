@@ -182,8 +182,6 @@ def test_child_ends_as_a_program_and_harms_nobody(serve, kind, kind_of_worker):
             expected = "1" if joins_itself else expected
             if kind_of_worker == "gevent" and how == "double":
                 continue  # Its os.close() leaves a pipe open until the hub turns, so reading that never ends.
-            if kind_of_worker == "gevent" and how == "thread":
-                expected = "0"  # What a greenlet starts is a daemon, which nobody waits for.
             answer = server.get(f"{path}?{how}")
             if is_lost(path):
                 assert answer.status == 200

@@ -149,6 +149,50 @@ HOOKS = """
 """
 
 
+FORKING = """
+    import multiprocessing, os, time
+    import gevent
+
+    def application(environ, start_response):
+        body = b"hello"
+        if environ["PATH_INFO"] == "/sleep":
+            with open("asleep", "w"):
+                gevent.sleep(0.5)
+        elif environ["PATH_INFO"] == "/fork":
+            child = multiprocessing.get_context("fork").Process(target=work)
+            child.start()
+            child.join()
+            body = str(child.exitcode).encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    def work():
+        with open("forked", "w"):
+            pass
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        os._exit(7)
+"""
+
+
+def test_process_that_a_request_forks_ends_by_itself(serve: Servers, kind: Kind) -> None:
+    """Not with the copies of other greenlets that it has, and not by what the link has for its parent."""
+    if kind.is_gunicorn:
+        pytest.skip("there the copy answers the other request once more")
+    server = serve(FORKING, "-k", "gevent")
+    with server.connect() as sleeper, server.connect() as forker:
+        sleeper.send(encode(target="/sleep"))
+        wait_for(lambda: (server.directory / "asleep").exists())
+        forker.send(encode(target="/fork"))
+        wait_for(lambda: (server.directory / "forked").exists())
+        assert sleeper.answer().body == b"hello"
+        for _ in range(20):
+            assert server.get("/").body == b"hello"
+        server.write("go", "")
+        assert forker.answer().body == b"7"
+
+
 def test_hooks_around_requests(serve: Servers) -> None:
     server = serve(SOURCE, "-k", "gevent", config=HOOKS)
     server.request("GET", "/hooked", headers=[("X-Name", "value")])

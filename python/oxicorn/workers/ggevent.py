@@ -22,7 +22,7 @@ try:
 except ImportError as error:
     raise RuntimeError(f"{error}: worker class gevent needs the package gevent") from error
 
-from oxicorn import _native
+from oxicorn import _native, forked
 from oxicorn.reloader import ReloaderBase
 from oxicorn.unused import unused
 from oxicorn.workers import gevent_server
@@ -52,6 +52,7 @@ class GeventWorker(Worker):
         super().__init__(*args, **kwargs)
         self.worker_connections = self.cfg.worker_connections
         self._main: Any = None
+        self._doorbell: Any = None
 
     @classmethod
     def prepare_process(cls) -> None:
@@ -98,7 +99,7 @@ class GeventWorker(Worker):
         this_hub, news = gevent.get_hub(), event.Event()
         self.context.name_greenlets(gevent.getcurrent)
         server = self.context.serve_gevent(this_hub)
-        watcher = this_hub.loop.io(server.fileno(), READ)
+        self._doorbell = watcher = this_hub.loop.io(server.fileno(), READ)
         watcher.start(server.wake)
         server.begin(news.set)
         try:
@@ -142,6 +143,23 @@ class GeventWorker(Worker):
     def _hand_request(self, req: Any) -> None:
         name = self.sockets[0].getsockname() if self.sockets else None
         self.handle_request(name, req, req.unreader.sock, req.peer_addr)
+
+    def forked(self) -> None:
+        """In a process that the application forked: the hub has copies of all greenlets.
+
+        The process ends where the one that forked comes back to the server. A copy of another that
+        does so before, because its timer came, waits for ever; the doorbell is the parent's.
+        """
+        super().forked()
+        if self._doorbell is not None:
+            self._doorbell.stop()
+        forker = gevent.getcurrent()
+
+        def stand_aside() -> None:
+            if gevent.getcurrent() is not forker:
+                gevent.get_hub().switch()
+
+        forked.before_end.append(stand_aside)
 
     def count(self) -> None:
         """A request of gevent's own server begins."""

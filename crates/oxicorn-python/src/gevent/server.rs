@@ -149,7 +149,10 @@ impl GeventServer {
 
     /// The doorbell has rung.
     fn wake(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().end_if_forked(slf.py(), None)?;
+        // The bell is the parent's.
+        if forked::is_forked() {
+            return Ok(());
+        }
         slf.get().link.sleep_end();
         Self::turn(slf)
     }
@@ -158,6 +161,10 @@ impl GeventServer {
     fn turn(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
+        // A copy of the hub in a forked process has nothing to do here.
+        if forked::is_forked() {
+            return Ok(());
+        }
         let handled = py.check_signals();
         this.end_if_forked(py, handled.as_ref().err())?;
         handled?;
