@@ -104,7 +104,7 @@ bench-parser:
 	cargo bench --quiet --package oxicorn-proto --bench instructions
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust uwsgi_packet
+FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust uwsgi_packet fastcgi_records
 
 ## The fuzz targets under libFuzzer (fuzz/README.md); `make test` replays them without it.
 fuzz:

@@ -7,6 +7,7 @@
 
 mod chunked_body;
 mod connection_ops;
+mod fastcgi_records;
 mod header_trust;
 pub mod kept;
 mod proxy_protocol;
@@ -20,6 +21,7 @@ mod support;
 
 pub use chunked_body::chunked_body;
 pub use connection_ops::connection_ops;
+pub use fastcgi_records::fastcgi_records;
 pub use header_trust::header_trust;
 pub use proxy_protocol::proxy_protocol;
 pub use request_head::request_head;
@@ -30,7 +32,7 @@ pub use websocket_frames::websocket_frames;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("request_head", request_head),
     ("chunked_body", chunked_body),
     ("connection_ops", connection_ops),
@@ -38,4 +40,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("header_trust", header_trust),
     ("websocket_frames", websocket_frames),
     ("uwsgi_packet", uwsgi_packet),
+    ("fastcgi_records", fastcgi_records),
 ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oxicorn_proto::PeerFault;
 use oxicorn_proto::cgi::{Pass, Request};
-use oxicorn_proto::http1::{Connection, Event, Rules};
+use oxicorn_proto::http1::{Behind, Connection, Event, Rules};
 use oxicorn_proto::uwsgi::Packet;
 
 /// See the head of the file.
@@ -22,7 +22,7 @@ pub fn uwsgi_packet(data: &[u8]) {
         return;
     };
     assert!(len <= data.len());
-    let mut connection = Connection::behind_web_server(Arc::new(Rules::default()));
+    let mut connection = Connection::behind_web_server(Arc::new(Rules::default()), Behind::Http);
     if let Ok(polled) = connection.poll_event(&request.head) {
         assert_eq!(polled.event, Event::Head, "{request:?}");
         assert_eq!(polled.consumed, request.head.len(), "{request:?}");

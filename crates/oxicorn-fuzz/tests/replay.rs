@@ -78,6 +78,11 @@ fn uwsgi_packet_holds() {
 }
 
 #[test]
+fn fastcgi_records_holds() {
+    replay("fastcgi_records");
+}
+
+#[test]
 fn websocket_frames_holds() {
     replay("websocket_frames");
 }

@@ -12,6 +12,7 @@ use oxicorn_link::window::{WindowExceeded, websocket_cost};
 use oxicorn_link::wire::{FilePart, HeaderList, Malformed, ResponseKind, ResponseView, flags};
 use oxicorn_link::{DescriptorError, GatewayEnd, ResponseHeader};
 use oxicorn_proto::LocalMisuse;
+use oxicorn_proto::fastcgi::{CONTENT_MAX, write_output_header};
 use oxicorn_proto::http1::{self, ResponseFraming};
 use rustix::fs::{FileType, fstat};
 
@@ -19,6 +20,7 @@ use crate::calls::Call;
 use crate::connection::Connection;
 use crate::exchange::{After, Exchange, Happened};
 use crate::output::Output;
+use crate::session::Writer;
 use crate::tracing::{ServerTiming, id_for_response};
 use crate::zero_copy::{RingSend, Road};
 
@@ -90,7 +92,7 @@ pub(crate) struct WorkerMessage<'g> {
     link: &'g mut GatewayEnd,
     call: &'g mut Call,
     exchange: &'g mut Exchange,
-    http: &'g mut http1::Connection,
+    writer: Writer<'g>,
     /// The bytes of the request's head.
     head: &'g [u8],
     output: &'g mut Output,
@@ -140,13 +142,13 @@ impl<'g> WorkerMessage<'g> {
         connection: &'g mut Connection,
         common: Common<'g>,
     ) -> Option<Self> {
-        let (http, head) = connection.session.answering(connection.input.head());
+        let (writer, head) = connection.session.writer(connection.input.head());
         Some(Self {
             header,
             link,
             call,
             exchange: connection.exchange.as_deref_mut()?,
-            http,
+            writer,
             head,
             output: &mut connection.output,
             road: Road {
@@ -190,13 +192,13 @@ impl<'g> WorkerMessage<'g> {
         finished
     }
 
-    fn take_informational(self) -> Result<(), Trouble> {
+    fn take_informational(mut self) -> Result<(), Trouble> {
         self.link
             .payload_into(0..self.header.len, self.common.aside);
         let view = ResponseView::decode(self.common.aside)?;
         let (status, out) = (view.head.status, self.output.bytes());
-        self.http
-            .encode_informational(status, view.headers.iter(), out)?;
+        self.writer
+            .informational(status, view.headers.iter(), out)?;
         Ok(())
     }
 
@@ -209,12 +211,12 @@ impl<'g> WorkerMessage<'g> {
             .payload_into(ResponseView::PREFIX..head_len, self.common.aside);
         let view = ResponseView::decode(self.common.aside)?;
         if self.header.flags & flags::CLOSE != 0 {
-            self.http.deny_keep_alive();
+            self.writer.deny_keep_alive();
         }
         // The end is here already: the length is known, unless the body is left out because it is
         // not asked for.
         let body_len = (whole - head_len) as u64;
-        let is_head = body_len == 0 && self.http.head(self.head).method() == b"HEAD";
+        let is_head = body_len == 0 && self.writer.request(self.head).method() == b"HEAD";
         let known = is_last(self.header) && !is_head;
         let head = http1::ResponseHead {
             status: view.head.status,
@@ -235,7 +237,7 @@ impl<'g> WorkerMessage<'g> {
         let id = id_for_response(trace, &view.headers);
         let timing = timing.iter().map(ServerTiming::header);
         let headers = view.headers.iter().chain(id).chain(timing);
-        let framing = self.http.encode_response_head(&head, headers, out)?;
+        let framing = self.writer.head(&head, headers, out)?;
         if let Some(trace) = &mut self.exchange.request.trace {
             trace.note_answered(self.common.now);
         }
@@ -260,17 +262,27 @@ impl<'g> WorkerMessage<'g> {
             return Ok(None);
         }
         let stage = self.exchange.stage();
-        let lends = stage.is_served() && self.road.is_worth_it(self.output, len);
+        let records = self.writer.records();
+        let lends =
+            records.is_none() && stage.is_served() && self.road.is_worth_it(self.output, len);
         self.call.window.receive(len)?;
         self.call.uncredited += len;
         let out = self.output.bytes();
-        let sent = self.http.body_prefix(len as u64, out)?.sent;
+        let sent = self.writer.before_body(len as u64, out)?;
         let end = start + usize::try_from(sent).unwrap_or(len).min(len);
         let lent = RingSend::new(out.len(), start..end);
-        if !lends {
-            self.link.payload_into(start..end, out);
+        match records {
+            None if lends => {}
+            None => self.link.payload_into(start..end, out),
+            Some(id) => {
+                for at in (start..end).step_by(CONTENT_MAX) {
+                    let piece = at..end.min(at + CONTENT_MAX);
+                    write_output_header(id, piece.len(), out);
+                    self.link.payload_into(piece, out);
+                }
+            }
         }
-        self.http.body_suffix(out)?;
+        self.writer.after_body(out)?;
         self.exchange.response.body_bytes += sent;
         Ok(lends.then_some(lent))
     }
@@ -291,10 +303,10 @@ impl<'g> WorkerMessage<'g> {
         if self.output.files() >= FILES {
             return Err(Trouble::Mistake(Mistake::TooMuch));
         }
-        let Self { http, output, .. } = self;
-        let sent = http.body_prefix(part.len, output.bytes())?.sent;
-        output.push_file(file, part.offset, sent);
-        http.body_suffix(output.bytes())?;
+        let Self { writer, output, .. } = self;
+        let sent = writer.before_body(part.len, output.bytes())?;
+        output.push_file(file, part.offset, sent, writer.records());
+        writer.after_body(output.bytes())?;
         self.exchange.response.body_bytes += sent;
         Ok(())
     }
@@ -302,7 +314,7 @@ impl<'g> WorkerMessage<'g> {
     fn take_trailers(mut self) -> Result<(), Trouble> {
         let mut payload = std::mem::take(self.common.aside);
         self.link.payload_into(0..self.header.len, &mut payload);
-        let wanted = self.http.head(self.head).accepts_trailers();
+        let wanted = self.writer.request(self.head).accepts_trailers();
         let taken = match HeaderList::decode(&payload) {
             // Who has not said that it takes them (TE) may never see them: RFC 9110 section 6.5.1.
             Ok(trailers) => self.finish(trailers.iter().filter(|_| wanted)),
@@ -319,7 +331,7 @@ impl<'g> WorkerMessage<'g> {
         if let Some(trace) = &mut self.exchange.request.trace {
             trace.note_completed(self.common.now);
         }
-        let next = self.http.finish_response(trailers, self.output.bytes())?;
+        let next = self.writer.finish(trailers, self.output.bytes())?;
         let _ = self.exchange.on(Happened::Complete(After::from(next)));
         Ok(())
     }

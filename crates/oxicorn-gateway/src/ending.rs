@@ -43,7 +43,7 @@ impl Gateway {
             deadline = Some(drain.wait_for_request(deadline));
         }
         let is_over = self.drain.is_some() && deadline.is_some_and(|deadline| deadline <= now);
-        if connection.session.http_mut().start_next_exchange().is_err() || is_over {
+        if connection.session.start_next_exchange().is_err() || is_over {
             return self.end(key);
         }
         let exchange = connection.exchange.take();

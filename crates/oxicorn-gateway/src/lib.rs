@@ -116,6 +116,8 @@ pub enum Protocol {
     Http,
     /// The uwsgi protocol, of nginx' `uwsgi_pass` and others.
     Uwsgi,
+    /// FastCGI, in the role of a responder.
+    FastCgi,
 }
 
 impl ListenerSetup {

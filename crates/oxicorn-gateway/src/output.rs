@@ -12,6 +12,7 @@
 //! written and cleared, and keeps its memory.
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::OwnedFd;
 
 /// Sent bytes are moved out of the way when they are at least this many; below it, waiting for the
@@ -37,6 +38,8 @@ pub(crate) struct FilePiece {
     pub(crate) offset: u64,
     /// Bytes to send.
     pub(crate) rest: u64,
+    /// They go in records of FastCGI, for the request of this number.
+    pub(crate) records: Option<u16>,
 }
 
 /// What to send next.
@@ -72,7 +75,13 @@ impl Output {
     }
 
     /// Appends a piece of a file.
-    pub(crate) fn push_file(&mut self, descriptor: OwnedFd, offset: u64, len: u64) {
+    pub(crate) fn push_file(
+        &mut self,
+        descriptor: OwnedFd,
+        offset: u64,
+        len: u64,
+        records: Option<u16>,
+    ) {
         if len > 0 {
             self.file_bytes += len;
             let at = self.bytes.len();
@@ -81,6 +90,7 @@ impl Output {
                 descriptor,
                 offset,
                 rest: len,
+                records,
             });
         }
     }
@@ -156,6 +166,28 @@ impl Output {
         }
     }
 
+    /// Puts the beginning of the file that is next into its place among the bytes: `read` appends it and says how
+    /// many bytes of the file that were.
+    pub(crate) fn load_file(
+        &mut self,
+        read: impl FnOnce(&FilePiece, &mut Vec<u8>) -> io::Result<u64>,
+    ) -> io::Result<u64> {
+        let Some(file) = self.files.front() else {
+            return Ok(0);
+        };
+        let (at, after) = (file.at, self.bytes.split_off(file.at));
+        let loaded = read(file, &mut self.bytes);
+        let grown = self.bytes.len() - at;
+        self.bytes.extend_from_slice(&after);
+        for file in &mut self.files {
+            file.at += grown;
+        }
+        if let Ok(count) = loaded {
+            self.file_sent(count);
+        }
+        loaded
+    }
+
     /// Takes the memory away from an idle connection.
     pub(crate) fn shrink(&mut self, keep: usize) {
         if self.is_empty() && self.bytes.capacity() > keep {
@@ -191,7 +223,7 @@ mod tests {
     fn bytes_and_files_keep_their_order() {
         let mut output = Output::default();
         output.bytes().extend_from_slice(b"head");
-        output.push_file(file(), 10, 5);
+        output.push_file(file(), 10, 5, None);
         output.bytes().extend_from_slice(b"tail");
         assert_eq!(output.remaining(), 13);
         output.bytes_sent(2);
@@ -214,8 +246,8 @@ mod tests {
     fn a_file_at_the_very_end_leaves_nothing_behind() {
         let mut output = Output::default();
         output.bytes().extend_from_slice(b"x");
-        output.push_file(file(), 0, 1);
-        output.push_file(file(), 0, 0);
+        output.push_file(file(), 0, 1, None);
+        output.push_file(file(), 0, 0, None);
         output.bytes_sent(1);
         output.file_sent(1);
         assert!(output.is_empty());
@@ -226,7 +258,7 @@ mod tests {
     fn moving_bytes_moves_the_places_of_files() {
         let mut output = Output::default();
         output.bytes().resize(COMPACT_FROM + 10, b'a');
-        output.push_file(file(), 0, 3);
+        output.push_file(file(), 0, 3, None);
         output.bytes().extend_from_slice(b"z");
         output.bytes_sent(COMPACT_FROM);
         assert_eq!(bytes(&output), [b'a'; 10]);

@@ -153,6 +153,7 @@ impl Gateway {
                     event: Event::NeedMore,
                 }) => {
                     connection.input.consume(consumed);
+                    self.send_replies(key);
                     if self.head_is_too_much(key) {
                         return self.refuse(key, Refusal::NO_MEMORY);
                     }
@@ -165,6 +166,7 @@ impl Gateway {
                     event: Event::Head,
                 }) => {
                     connection.input.consume_head(consumed);
+                    self.send_replies(key);
                     self.begin_request(key);
                 }
                 Ok(Polled {
@@ -205,6 +207,18 @@ impl Gateway {
                     ..
                 }) => return,
             }
+        }
+    }
+
+    /// Sends what the protocol itself answers.
+    fn send_replies(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let replies = connection.session.take_replies();
+        if !replies.is_empty() {
+            connection.output.bytes().extend_from_slice(&replies);
+            self.flush(key);
         }
     }
 
@@ -260,7 +274,7 @@ impl Gateway {
             connection.session.http_mut().deny_keep_alive();
         }
         if connection.session.needs_leave() && !connection.may_relay() {
-            return self.refuse(key, Refusal::FORBIDDEN_UWSGI);
+            return self.refuse(key, Refusal::FORBIDDEN_WEB_SERVER);
         }
         let Some(https) = scheme(connection) else {
             return self.refuse(key, Refusal::CONTRADICTORY_SCHEMES);

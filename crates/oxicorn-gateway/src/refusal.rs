@@ -99,10 +99,10 @@ impl Refusal {
         Whose::Peer,
     );
     /// A request of a web server that may not speak for its clients.
-    pub(crate) const FORBIDDEN_UWSGI: Self = Self::new(
+    pub(crate) const FORBIDDEN_WEB_SERVER: Self = Self::new(
         403,
         "Forbidden",
-        "uwsgi request from an address that may not send one (uwsgi_allow_ips)",
+        "request of a web server from an address that may not send one (uwsgi_allow_ips)",
         Whose::Peer,
     );
     /// One connection too many of this client.
@@ -389,9 +389,10 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
         .chain(location)
         .chain(more)
         .chain(id);
-    let (http, out) = (session.http_mut(), output.bytes());
-    http.encode_response_head(&head, headers, out).ok()?;
+    let (mut writer, _) = session.writer(b"");
+    let out = output.bytes();
+    writer.head(&head, headers, out).ok()?;
     exchange.response.status = refusal.status;
-    exchange.response.body_bytes = http.encode_body(&body, out).ok()?.sent;
-    http.finish_response([], out).ok()
+    exchange.response.body_bytes = writer.body(&body, out).ok()?;
+    writer.finish([], out).ok()
 }

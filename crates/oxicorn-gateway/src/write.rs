@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_os::sendfile::read_at;
+use oxicorn_proto::fastcgi::{CONTENT_MAX, write_output_header};
 
 use crate::connection::Connection;
 use crate::exchange::{Happened, Stage};
@@ -198,6 +199,15 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
                     Ok(Sent::Bytes(_)) | Err(_) => return Flushed::Broken,
                 }
             }
+            Next::File(FilePiece {
+                records: Some(id), ..
+            }) => {
+                let id = *id;
+                let load = |piece: &FilePiece, out: &mut Vec<u8>| load_record(id, piece, out);
+                if !output.load_file(load).is_ok_and(|count| count > 0) {
+                    return Flushed::Broken;
+                }
+            }
             Next::File(piece) => {
                 let sent = if resolved.settings.sendfile {
                     transport.poll_send_file(cx, &piece.descriptor, piece.offset, piece.rest)
@@ -223,6 +233,18 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
     } else {
         Flushed::Enough
     }
+}
+
+/// Appends a piece of a file in a record; says how long it is.
+fn load_record(id: u16, piece: &FilePiece, out: &mut Vec<u8>) -> std::io::Result<u64> {
+    let wanted = usize::try_from(piece.rest).unwrap_or(CONTENT_MAX);
+    let mut content = vec![0; wanted.min(CONTENT_MAX)];
+    let read = read_at(&piece.descriptor, &mut content, piece.offset)?;
+    if read > 0 {
+        write_output_header(id, read, out);
+        out.extend_from_slice(&content[..read]);
+    }
+    Ok(read as u64)
 }
 
 /// Sends a piece of a file through memory.

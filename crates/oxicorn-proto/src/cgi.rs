@@ -127,6 +127,10 @@ impl Request {
             }
             found.take(name, value, pass)?;
         }
+        if pass == Pass::Usual && found.path_info.is_none() {
+            // The whole path, where nobody has said where the application begins.
+            found.script_name = b"";
+        }
         let (target, path) = found.target_and_path()?;
         let mut request = Self {
             script_name: found.script_name.into(),
@@ -492,6 +496,19 @@ mod tests {
             "/app"
         );
         assert_eq!(path(&[("REQUEST_URI", "/x"), ("SCRIPT_NAME", "/")]).0, "");
+    }
+
+    #[test]
+    fn what_stands_for_a_mount_without_a_rest_is_the_whole_path() {
+        let variables = [
+            (&b"REQUEST_URI"[..], &b"/a%20b?q"[..]),
+            (b"SCRIPT_NAME", b"/a b"),
+        ];
+        let request = Request::read(variables, Pass::Usual).expect("good variables");
+        assert_eq!(
+            (&request.script_name[..], &request.path[..]),
+            (&b""[..], &b"/a b"[..])
+        );
     }
 
     #[test]

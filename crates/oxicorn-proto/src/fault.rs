@@ -98,11 +98,17 @@ pub enum PeerFault {
     InvalidPacket,
     /// A uwsgi packet that is no request (modifiers other than 0).
     UnsupportedModifier,
+    /// A FastCGI record against its layout, or one that cannot come now (FastCGI 1.0 section 3.3).
+    InvalidRecord,
+    /// A FastCGI request for another role than that of a responder (FastCGI 1.0 section 6).
+    UnsupportedRole,
+    /// A FastCGI request that the web server gave up (FastCGI 1.0 section 5.4).
+    AbortedRequest,
 }
 
 impl PeerFault {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 46] = [
         Self::BareLineFeed,
         Self::BareCarriageReturn,
         Self::InvalidRequestLine,
@@ -146,6 +152,9 @@ impl PeerFault {
         Self::InvalidProxyHeader,
         Self::InvalidPacket,
         Self::UnsupportedModifier,
+        Self::InvalidRecord,
+        Self::UnsupportedRole,
+        Self::AbortedRequest,
     ];
 
     /// The one status this fault is answered with.
@@ -184,12 +193,17 @@ impl PeerFault {
             | F::TruncatedBody
             | F::InvalidProxyLine
             | F::InvalidProxyHeader
-            | F::InvalidPacket => 400,
+            | F::InvalidPacket
+            | F::InvalidRecord
+            | F::AbortedRequest => 400,
             F::ContentTooLarge => 413,
             F::RequestLineTooLong => 414,
             F::UnknownExpectation => 417,
             F::TooManyFields | F::FieldTooLong | F::HeadTooLong => 431,
-            F::UnsupportedTransferCoding | F::ConnectNotPermitted | F::UnsupportedModifier => 501,
+            F::UnsupportedTransferCoding
+            | F::ConnectNotPermitted
+            | F::UnsupportedModifier
+            | F::UnsupportedRole => 501,
             F::UnsupportedVersion => 505,
         }
     }
@@ -253,6 +267,9 @@ impl PeerFault {
             F::InvalidProxyLine => "invalid proxy protocol line",
             F::InvalidProxyHeader => "invalid proxy protocol header",
             F::InvalidPacket => "invalid uwsgi packet",
+            F::InvalidRecord => "invalid fastcgi record",
+            F::UnsupportedRole => "unsupported fastcgi role",
+            F::AbortedRequest => "request given up by the web server",
             F::UnsupportedModifier => "no uwsgi request (modifiers other than 0)",
         }
     }
@@ -294,6 +311,9 @@ impl PeerFault {
             F::InvalidProxyLine => "PROXY protocol section 2.1",
             F::InvalidProxyHeader => "PROXY protocol section 2.2",
             F::InvalidPacket | F::UnsupportedModifier => "uwsgi protocol",
+            F::InvalidRecord => "FastCGI section 3.3",
+            F::UnsupportedRole => "FastCGI section 6",
+            F::AbortedRequest => "FastCGI section 5.4",
         }
     }
 
@@ -313,7 +333,9 @@ impl PeerFault {
             F::UnderscoreInFieldName => "header_map, forwarder_headers",
             F::ContentTooLarge => "limit_request_body",
             F::InvalidProxyLine | F::InvalidProxyHeader => "proxy_protocol",
-            F::InvalidPacket | F::UnsupportedModifier => "protocol",
+            F::InvalidPacket | F::UnsupportedModifier | F::InvalidRecord | F::UnsupportedRole => {
+                "protocol"
+            }
             _ => "",
         }
     }

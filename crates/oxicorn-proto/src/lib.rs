@@ -1,4 +1,4 @@
-//! Bytes to events and back: HTTP/1.1, WebSocket and uwsgi as a server speaks them, the PROXY
+//! Bytes to events and back: HTTP/1.1, WebSocket, uwsgi and FastCGI as a server speaks them, the PROXY
 //! protocol, and whom to believe.
 //!
 //! Decides what a peer's bytes mean, which of them are refused and with which status, how a
@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cgi;
+pub mod fastcgi;
 mod fault;
 pub mod forwarded;
 pub mod http1;

@@ -7,6 +7,8 @@
 //!
 //! `corpus/uwsgi/NNN-slug.bytes` are the first bytes of a connection that speaks uwsgi.
 //!
+//! `corpus/fastcgi/NNN-slug.bytes` are those of one that speaks FastCGI.
+//!
 //! `OXICORN_UPDATE_CORPUS=1` writes the `.expect` files anew; review the difference.
 
 mod support;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use oxicorn_proto::PeerFault;
 use oxicorn_proto::cgi::{Pass, Request};
+use oxicorn_proto::fastcgi::{self, Decoder};
 use oxicorn_proto::proxy_protocol::{Mode, Parsed, parse};
 use oxicorn_proto::uwsgi::Packet;
 use support::{play, rules_of};
@@ -146,10 +149,62 @@ fn uwsgi_packets_are_read_as_expected() {
     check("uwsgi", "bytes", play_uwsgi, |_| true);
 }
 
+/// What is made of the records, whole and byte by byte.
+fn play_fastcgi(file: &Path) -> String {
+    let bytes = fs::read(file).expect("readable bytes");
+    let whole = play_records(&mut [&bytes[..]].into_iter());
+    assert_eq!(play_records(&mut bytes.chunks(1)), whole);
+    whole
+}
+
+fn play_records(pieces: &mut dyn Iterator<Item = &[u8]>) -> String {
+    let mut decoder = Decoder::new(100_000);
+    let (mut waiting, mut body, mut seen) = (Vec::new(), Vec::new(), String::new());
+    for piece in pieces {
+        waiting.extend_from_slice(piece);
+        loop {
+            let (used, event) = match decoder.poll(&waiting) {
+                Ok(polled) => polled,
+                Err(fault) => {
+                    return format!(
+                        "{seen}fault {fault:?} {} {}\n",
+                        fault.status(),
+                        fault.reason()
+                    );
+                }
+            };
+            match &event {
+                fastcgi::Event::NeedMore => {}
+                fastcgi::Event::Variables => {
+                    let variables = decoder.variables().expect("lengths that fit");
+                    let request = Request::read(variables, Pass::Usual).expect("a request");
+                    let head = String::from_utf8_lossy(&request.head).replace('\r', "");
+                    let path = String::from_utf8_lossy(&request.path).into_owned();
+                    let _ = write!(seen, "path {path}\n{head}");
+                }
+                fastcgi::Event::Body(range) => body.extend_from_slice(&waiting[range.clone()]),
+                fastcgi::Event::BodyEnd => {
+                    let _ = writeln!(seen, "body {:?}", String::from_utf8_lossy(&body));
+                }
+            }
+            waiting.drain(..used);
+            if event == fastcgi::Event::NeedMore {
+                break;
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn fastcgi_records_are_read_as_expected() {
+    check("fastcgi", "bytes", play_fastcgi, |_| true);
+}
+
 #[test]
 fn every_fault_has_a_message_that_shows_it() {
     let mut seen = String::new();
-    for kind in ["reject", "proxy", "uwsgi"] {
+    for kind in ["reject", "proxy", "uwsgi", "fastcgi"] {
         for file in files(kind, "expect") {
             seen += &fs::read_to_string(file).expect("a readable expectation");
         }

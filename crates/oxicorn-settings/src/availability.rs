@@ -118,7 +118,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     warn_of_word(
         settings,
         "protocol",
-        &["http", "uwsgi"],
+        &["http", "uwsgi", "fastcgi"],
         "http",
         &mut warnings,
     );
@@ -350,7 +350,7 @@ mod tests {
             warnings(&settings),
             [
                 "loglevel: 'loud' is none of debug, info, warning, error, critical; info is used",
-                "protocol: 'https' is none of http, uwsgi; http is used",
+                "protocol: 'https' is none of http, uwsgi, fastcgi; http is used",
                 "ssl_version has no effect, ssl_context is its successor",
                 "reload_extra_files: no file matches '*.html' at present",
             ]

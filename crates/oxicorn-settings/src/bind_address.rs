@@ -2,7 +2,7 @@
 //!
 //! `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, each with `tcp://` in front or not; `unix:PATH` and `unix://PATH`; a name in
 //! the abstract namespace after `unix:@` or `unix:` and a NUL; `fd://N` for a socket that is already open; before each of
-//! them `http://` or `https://`, for what is spoken there. Nothing is resolved here: a host is a name until the listener
+//! them `http://`, `https://`, `uwsgi://` or `fastcgi://`, for what is spoken there. Nothing is resolved here: a host is a name until the listener
 //! is made.
 
 use std::fmt;
@@ -100,11 +100,20 @@ pub enum Scheme {
     Http,
     /// With TLS.
     Https,
+    /// uwsgi, whatever `protocol` says.
+    Uwsgi,
+    /// FastCGI.
+    FastCgi,
 }
 
 /// Reads one entry of `bind`: the address, and what is spoken there, if it says so.
 pub(crate) fn parse_bind(text: &str) -> Result<(Option<Scheme>, BindAddress), BindAddressError> {
-    let schemes = [("http://", Scheme::Http), ("https://", Scheme::Https)];
+    let schemes = [
+        ("http://", Scheme::Http),
+        ("https://", Scheme::Https),
+        ("uwsgi://", Scheme::Uwsgi),
+        ("fastcgi://", Scheme::FastCgi),
+    ];
     let found = schemes
         .iter()
         .find_map(|(prefix, scheme)| Some((*scheme, text.strip_prefix(prefix)?)));
@@ -331,6 +340,11 @@ mod tests {
                 (Some(Scheme::Http), BindAddress::Descriptor(3)),
             ),
             ("https://:1", (Some(Scheme::Https), tcp("", 1))),
+            ("uwsgi://unix:/a", (Some(Scheme::Uwsgi), unix("/a"))),
+            (
+                "fastcgi://[::1]:9000",
+                (Some(Scheme::FastCgi), tcp("::1", 9000)),
+            ),
             (":1", (None, tcp("", 1))),
         ];
         for (text, expected) in cases {

@@ -201,6 +201,17 @@ impl Settings {
         }
     }
 
+    /// The protocol below TLS that is spoken at an address: `bind` says so by a scheme, else `protocol` does.
+    pub fn protocol_at(&self, address: &BindAddress) -> &str {
+        let place = self.bind.iter().position(|bind| bind == address);
+        match place.and_then(|place| self.schemes[place]) {
+            Some(Scheme::Http | Scheme::Https) => "http",
+            Some(Scheme::Uwsgi) => "uwsgi",
+            Some(Scheme::FastCgi) => "fastcgi",
+            None => self.text("protocol").unwrap_or_default(),
+        }
+    }
+
     /// Whether TLS is spoken anywhere.
     pub fn speaks_tls(&self) -> bool {
         self.bind.iter().any(|address| self.speaks_tls_at(address))

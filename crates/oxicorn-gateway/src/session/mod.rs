@@ -1,20 +1,24 @@
 //! What is spoken on a connection.
 //!
-//! A session makes events of a client's bytes and bytes of an answer, and knows no worker. All of today's
-//! write responses as HTTP/1 does, each in its own dialect; they differ in how a request's head comes.
-//! `Http1` is first, and what it does is what an enum's branch costs.
+//! A session makes events of a client's bytes and bytes of an answer, and knows no worker. All of them write
+//! responses as HTTP/1 does, each in its own dialect, and differ in how a request comes. `Http1` is the first
+//! kind: what the others cost it is one branch.
 
+mod fastcgi;
 mod uwsgi;
+mod writer;
 
 use std::sync::Arc;
 
-use oxicorn_proto::PeerFault;
 use oxicorn_proto::cgi;
 use oxicorn_proto::http1::{self, Polled, Rules, percent_decode};
 use oxicorn_proto::message::RequestHead;
+use oxicorn_proto::{LocalMisuse, PeerFault};
 
 use crate::Protocol;
+use fastcgi::FastCgi;
 use uwsgi::Uwsgi;
+pub(crate) use writer::Writer;
 
 /// The protocol of one connection, and where it stands in it.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ use uwsgi::Uwsgi;
 pub(crate) enum Session {
     Http1(http1::Connection),
     Uwsgi(Box<Uwsgi>),
+    FastCgi(Box<FastCgi>),
 }
 
 impl Session {
@@ -33,6 +38,7 @@ impl Session {
         let mut session = match protocol {
             Protocol::Http => Self::Http1(http1::Connection::new(rules)),
             Protocol::Uwsgi => Self::Uwsgi(Box::new(Uwsgi::new(rules))),
+            Protocol::FastCgi => Self::FastCgi(Box::new(FastCgi::new(rules))),
         };
         session.http_mut().set_forwarder_trusted(trusted);
         session
@@ -42,6 +48,7 @@ impl Session {
         match self {
             Self::Http1(http) => http,
             Self::Uwsgi(uwsgi) => &uwsgi.http,
+            Self::FastCgi(fastcgi) => &fastcgi.http,
         }
     }
 
@@ -50,6 +57,7 @@ impl Session {
         match self {
             Self::Http1(http) => http,
             Self::Uwsgi(uwsgi) => &mut uwsgi.http,
+            Self::FastCgi(fastcgi) => &mut fastcgi.http,
         }
     }
 
@@ -58,6 +66,7 @@ impl Session {
         match self {
             Self::Http1(http) => http.poll_event(input),
             Self::Uwsgi(uwsgi) => uwsgi.poll_event(input),
+            Self::FastCgi(fastcgi) => fastcgi.poll_event(input),
         }
     }
 
@@ -66,17 +75,36 @@ impl Session {
         match self {
             Self::Http1(http) => http.head(bytes),
             Self::Uwsgi(uwsgi) => uwsgi.head(),
+            Self::FastCgi(fastcgi) => fastcgi.head(),
         }
     }
 
     /// What an answer is written by, and the bytes of the head it answers.
-    pub(crate) fn answering<'a>(
-        &'a mut self,
-        bytes: &'a [u8],
-    ) -> (&'a mut http1::Connection, &'a [u8]) {
+    pub(crate) fn writer<'a>(&'a mut self, bytes: &'a [u8]) -> (Writer<'a>, &'a [u8]) {
         match self {
-            Self::Http1(http) => (http, bytes),
-            Self::Uwsgi(uwsgi) => uwsgi.answering(),
+            Self::Http1(http) => {
+                let records = None;
+                (Writer { http, records }, bytes)
+            }
+            Self::Uwsgi(uwsgi) => uwsgi.writer(),
+            Self::FastCgi(fastcgi) => fastcgi.writer(),
+        }
+    }
+
+    /// The answer is out and the request has been read: ready for the next one.
+    pub(crate) fn start_next_exchange(&mut self) -> Result<(), LocalMisuse> {
+        self.http_mut().start_next_exchange()?;
+        if let Self::FastCgi(fastcgi) = self {
+            fastcgi.start_next();
+        }
+        Ok(())
+    }
+
+    /// What the protocol itself answers, which goes before anything else.
+    pub(crate) fn take_replies(&mut self) -> Vec<u8> {
+        match self {
+            Self::Http1(_) | Self::Uwsgi(_) => Vec::new(),
+            Self::FastCgi(fastcgi) => fastcgi.take_replies(),
         }
     }
 
@@ -85,12 +113,13 @@ impl Session {
         match self {
             Self::Http1(_) => None,
             Self::Uwsgi(uwsgi) => Some(uwsgi.request()),
+            Self::FastCgi(fastcgi) => Some(fastcgi.request()),
         }
     }
 
     /// Whether a peer needs leave of `uwsgi_allow_ips` to speak so: it is believed who its clients are.
     pub(crate) fn needs_leave(&self) -> bool {
-        matches!(self, Self::Uwsgi(_))
+        !matches!(self, Self::Http1(_))
     }
 
     /// Writes the path of the request, decoded.
@@ -114,6 +143,7 @@ impl Session {
         match self {
             Self::Http1(http) => http.handle_eof(),
             Self::Uwsgi(uwsgi) => uwsgi.handle_eof(),
+            Self::FastCgi(fastcgi) => fastcgi.handle_eof(),
         }
     }
 
@@ -122,6 +152,7 @@ impl Session {
         match self {
             Self::Http1(http) => http.is_idle(),
             Self::Uwsgi(uwsgi) => uwsgi.is_idle(),
+            Self::FastCgi(fastcgi) => fastcgi.is_idle(),
         }
     }
 
@@ -130,7 +161,7 @@ impl Session {
         match self {
             Self::Http1(_) => http1::first_line(bytes),
             // Lengths and names; nobody could read them.
-            Self::Uwsgi(_) => b"",
+            Self::Uwsgi(_) | Self::FastCgi(_) => b"",
         }
     }
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use oxicorn_proto::PeerFault;
 use oxicorn_proto::cgi::{Pass, Request};
-use oxicorn_proto::http1::{self, Event, Polled, Rules};
+use oxicorn_proto::http1::{self, Behind, Event, Polled, Rules};
 use oxicorn_proto::message::RequestHead;
 use oxicorn_proto::uwsgi::Packet;
+
+use super::Writer;
 
 /// The state of a connection.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(crate) struct Uwsgi {
 impl Uwsgi {
     pub(super) fn new(rules: Arc<Rules>) -> Self {
         Self {
-            http: http1::Connection::behind_web_server(rules),
+            http: http1::Connection::behind_web_server(rules, Behind::Http),
             request: None,
             none: Request::default(),
             idle: true,
@@ -42,9 +44,13 @@ impl Uwsgi {
         self.http.head(&self.request().head)
     }
 
-    pub(super) fn answering(&mut self) -> (&mut http1::Connection, &[u8]) {
+    pub(super) fn writer(&mut self) -> (Writer<'_>, &[u8]) {
         let request = self.request.as_ref().unwrap_or(&self.none);
-        (&mut self.http, &request.head)
+        let writer = Writer {
+            http: &mut self.http,
+            records: None,
+        };
+        (writer, &request.head)
     }
 
     pub(super) fn poll_event(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {

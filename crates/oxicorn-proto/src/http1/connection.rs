@@ -27,8 +27,8 @@ use super::chunked::{ChunkDecoder, Decoded};
 use super::head::{HeadEnd, HeadParser};
 use super::response::{
     Asked, BodyOutcome, CloseReason, Next, Outgoing, ResponseFraming, ResponseHead, decide_framing,
-    write_chunk_size, write_framing, write_headers, write_informational, write_last_chunk,
-    write_own_line, write_status_line,
+    write_cgi_status, write_chunk_size, write_framing, write_headers, write_informational,
+    write_last_chunk, write_own_line, write_status_line,
 };
 use super::rules::Rules;
 use crate::fault::{LocalMisuse, PeerFault};
@@ -81,7 +81,7 @@ pub struct Connection {
     parts: HeadParts,
     trailers: FieldTable,
     /// The peer is a web server that speaks for its clients, and reads responses by rules of its own.
-    behind: bool,
+    behind: Option<Behind>,
     /// The peer's forwarder headers are believed.
     trusted: bool,
     /// Keep-alive is denied from outside.
@@ -92,6 +92,18 @@ pub struct Connection {
     head_known: bool,
     /// The body has begun to come, or the peer was told to send it.
     body_invited: bool,
+}
+
+/// How a web server in front reads a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// With HTTP's status line; the connection's end is the response's (uwsgi).
+    Http,
+    /// With a line `Status` (RFC 3875 section 6.3.3); the connection may be kept.
+    Cgi {
+        /// It is.
+        keep: bool,
+    },
 }
 
 /// What is expected from the peer.
@@ -106,6 +118,8 @@ enum Receive {
     Ending,
     Done,
     Switched,
+    /// The caller says what comes of the body, and when it has ended.
+    Told,
     Failed(PeerFault),
 }
 
@@ -131,7 +145,7 @@ impl Connection {
             send: Send::Idle,
             parts: HeadParts::default(),
             trailers: FieldTable::default(),
-            behind: false,
+            behind: None,
             trusted: false,
             denied: false,
             idle: true,
@@ -143,9 +157,9 @@ impl Connection {
     /// A connection of a web server that brings requests in variables and expects responses as its
     /// protocol has them: no chunks, nothing about the connection (some pass that on to their clients),
     /// nothing before the final response (some take it for that), and an end after each.
-    pub fn behind_web_server(rules: Arc<Rules>) -> Self {
+    pub fn behind_web_server(rules: Arc<Rules>, behind: Behind) -> Self {
         Self {
-            behind: true,
+            behind: Some(behind),
             ..Self::new(rules)
         }
     }
@@ -200,7 +214,7 @@ impl Connection {
                 let found = decoder.poll(input, &self.rules, &mut self.trailers)?;
                 Ok(self.take_decoded(found))
             }
-            Receive::Head(_) | Receive::Ending | Receive::Done => Ok(Polled {
+            Receive::Head(_) | Receive::Ending | Receive::Done | Receive::Told => Ok(Polled {
                 consumed: 0,
                 event: Event::Paused,
             }),
@@ -287,7 +301,7 @@ impl Connection {
         match &self.receive {
             Receive::Head(_) if self.idle => Ok(()),
             Receive::Head(_) => Err(self.fail(PeerFault::TruncatedHead)),
-            Receive::Length { .. } | Receive::Chunked(_) => {
+            Receive::Length { .. } | Receive::Chunked(_) | Receive::Told => {
                 Err(self.fail(PeerFault::TruncatedBody))
             }
             Receive::Ending | Receive::Done | Receive::Switched => Ok(()),
@@ -329,7 +343,7 @@ impl Connection {
         if !(100..200).contains(&status) || status == 101 {
             return Err(LocalMisuse::InvalidStatus);
         }
-        if self.behind || self.parts.facts.version == Version::Http10 {
+        if self.behind.is_some() || self.parts.facts.version == Version::Http10 {
             return Ok(false);
         }
         append(out, |out| write_informational(out, status, headers))?;
@@ -354,7 +368,10 @@ impl Connection {
         }
         let asked = self.asked();
         let (framing, close) = append(out, |out| {
-            write_status_line(out, asked.version, head.status, head.reason)?;
+            match self.behind {
+                Some(Behind::Cgi { .. }) => write_cgi_status(out, head.status, head.reason)?,
+                _ => write_status_line(out, asked.version, head.status, head.reason)?,
+            }
             // Whoever hides the server's name wants no empty line in its place.
             if !head.server.is_empty() {
                 write_own_line(out, b"Server", head.server)?;
@@ -364,7 +381,10 @@ impl Connection {
             let (framing, content_length) = decide_framing(head, aside, asked)?;
             let wish = aside.close.then_some(CloseReason::ApplicationWish);
             let close = self.close_reason(framing).or(wish);
-            let about_connection = (!self.behind).then_some((aside.upgrade, close.is_some()));
+            let about_connection = self
+                .behind
+                .is_none()
+                .then_some((aside.upgrade, close.is_some()));
             write_framing(out, framing, content_length, about_connection);
             Ok((framing, close))
         })?;
@@ -376,6 +396,34 @@ impl Connection {
         self.send = Send::Body(Outgoing::new(framing, close));
         if framing == ResponseFraming::Switched {
             self.receive = Receive::Switched;
+        }
+    }
+
+    /// Whether the peer wants the connection closed.
+    fn closes(&self, keep_alive: bool) -> bool {
+        match self.behind {
+            None => !keep_alive,
+            Some(Behind::Http) => true,
+            Some(Behind::Cgi { keep }) => !keep,
+        }
+    }
+
+    /// The body of the head last reported comes by other means; its end is [`end_body`](Self::end_body).
+    pub fn body_is_told(&mut self) {
+        self.receive = Receive::Told;
+    }
+
+    /// The body that was told is complete.
+    pub fn end_body(&mut self) {
+        if matches!(self.receive, Receive::Told) {
+            self.receive = Receive::Done;
+        }
+    }
+
+    /// Whether the web server wants its connection kept; to be said before the response.
+    pub fn keep_behind(&mut self, keep: bool) {
+        if let Some(Behind::Cgi { keep: kept }) = &mut self.behind {
+            *kept = keep;
         }
     }
 
@@ -395,7 +443,7 @@ impl Connection {
         }
         Asked {
             version: facts.version,
-            chunks: !self.behind && facts.version == Version::Http11,
+            chunks: self.behind.is_none() && facts.version == Version::Http11,
             is_head: facts.is_head,
             is_connect: facts.is_connect,
             upgrade: facts.upgrade.is_some(),
@@ -412,7 +460,7 @@ impl Connection {
             (_, Receive::Failed(_)) => Some(CloseReason::Faulty),
             _ if !self.head_known => Some(CloseReason::Unsolicited),
             _ if facts.is_connect => Some(CloseReason::Connect),
-            _ if self.behind || !facts.keep_alive => Some(CloseReason::PeerWish),
+            _ if self.closes(facts.keep_alive) => Some(CloseReason::PeerWish),
             _ if self.denied => Some(CloseReason::Denied),
             (ResponseFraming::UntilClose, _) => Some(CloseReason::Undelimited),
             // RFC 9110 section 10.1.1: whether the body still comes is the peer's choice.

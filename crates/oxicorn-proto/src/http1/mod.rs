@@ -89,7 +89,7 @@ mod target;
 mod tests;
 
 pub use crate::message::{BodyFraming, Fields, Header, RequestHead, Version};
-pub use connection::{Connection, Event, Polled};
+pub use connection::{Behind, Connection, Event, Polled};
 pub use grammar::{check_field_name, check_field_value, first_line, percent_decode};
 pub use response::{
     BodyOutcome, CloseReason, Next, ResponseFraming, ResponseHead, check_trailer_name,

@@ -307,6 +307,18 @@ pub(super) fn decide_framing(
     })
 }
 
+/// The status as CGI has it.
+pub(super) fn write_cgi_status(
+    out: &mut Vec<u8>,
+    status: u16,
+    reason: &[u8],
+) -> Result<(), LocalMisuse> {
+    let start = out.len();
+    write_status_line(out, Version::Http11, status, reason)?;
+    out.splice(start..start + b"HTTP/1.1".len(), *b"Status:");
+    Ok(())
+}
+
 /// The lines that frame the message and end the head; `about_connection`: whether an upgrade was agreed
 /// on, and whether the connection closes.
 #[inline]

@@ -15,7 +15,7 @@ use oxicorn_gateway::{
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
 use oxicorn_proto::http1::{self, HeaderMap, Limits};
-use oxicorn_settings::{Settings, Value};
+use oxicorn_settings::{BindAddress, Settings, Value};
 use pyo3::prelude::*;
 
 use super::generation::with_settings;
@@ -164,10 +164,11 @@ pub(crate) fn gateway_settings(
     Ok(settings)
 }
 
-/// What is spoken where nothing else is said (`protocol`); any other word means http, as for Gunicorn.
-pub(crate) fn protocol_of(settings: &crate::settings::Settings) -> Protocol {
-    match text(&settings.inner, "protocol") {
-        Some("uwsgi") => Protocol::Uwsgi,
+/// What is spoken at an address; any other word of `protocol` means http, as for Gunicorn.
+pub(crate) fn protocol_at(settings: &crate::settings::Settings, bind: &BindAddress) -> Protocol {
+    match settings.inner.protocol_at(bind) {
+        "uwsgi" => Protocol::Uwsgi,
+        "fastcgi" => Protocol::FastCgi,
         _ => Protocol::Http,
     }
 }

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 
 use super::certificates::Certificates;
 use super::fork::{self, Side};
-use super::gateway::{GatewayProcess, protocol_of};
+use super::gateway::{GatewayProcess, protocol_at};
 use super::generation::{GenerationFile, plan_of, with_settings};
 use super::heartbeat::Heartbeat;
 use super::listeners::Listener;
@@ -198,9 +198,9 @@ impl<'py> Supervisor<'py> {
     fn gateway_setup(&self, control: Channel) -> PyResult<Setup> {
         let cfg = self.serving_cfg()?;
         let settings = self.gateway_settings(&cfg)?;
-        let protocol = with_settings(&cfg, protocol_of)?;
         let mut listeners = Vec::with_capacity(self.listeners.len());
         for listener in self.listeners_of_gateway(&cfg)? {
+            let protocol = with_settings(&cfg, |settings| protocol_at(settings, &listener.bind))?;
             listeners.push((listener.setup(protocol), listener.socket.try_clone()?));
         }
         let certificates = self.certificates.as_ref().map(Certificates::share);
@@ -627,9 +627,13 @@ impl<'py> Supervisor<'py> {
             return Ok(());
         };
         let listeners = self.listeners_of_gateway(cfg)?;
-        let protocol = with_settings(cfg, protocol_of)?;
-        let setups = listeners.iter().map(|listener| listener.setup(protocol));
-        let binds: Vec<_> = setups.collect();
+        let setup = |settings: &crate::settings::Settings, listener: &Listener| {
+            listener.setup(protocol_at(settings, &listener.bind))
+        };
+        let binds: Vec<_> = with_settings(cfg, |settings| {
+            let setups = listeners.iter().map(|listener| setup(settings, listener));
+            setups.collect()
+        })?;
         if self.gateway_listens_at.as_ref() == Some(&binds) {
             return Ok(());
         }

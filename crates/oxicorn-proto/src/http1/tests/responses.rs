@@ -1,7 +1,7 @@
 //! What responses look like on the wire, and what cannot get there.
 
 use super::*;
-use crate::http1::{BodyOutcome, CloseReason, ResponseFraming};
+use crate::http1::{Behind, BodyOutcome, CloseReason, ResponseFraming};
 
 const LENGTH_2: Pairs<'static> = &[(b"Content-Length", b"2")];
 
@@ -568,7 +568,7 @@ fn informational_responses_are_kept_from_http10() {
 
 #[test]
 fn a_web_server_reads_neither_chunks_nor_anything_about_its_connection() {
-    let mut connection = Connection::behind_web_server(Arc::new(Rules::default()));
+    let mut connection = Connection::behind_web_server(Arc::new(Rules::default()), Behind::Http);
     let input = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let polled = connection.poll_event(input).expect("a good head");
     assert_eq!(polled.event, Event::Head);
