@@ -51,6 +51,7 @@ mod boot_patience;
 mod event;
 mod gateway;
 mod log;
+pub mod messages;
 mod plan;
 pub mod pool;
 mod template;

@@ -15,7 +15,7 @@ use oxicorn_os::time;
 
 use super::stacks::PendingDump;
 use super::supervisor::Supervisor;
-use crate::worker::message::ToWorker;
+use oxicorn_arbiter::messages::ToWorker;
 
 /// How long a worker's interpreter is waited for before its stacks are taken without it.
 const INTERPRETER_PATIENCE: Duration = Duration::from_millis(20);

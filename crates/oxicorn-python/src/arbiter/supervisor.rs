@@ -34,8 +34,8 @@ use super::templates::TemplateProcess;
 use super::workers::{WorkerProcess, Workers};
 use crate::forked;
 use crate::settings::convert::address_to_python;
-use crate::worker::message::ToWorker;
-use crate::worker::notice::{Notice, PACKET};
+use oxicorn_arbiter::messages::ToWorker;
+use oxicorn_arbiter::messages::notice::{Notice, PACKET};
 
 /// The longest the loop sleeps: heartbeats are looked at so often.
 const LOOK_AROUND: Duration = Duration::from_secs(1);

@@ -31,7 +31,6 @@ use super::handed::HandedRequest;
 use super::lane::Lane;
 use super::link::WorkerLink;
 use super::loop_link::LoopLink;
-use super::notice::Notice;
 use super::observer::Observer;
 use super::pool::{Claim, Errand, Pool};
 use super::sentinel::{Beats, Sentinel};
@@ -40,6 +39,7 @@ use crate::asgi::AsgiServer;
 use crate::forked;
 use crate::gevent::{GeventServer, Greenlets};
 use crate::wsgi::{AccessLogging, Application, Constants};
+use oxicorn_arbiter::messages::Notice;
 
 /// How a worker takes its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,8 +14,6 @@ mod handed;
 pub(crate) mod lane;
 pub(crate) mod link;
 mod loop_link;
-pub(crate) mod message;
-pub(crate) mod notice;
 mod observer;
 mod pool;
 mod sentinel;

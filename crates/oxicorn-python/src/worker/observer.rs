@@ -16,8 +16,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::lane::Lane;
-use super::message::{PACKET, ToWorker};
-use super::notice::Notice;
+use oxicorn_arbiter::messages::Notice;
+use oxicorn_arbiter::messages::to_worker::{PACKET, ToWorker};
 
 /// The thread that takes the arbiter's messages. It never waits for the interpreter: the other one does.
 pub(crate) struct Observer {

@@ -1,14 +1,14 @@
 //! What a worker tells the arbiter: small packets on a socketpair whose one end all workers have.
 //!
 //! The other way nothing is sent; its end of file tells a worker that the arbiter is gone. Two notices have a memory file
-//! with them, which is the answer to a question ([`super::message::ToWorker::Stacks`]).
+//! with them, which is the answer to a question ([`super::ToWorker::Stacks`]).
 
 /// Bytes of a packet: the worker's number, a letter, what the letter needs.
-pub(crate) const PACKET: usize = 13;
+pub const PACKET: usize = 13;
 
 /// A worker's word to the arbiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Notice {
+pub enum Notice {
     /// Application loaded, hooks run: requests may come.
     Ready {
         /// The worker writes the access log's lines of its requests.
@@ -36,7 +36,7 @@ pub(crate) enum Notice {
 
 impl Notice {
     /// The packet in which worker number `worker` says this.
-    pub(crate) fn encode(self, worker: u32) -> [u8; PACKET] {
+    pub fn encode(self, worker: u32) -> [u8; PACKET] {
         let (word, value) = match self {
             Self::Ready { logs: false } => (b'R', 0),
             Self::Ready { logs: true } => (b'L', 0),
@@ -57,7 +57,7 @@ impl Notice {
     }
 
     /// Who says what; `None` for a packet that is none of these.
-    pub(crate) fn decode(packet: &[u8]) -> Option<(u32, Self)> {
+    pub fn decode(packet: &[u8]) -> Option<(u32, Self)> {
         let (worker, rest) = packet.split_first_chunk()?;
         let (word, value) = rest.split_first()?;
         let value = u64::from_ne_bytes(value.try_into().ok()?);

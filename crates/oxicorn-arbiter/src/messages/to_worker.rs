@@ -4,11 +4,11 @@
 //! release.
 
 /// Bytes of a packet: a letter, and what the letter needs.
-pub(crate) const PACKET: usize = 9;
+pub const PACKET: usize = 9;
 
 /// The arbiter's word to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ToWorker {
+pub enum ToWorker {
     /// What is each call doing? Answered by notices with this number.
     Stacks(u64),
     /// What is worth a line in the error log from now on, as a level of Python's logging.
@@ -16,7 +16,8 @@ pub(crate) enum ToWorker {
 }
 
 impl ToWorker {
-    pub(crate) fn encode(self) -> [u8; PACKET] {
+    /// The packet in which this is said.
+    pub fn encode(self) -> [u8; PACKET] {
         let (letter, value) = match self {
             Self::Stacks(number) => (b'S', number),
             Self::LogLevel(level) => (b'L', level.into()),
@@ -27,7 +28,7 @@ impl ToWorker {
     }
 
     /// `None` for a packet that is none of these.
-    pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
+    pub fn decode(packet: &[u8]) -> Option<Self> {
         let (letter, value) = packet.split_first()?;
         let value = u64::from_ne_bytes(value.try_into().ok()?);
         match letter {
