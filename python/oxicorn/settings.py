@@ -38,6 +38,7 @@ class SettingsDict(TypedDict, total=False):
     prefetch: int
     body_memory: int
     response_buffer: int
+    response_spool: int
     websocket_ping_interval: int
     websocket_ping_timeout: int
     websocket_compression: Literal["shared", "dedicated", "off"] | bool

@@ -69,6 +69,31 @@ def test_slow_reader_holds_no_worker(serve):
             assert len(peer.answer().body) == 500_000
 
 
+STREAM = """
+    PIECE = bytes(range(256)) * 256
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "application/octet-stream")])
+        if environ["PATH_INFO"] != "/stream":
+            return [b"hello"]
+        return (PIECE for _ in range(128))
+"""
+
+
+@pytest.mark.timeout(60)
+def test_slow_readers_of_long_responses_hold_no_thread(serve):
+    """Fifty clients that do not read their eight megabytes, which are streamed by eight threads."""
+    server = serve(STREAM, "--workers", "2", "--worker-class", "gthread", "--threads", "4")
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(server.connect(receive_buffer=4096)) for _ in range(50)]
+        for peer in peers:
+            peer.send(encode(target="/stream"))
+        assert_served(server)
+        body = bytes(range(256)) * 256 * 128
+        for peer in peers[::10]:
+            assert peer.answer().body == body
+
+
 def test_lingering_clients_hold_no_worker(serve):
     """A client that got its answer and does not close must not delay the next one."""
     server = serve(None, spec="matrix")
@@ -84,7 +109,8 @@ def test_lingering_clients_hold_no_worker(serve):
 
 def test_reader_that_stalls_does_not_make_the_server_grow(serve):
     """An endless answer that nobody reads stops at a bound (back-pressure), it is not collected."""
-    server = serve(None, "--worker-class", "gthread", "--threads", "4", spec="matrix")
+    files = ("--response-spool", str(8 * 1024 * 1024))
+    server = serve(None, "--worker-class", "gthread", "--threads", "4", *files, spec="matrix")
     before = processes.proportional_memory(server.pid)
     with server.connect(receive_buffer=4096) as peer:
         peer.send(encode(target="/endless"))

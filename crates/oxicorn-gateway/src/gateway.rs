@@ -45,6 +45,7 @@ use crate::per_client::ClientCounts;
 use crate::pool::Pool;
 use crate::pressure::Pressure;
 use crate::relay::AccessRelay;
+use crate::response_spool::Spooled;
 use crate::statsd::Statsd;
 use crate::tls::{self, Secure};
 use crate::tracing::Tracer;
@@ -68,6 +69,7 @@ pub(crate) struct Gateway {
     pub(crate) connections: Slab<Connection>,
     pub(crate) client_counts: ClientCounts,
     pub(crate) pressure: Pressure,
+    pub(crate) spooled: Spooled,
     pub(crate) log_throttle: LogThrottle,
     /// How many connections the limit on open files leaves room for.
     pub(crate) descriptor_limit: usize,
@@ -185,6 +187,7 @@ impl Gateway {
             connections: Slab::new(),
             client_counts: ClientCounts::default(),
             pressure: Pressure::default(),
+            spooled: Spooled::default(),
             log_throttle: LogThrottle::default(),
             descriptor_limit: connections_by_descriptors(),
             calls: Calls::default(),

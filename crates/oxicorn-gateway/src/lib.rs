@@ -16,7 +16,7 @@
 //! | requests and workers | `calls`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
 //! | WebSockets | `websocket` |
 //! | answers of our own | `refusal` |
-//! | what clients may hold | `admission`, `per_client`, `pressure`, `spool` |
+//! | what clients may hold | `admission`, `per_client`, `pressure`, `spool`, `response_spool` |
 //! | time | `clock`, `deadlines`, `min_rate`, `drain` |
 //! | the arbiter | `control`, `control_end`, `commands` |
 //! | what is told | `access_log`, `json_log`, `error_log`, `log_files`, `log_throttle`, `log_writer`, `relay`, `statsd`, `metrics`, `monitoring` |
@@ -65,6 +65,7 @@ mod read;
 mod readiness;
 mod refusal;
 mod relay;
+mod response_spool;
 mod ring_reader;
 mod runtime;
 mod session;

@@ -26,13 +26,15 @@ pub(crate) enum Standing {
     ConnectionsClosed,
     /// The same, and none is idle.
     ConnectionsWait,
+    /// Clients do not read, and there is no room for what waits for them.
+    ResponsesWait,
 }
 
 /// The count.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
     /// When each [`Standing`] was said last.
-    said: [Option<Duration>; 2],
+    said: [Option<Duration>; 3],
     since: Duration,
     written: u32,
     left_out: u64,

@@ -12,8 +12,10 @@
 //! written and cleared, and keeps its memory.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// Sent bytes are moved out of the way when they are at least this many; below it, waiting for the
 /// buffer to run empty is cheaper than moving.
@@ -33,13 +35,31 @@ pub(crate) struct Output {
 pub(crate) struct FilePiece {
     at: usize,
     /// The file.
-    pub(crate) descriptor: OwnedFd,
+    pub(crate) source: Source,
     /// Next byte to send.
     pub(crate) offset: u64,
     /// Bytes to send.
     pub(crate) rest: u64,
     /// They go in records of FastCGI, for the request of this number.
     pub(crate) records: Option<u16>,
+}
+
+/// A file that bytes come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Somebody else's.
+    Given(OwnedFd),
+    /// Where this output has put what it does not hold in memory.
+    Spooled(Rc<File>),
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Given(descriptor) => descriptor.as_fd(),
+            Self::Spooled(file) => file.as_fd(),
+        }
+    }
 }
 
 /// What to send next.
@@ -87,7 +107,7 @@ impl Output {
             let at = self.bytes.len();
             self.files.push_back(FilePiece {
                 at,
-                descriptor,
+                source: Source::Given(descriptor),
                 offset,
                 rest: len,
                 records,
@@ -107,6 +127,27 @@ impl Output {
     /// Bytes of memory.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Moves what was appended since the buffer had this length out of memory: it lies at `offset` of `file` now.
+    pub(crate) fn spooled(&mut self, from: usize, file: &Rc<File>, offset: u64) {
+        let len = (self.bytes.len() - from) as u64;
+        self.bytes.truncate(from);
+        self.file_bytes += len;
+        if let Some(last) = self.files.back_mut()
+            && matches!(&last.source, Source::Spooled(same) if Rc::ptr_eq(same, file))
+            && (last.at, last.offset + last.rest) == (from, offset)
+        {
+            last.rest += len;
+            return;
+        }
+        self.files.push_back(FilePiece {
+            at: from,
+            source: Source::Spooled(Rc::clone(file)),
+            offset,
+            rest: len,
+            records: None,
+        });
     }
 
     /// Files not sent yet.

@@ -142,7 +142,8 @@ impl Gateway {
         if connection.resolved.is_timed {
             self.clock.tick();
         }
-        let before = connection.sent;
+        let (before, mark) = (connection.sent, connection.output.bytes().len());
+        let waits = !record.streams;
         let common = Common {
             aside: &mut self.scratch.message,
             date: self.clock.http_date(),
@@ -155,6 +156,9 @@ impl Gateway {
         };
         let taken = message.take();
         self.count_lent(client, header, before);
+        if waits && taken.is_ok() {
+            self.spool_response(client, mark);
+        }
         self.conclude_message(id, client, header, taken)
     }
 

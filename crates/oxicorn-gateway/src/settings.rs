@@ -49,6 +49,8 @@ pub struct Settings {
     /// Bytes of one response that are taken from the worker before the client has read them; less
     /// than a link's window (1 MiB) counts as that.
     pub response_buffer: usize,
+    /// Bytes of one response that go to a file where its client is slow and its worker would wait; 0: none.
+    pub response_spool: u64,
     /// `limit_connections`: connections open at once.
     pub connection_limit: usize,
     /// Whether somebody else has the listeners too (systemd, another server that takes over): closed, they are left as
@@ -101,6 +103,7 @@ impl Default for Settings {
             body_memory: 128 * 1024,
             temporary_directories: vec![TemporaryDirectory::system("/tmp")],
             response_buffer: 1024 * 1024,
+            response_spool: 1024 * 1024 * 1024,
             connection_limit: 65_536,
             listeners_are_shared: false,
             out_of_rotation: false,

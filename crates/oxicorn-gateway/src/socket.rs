@@ -184,7 +184,7 @@ impl Socket {
     pub(crate) fn poll_send_file(
         &self,
         cx: &mut Context<'_>,
-        file: &OwnedFd,
+        file: BorrowedFd<'_>,
         mut offset: u64,
         rest: u64,
     ) -> io::Result<SentFile> {

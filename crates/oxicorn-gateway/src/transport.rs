@@ -148,7 +148,7 @@ impl Transport {
     pub(crate) fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
-        file: &OwnedFd,
+        file: BorrowedFd<'_>,
         offset: u64,
         rest: u64,
     ) -> io::Result<SentFile> {

@@ -4,6 +4,7 @@
 //! response is one system call made in the turn that read it from the ring. What the socket does
 //! not take waits for the socket; what leaves is credited to the worker.
 
+use std::os::fd::AsFd as _;
 use std::task::Context;
 use std::time::Duration;
 
@@ -210,7 +211,7 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
             }
             Next::File(piece) => {
                 let sent = if resolved.settings.sendfile {
-                    transport.poll_send_file(cx, &piece.descriptor, piece.offset, piece.rest)
+                    transport.poll_send_file(cx, piece.source.as_fd(), piece.offset, piece.rest)
                 } else {
                     Ok(SentFile::Unsupported)
                 };
@@ -239,7 +240,7 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
 fn load_record(id: u16, piece: &FilePiece, out: &mut Vec<u8>) -> std::io::Result<u64> {
     let wanted = usize::try_from(piece.rest).unwrap_or(CONTENT_MAX);
     let mut content = vec![0; wanted.min(CONTENT_MAX)];
-    let read = read_at(&piece.descriptor, &mut content, piece.offset)?;
+    let read = read_at(&piece.source, &mut content, piece.offset)?;
     if read > 0 {
         write_output_header(id, read, out);
         out.extend_from_slice(&content[..read]);
@@ -259,7 +260,7 @@ fn copy_file(
         .min(FILE_READ);
     buffer.clear();
     buffer.resize(wanted, 0);
-    let read = read_at(&piece.descriptor, buffer, piece.offset)?;
+    let read = read_at(&piece.source, buffer, piece.offset)?;
     if read == 0 {
         return Ok(SentFile::EndOfFile);
     }

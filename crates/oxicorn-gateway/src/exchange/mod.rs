@@ -19,6 +19,7 @@ use crate::body::Body;
 use crate::calls::CallId;
 use crate::min_rate::{MinRate, RateSpan};
 use crate::peer::End;
+use crate::response_spool::ResponseSpool;
 use crate::tracing::RequestTrace;
 use crate::upload::Upload;
 
@@ -76,6 +77,8 @@ pub(crate) struct Response {
     pub(crate) head: Vec<u8>,
     /// The worker writes the line in the access log.
     pub(crate) logged: bool,
+    /// Where the part of it lies that memory has no room for.
+    pub(crate) spool: Option<Box<ResponseSpool>>,
     /// Why the client did not get (all of) the application's answer.
     pub(crate) reason: Option<&'static str>,
 }

@@ -5,13 +5,14 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use oxicorn_gateway::AccessLog;
+use oxicorn_link::StreamId;
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_link::window::{RESPONSE_PIECE, RESPONSE_WINDOW, SendWindow};
 use oxicorn_link::wire::{
     AbortReason, EventKind, FilePart, HeaderList, ResponseKind, decode_credit, encode_abort, flags,
 };
 
-use crate::scenario::{PATIENCE, Scenario, patient, pattern, response_head};
+use crate::scenario::{Client, PATIENCE, Scenario, StubWorker, patient, pattern, response_head};
 
 /// Output that the gateway does not hold back.
 const SEND_FROM: usize = 64 << 10;
@@ -81,7 +82,10 @@ fn a_slow_reader_holds_the_worker_at_its_window_and_gets_everything() {
 
 fn hold_a_worker_at_its_window(piece: usize) {
     const TOTAL: usize = 24 << 20;
-    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut settings = patient();
+    // Where nothing goes to a file.
+    settings.response_spool = 0;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
     let mut client = scenario.connect();
     client.get("/");
     let claimed = worker.claim();
@@ -479,4 +483,86 @@ fn a_larger_buffer_is_credit_from_the_start() {
     );
     worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"x");
     assert_eq!(client.read_response().text(), "x");
+}
+
+/// Sends a body in pieces, each when there is credit for it; says how much went before there was none for a
+/// while.
+fn send_as_credit_allows(
+    worker: &mut StubWorker,
+    stream: StreamId,
+    len: usize,
+    patience: Duration,
+) -> usize {
+    const PIECE: usize = 64 * 1024;
+    let mut window = RESPONSE_WINDOW as usize;
+    let mut sent = 0;
+    while sent < len {
+        let mut payload = Vec::new();
+        while let Some(event) = worker.parts.events.try_next(&mut payload) {
+            assert_eq!(event.kind, EventKind::Credit);
+            window += decode_credit(&payload).unwrap() as usize;
+            payload.clear();
+        }
+        let count = PIECE.min(len - sent);
+        if window < count {
+            let deadline = Instant::now() + patience;
+            let mut had_credit = false;
+            while !had_credit && Instant::now() < deadline {
+                if worker.parts.events.try_next(&mut payload).is_some() {
+                    window += decode_credit(&payload).unwrap() as usize;
+                    had_credit = true;
+                } else {
+                    std::thread::yield_now();
+                }
+            }
+            if !had_credit {
+                return sent;
+            }
+            continue;
+        }
+        window -= count;
+        let end = if sent + count == len { flags::END } else { 0 };
+        worker.send(ResponseKind::BodyChunk, stream, end, &pattern(sent, count));
+        sent += count;
+    }
+    sent
+}
+
+/// More than the sockets of both ends hold.
+const LONG: usize = 32 << 20;
+
+/// A response of a thread's that its client does not read; how much of it the gateway took.
+fn taken_of_a_slow_client(spool: u64, patience: Duration) -> (Scenario, Client, usize) {
+    let mut settings = patient();
+    settings.response_spool = spool;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect_with_small_buffer();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    let taken = send_as_credit_allows(&mut worker, claimed.stream, LONG, patience);
+    (scenario, client, taken)
+}
+
+#[test]
+fn a_slow_client_does_not_make_its_thread_wait() {
+    let (_scenario, mut client, taken) = taken_of_a_slow_client(1 << 30, PATIENCE);
+    assert_eq!(taken, LONG, "all of it, though nobody has read any");
+    assert_eq!(
+        client.read_response().body,
+        pattern(0, LONG),
+        "chunked, and in order"
+    );
+}
+
+#[test]
+fn a_file_for_a_slow_client_is_bounded_and_can_be_switched_off() {
+    let (_scenario, _client, taken) = taken_of_a_slow_client(0, Duration::from_millis(300));
+    assert!(taken < 12 << 20, "{taken} with no file at all");
+    let (scenario, _client, taken) = taken_of_a_slow_client(8 << 20, Duration::from_secs(2));
+    assert!(
+        (8 << 20..20 << 20).contains(&taken),
+        "{taken} with a file of 8 MiB"
+    );
+    scenario.expect_error_log("response_spool");
 }

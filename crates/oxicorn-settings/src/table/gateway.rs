@@ -91,6 +91,22 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Own,
     },
     Definition {
+        name: "response_spool",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--response-spool"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(1_073_741_824),
+        doc: "How many bytes of one response of a WSGI application go into an unlinked temporary file (in \
+          `tmp_upload_dir`) where the client has not read half of `response_buffer`, so that no thread waits for a slow \
+          client; of all responses four times as much. Beyond it, and where a file cannot be written, the application waits. 0 switches it off.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
         name: "websocket_ping_interval",
         section: Section::Gateway,
         flags: Flags::integer(&["--websocket-ping-interval"]),
