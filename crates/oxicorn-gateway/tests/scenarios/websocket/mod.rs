@@ -334,7 +334,8 @@ fn messages_in_pieces_are_frames_of_one_message() {
 fn a_slow_application_stops_the_client() {
     let (scenario, mut worker) = start();
     let (mut client, stream) = open(&scenario, &mut worker, "");
-    let whole = vec![b'x'; 4_000_000];
+    // More than the sockets of both ends can hold.
+    let whole = vec![b'x'; 12_000_000];
     let writer = std::thread::spawn({
         let mut stream = client.stream.try_clone().unwrap();
         let frame = frame(BINARY, &whole);
