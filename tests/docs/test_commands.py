@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support.pages import DOCS, example, replaced
 
@@ -61,6 +62,13 @@ def substituted(command: str) -> str:
     return command
 
 
+def write_certificate(directory: Path) -> None:
+    """The files that commands about TLS name."""
+    issued = trustme.CA().issue_cert("shop.example")
+    (directory / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(directory / "key.pem")
+
+
 @pytest.fixture(scope="module")
 def checked(kind, tmp_path_factory) -> dict[str, tuple[int, str]]:
     """What became of each command with ``--check-config``; all at once, as in ``cli/test_wrong_usage.py``."""
@@ -74,6 +82,8 @@ def checked(kind, tmp_path_factory) -> dict[str, tuple[int, str]]:
             (directory / name).write_text(source)
             (directory / "src" / name).write_text(source)
         (directory / "gunicorn.conf.py").touch()
+        if "cert.pem" in command:
+            write_certificate(directory)
         words = shlex.split(substituted(command))[1:]
         if "--help" not in words:
             words.insert(0, "--check-config")

@@ -229,7 +229,8 @@ def post_request(worker, request, environ, response):
     server, monitoring = start(serve, APPLICATION, config=config)
     before = monitoring.samples()["early_total",]
     assert server.get("/work").status == 200
-    wait_for(lambda: monitoring.samples()["early_total",] == before + 1)
+    # The hook of the request that found the server ready may still be to come.
+    wait_for(lambda: monitoring.samples()["early_total",] > before)
 
 
 def test_missing_package_is_named(serve):
