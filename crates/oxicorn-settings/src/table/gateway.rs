@@ -99,9 +99,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(1_073_741_824),
-        doc: "How many bytes of one response of a WSGI application go into an unlinked temporary file (in \
-          `tmp_upload_dir`) where the client has not read half of `response_buffer`, so that no thread waits for a slow \
-          client; of all responses four times as much. Beyond it, and where a file cannot be written, the application waits. 0 switches it off.",
+        doc: "How many bytes of one WSGI response may wait in an unlinked temporary file for a client that reads slowly. \
+          The file is made in `tmp_upload_dir` when half of `response_buffer` waits in memory, and the application's thread \
+          is free as soon as the response is complete there. All responses together have four times as much. Beyond that, \
+          and where a file cannot be written, the application waits. 0 switches it off.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
