@@ -144,7 +144,8 @@ def ssl_context(conf: Any) -> Any:
 
     from oxicorn import tls  # a server that speaks none does without
 
-    return conf.ssl_context(conf, lambda: tls.default_context(conf))
+    context = conf.ssl_context(conf, lambda: tls.default_context(conf))
+    return tls.default_context(conf) if context is None else context
 
 
 def close_sockets(listeners: Iterable[Any], unlink: bool = True) -> None:

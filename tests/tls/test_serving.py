@@ -78,6 +78,16 @@ def test_the_banner_says_https(wsgi):
     assert f"Listening at: https://127.0.0.1:{wsgi.address[1]} (" in wsgi.log
 
 
+@pytest.mark.parametrize("name", ["gevent_pywsgi", "oxicorn.workers.gtornado.DirectTornadoWorker"])
+def test_classes_with_a_server_of_their_own_speak_it_too(serve, pki, name):
+    if name == "gevent_pywsgi":
+        pytest.importorskip("gevent")
+    server = serve(WSGI, *pki.flags, "-k", name, ready=None)
+    server.wait_for_log("Booting worker")
+    status, body = get(server, pki.context())
+    assert (status, json.loads(body)["scheme"]) == (200, "https")
+
+
 def test_requests_of_one_connection_are_https(wsgi, pki):
     connection = connect(wsgi, pki.context())
     for length in (0, 10, MEGABYTE):

@@ -111,6 +111,29 @@ pub fn replacements(settings: &Settings) -> Vec<String> {
     replaced.then_some(line).into_iter().collect()
 }
 
+/// What asks for something of TLS where none is spoken.
+fn warn_of_missing_tls(settings: &Settings, warnings: &mut Vec<String>) {
+    if settings.speaks_tls() || settings.hook("ssl_context").is_some() {
+        return;
+    }
+    if settings.count("cert_reqs") > 0 {
+        warnings.push(
+            "cert_reqs: no client is asked for a certificate, because no TLS is spoken; set certfile".into(),
+        );
+    }
+}
+
+/// Applications without workers, or workers without applications.
+fn warn_of_half_a_pool(settings: &Settings, warnings: &mut Vec<String>) {
+    let (workers, apps) = (settings.count("dirty_workers"), settings.list("dirty_apps"));
+    if workers == 0 && !apps.is_empty() {
+        warnings.push("dirty_apps: nothing serves them, because dirty_workers is 0".into());
+    } else if workers > 0 && apps.is_empty() {
+        warnings
+            .push("dirty_workers: there are none, because dirty_apps names no application".into());
+    }
+}
+
 /// One line for each setting that works, but hardly as meant.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -124,6 +147,8 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     );
     warn_of_zeros(settings, &mut warnings);
     warn_of_bounds(settings, &mut warnings);
+    warn_of_missing_tls(settings, &mut warnings);
+    warn_of_half_a_pool(settings, &mut warnings);
     if let Some(path) = settings.text("pidfile")
         && !path.is_empty()
         && path.bytes().all(|byte| byte.is_ascii_digit())
@@ -235,6 +260,37 @@ mod tests {
             ("worker_class", text("gthread")),
         ];
         assert_eq!(lines(&said), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_pool_needs_workers_and_applications() {
+        for half in [
+            [("dirty_workers", Raw::Int(2))],
+            [("dirty_apps", texts(&["app:Model"]))],
+        ] {
+            assert_eq!(warnings(&resolve(&half)).len(), 1, "{half:?}");
+        }
+        let whole = [
+            ("dirty_workers", Raw::Int(2)),
+            ("dirty_apps", texts(&["app:Model"])),
+        ];
+        assert_eq!(warnings(&resolve(&whole)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn certificates_of_clients_need_tls() {
+        let asked = [("cert_reqs", Raw::Int(2))];
+        let said = warnings(&resolve(&asked));
+        assert!(
+            said.len() == 1 && said[0].starts_with("cert_reqs: "),
+            "{said:?}"
+        );
+        let spoken = [
+            ("cert_reqs", Raw::Int(2)),
+            ("certfile", text("cert.pem")),
+            ("keyfile", text("key.pem")),
+        ];
+        assert_eq!(warnings(&resolve(&spoken)), Vec::<String>::new());
     }
 
     #[test]
