@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -19,6 +20,9 @@ from tests.support.wait import wait_for
 
 #: Where Debian keeps programs that people do not start by hand.
 SEARCH = os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin"
+
+#: Directories that nginx makes at its start.
+NGINX_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class Proxy:
@@ -51,6 +55,27 @@ class Proxy:
             )
         wait_for(self._listens, 10, lambda: f"{program} listens:\n{self.log}")
         return self
+
+    def start_nginx(self, block: str) -> Proxy:
+        """nginx with what stands in its ``http`` block."""
+        temporary = "".join(f"{name}_temp_path {self.directory}/{name};\n" for name in NGINX_TEMPORARY)
+        user = f"user {pwd.getpwuid(os.getuid()).pw_name};\n" if os.getuid() == 0 else ""
+        (self.directory / "nginx.conf").write_text(
+            f"{user}daemon off;\npid {self.directory}/pid;\nerror_log stderr info;\nworker_processes 1;\nevents {{}}\n"
+            f"http {{\naccess_log off;\n{temporary}{block}}}\n"
+        )
+        return self.start("nginx", "-c", str(self.directory / "nginx.conf"), "-p", str(self.directory))
+
+    def start_apache(self, block: str, *modules: str) -> Proxy:
+        """Apache with these modules beside the two that it always needs."""
+        names = ("mpm_event", "authz_core", *modules)
+        loaded = "".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n" for name in names)
+        user = f"User {pwd.getpwuid(65534).pw_name}\nGroup nogroup\n" if os.getuid() == 0 else ""
+        (self.directory / "apache.conf").write_text(
+            f"ServerRoot {self.directory}\nPidFile {self.directory}/pid\nErrorLog /dev/stderr\nServerName localhost\n"
+            f"Listen 127.0.0.1:{self.port}\n{loaded}{user}{block}"
+        )
+        return self.start("apache2", "-D", "FOREGROUND", "-f", str(self.directory / "apache.conf"))
 
     @property
     def log(self) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import socket
 import struct
 
 import pytest
 
 from tests.proxies.conftest import Proxy
-from tests.proxies.test_pages import NGINX_TEMPORARY
 from tests.proxies.test_uwsgi import ASGI, WSGI, packet, told
 from tests.support.load import Load
 from tests.support.pages import example
@@ -52,13 +50,7 @@ def run_nginx(serve, proxy: Proxy, app: str, *arguments: str):
             "include fastcgi_params;": "include /etc/nginx/fastcgi_params;",
         },
     )
-    temporary = "".join(f"{name}_temp_path {proxy.directory}/{name};\n" for name in NGINX_TEMPORARY)
-    user = f"user {pwd.getpwuid(os.getuid()).pw_name};\n" if os.getuid() == 0 else ""
-    (proxy.directory / "nginx.conf").write_text(
-        f"{user}daemon off;\npid {proxy.directory}/pid;\nerror_log stderr info;\nworker_processes 1;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{temporary}{block}}}\n"
-    )
-    proxy.start("nginx", "-c", str(proxy.directory / "nginx.conf"), "-p", str(proxy.directory))
+    proxy.start_nginx(block)
     return server
 
 
@@ -112,22 +104,13 @@ def test_reloads_lose_nothing_behind_fastcgi_pass(serve, proxy):
 
 
 APACHE = """
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
-LoadModule proxy_fcgi_module /usr/lib/apache2/modules/mod_proxy_fcgi.so
 ProxyPass "/" "fcgi://{backend}/" enablereuse=on
 """
 
 
 def test_apache(serve, proxy):
     server = run(serve, WSGI)
-    user = f"User {pwd.getpwuid(65534).pw_name}\nGroup nogroup\n" if os.getuid() == 0 else ""
-    (proxy.directory / "apache.conf").write_text(
-        f"ServerRoot {proxy.directory}\nPidFile {proxy.directory}/pid\nErrorLog /dev/stderr\nServerName localhost\n"
-        f"Listen 127.0.0.1:{proxy.port}\n{user}{APACHE.format(backend=server.bind)}"
-    )
-    proxy.start("apache2", "-D", "FOREGROUND", "-f", str(proxy.directory / "apache.conf"))
+    proxy.start_apache(APACHE.format(backend=server.bind), "proxy", "proxy_fcgi")
     with proxy.connect() as peer:
         for _ in range(3):
             about = told(peer.get("/shop/a%20b?q=1"))

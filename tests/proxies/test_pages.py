@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import signal
 
 import pytest
@@ -67,17 +66,8 @@ def run_nginx(serve, proxy, *arguments: str):
             "root /srv/shop;": f"root {server.directory};",
         },
     )
-    temporary = "".join(f"{name}_temp_path {proxy.directory}/{name};\n" for name in NGINX_TEMPORARY)
-    user = f"user {pwd.getpwuid(os.getuid()).pw_name};\n" if os.getuid() == 0 else ""
-    (proxy.directory / "nginx.conf").write_text(
-        f"{user}daemon off;\npid {proxy.directory}/pid;\nerror_log stderr info;\nworker_processes 1;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{temporary}{block}}}\n"
-    )
-    proxy.start("nginx", "-c", str(proxy.directory / "nginx.conf"), "-p", str(proxy.directory))
+    proxy.start_nginx(block)
     return server
-
-
-NGINX_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def run_haproxy(serve, proxy, *arguments: str):
@@ -93,7 +83,7 @@ def run_haproxy(serve, proxy, *arguments: str):
     return server
 
 
-APACHE_MODULES = ("mpm_event", "authz_core", "headers", "alias", "proxy", "proxy_http")
+APACHE_MODULES = ("headers", "alias", "proxy", "proxy_http")
 
 
 def run_apache(serve, proxy, *arguments: str):
@@ -107,14 +97,8 @@ def run_apache(serve, proxy, *arguments: str):
             '"/srv/shop/assets/"': f'"{server.directory}/assets/"',
         },
     )
-    modules = "".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n" for name in APACHE_MODULES)
-    user = f"User {pwd.getpwuid(65534).pw_name}\nGroup nogroup\n" if os.getuid() == 0 else ""
     os.chmod(server.directory, 0o755)
-    (proxy.directory / "apache.conf").write_text(
-        f"ServerRoot {proxy.directory}\nPidFile {proxy.directory}/pid\nErrorLog /dev/stderr\nServerName localhost\n"
-        f"Listen 127.0.0.1:{proxy.port}\n{modules}{user}{block}"
-    )
-    proxy.start("apache2", "-D", "FOREGROUND", "-f", str(proxy.directory / "apache.conf"))
+    proxy.start_apache(block, *APACHE_MODULES)
     return server
 
 

@@ -485,13 +485,13 @@ fn a_larger_buffer_is_credit_from_the_start() {
     assert_eq!(client.read_response().text(), "x");
 }
 
-/// Sends a body in pieces, each when there is credit for it; says how much went before there was none for a
-/// while.
+/// Sends a body in pieces, each when there is credit for it; says how much went before it was over with waiting
+/// for more.
 fn send_as_credit_allows(
     worker: &mut StubWorker,
     stream: StreamId,
     len: usize,
-    patience: Duration,
+    is_over: impl Fn(Duration) -> bool,
 ) -> usize {
     const PIECE: usize = 64 * 1024;
     let mut window = RESPONSE_WINDOW as usize;
@@ -505,9 +505,9 @@ fn send_as_credit_allows(
         }
         let count = PIECE.min(len - sent);
         if window < count {
-            let deadline = Instant::now() + patience;
+            let since = Instant::now();
             let mut had_credit = false;
-            while !had_credit && Instant::now() < deadline {
+            while !had_credit && !is_over(since.elapsed()) {
                 if worker.parts.events.try_next(&mut payload).is_some() {
                     window += decode_credit(&payload).unwrap() as usize;
                     had_credit = true;
@@ -532,7 +532,10 @@ fn send_as_credit_allows(
 const LONG: usize = 32 << 20;
 
 /// A response of a thread's that its client does not read; how much of it the gateway took.
-fn taken_of_a_slow_client(spool: u64, patience: Duration) -> (Scenario, Client, usize) {
+fn taken_of_a_slow_client(
+    spool: u64,
+    is_over: impl Fn(&Scenario, Duration) -> bool,
+) -> (Scenario, Client, usize) {
     let mut settings = patient();
     settings.response_spool = spool;
     let (scenario, mut worker) = Scenario::with_worker(settings);
@@ -540,13 +543,16 @@ fn taken_of_a_slow_client(spool: u64, patience: Duration) -> (Scenario, Client, 
     client.get("/");
     let claimed = worker.claim();
     worker.head(claimed.stream, 0, 200, &[], b"");
-    let taken = send_as_credit_allows(&mut worker, claimed.stream, LONG, patience);
+    let taken = send_as_credit_allows(&mut worker, claimed.stream, LONG, |waited| {
+        is_over(&scenario, waited)
+    });
     (scenario, client, taken)
 }
 
 #[test]
 fn a_slow_client_does_not_make_its_thread_wait() {
-    let (_scenario, mut client, taken) = taken_of_a_slow_client(1 << 30, PATIENCE);
+    let (_scenario, mut client, taken) =
+        taken_of_a_slow_client(1 << 30, |_, waited| waited > PATIENCE);
     assert_eq!(taken, LONG, "all of it, though nobody has read any");
     assert_eq!(
         client.read_response().body,
@@ -557,9 +563,12 @@ fn a_slow_client_does_not_make_its_thread_wait() {
 
 #[test]
 fn a_file_for_a_slow_client_is_bounded_and_can_be_switched_off() {
-    let (_scenario, _client, taken) = taken_of_a_slow_client(0, Duration::from_millis(300));
+    let (_scenario, _client, taken) =
+        taken_of_a_slow_client(0, |_, waited| waited > Duration::from_millis(300));
     assert!(taken < 12 << 20, "{taken} with no file at all");
-    let (scenario, _client, taken) = taken_of_a_slow_client(8 << 20, Duration::from_secs(2));
+    let (scenario, _client, taken) = taken_of_a_slow_client(8 << 20, |scenario, waited| {
+        scenario.has_logged("response_spool") || waited > PATIENCE
+    });
     assert!(
         (8 << 20..20 << 20).contains(&taken),
         "{taken} with a file of 8 MiB"

@@ -355,9 +355,13 @@ impl Scenario {
 
     /// Waits for a text in the error log.
     pub(crate) fn expect_error_log(&self, text: &str) {
+        eventually(text, || self.has_logged(text));
+    }
+
+    /// Whether the error log has a text by now.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
         let path = self.directory.path().join("error.log");
-        let read = || std::fs::read_to_string(&path).unwrap();
-        eventually(text, || read().contains(text));
+        std::fs::read_to_string(path).unwrap().contains(text)
     }
 }
 
