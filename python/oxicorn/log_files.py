@@ -6,7 +6,7 @@ descriptors: in a socket pair lies one message, their paths with the descriptors
 whoever needs one looks without taking it out (``MSG_PEEK`` duplicates the descriptors). So it
 serves any number of processes, also those that are forked later.
 
-The gateway looks at the same message: ``crates/oxicorn-gateway/src/log_files.rs``.
+The gateway looks at the same message: ``crates/oxicorn-gateway/src/telemetry/log_files.rs``.
 """
 
 from __future__ import annotations

@@ -22,34 +22,34 @@ use oxicorn_dispatch::Dispatcher;
 use slab::Slab;
 use tokio::task::spawn_local;
 
-use crate::access_log::AccessLog;
-use crate::active::ActiveConfig;
-use crate::admission::connections_by_descriptors;
-use crate::calls::Calls;
-use crate::clock::{Clock, TimeSource};
-use crate::coalesce::WakeCoalescing;
+use crate::config::active::ActiveConfig;
 use crate::connection::Connection;
-use crate::control_end::ControlEnd;
-use crate::deadlines::{Rest, Timer};
-use crate::drain::Drain;
-use crate::error_log::ErrorLog;
+use crate::control::drain::Drain;
+use crate::control::end::ControlEnd;
 use crate::exchange::Exchange;
-use crate::json_log::JsonLog;
-use crate::listener::{ConnectionTask, Listeners};
-use crate::log_files::LogFiles;
-use crate::log_throttle::LogThrottle;
-use crate::metrics::Metrics;
-use crate::monitoring::dashboard::Dashboard;
-use crate::monitoring::{Followers, ProportionalMemory};
-use crate::per_client::ClientCounts;
-use crate::pool::Pool;
-use crate::pressure::Pressure;
-use crate::relay::AccessRelay;
-use crate::response_spool::Spooled;
-use crate::statsd::Statsd;
-use crate::tls::{self, Secure};
-use crate::tracing::Tracer;
-use crate::websocket;
+use crate::exchange::response_spool::Spooled;
+use crate::limits::admission::connections_by_descriptors;
+use crate::limits::per_client::ClientCounts;
+use crate::limits::pressure::Pressure;
+use crate::session::websocket;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::error_log::ErrorLog;
+use crate::telemetry::json_log::JsonLog;
+use crate::telemetry::log_files::LogFiles;
+use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::monitoring::dashboard::Dashboard;
+use crate::telemetry::monitoring::{Followers, ProportionalMemory};
+use crate::telemetry::relay::AccessRelay;
+use crate::telemetry::statsd::Statsd;
+use crate::telemetry::tracing::Tracer;
+use crate::time::clock::{Clock, TimeSource};
+use crate::time::deadlines::{Rest, Timer};
+use crate::transport::listener::{ConnectionTask, Listeners};
+use crate::transport::tls::{self, Secure};
+use crate::workers::calls::Calls;
+use crate::workers::coalesce::WakeCoalescing;
+use crate::workers::pool::Pool;
 
 /// Connection buffers kept for reuse.
 const SPARE_BUFFERS: usize = 256;
@@ -139,7 +139,7 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Takes an idle connection's buffer.
     pub(crate) fn keep_buffer(&mut self, buffer: Vec<u8>) {
-        let usual = buffer.capacity() <= 2 * crate::input::READ_SIZE;
+        let usual = buffer.capacity() <= 2 * crate::buffer::input::READ_SIZE;
         if usual && self.buffers.len() < SPARE_BUFFERS {
             self.buffers.push(buffer);
         }
@@ -181,7 +181,7 @@ impl Gateway {
             control,
         } = parts;
         Self {
-            dispatcher: Dispatcher::new(crate::active::policy(&resolved.settings.queue)),
+            dispatcher: Dispatcher::new(crate::config::active::policy(&resolved.settings.queue)),
             resolved,
             clock: Clock::new(time),
             connections: Slab::new(),

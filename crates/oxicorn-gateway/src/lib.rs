@@ -10,89 +10,43 @@
 //! | concern | modules |
 //! |---|---|
 //! | the owner, its ways in, the thread | `gateway`, `runtime` |
-//! | clients | `listener`, `connection`, `transport`, `tls`, `socket`, `readiness`, `input`, `output`, `read`, `upload`, `write`, `zero_copy`, `hangup`, `ending` |
-//! | protocols | `session` |
-//! | exchanges, and what follows | `exchange`, `effects` |
-//! | requests and workers | `calls`, `dispatch`, `place`, `pool`, `ring_reader`, `apply`, `coalesce`, `hijack`, `lost`, `unattended` |
-//! | WebSockets | `websocket` |
-//! | answers of our own | `refusal` |
-//! | what clients may hold | `admission`, `per_client`, `pressure`, `spool`, `response_spool` |
-//! | time | `clock`, `deadlines`, `min_rate`, `drain` |
-//! | the arbiter | `control`, `control_end`, `commands` |
-//! | what is told | `access_log`, `json_log`, `error_log`, `log_files`, `log_throttle`, `log_writer`, `relay`, `statsd`, `metrics`, `monitoring` |
-//! | names and traces of requests | `tracing` |
-//! | what is decided by | `settings`, `active`, `peer`, `body` |
+//! | what is decided by | `config` |
+//! | the one clock, and what is due | `time` |
+//! | bytes and descriptors: listeners, sockets, TLS | `transport` |
+//! | bytes in order, in memory and in files | `buffer` |
+//! | one client: reading, writing, its end | `connection` |
+//! | what clients speak, WebSockets with it | `session` |
+//! | one request and its response, and what follows from an event | `exchange` |
+//! | who gets which request, and what is done for it | `workers` |
+//! | what clients may hold | `limits` |
+//! | what is told: logs, metrics, probes, traces | `telemetry` |
+//! | the arbiter: its orders, and the orderly end | `control` |
 
-mod access_log;
-mod active;
-mod admission;
-mod apply;
-mod body;
-mod calls;
-mod clock;
-mod coalesce;
-mod commands;
+mod buffer;
+mod config;
 mod connection;
 pub mod control;
-mod control_end;
-mod deadlines;
-mod dispatch;
-mod drain;
-mod effects;
-mod ending;
-mod error_log;
 mod exchange;
 mod gateway;
-mod hangup;
-mod hijack;
-mod input;
-mod json_log;
-mod listener;
-mod log_files;
-mod log_throttle;
-mod log_writer;
-mod lost;
-mod metrics;
-mod min_rate;
-mod monitoring;
-mod output;
-mod peer;
-mod per_client;
-mod place;
-mod pool;
-mod pressure;
-mod read;
-mod readiness;
-mod refusal;
-mod relay;
-mod response_spool;
-mod ring_reader;
+mod limits;
 mod runtime;
 mod session;
-mod settings;
-mod socket;
-mod spool;
-mod statsd;
-mod tls;
-mod tracing;
+mod telemetry;
+mod time;
 mod transport;
-mod unattended;
-mod upload;
-mod websocket;
-mod write;
-mod zero_copy;
+mod workers;
 
-pub use access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
-pub use admission::most_connections;
-pub use clock::TimeSource;
-pub use json_log::FIELDS as JSON_LOG_FIELDS;
-pub use monitoring::{DashboardSetup, application_metrics};
-pub use settings::{
+pub use buffer::spool::can_be_used;
+pub use config::settings::{
     AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd,
     StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
 };
-pub use spool::can_be_used;
-pub use tracing::{Export, RequestId, RequestIds, Sampler, TraceContext, Tracing};
+pub use limits::admission::most_connections;
+pub use telemetry::access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
+pub use telemetry::json_log::FIELDS as JSON_LOG_FIELDS;
+pub use telemetry::monitoring::{DashboardSetup, application_metrics};
+pub use telemetry::tracing::{Export, RequestId, RequestIds, Sampler, TraceContext, Tracing};
+pub use time::clock::TimeSource;
 
 use std::os::fd::OwnedFd;
 

@@ -17,21 +17,21 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
-use crate::active::ActiveConfig;
-use crate::clock::TimeSource;
-use crate::coalesce::look_after_coalescing;
-use crate::commands::obey;
+use crate::config::active::ActiveConfig;
+use crate::config::settings::Settings;
 use crate::control::FromGateway;
-use crate::control_end::ControlEnd;
-use crate::deadlines::{ring_for_ever, tick_for_ever};
-use crate::error_log::ErrorLog;
+use crate::control::commands::obey;
+use crate::control::end::ControlEnd;
 use crate::gateway::{Gateway, Parts, install, uninstall, with};
-use crate::log_files::LogFiles;
-use crate::metrics::Metrics;
-use crate::monitoring;
-use crate::monitoring::dashboard::{self, Dashboard};
-use crate::settings::Settings;
-use crate::tls::{Secure, look_after_handshakes};
+use crate::telemetry::error_log::ErrorLog;
+use crate::telemetry::log_files::LogFiles;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::monitoring;
+use crate::telemetry::monitoring::dashboard::{self, Dashboard};
+use crate::time::clock::TimeSource;
+use crate::time::deadlines::{ring_for_ever, tick_for_ever};
+use crate::transport::tls::{Secure, look_after_handshakes};
+use crate::workers::coalesce::look_after_coalescing;
 use crate::{CANNOT_CHANGE_USER, ListenerSetup, Setup};
 
 /// Exit code when the gateway could not begin. The arbiter starts another one.
@@ -71,7 +71,7 @@ pub(crate) fn run(mut setup: Setup, time: TimeSource) -> i32 {
 /// Where it cannot be opened, standard error is at least as good as nowhere.
 fn open_error_log(settings: &Settings, files: &LogFiles) -> io::Result<ErrorLog> {
     ErrorLog::open(&settings.error_log, files).or_else(|error| {
-        let mut log = ErrorLog::open(&crate::settings::ErrorLog::default(), files)?;
+        let mut log = ErrorLog::open(&crate::config::settings::ErrorLog::default(), files)?;
         log.error(format_args!("Error log cannot be opened: {error}"));
         Ok(log)
     })

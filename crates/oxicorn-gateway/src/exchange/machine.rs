@@ -22,7 +22,7 @@ use oxicorn_link::wire::{AbortReason, CancelReason};
 use oxicorn_proto::http1::Next;
 
 use super::Exchange;
-use crate::refusal::Refusal;
+use crate::exchange::refusal::Refusal;
 
 /// How often a request may be declined by workers before it is refused.
 const DECLINES: u8 = 3;

@@ -2,10 +2,16 @@
 //!
 //! An exchange begins with the head of a request (or with what came instead of one) and is over when its
 //! response has left. It knows no protocol: what the client speaks is the connection's affair, what a
-//! worker does for it is a call ([`crate::calls`]). Either half may end before the other, and what each
+//! worker does for it is a call ([`crate::workers::calls`]). Either half may end before the other, and what each
 //! does to the other is decided in [`machine`] and nowhere else.
 
+pub(crate) mod apply;
+pub(crate) mod effects;
+pub(crate) mod hijack;
 mod machine;
+pub(crate) mod refusal;
+pub(crate) mod response_spool;
+pub(crate) mod upload;
 #[cfg(test)]
 mod walk;
 
@@ -15,13 +21,13 @@ pub(crate) use machine::{
     After, CallEffect, ClientEffect, Conclusion, Follows, Happened, LogEffect, Stage,
 };
 
-use crate::body::Body;
-use crate::calls::CallId;
-use crate::min_rate::{MinRate, RateSpan};
-use crate::peer::End;
-use crate::response_spool::ResponseSpool;
-use crate::tracing::RequestTrace;
-use crate::upload::Upload;
+use crate::buffer::body::Body;
+use crate::exchange::response_spool::ResponseSpool;
+use crate::exchange::upload::Upload;
+use crate::limits::min_rate::{MinRate, RateSpan};
+use crate::telemetry::tracing::RequestTrace;
+use crate::transport::peer::End;
+use crate::workers::calls::CallId;
 
 /// The client's half of a request and its response.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use oxicorn_link::wire::AbortReason;
 use oxicorn_proto::http1::Next;
 
 use super::*;
-use crate::refusal::Refusal;
+use crate::exchange::refusal::Refusal;
 
 /// What the client has of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

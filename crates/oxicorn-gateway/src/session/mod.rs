@@ -6,6 +6,7 @@
 
 mod fastcgi;
 mod uwsgi;
+pub(crate) mod websocket;
 mod writer;
 
 use std::sync::Arc;

@@ -352,7 +352,7 @@ const _: () = assert!(
         &oxicorn_settings::LOG_FIELDS,
         oxicorn_gateway::JSON_LOG_FIELDS
     ),
-    "oxicorn-settings/src/log_fields.rs and oxicorn-gateway/src/json_log.rs name different fields"
+    "oxicorn-settings/src/log_fields.rs and oxicorn-gateway/src/telemetry/json_log.rs name different fields"
 );
 
 const fn same_texts(one: &[&str], other: &[&str]) -> bool {

@@ -1,0 +1,6 @@
+//! Bytes in order, in memory and in files.
+
+pub(crate) mod body;
+pub(crate) mod input;
+pub(crate) mod output;
+pub(crate) mod spool;

@@ -1,0 +1,271 @@
+//! From a connection's output to its socket.
+//!
+//! Decides when to write: at once when the last message at hand has been added, so that a small
+//! response is one system call made in the turn that read it from the ring. What the socket does
+//! not take waits for the socket; what leaves is credited to the worker.
+
+use std::os::fd::AsFd as _;
+use std::task::Context;
+use std::time::Duration;
+
+use oxicorn_link::scoreboard::Counter;
+use oxicorn_os::sendfile::read_at;
+use oxicorn_proto::fastcgi::{CONTENT_MAX, write_output_header};
+
+use crate::buffer::output::{FilePiece, Next};
+use crate::connection::Connection;
+use crate::exchange::{Happened, Stage};
+use crate::gateway::Gateway;
+use crate::transport::Transport;
+use crate::transport::socket::{Sent, SentFile};
+
+/// Output that is not held back for what the next message may add.
+pub(crate) const SEND_FROM: usize = 64 * 1024;
+
+/// Writes of one connection before others have their turn.
+const WRITES_PER_TURN: u32 = 16;
+
+/// Bytes read of a file at a time where sendfile is not used.
+const FILE_READ: usize = 64 * 1024;
+
+/// How a round of writing ended.
+enum Flushed {
+    /// Everything is gone.
+    All,
+    /// The socket is full; the task is woken when it is not.
+    Blocked,
+    /// Enough for one turn.
+    Enough,
+    /// The client, or the file that was being sent, is gone.
+    Broken,
+}
+
+impl Gateway {
+    /// Something was added to a connection's output: write it when no more is added right now.
+    pub(crate) fn send_soon(&mut self, key: usize) {
+        self.account(key);
+        match self.unsent.replace(key) {
+            Some(other) if other != key => self.flush(other),
+            _ => {}
+        }
+        let held = self
+            .connections
+            .get(key)
+            .map_or(0, |connection| connection.output.held());
+        if held >= SEND_FROM {
+            self.flush_unsent();
+        }
+    }
+
+    /// Writes what `send_soon` held back.
+    pub(crate) fn flush_unsent(&mut self) {
+        if let Some(key) = self.unsent.take() {
+            self.flush(key);
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    pub(crate) fn flush(&mut self, key: usize) {
+        self.flush_output(key);
+        self.account(key);
+    }
+
+    fn flush_output(&mut self, key: usize) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let before = connection.output.remaining();
+        let flushed = write(connection, &mut self.scratch.message);
+        let left = before.saturating_sub(connection.output.remaining());
+        self.metrics.add(Counter::BytesOut, left);
+        connection.sent += left;
+        connection.stalled_since = match flushed {
+            Flushed::Blocked if left == 0 => connection.stalled_since.or(Some(now)),
+            Flushed::Blocked => Some(now),
+            _ => None,
+        };
+        match flushed {
+            Flushed::All => {
+                self.credit(key, usize::MAX);
+                self.handle_flushed(key);
+            }
+            Flushed::Blocked => {
+                set_write_deadline(connection, now);
+                if !connection.has_task {
+                    self.wake(key);
+                }
+                self.credit(key, usize::try_from(left).unwrap_or(usize::MAX));
+            }
+            Flushed::Enough => {
+                self.wake(key);
+                self.credit(key, usize::try_from(left).unwrap_or(usize::MAX));
+            }
+            Flushed::Broken => self.handle_client_gone(key),
+        }
+    }
+
+    /// So many bytes left the buffer: the worker may send as many more.
+    pub(crate) fn credit(&mut self, key: usize, left: usize) {
+        let Some(id) = self
+            .connections
+            .get(key)
+            .and_then(crate::connection::Connection::call)
+        else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let freed = left.min(call.uncredited);
+        if freed == 0 {
+            return;
+        }
+        call.uncredited -= freed;
+        let Some(credit) = call.window.release(freed) else {
+            return;
+        };
+        if let crate::workers::calls::Place::Worker { worker, .. } = call.place
+            && let Some(record) = self.pool.of_id(worker)
+        {
+            let stream = id.stream(record.link.epoch());
+            record.give_credit(stream, credit);
+        }
+    }
+
+    /// Nothing is left to send.
+    fn handle_flushed(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match connection.stage() {
+            Some(Stage::Flushing(_)) => self.happened(key, Happened::Written),
+            Some(Stage::Talking) => {
+                connection.clear_websocket_write_deadline();
+                self.resume_websocket(key);
+            }
+            // What a client that sends, or has left, has time for stays as it is.
+            Some(stage)
+                if stage.is_served() && !connection.is_uploading() && !connection.at_end =>
+            {
+                if let Some(exchange) = &mut connection.exchange {
+                    exchange.deadline = None;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The client has to take what waits for it: a span begins, if none is under way.
+fn set_write_deadline(connection: &mut Connection, now: Duration) {
+    if connection.is_talking() {
+        return connection.set_websocket_write_deadline(now);
+    }
+    let (moved, timeouts) = (connection.moved(), connection.resolved.settings.timeouts);
+    if let Some(exchange) = &mut connection.exchange
+        && (exchange.stage().is_served() || exchange.stage().is_flushing())
+        && exchange.deadline.is_none()
+    {
+        exchange.begin_span(timeouts.demand_on_reader(), moved, now);
+    }
+}
+
+fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
+    let Connection {
+        transport,
+        output,
+        waker,
+        resolved,
+        ..
+    } = connection;
+    let cx = &mut Context::from_waker(waker);
+    for _ in 0..WRITES_PER_TURN {
+        match transport.poll_sealed(cx) {
+            Ok(None) => {}
+            Ok(Some(Sent::Bytes(count))) => {
+                output.sent(count);
+                continue;
+            }
+            Ok(Some(Sent::Blocked)) => return Flushed::Blocked,
+            Err(_) => return Flushed::Broken,
+        }
+        match output.next() {
+            Next::Nothing => return Flushed::All,
+            Next::Bytes { bytes, more } => {
+                let wanted = bytes.len();
+                match transport.poll_send(cx, bytes, more) {
+                    Ok(Sent::Bytes(count)) if count <= wanted => output.bytes_sent(count),
+                    Ok(Sent::Blocked) => return Flushed::Blocked,
+                    Ok(Sent::Bytes(_)) | Err(_) => return Flushed::Broken,
+                }
+            }
+            Next::File(FilePiece {
+                records: Some(id), ..
+            }) => {
+                let id = *id;
+                let load = |piece: &FilePiece, out: &mut Vec<u8>| load_record(id, piece, out);
+                if !output.load_file(load).is_ok_and(|count| count > 0) {
+                    return Flushed::Broken;
+                }
+            }
+            Next::File(piece) => {
+                let sent = if resolved.settings.sendfile {
+                    transport.poll_send_file(cx, piece.source.as_fd(), piece.offset, piece.rest)
+                } else {
+                    Ok(SentFile::Unsupported)
+                };
+                let sent = match sent {
+                    Ok(SentFile::Unsupported) => copy_file(transport, cx, piece, buffer),
+                    other => other,
+                };
+                match sent {
+                    Ok(SentFile::Bytes(count)) => output.file_sent(count),
+                    Ok(SentFile::Blocked) => return Flushed::Blocked,
+                    Ok(SentFile::EndOfFile | SentFile::Unsupported) | Err(_) => {
+                        return Flushed::Broken;
+                    }
+                }
+            }
+        }
+    }
+    if output.is_empty() {
+        Flushed::All
+    } else {
+        Flushed::Enough
+    }
+}
+
+/// Appends a piece of a file in a record; says how long it is.
+fn load_record(id: u16, piece: &FilePiece, out: &mut Vec<u8>) -> std::io::Result<u64> {
+    let wanted = usize::try_from(piece.rest).unwrap_or(CONTENT_MAX);
+    let mut content = vec![0; wanted.min(CONTENT_MAX)];
+    let read = read_at(&piece.source, &mut content, piece.offset)?;
+    if read > 0 {
+        write_output_header(id, read, out);
+        out.extend_from_slice(&content[..read]);
+    }
+    Ok(read as u64)
+}
+
+/// Sends a piece of a file through memory.
+fn copy_file(
+    transport: &mut Transport,
+    cx: &mut Context<'_>,
+    piece: &FilePiece,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<SentFile> {
+    let wanted = usize::try_from(piece.rest)
+        .unwrap_or(FILE_READ)
+        .min(FILE_READ);
+    buffer.clear();
+    buffer.resize(wanted, 0);
+    let read = read_at(&piece.source, buffer, piece.offset)?;
+    if read == 0 {
+        return Ok(SentFile::EndOfFile);
+    }
+    Ok(match transport.poll_send(cx, &buffer[..read], false)? {
+        Sent::Bytes(count) => SentFile::Bytes(count as u64),
+        Sent::Blocked => SentFile::Blocked,
+    })
+}

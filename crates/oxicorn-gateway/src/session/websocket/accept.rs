@@ -1,0 +1,175 @@
+//! The handshake: from the head of a request to the 101.
+
+use oxicorn_link::ResponseHeader;
+use oxicorn_link::wire::ResponseView;
+use oxicorn_proto::http1;
+use oxicorn_proto::websocket::{CloseCode, Compression, HandshakeFault, check};
+
+use super::{State, WebSocket};
+use crate::config::active::ActiveConfig;
+use crate::config::settings::WebSocketCompression;
+use crate::connection::Connection;
+use crate::exchange::apply::{Mistake, Trouble};
+use crate::exchange::{Happened, Stage};
+use crate::gateway::Gateway;
+use crate::telemetry::tracing::id_for_response;
+use crate::workers::calls::{CallId, Place};
+
+/// Headers of a 101 that are ours alone.
+const OURS: [&str; 3] = [
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "upgrade",
+];
+
+/// Looks whether a request asks for a WebSocket, where the workers speak it.
+pub(crate) fn recognise(connection: &mut Connection) -> Result<(), HandshakeFault> {
+    let Some(settings) = &connection.resolved.settings.websocket else {
+        return Ok(());
+    };
+    let compression = match settings.compression {
+        WebSocketCompression::Off => None,
+        WebSocketCompression::Shared => Some(false),
+        WebSocketCompression::Dedicated => Some(true),
+    };
+    let compression = compression.map(|keep_context| Compression { keep_context });
+    let head = connection.session.head(connection.input.head());
+    if let Some(handshake) = check(&head, compression)? {
+        connection.websocket = Some(Box::new(WebSocket::new(handshake, settings)));
+    }
+    Ok(())
+}
+
+impl Gateway {
+    /// The application accepts.
+    pub(super) fn take_accept(
+        &mut self,
+        worker: usize,
+        id: CallId,
+        client: usize,
+        header: ResponseHeader,
+    ) -> Result<(), Trouble> {
+        let payload = &mut self.scratch.message;
+        payload.clear();
+        if let Some(record) = self.pool.get_mut(worker) {
+            record.link.payload_into(0..header.len, payload);
+        }
+        let view = ResponseView::decode(payload)?;
+        let Some(connection) = self.connections.get_mut(client) else {
+            return Ok(());
+        };
+        let asked = connection
+            .websocket
+            .as_ref()
+            .is_some_and(|websocket| websocket.state == State::Asked);
+        if !asked || connection.stage() != Some(Stage::Waiting) {
+            return Err(Trouble::Mistake(Mistake::NotSpoken(header.kind)));
+        }
+        let now = self.clock.now();
+        encode_accept(connection, &view, self.clock.http_date(), self.keep_head)?;
+        let exchange = connection.exchange.as_mut();
+        if let Some(trace) = exchange.and_then(|one| one.request.trace.as_mut()) {
+            trace.note_answered(now);
+        }
+        if let Some(call) = self.calls.get_mut(id) {
+            call.answered = true;
+        }
+        self.happened(client, Happened::Accepted);
+        self.open(id, client);
+        Ok(())
+    }
+
+    fn open(&mut self, id: CallId, client: usize) {
+        let now = self.clock.now();
+        let relayed = self.resolved.settings.relay.access;
+        let logged = self.access_log.is_some() || self.json_log.is_some() || relayed;
+        let Some(connection) = self.connections.get_mut(client) else {
+            return;
+        };
+        let waiting = connection.input.take_unread();
+        connection.input.keep_head(logged);
+        if let Some(exchange) = &mut connection.exchange {
+            exchange.response.status = 101;
+        }
+        let Connection {
+            websocket: Some(websocket),
+            resolved,
+            ..
+        } = connection
+        else {
+            return;
+        };
+        websocket.state = State::Open;
+        websocket.waiting = waiting;
+        websocket.seen = now;
+        let settings = resolved.settings.websocket.as_ref();
+        websocket.ping_due =
+            settings.and_then(|settings| ActiveConfig::deadline(now, settings.ping_interval));
+        connection.deadline = websocket.deadline();
+        // A turn of its own, which reads what came behind the handshake, and from now on it waits.
+        self.wake(client);
+        if self.is_leaving(id) {
+            self.close_websocket(client, CloseCode::SERVICE_RESTART, b"");
+        }
+    }
+
+    /// Whether the server, or the worker of this call, takes no more requests.
+    fn is_leaving(&mut self, id: CallId) -> bool {
+        let Some(Place::Worker { worker, .. }) = self.calls.get(id).map(|one| one.place) else {
+            return false;
+        };
+        self.drain.is_some() || self.pool.of_id(worker).is_some_and(|record| record.retired)
+    }
+}
+
+/// The 101: the application's headers, and what answers the client's.
+fn encode_accept(
+    connection: &mut Connection,
+    view: &ResponseView<'_>,
+    date: &[u8],
+    keep_head: bool,
+) -> Result<(), Trouble> {
+    let Connection {
+        session,
+        output,
+        exchange: Some(exchange),
+        resolved,
+        websocket: Some(websocket),
+        ..
+    } = connection
+    else {
+        return Ok(());
+    };
+    let handshake = websocket.handshake;
+    let head = http1::ResponseHead {
+        status: 101,
+        reason: b"Switching Protocols",
+        server: resolved.settings.server_header.as_bytes(),
+        date,
+        body_length: None,
+    };
+    let is_ours = |name: &[u8]| {
+        OURS.iter()
+            .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+    };
+    let extensions = handshake.deflate.map(|deflate| deflate.response());
+    let extensions = extensions
+        .iter()
+        .map(|value| (&b"Sec-WebSocket-Extensions"[..], value.as_bytes()));
+    let ours = [
+        (&b"Upgrade"[..], &b"websocket"[..]),
+        (b"Sec-WebSocket-Accept", &handshake.accept_key),
+    ];
+    let theirs = view.headers.iter().filter(|(name, _)| !is_ours(name));
+    let id = id_for_response(exchange.request.trace.as_deref(), &view.headers);
+    let headers = ours.into_iter().chain(extensions).chain(theirs).chain(id);
+    let out = output.bytes();
+    let start = out.len();
+    session
+        .http_mut()
+        .encode_response_head(&head, headers, out)?;
+    if keep_head {
+        exchange.response.head.extend_from_slice(&out[start..]);
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! What is told of what happened: logs, metrics, probes, traces.
+
+pub(crate) mod access_log;
+pub(crate) mod error_log;
+pub(crate) mod json_log;
+pub(crate) mod log_files;
+pub(crate) mod log_throttle;
+pub(crate) mod log_writer;
+pub(crate) mod metrics;
+pub(crate) mod monitoring;
+pub(crate) mod relay;
+pub(crate) mod statsd;
+pub(crate) mod tracing;

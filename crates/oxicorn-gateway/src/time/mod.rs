@@ -1,0 +1,4 @@
+//! The one clock, and what happens because nothing happened.
+
+pub(crate) mod clock;
+pub(crate) mod deadlines;

@@ -1,0 +1,205 @@
+//! What a connection's bytes go through on their way to the client.
+//!
+//! Decides nothing: it is where a connection's reads and writes divide by how the bytes travel. What only a bare
+//! socket can do (to be sent to straight out of a worker's ring, to be given away as it is) is asked of
+//! [`Transport::plain`].
+
+pub(crate) mod listener;
+pub(crate) mod peer;
+pub(crate) mod readiness;
+pub(crate) mod socket;
+pub(crate) mod tls;
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::task::{Context, Poll};
+
+use crate::transport::socket::{Received, Sent, SentFile, Socket};
+use crate::transport::tls::Tls;
+
+/// A connection's way to its client.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// The socket's bytes are the protocol's.
+    Plain(Socket),
+    /// They are encrypted.
+    Tls(Box<Tls>),
+    /// Nobody's any more: it became another kind, or was given away.
+    Gone,
+}
+
+impl Transport {
+    /// The bytes of a connected, non-blocking socket as they are.
+    pub(crate) fn new(descriptor: OwnedFd) -> Self {
+        Self::Plain(Socket::new(descriptor))
+    }
+
+    fn socket(&self) -> Option<&Socket> {
+        match self {
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(tls) => Some(tls.socket()),
+            Self::Gone => None,
+        }
+    }
+
+    /// The socket, where what is written to it is what the client reads.
+    pub(crate) fn plain(&self) -> Option<&Socket> {
+        match self {
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(_) | Self::Gone => None,
+        }
+    }
+
+    /// What is spoken below the connection's protocol, if anything.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Tls(tls) => Some(tls),
+            Self::Plain(_) | Self::Gone => None,
+        }
+    }
+
+    /// Why TLS has failed, once.
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        match self {
+            Self::Tls(tls) => tls.take_failure(),
+            Self::Plain(_) | Self::Gone => None,
+        }
+    }
+
+    /// From now on TLS is spoken. `early`: what has come of it. Nothing may wait to be sent.
+    pub(crate) fn start_tls(
+        &mut self,
+        start: impl FnOnce(Socket) -> io::Result<Tls>,
+    ) -> io::Result<()> {
+        if let Self::Plain(socket) = std::mem::replace(self, Self::Gone) {
+            *self = Self::Tls(Box::new(start(socket)?));
+        }
+        Ok(())
+    }
+
+    /// Registers the socket, so that it can be waited for.
+    pub(crate) fn watch(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.watch(),
+            Self::Tls(tls) => tls.watch(),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Whether wakers are called.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.socket().is_some_and(Socket::is_watched)
+    }
+
+    /// To be looked at only.
+    pub(crate) fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        match self.socket() {
+            Some(socket) => socket.descriptor(),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Appends what has come to the free room of `buffer` (which must have some).
+    #[inline]
+    pub(crate) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<Received>> {
+        match self {
+            Self::Plain(socket) => socket.poll_receive(cx, buffer),
+            Self::Tls(tls) => {
+                let received = tls.poll_receive(cx, buffer);
+                if let Poll::Ready(Ok(Received::Unencrypted(_))) = received {
+                    self.give_up_tls();
+                }
+                received
+            }
+            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// The client is answered in the way it speaks.
+    fn give_up_tls(&mut self) {
+        if let Self::Tls(tls) = std::mem::replace(self, Self::Gone) {
+            *self = Self::Plain(tls.into_socket());
+        }
+    }
+
+    /// Sends from the front of `bytes`; what is not sent must be at the front again.
+    #[inline]
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        more: bool,
+    ) -> io::Result<Sent> {
+        match self {
+            Self::Plain(socket) => socket.poll_send(cx, bytes, more),
+            Self::Tls(tls) => tls.poll_send(cx, bytes, more),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Goes on with a piece of which a part was sent, before the same is offered again; `None`: there is none.
+    #[inline]
+    pub(crate) fn poll_sealed(&mut self, cx: &mut Context<'_>) -> io::Result<Option<Sent>> {
+        match self {
+            Self::Tls(tls) => tls.poll_sealed(cx, false),
+            Self::Plain(_) | Self::Gone => Ok(None),
+        }
+    }
+
+    /// Sends from a file, where the kernel can do that.
+    pub(crate) fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        rest: u64,
+    ) -> io::Result<SentFile> {
+        match self {
+            Self::Plain(socket) => socket.poll_send_file(cx, file, offset, rest),
+            Self::Tls(_) | Self::Gone => Ok(SentFile::Unsupported),
+        }
+    }
+
+    /// How many of `sent` bytes the client has taken: what the kernel still holds for it does not count.
+    pub(crate) fn taken(&self, sent: u64) -> u64 {
+        match self {
+            Self::Plain(socket) => sent.saturating_sub(socket.unsent()),
+            Self::Tls(tls) => tls.taken(sent),
+            Self::Gone => sent,
+        }
+    }
+
+    /// Bytes of memory it holds.
+    pub(crate) fn memory(&self) -> usize {
+        self.tls().map_or(0, Tls::memory)
+    }
+
+    /// Tells the peer that nothing more comes.
+    pub(crate) fn finish_sending(&mut self) {
+        match self {
+            Self::Plain(socket) => socket.finish_sending(),
+            Self::Tls(tls) => tls.finish_sending(),
+            Self::Gone => {}
+        }
+    }
+
+    /// Before an orderly close: what the protocol below has to say.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.say_goodbye();
+        }
+    }
+
+    /// Makes the close that follows one that the peer notices as a failure.
+    pub(crate) fn reset_on_close(&mut self) {
+        match self {
+            Self::Plain(socket) => socket.reset_on_close(),
+            Self::Tls(tls) => tls.reset_on_close(),
+            Self::Gone => {}
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What listeners that speak TLS offer, and the beginning and the failure of TLS on a connection.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
+
+use oxicorn_tls::{Material, Offer};
+
+use super::{Terms, Tls};
+use crate::connection::Connection;
+use crate::gateway::Gateway;
+use crate::transport::peer::End;
+
+/// The most bytes that certificates, keys and authorities may have together: all the authorities of a system are a
+/// quarter of a megabyte.
+const MATERIAL_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Secure {
+    offer: Offer,
+    asks_clients: bool,
+}
+
+impl Secure {
+    /// What a memory file has; `before` is what it takes the place of.
+    pub(crate) fn read(file: &OwnedFd, before: Option<&Self>) -> Result<Self, String> {
+        let bytes =
+            content(file).map_err(|error| format!("certificates cannot be read: {error}"))?;
+        let material = Material::decode(&bytes).map_err(|fault| fault.to_string())?;
+        let tickets = before.map(|before| before.offer.tickets());
+        Ok(Self {
+            offer: Offer::new(&material, tickets).map_err(|fault| fault.to_string())?,
+            asks_clients: material.asks_clients(),
+        })
+    }
+}
+
+/// From its beginning, whoever has read it before.
+fn content(file: &OwnedFd) -> std::io::Result<Vec<u8>> {
+    let file = File::from(file.try_clone()?);
+    let length = file.metadata()?.len().min(MATERIAL_LIMIT);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+impl Gateway {
+    /// TLS begins, if it is to, with what has come of it behind a PROXY header. `false`: it cannot, and the connection
+    /// is closed.
+    pub(crate) fn start_tls(&mut self, key: usize) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        if !std::mem::take(&mut connection.awaits_tls) {
+            return true;
+        }
+        let Some(secure) = &self.secure else {
+            self.error_log
+                .error(format_args!("A listener speaks TLS and has no certificate"));
+            self.close(key);
+            return false;
+        };
+        let early = connection.input.take_unread();
+        connection.input.forget_all();
+        let terms = Terms {
+            wants_goodbye: !connection.resolved.settings.suppress_ragged_eofs,
+            asks_clients: secure.asks_clients,
+        };
+        let config = secure.offer.config();
+        let started = connection
+            .transport
+            .start_tls(|socket| Tls::new(socket, config, early, terms));
+        if let Err(error) = started {
+            self.error_log
+                .error(format_args!("TLS cannot be spoken: {error}"));
+            self.close(key);
+            return false;
+        }
+        true
+    }
+
+    /// Says why a client could not be understood.
+    pub(crate) fn tell_of_failed_tls(&mut self, key: usize) {
+        let connection = self.connections.get_mut(key);
+        let failure = connection.and_then(|connection| connection.transport.take_failure());
+        if let Some(reason) = failure {
+            self.tell_of_tls(key, &format!("TLS failed: {reason}"));
+        }
+    }
+
+    /// A client that has begun and does not go on.
+    pub(crate) fn tell_of_slow_handshake(&mut self, key: usize) {
+        let connection = self.connections.get(key);
+        let tls = connection.and_then(|connection| connection.transport.tls());
+        if tls.is_some_and(Tls::is_opening) {
+            self.tell_of_tls(
+                key,
+                "the TLS handshake did not end in time (header_timeout)",
+            );
+        }
+    }
+
+    fn tell_of_tls(&mut self, key: usize, text: &str) {
+        let client = self.connections.get(key).map(Connection::client);
+        let address = client.map(End::text).unwrap_or_default();
+        let address = String::from_utf8_lossy(address).into_owned();
+        self.warn_of_client(format_args!(
+            "Closed a connection from ip={address}: {text}"
+        ));
+    }
+}
