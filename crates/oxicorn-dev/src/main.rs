@@ -14,6 +14,7 @@ mod settings_types;
 mod signals_page;
 mod source;
 mod tidy;
+mod tokens;
 
 use std::path::Path;
 use std::process::ExitCode;

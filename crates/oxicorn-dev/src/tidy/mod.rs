@@ -2,7 +2,10 @@
 //! Each rule gives one line per breach, with what would be right.
 
 mod dependencies;
+mod edges;
+mod layout;
 mod map;
+mod paths;
 mod text;
 
 use std::path::Path;
@@ -15,6 +18,7 @@ use crate::source::{crates, files};
 /// Checks every rule, and that the generated files are fresh.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let mut breaches = dependencies::breaches(root)?;
+    breaches.extend(edges::breaches(root)?);
     breaches.extend(map::breaches(root)?);
     for krate in crates(root)? {
         for file in files(root, &krate)? {
