@@ -5,23 +5,28 @@
 //! log. It knows no Python, and it treats what a worker writes into a link as untrusted input.
 //!
 //! One thread, one tokio current-thread runtime, no locks (but for the logs' own threads), one
-//! owner of all state. What belongs where:
+//! owner of all state, `gateway::Gateway`. What it owns lies in the folders below it, which do not know it;
+//! what it does lies in its own. A module may use those above it in this table and none below (`cargo dev tidy`
+//! looks):
 //!
 //! | concern | modules |
 //! |---|---|
-//! | the owner, its ways in, the thread | `gateway`, `runtime` |
+//! | the one clock | `time` |
+//! | what clients may hold | `limits` |
 //! | what is decided by | `config` |
-//! | the one clock, and what is due | `time` |
-//! | bytes and descriptors: listeners, sockets, TLS | `transport` |
 //! | bytes in order, in memory and in files | `buffer` |
-//! | one client: reading, writing, its end | `connection` |
+//! | bytes and descriptors: sockets, TLS | `transport` |
+//! | what is told: logs, metrics, traces | `telemetry` |
+//! | what the arbiter and the gateway say to each other | `control` |
+//! | workers, and what they do for requests | `workers` |
 //! | what clients speak, WebSockets with it | `session` |
 //! | one request and its response, and what follows from an event | `exchange` |
-//! | who gets which request, and what is done for it | `workers` |
-//! | what clients may hold | `limits` |
-//! | what is told: logs, metrics, probes, traces | `telemetry` |
-//! | the arbiter: its orders, and the orderly end | `control` |
+//! | settings made ready for use | `active` |
+//! | one client: its transport, its session, its exchange | `connection` |
+//! | the owner, and everything that is done | `gateway` |
+//! | the thread | `runtime` |
 
+mod active;
 mod buffer;
 mod config;
 mod connection;
@@ -41,11 +46,12 @@ pub use config::settings::{
     AccessLog, ErrorLog, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings, Statsd,
     StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
 };
-pub use limits::admission::most_connections;
+pub use config::tracing::{Export, RequestId, Sampler, TraceContext, Tracing};
+pub use gateway::clients::admission::most_connections;
+pub use gateway::monitoring::{DashboardSetup, application_metrics};
 pub use telemetry::access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
 pub use telemetry::json_log::FIELDS as JSON_LOG_FIELDS;
-pub use telemetry::monitoring::{DashboardSetup, application_metrics};
-pub use telemetry::tracing::{Export, RequestId, RequestIds, Sampler, TraceContext, Tracing};
+pub use telemetry::tracing::RequestIds;
 pub use time::clock::TimeSource;
 
 use std::os::fd::OwnedFd;

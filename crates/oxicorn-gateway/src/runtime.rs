@@ -17,21 +17,22 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
-use crate::config::active::ActiveConfig;
+use crate::active::ActiveConfig;
 use crate::config::settings::Settings;
 use crate::control::FromGateway;
-use crate::control::commands::obey;
 use crate::control::end::ControlEnd;
+use crate::gateway::arbiter::commands::obey;
+use crate::gateway::clients::handshake::Secure;
+use crate::gateway::deadlines::{ring_for_ever, tick_for_ever};
+use crate::gateway::monitoring;
+use crate::gateway::monitoring::dashboard::{self, Dashboard};
+use crate::gateway::workers::coalesce::look_after_coalescing;
 use crate::gateway::{Gateway, Parts, install, uninstall, with};
 use crate::telemetry::error_log::ErrorLog;
 use crate::telemetry::log_files::LogFiles;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::monitoring;
-use crate::telemetry::monitoring::dashboard::{self, Dashboard};
 use crate::time::clock::TimeSource;
-use crate::time::deadlines::{ring_for_ever, tick_for_ever};
-use crate::transport::tls::{Secure, look_after_handshakes};
-use crate::workers::coalesce::look_after_coalescing;
+use crate::transport::tls::look_after_handshakes;
 use crate::{CANNOT_CHANGE_USER, ListenerSetup, Setup};
 
 /// Exit code when the gateway could not begin. The arbiter starts another one.

@@ -14,7 +14,6 @@ use std::rc::Rc;
 use oxicorn_os::{memfd, tempfile};
 
 use crate::config::settings::{Settings, TemporaryDirectory};
-use crate::gateway::Gateway;
 
 /// The part of `buffer_limit` that memory files may take, beside what is counted there.
 const MEMORY_PART: usize = 2;
@@ -165,21 +164,6 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.memory.0.set(self.memory.0.get() - self.bytes);
-    }
-}
-
-impl Gateway {
-    /// Says where temporary files go, if that has not been said.
-    pub(crate) fn tell_of_spool(&mut self, said: Option<&str>) {
-        let (text, matters) = self.resolved.spool.describe();
-        if said == Some(text.as_str()) {
-            return;
-        }
-        if matters {
-            self.error_log.warning(format_args!("{text}"));
-        } else {
-            self.error_log.debug(format_args!("{text}"));
-        }
     }
 }
 

@@ -1,4 +1,4 @@
 //! What is decided by.
 
-pub(crate) mod active;
 pub(crate) mod settings;
+pub(crate) mod tracing;

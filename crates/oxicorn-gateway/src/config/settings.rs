@@ -11,8 +11,8 @@ use std::time::Duration;
 use oxicorn_proto::http1::Rules;
 use serde::{Deserialize, Serialize};
 
+use crate::config::tracing::Tracing;
 use crate::limits::min_rate::MinRate;
-use crate::telemetry::tracing::Tracing;
 
 /// Everything the gateway decides by. Sent whole at start and on reload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

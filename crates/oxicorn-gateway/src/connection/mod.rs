@@ -13,19 +13,15 @@
 //!                                                              Lingering or gone
 //! ```
 
-pub(crate) mod ending;
-pub(crate) mod hangup;
-pub(crate) mod read;
-pub(crate) mod write;
-pub(crate) mod zero_copy;
+mod upload;
 
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::active::ActiveConfig;
 use crate::buffer::input::{BODY_READ_SIZE, Input, READ_SIZE};
 use crate::buffer::output::Output;
-use crate::config::active::ActiveConfig;
 use crate::exchange::{Exchange, Stage};
 use crate::limits::per_client::ClientNet;
 use crate::session::Session;

@@ -11,8 +11,6 @@
 //! The two ends are the same build of the same program, so a message that does not decode is a
 //! fault to report, not a version to negotiate.
 
-pub(crate) mod commands;
-pub(crate) mod drain;
 pub(crate) mod end;
 
 use std::fmt;

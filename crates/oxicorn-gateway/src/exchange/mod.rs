@@ -5,9 +5,6 @@
 //! worker does for it is a call ([`crate::workers::calls`]). Either half may end before the other, and what each
 //! does to the other is decided in [`machine`] and nowhere else.
 
-pub(crate) mod apply;
-pub(crate) mod effects;
-pub(crate) mod hijack;
 mod machine;
 pub(crate) mod refusal;
 pub(crate) mod response_spool;

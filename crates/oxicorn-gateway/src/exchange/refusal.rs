@@ -3,40 +3,31 @@
 //! Every reason not to ask (or not to wait for) a worker has a status, a phrase and a short plain
 //! text here, and nowhere else.
 
-use std::io;
 use std::time::Duration;
 
-use oxicorn_link::scoreboard::Counter;
 use oxicorn_proto::PeerFault;
-use oxicorn_proto::http1::{self, Next};
-use oxicorn_proto::message::RequestHead;
 use oxicorn_proto::websocket::HandshakeFault;
 
-use crate::connection::{Connection, Phase};
-use crate::exchange::{After, Happened};
-use crate::gateway::Gateway;
-use crate::telemetry::tracing::RequestIds;
-
 /// The port that https has where none is named.
-const HTTPS: u16 = 443;
+pub(crate) const HTTPS: u16 = 443;
 
 /// An answer without a worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refusal {
-    status: u16,
-    reason: &'static str,
-    message: &'static str,
-    retry_after: Option<Duration>,
+    pub(crate) status: u16,
+    pub(crate) reason: &'static str,
+    pub(crate) message: &'static str,
+    pub(crate) retry_after: Option<Duration>,
     /// What would have been accepted.
-    headers: &'static [(&'static str, &'static str)],
+    pub(crate) headers: &'static [(&'static str, &'static str)],
     /// The port of https at which the same is to be asked for.
-    location: Option<u16>,
-    whose: Whose,
+    pub(crate) location: Option<u16>,
+    pub(crate) whose: Whose,
 }
 
 /// Who made it necessary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
+pub(crate) enum Whose {
     /// The peer broke a rule: logged, and nothing that follows on this connection can be trusted.
     Peer,
     /// The peer went away in the middle: not worth a warning.
@@ -51,7 +42,12 @@ impl Refusal {
         self.message
     }
 
-    const fn new(status: u16, reason: &'static str, message: &'static str, whose: Whose) -> Self {
+    pub(crate) const fn new(
+        status: u16,
+        reason: &'static str,
+        message: &'static str,
+        whose: Whose,
+    ) -> Self {
         Self {
             status,
             reason,
@@ -207,192 +203,4 @@ impl Refusal {
             Self::new(status, "Bad Request", message, Whose::Peer)
         }
     }
-}
-
-impl Gateway {
-    /// A connection's request (or what came instead of one) gets no answer of the application's.
-    pub(crate) fn refuse(&mut self, key: usize, refusal: Refusal) {
-        if let Some(connection) = self.connections.get_mut(key)
-            && connection.exchange.is_none()
-        {
-            connection.exchange = Some(self.scratch.new_exchange());
-            connection.phase = Phase::Open;
-            connection.deadline = None;
-        }
-        self.happened(key, Happened::Refused(refusal));
-    }
-
-    /// An answer of our own.
-    pub(crate) fn reply(&mut self, key: usize, refusal: &Refusal) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if refusal.whose != Whose::Ours {
-            connection.session.http_mut().deny_keep_alive();
-        }
-        let next = encode(connection, refusal, self.clock.http_date());
-        if let Some(exchange) = &mut connection.exchange {
-            exchange.deadline = None;
-            exchange.response.logged = false;
-            exchange.response.reason = Some(refusal.message);
-        }
-        // Where an answer has begun already there cannot be another one.
-        let after = next.map_or(After::Cut, After::from);
-        self.happened(key, Happened::Complete(after));
-        self.tell_of_refusal(key, refusal);
-        self.flush(key);
-    }
-
-    /// What else follows from it, whether the client can be told or not.
-    pub(crate) fn tell_of_refusal(&mut self, key: usize, refusal: &Refusal) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if refusal.whose != Whose::Ours {
-            self.metrics.count(Counter::PeerFaults);
-            // What the peer is still sending must not turn the answer into a reset.
-            connection.linger = true;
-            self.log_refusal(key, refusal);
-        }
-    }
-
-    /// The body could not be put aside.
-    pub(crate) fn refuse_for_disk(&mut self, key: usize, error: &io::Error) {
-        let is_full = error.kind() == io::ErrorKind::StorageFull;
-        // The bound of memory files is no fault of the system, and was told of at the start.
-        if !is_full || error.raw_os_error().is_some() {
-            self.error_log.error(format_args!(
-                "Request body could not be kept in a file: {error}"
-            ));
-        }
-        if is_full {
-            return self.refuse(key, Refusal::NO_STORAGE);
-        }
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.linger = true;
-        }
-        self.refuse(key, Refusal::APPLICATION_FAILED);
-    }
-
-    fn log_refusal(&mut self, key: usize, refusal: &Refusal) {
-        let Some(connection) = self.connections.get(key) else {
-            return;
-        };
-        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
-        let message = refusal.message;
-        let ids = RequestIds::of(connection.trace());
-        if refusal.whose == Whose::PeerLeft {
-            let text = "Ignored premature client disconnection";
-            self.error_log
-                .debug(format_args!("{text} from ip={address}: {message}{ids}"));
-        } else {
-            self.warn_of_client(format_args!(
-                "Invalid request from ip={address}: {message}{ids}"
-            ));
-        }
-    }
-}
-
-/// Where a request is served by https: its target at the host it was sent to.
-fn https_location(head: &RequestHead<'_>, port: u16) -> Vec<u8> {
-    let (authority, target) = named(head);
-    let mut location = [b"https://", host(authority)].concat();
-    if port != HTTPS {
-        location.extend_from_slice(format!(":{port}").as_bytes());
-    }
-    location.extend_from_slice(target);
-    location
-}
-
-/// Host and target of a request, wherever it names them.
-fn named<'a>(head: &RequestHead<'a>) -> (&'a [u8], &'a [u8]) {
-    let target = head.request_target();
-    let rest = ["http://", "https://"].iter().find_map(|scheme| {
-        let (start, rest) = target.split_at_checked(scheme.len())?;
-        start
-            .eq_ignore_ascii_case(scheme.as_bytes())
-            .then_some(rest)
-    });
-    if let Some(rest) = rest {
-        let end = rest.iter().position(|byte| b"/?".contains(byte));
-        let (authority, target) = rest.split_at(end.unwrap_or(rest.len()));
-        return (authority, if target.is_empty() { b"/" } else { target });
-    }
-    let hosts = head
-        .headers()
-        .find(|header| header.name.eq_ignore_ascii_case(b"host"));
-    let target = if target.starts_with(b"/") {
-        target
-    } else {
-        b"/"
-    };
-    (hosts.map_or(&b""[..], |header| header.value), target)
-}
-
-/// An authority without its port.
-fn host(authority: &[u8]) -> &[u8] {
-    let end = if authority.starts_with(b"[") {
-        authority
-            .iter()
-            .position(|byte| *byte == b']')
-            .map(|end| end + 1)
-    } else {
-        authority.iter().position(|byte| *byte == b':')
-    };
-    &authority[..end.unwrap_or(authority.len())]
-}
-
-/// The whole answer; `None`: one has begun already.
-fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option<Next> {
-    let Connection {
-        session,
-        input,
-        output,
-        exchange: Some(exchange),
-        resolved,
-        ..
-    } = connection
-    else {
-        return None;
-    };
-    let mut body = refusal.message.as_bytes().to_vec();
-    body.push(b'\n');
-    let head = http1::ResponseHead {
-        status: refusal.status,
-        reason: refusal.reason.as_bytes(),
-        server: resolved.settings.server_header.as_bytes(),
-        date,
-        body_length: Some(body.len() as u64),
-    };
-    // Whole seconds, and not none: "at once" would bring the client back before anything changed.
-    let seconds = refusal
-        .retry_after
-        .map(|time| time.as_secs_f64().ceil().max(1.0));
-    let seconds = seconds.map(|seconds| format!("{seconds:.0}"));
-    let retry_after = seconds
-        .iter()
-        .map(|text| (&b"Retry-After"[..], text.as_bytes()));
-    let content_type = [(&b"Content-Type"[..], &b"text/plain; charset=utf-8"[..])];
-    let location = refusal
-        .location
-        .map(|port| https_location(&session.head(input.head()), port));
-    let location = location
-        .iter()
-        .map(|location| (&b"Location"[..], location.as_slice()));
-    let more = refusal.headers.iter();
-    let more = more.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    let trace = exchange.request.trace.as_ref();
-    let id = trace.and_then(|trace| trace.response_header());
-    let headers = content_type
-        .into_iter()
-        .chain(retry_after)
-        .chain(location)
-        .chain(more)
-        .chain(id);
-    let (mut writer, _) = session.writer(b"");
-    let out = output.bytes();
-    writer.head(&head, headers, out).ok()?;
-    exchange.response.status = refusal.status;
-    exchange.response.body_bytes = writer.body(&body, out).ok()?;
-    writer.finish([], out).ok()
 }

@@ -14,14 +14,12 @@ use std::io;
 use std::rc::Rc;
 
 use crate::buffer::spool::{Spool, SpoolFile};
-use crate::gateway::Gateway;
-use crate::telemetry::log_throttle::Standing;
 
 /// What all responses together may take of the disk, in `response_spool`s.
-const SPOOLS: u64 = 4;
+pub(crate) const SPOOLS: u64 = 4;
 
 /// The part of `response_buffer` that waits in memory before anything goes to a file.
-const IN_MEMORY: usize = 2;
+pub(crate) const IN_MEMORY: usize = 2;
 
 /// Bytes in files, of all responses.
 #[derive(Debug, Default, Clone)]
@@ -30,12 +28,12 @@ pub(crate) struct Spooled(Rc<Cell<u64>>);
 /// The file of one response.
 #[derive(Debug)]
 pub(crate) struct ResponseSpool {
-    writer: SpoolFile,
-    reader: Rc<File>,
-    len: u64,
-    all: Spooled,
+    pub(crate) writer: SpoolFile,
+    pub(crate) reader: Rc<File>,
+    pub(crate) len: u64,
+    pub(crate) all: Spooled,
     /// It may not grow any more, or cannot.
-    is_full: bool,
+    pub(crate) is_full: bool,
 }
 
 impl Drop for ResponseSpool {
@@ -45,7 +43,7 @@ impl Drop for ResponseSpool {
 }
 
 impl ResponseSpool {
-    fn new(spool: &Spool, all: Spooled) -> io::Result<Self> {
+    pub(crate) fn new(spool: &Spool, all: Spooled) -> io::Result<Self> {
         let writer = spool.file()?;
         let reader = Rc::new(writer.file().try_clone()?);
         Ok(Self {
@@ -58,7 +56,7 @@ impl ResponseSpool {
     }
 
     /// Appends; says where it lies. An error changes nothing that was there.
-    fn append(&mut self, bytes: &[u8], limit: u64) -> io::Result<u64> {
+    pub(crate) fn append(&mut self, bytes: &[u8], limit: u64) -> io::Result<u64> {
         let count = bytes.len() as u64;
         let all = self.all.0.get() + count;
         if self.len + count > limit || all > limit.saturating_mul(SPOOLS) {
@@ -69,55 +67,5 @@ impl ResponseSpool {
         let at = self.len;
         self.len += count;
         Ok(at)
-    }
-}
-
-impl Gateway {
-    /// A message of a thread's was taken; the output's buffer was `mark` bytes long before. What it brought goes to a
-    /// file if too much waits in memory.
-    pub(crate) fn spool_response(&mut self, client: usize, mark: usize) {
-        let Some(connection) = self.connections.get_mut(client) else {
-            return;
-        };
-        let settings = &connection.resolved.settings;
-        let limit = settings.response_spool;
-        let most = settings.response_buffer / IN_MEMORY;
-        let output = &mut connection.output;
-        if limit == 0 || output.held() <= most || output.bytes().len() <= mark {
-            return;
-        }
-        let Some(exchange) = &mut connection.exchange else {
-            return;
-        };
-        let place = &mut exchange.response.spool;
-        if place.is_none() {
-            match ResponseSpool::new(&connection.resolved.spool, self.spooled.clone()) {
-                Ok(spool) => *place = Some(Box::new(spool)),
-                Err(error) => return self.tell_of_full_spool(&error),
-            }
-        }
-        let Some(spool) = place.as_mut().filter(|spool| !spool.is_full) else {
-            return;
-        };
-        let count = output.bytes().len() - mark;
-        match spool.append(&output.bytes()[mark..], limit) {
-            Ok(at) => {
-                output.spooled(mark, &spool.reader, at);
-                self.credit(client, count);
-            }
-            Err(error) => {
-                spool.is_full = true;
-                self.tell_of_full_spool(&error);
-            }
-        }
-    }
-
-    fn tell_of_full_spool(&mut self, error: &io::Error) {
-        self.warn_of_state(
-            Standing::ResponsesWait,
-            format_args!(
-                "Slow clients make workers wait: a response cannot be put into a file any more ({error}; response_spool)"
-            ),
-        );
     }
 }

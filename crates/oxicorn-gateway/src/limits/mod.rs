@@ -1,6 +1,4 @@
 //! What clients may hold.
 
-pub(crate) mod admission;
 pub(crate) mod min_rate;
 pub(crate) mod per_client;
-pub(crate) mod pressure;

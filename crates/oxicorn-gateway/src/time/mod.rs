@@ -1,4 +1,3 @@
 //! The one clock, and what happens because nothing happened.
 
 pub(crate) mod clock;
-pub(crate) mod deadlines;

@@ -4,11 +4,11 @@
 //! socket can do (to be sent to straight out of a worker's ring, to be given away as it is) is asked of
 //! [`Transport::plain`].
 
-pub(crate) mod listener;
 pub(crate) mod peer;
 pub(crate) mod readiness;
 pub(crate) mod socket;
 pub(crate) mod tls;
+pub(crate) mod zero_copy;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -7,40 +7,33 @@
 //! counted, therefore, and where memory is short it is all of the window there is.
 
 use oxicorn_link::window::{REQUEST_CREDIT, REQUEST_WINDOW, is_large_message, websocket_cost};
-use oxicorn_proto::websocket::CloseCode;
 
 use super::{State, WebSocket};
-use crate::connection::Connection;
-use crate::gateway::Gateway;
-use crate::limits::pressure::ALWAYS_TAKEN;
 
 /// What is kept back of a window where memory is short. With what is left a worker always has to say
 /// when it has taken everything: so much is worth a credit, and a piece comes on top.
-pub(super) const KEPT_BACK: u64 = (REQUEST_WINDOW - REQUEST_CREDIT) as u64 - 2 * PIECE_COST;
+pub(crate) const KEPT_BACK: u64 = (REQUEST_WINDOW - REQUEST_CREDIT) as u64 - 2 * PIECE_COST;
 
 /// What an empty piece takes of a window.
-const PIECE_COST: u64 = websocket_cost(0) as u64;
-
-/// What the client is told.
-const FULL: &[u8] = b"the server is short of memory";
+pub(crate) const PIECE_COST: u64 = websocket_cost(0) as u64;
 
 /// Messages on their way through the worker.
 #[derive(Debug, Default)]
-pub(super) struct Passed {
+pub(crate) struct Passed {
     /// What all pieces took of the window.
-    spent: u64,
+    pub(crate) spent: u64,
     /// Bytes of the message that is not complete.
-    unfinished: usize,
+    pub(crate) unfinished: usize,
     /// Bytes of a large message that is complete, until the application takes it. There is only one:
     /// behind it a window has room, but no more.
-    parked: usize,
+    pub(crate) parked: usize,
     /// `spent` at its end.
-    parked_until: u64,
+    pub(crate) parked_until: u64,
 }
 
 impl Passed {
     /// A piece went to the worker.
-    pub(super) fn pass(&mut self, len: usize, last: bool) {
+    pub(crate) fn pass(&mut self, len: usize, last: bool) {
         self.spent += websocket_cost(len) as u64;
         self.unfinished += len;
         if last {
@@ -53,36 +46,36 @@ impl Passed {
     }
 
     /// The worker has given credit for all but `outstanding`.
-    fn credit(&mut self, outstanding: u64) {
+    pub(crate) fn credit(&mut self, outstanding: u64) {
         if self.spent.saturating_sub(outstanding) >= self.parked_until {
             self.parked = 0;
         }
     }
 
     /// The rest of a message will not come: the worker has no use for what it has.
-    pub(super) fn break_off(&mut self) {
+    pub(crate) fn break_off(&mut self) {
         self.unfinished = 0;
     }
 
     /// The application wants nothing more.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.unfinished = 0;
         self.parked = 0;
     }
 
-    fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.unfinished + self.parked
     }
 }
 
 impl WebSocket {
     /// Of the window.
-    fn outstanding(&self) -> u64 {
+    pub(crate) fn outstanding(&self) -> u64 {
         u64::from(REQUEST_WINDOW).saturating_sub(self.window.available())
     }
 
     /// The worker has taken something. It cannot give more credit than there was, whatever it says.
-    pub(super) fn credit(&mut self, bytes: u32) {
+    pub(crate) fn credit(&mut self, bytes: u32) {
         let bytes = u64::from(bytes).min(self.outstanding());
         self.window.credit(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.passed.credit(self.outstanding());
@@ -100,77 +93,12 @@ impl WebSocket {
     }
 
     /// What would be free if a message that is not complete were refused.
-    fn refusable(&self) -> usize {
+    pub(crate) fn refusable(&self) -> usize {
         if self.state == State::Open && self.decoder.is_in_message() {
             self.passed.unfinished + self.decoder.memory()
         } else {
             0
         }
-    }
-}
-
-impl Connection {
-    /// See [`WebSocket::refusable`].
-    pub(crate) fn refusable(&self) -> usize {
-        self.websocket.as_ref().map_or(0, |one| one.refusable())
-    }
-}
-
-impl Gateway {
-    /// Takes their compressors from WebSockets that have one of their own, until no more than `enough` is
-    /// held: what they send next is compressed as if it were the first.
-    pub(crate) fn forget_contexts(&mut self, enough: usize) {
-        let has = |one: &Connection| {
-            let websocket = one.websocket.as_ref();
-            websocket.is_some_and(|websocket| websocket.encoder.memory() > 0)
-        };
-        let all = self.connections.iter();
-        let keys: Vec<_> = all
-            .filter(|(_, one)| has(one))
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            if self.pressure.held() <= enough {
-                return;
-            }
-            let connection = self.connections.get_mut(key);
-            if let Some(websocket) = connection.and_then(|one| one.websocket.as_mut()) {
-                websocket.encoder.forget_context();
-            }
-            self.account(key);
-        }
-    }
-
-    /// Ends the WebSockets with the largest messages that are not complete, until no more than `enough`
-    /// is held or what is left of them is not what fills the memory.
-    pub(crate) fn refuse_messages(&mut self, enough: usize) {
-        let mut largest: Vec<(usize, usize)> = self
-            .connections
-            .iter()
-            .map(|(key, connection)| (connection.refusable(), key))
-            .filter(|(held, _)| *held > ALWAYS_TAKEN)
-            .collect();
-        largest.sort_unstable();
-        let mut together = largest.iter().map(|(held, _)| held).sum();
-        for (held, key) in largest.into_iter().rev() {
-            if self.pressure.held() <= enough || !self.is_worth_ending(together) {
-                return;
-            }
-            together -= held;
-            self.log_refused_message(key, held);
-            self.fail_websocket(key, CloseCode::TRY_AGAIN_LATER, FULL);
-        }
-    }
-
-    fn log_refused_message(&mut self, key: usize, held: usize) {
-        let Some(connection) = self.connections.get(key) else {
-            return;
-        };
-        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
-        self.warn_of_client(format_args!(
-            "Buffers are full (buffer_limit): closed the WebSocket of ip={address}, whose message is not \
-             complete after {held} bytes"
-        ));
     }
 }
 

@@ -26,85 +26,77 @@
 //!   What more it holds is counted with what all clients hold, in the worker too (see `memory`).
 //! * **Time.** There is no timer: `deadline` is the nearest of those below, looked at by the tick.
 
-mod accept;
-mod ending;
-mod from_client;
-mod from_worker;
 mod memory;
-
-pub(crate) use accept::recognise;
 
 use std::time::Duration;
 
 use oxicorn_link::window::{REQUEST_WINDOW, SendWindow, websocket_room};
 use oxicorn_proto::websocket::{Codecs, Decoder, Encoder, Handshake};
-use slab::Slab;
 
 use crate::config::settings;
-use crate::connection::Connection;
 use crate::limits::min_rate::RateSpan;
 use memory::{KEPT_BACK, Passed};
 
 /// How long a broken rule waits for what the application has to say to the messages before it: the
 /// client is to be told at once, but for applications that are just answering.
-const FAULT_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const FAULT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Output that no credit counts for (pongs, closes) beyond which a client is not listened to.
-const UNCOUNTED: usize = 16 * 1024;
+pub(crate) const UNCOUNTED: usize = 16 * 1024;
 
 /// The largest piece of a message that goes to a worker at a time.
-const PIECE: usize = 32 * 1024;
+pub(crate) const PIECE: usize = 32 * 1024;
 
 /// Bytes read at a time.
-const READ_SIZE: usize = 64 * 1024;
+pub(crate) const READ_SIZE: usize = 64 * 1024;
 
 /// The same where memory is short: what there is no room for has to wait somewhere.
-const SHORT_READ: usize = 8 * 1024;
+pub(crate) const SHORT_READ: usize = 8 * 1024;
 
 /// What all WebSockets share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    codecs: Codecs,
+    pub(crate) codecs: Codecs,
     /// What was just received.
-    received: Vec<u8>,
+    pub(crate) received: Vec<u8>,
     /// A piece of a message.
-    piece: Vec<u8>,
+    pub(crate) piece: Vec<u8>,
 }
 
 /// One connection's part.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
-    handshake: Handshake,
-    state: State,
-    decoder: Decoder,
-    encoder: Encoder,
+    pub(crate) handshake: Handshake,
+    pub(crate) state: State,
+    pub(crate) decoder: Decoder,
+    pub(crate) encoder: Encoder,
     /// What may be sent to the worker.
-    window: SendWindow,
+    pub(crate) window: SendWindow,
     /// What was.
-    passed: Passed,
+    pub(crate) passed: Passed,
     /// Received, and not taken because there is no room for it.
-    waiting: Vec<u8>,
+    pub(crate) waiting: Vec<u8>,
     /// When something came last.
-    seen: Duration,
+    pub(crate) seen: Duration,
     /// When a ping was sent that nothing has come after.
-    pinged: Option<Duration>,
+    pub(crate) pinged: Option<Duration>,
     /// When to look after the client.
-    ping_due: Option<Duration>,
-    close_timeout: Duration,
-    answer_timeout: Duration,
+    pub(crate) ping_due: Option<Duration>,
+    pub(crate) close_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
     /// The close frame that is sent when the worker is through with what came before it.
-    answer: Vec<u8>,
+    pub(crate) answer: Vec<u8>,
     /// When it is sent, whatever the worker does, or when our close must have been answered.
-    close_due: Option<Duration>,
+    pub(crate) close_due: Option<Duration>,
     /// When the client must have taken enough of what waits for it.
-    write_due: Option<Duration>,
+    pub(crate) write_due: Option<Duration>,
     /// Where the span began that ends then.
-    write_span: RateSpan,
+    pub(crate) write_span: RateSpan,
 }
 
 /// See the head of the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Asked,
     Open,
     Answering,
@@ -112,7 +104,7 @@ enum State {
 }
 
 impl WebSocket {
-    fn new(handshake: Handshake, settings: &settings::WebSocket) -> Self {
+    pub(crate) fn new(handshake: Handshake, settings: &settings::WebSocket) -> Self {
         Self {
             handshake,
             state: State::Asked,
@@ -134,7 +126,7 @@ impl WebSocket {
     }
 
     /// Bytes of a message that the worker has room for now; less of it where memory `is_short`.
-    fn room(&self, is_short: bool) -> Option<usize> {
+    pub(crate) fn room(&self, is_short: bool) -> Option<usize> {
         if matches!(self.state, State::Answering | State::Closing) {
             // Dropped, so there is room for everything.
             return Some(PIECE);
@@ -146,55 +138,8 @@ impl WebSocket {
     }
 
     /// The nearest of the deadlines.
-    fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         let all = [self.ping_due, self.close_due, self.write_due];
         all.into_iter().flatten().min()
-    }
-}
-
-/// The WebSocket that a connection speaks.
-fn speaking(connections: &mut Slab<Connection>, key: usize) -> Option<&mut WebSocket> {
-    let connection = connections.get_mut(key)?;
-    if !connection.is_talking() {
-        return None;
-    }
-    connection.websocket.as_deref_mut()
-}
-
-impl Connection {
-    /// Output waits for the client: a span begins, if none is under way.
-    pub(crate) fn set_websocket_write_deadline(&mut self, now: Duration) {
-        let demand = self.resolved.settings.timeouts.demand_on_reader();
-        let taken = self.taken();
-        if let Some(websocket) = &mut self.websocket
-            && websocket.write_due.is_none()
-        {
-            websocket.write_due = demand.deadline(now);
-            websocket.write_span = RateSpan::begin(taken);
-            self.deadline = websocket.deadline();
-        }
-    }
-
-    /// The span is over: `false` if the client took too little in it, else the next begins.
-    fn next_span_of_writing(&mut self, now: Duration) -> bool {
-        let demand = self.resolved.settings.timeouts.demand_on_reader();
-        let taken = self.taken();
-        let Some(websocket) = &mut self.websocket else {
-            return true;
-        };
-        let meets = websocket.write_span.meets(demand, taken);
-        websocket.write_span = RateSpan::begin(taken);
-        websocket.write_due = demand.deadline(now);
-        self.deadline = websocket.deadline();
-        meets
-    }
-
-    /// No output waits.
-    pub(crate) fn clear_websocket_write_deadline(&mut self) {
-        if let Some(websocket) = &mut self.websocket
-            && websocket.write_due.take().is_some()
-        {
-            self.deadline = websocket.deadline();
-        }
     }
 }

@@ -13,11 +13,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::protobuf::{Fields, Value};
-use super::settings::Export;
 use super::span::Sender;
+use crate::config::tracing::Export;
 
 /// How long the end of the process waits for the last spans to be sent.
-pub(super) const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often a batch is posted before it is given up.
 const ATTEMPTS: u32 = 5;
@@ -42,7 +42,7 @@ const SHOWN: usize = 200;
 
 /// The event loop's end.
 #[derive(Debug)]
-pub(super) struct Exporter {
+pub(crate) struct Exporter {
     batch: Batch,
     /// When its first span came.
     since: Duration,
@@ -82,7 +82,7 @@ struct State {
 
 /// For the error log.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(crate) enum News {
     Failing(String),
     Recovered,
 }
@@ -117,7 +117,7 @@ impl Shared {
 
 impl Exporter {
     /// Starts the thread; nothing is resolved here.
-    pub(super) fn start(settings: &Export) -> io::Result<Self> {
+    pub(crate) fn start(settings: &Export) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let most = settings.batch.max(1);
         let (batches, waiting) = sync_channel((settings.queue / most).max(1));
@@ -145,7 +145,7 @@ impl Exporter {
     }
 
     /// Adds one span, which `write` appends, or drops it where too many wait.
-    pub(super) fn add(&mut self, now: Duration, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn add(&mut self, now: Duration, write: impl FnOnce(&mut Vec<u8>)) {
         if self.batch.spans >= self.most && !self.hand_over() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -161,7 +161,7 @@ impl Exporter {
     }
 
     /// Hands over what has been gathered for long enough.
-    pub(super) fn tick(&mut self, now: Duration) {
+    pub(crate) fn tick(&mut self, now: Duration) {
         if self.batch.spans > 0 && now >= self.since + self.delay {
             self.hand_over();
         }
@@ -169,7 +169,7 @@ impl Exporter {
 
     /// When a tick is needed: spans have been gathered for long enough, or something may have become of those that the
     /// thread has.
-    pub(super) fn next_look(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn next_look(&self, now: Duration) -> Option<Duration> {
         let is_busy = self.shared.settled.load(Ordering::Acquire) < self.handed_over;
         if is_busy || self.has_news() {
             return Some(now + LOOK);
@@ -207,18 +207,18 @@ impl Exporter {
     }
 
     /// Spans that arrived at the collector and that did not, since the last time of asking.
-    pub(super) fn take_counts(&self) -> (u64, u64) {
+    pub(crate) fn take_counts(&self) -> (u64, u64) {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         (take(&self.shared.exported), take(&self.shared.dropped))
     }
 
-    pub(super) fn take_news(&self) -> Option<News> {
+    pub(crate) fn take_news(&self) -> Option<News> {
         self.shared.lock().news.take()
     }
 
     /// Sends what is left, for as long as [`FLUSH_LIMIT`] allows. How many spans were exported, dropped, and neither:
     /// those were not sent in time. (Dropped instead, the thread sends what it has in its own time.)
-    pub(super) fn finish(mut self) -> (u64, u64, u64) {
+    pub(crate) fn finish(mut self) -> (u64, u64, u64) {
         self.shared.lock().stopping = true;
         self.shared.stopping.notify_all();
         self.hand_over();

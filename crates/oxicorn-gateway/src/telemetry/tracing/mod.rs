@@ -13,13 +13,11 @@
 //!                                                                    exporter's thread <-- batch -+
 //! ```
 
-mod exporter;
+pub(crate) mod exporter;
 mod ids;
-mod owner;
 mod protobuf;
 mod server_timing;
-mod settings;
-mod span;
+pub(crate) mod span;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -30,10 +28,10 @@ use oxicorn_proto::trace_context::{self, TRACEPARENT, TRACEPARENT_LEN, TRACESTAT
 use oxicorn_proto::{request_id, request_start};
 
 pub use ids::RequestIds;
-pub(crate) use owner::Tracer;
 pub(crate) use server_timing::ServerTiming;
-pub use settings::{Export, RequestId, Sampler, TraceContext, Tracing};
 pub(crate) use span::Facts;
+
+use crate::config::tracing::{TraceContext, Tracing};
 
 /// Length of a made id.
 const NEW_ID: usize = 36;
@@ -187,7 +185,7 @@ impl<'a> Said<'a> {
 impl RequestTrace {
     /// Looks at a request: what it says, and whether it is `trusted` to say so. `random` gives bytes for ids, `now` is
     /// since 1970.
-    fn begin(
+    pub(crate) fn begin(
         rules: &Rc<Rules>,
         head: &RequestHead<'_>,
         trusted: bool,
@@ -260,7 +258,7 @@ impl RequestTrace {
     }
 
     /// Whether there is a span of it to be exported.
-    fn is_recorded(&self) -> bool {
+    pub(crate) fn is_recorded(&self) -> bool {
         self.context
             .as_ref()
             .is_some_and(|context| context.recorded)

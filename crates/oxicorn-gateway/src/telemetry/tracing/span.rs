@@ -37,7 +37,7 @@ pub(crate) struct Facts<'a> {
 }
 
 /// Appends the span of a request, as field `spans` of `ScopeSpans`; nothing if none is recorded.
-pub(super) fn write(trace: &RequestTrace, facts: &Facts<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write(trace: &RequestTrace, facts: &Facts<'_>, out: &mut Vec<u8>) {
     if let Some(context) = &trace.context {
         let method = facts
             .record
@@ -220,13 +220,13 @@ impl Attributes<'_> {
 
 /// Who sends spans: fields `resource` of `ResourceSpans`, and `scope` of `ScopeSpans`.
 #[derive(Debug)]
-pub(super) struct Sender {
+pub(crate) struct Sender {
     resource: Vec<u8>,
     scope: Vec<u8>,
 }
 
 impl Sender {
-    pub(super) fn new(resource: &[(String, String)]) -> Self {
+    pub(crate) fn new(resource: &[(String, String)]) -> Self {
         let mut sender = Self {
             resource: Vec::new(),
             scope: Vec::new(),
@@ -245,7 +245,7 @@ impl Sender {
     }
 
     /// An `ExportTraceServiceRequest` with these spans.
-    pub(super) fn request(&self, spans: &[u8]) -> Vec<u8> {
+    pub(crate) fn request(&self, spans: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(spans.len() + self.resource.len() + self.scope.len() + 32);
         message(1, &mut out, |out| {
             out.extend_from_slice(&self.resource);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use oxicorn_proto::http1::{Connection, Event};
 
 use super::*;
+use crate::config::tracing::{Export, RequestId, Sampler};
 
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const NOW: Duration = Duration::from_secs(1_700_000_000);

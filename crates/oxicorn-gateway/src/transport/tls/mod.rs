@@ -17,7 +17,6 @@
 
 mod handshakes;
 mod relay;
-mod secure;
 
 use std::cell::RefCell;
 use std::io;
@@ -34,7 +33,6 @@ use crate::transport::socket::{Received, Sent, Socket};
 
 pub(crate) use handshakes::{look_after_handshakes, renew};
 pub(crate) use relay::relay;
-pub(crate) use secure::Secure;
 
 /// The first byte of every record of a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;

@@ -10,8 +10,8 @@ use oxicorn_proto::websocket::Kind;
 
 use super::{Shared, State};
 use crate::connection::Connection;
-use crate::exchange::apply::{Mistake, Trouble, is_last};
 use crate::gateway::Gateway;
+use crate::gateway::exchanges::apply::{Mistake, Trouble, is_last};
 use crate::workers::calls::CallId;
 
 impl Gateway {

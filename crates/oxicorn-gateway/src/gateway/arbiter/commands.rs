@@ -8,17 +8,17 @@ use oxicorn_dispatch::{Generation, WorkerId};
 use tokio::task::spawn_local;
 
 use crate::ListenerSetup;
-use crate::config::active::{ActiveConfig, policy};
+use crate::active::{ActiveConfig, policy};
 use crate::config::settings::Settings;
 use crate::control::end::Packet;
 use crate::control::{AttachWorker, FromGateway, ToGateway};
+use crate::gateway::clients::handshake::Secure;
 use crate::gateway::{Gateway, with};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::error_log::ErrorLog;
 use crate::telemetry::json_log::JsonLog;
 use crate::telemetry::statsd::Statsd;
 use crate::transport::readiness::Watched;
-use crate::transport::tls::Secure;
 use crate::workers::pool::worker_id;
 
 /// The task that receives orders; ends with the channel.
@@ -341,5 +341,20 @@ async fn watch_worker(watched: Watched, worker: u32) {
             gateway.settle();
         });
         return;
+    }
+}
+
+impl Gateway {
+    /// Says where temporary files go, if that has not been said.
+    pub(crate) fn tell_of_spool(&mut self, said: Option<&str>) {
+        let (text, matters) = self.resolved.spool.describe();
+        if said == Some(text.as_str()) {
+            return;
+        }
+        if matters {
+            self.error_log.warning(format_args!("{text}"));
+        } else {
+            self.error_log.debug(format_args!("{text}"));
+        }
     }
 }

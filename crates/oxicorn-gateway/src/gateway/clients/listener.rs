@@ -17,9 +17,9 @@ use oxicorn_os::poll::{self, Polled};
 use oxicorn_os::sockets::{self, Accepted, Address};
 use tokio::task::{AbortHandle, spawn_local};
 
+use crate::active::ActiveConfig;
 use crate::buffer::input::Input;
 use crate::buffer::output::Output;
-use crate::config::active::ActiveConfig;
 use crate::connection::{Connection, Phase};
 use crate::gateway::{Gateway, with};
 use crate::session::Session;

@@ -10,11 +10,11 @@ use oxicorn_link::window::RESPONSE_WINDOW;
 use oxicorn_link::wire::{CancelReason, Malformed, ResponseKind, decode_abort, decode_credit};
 use oxicorn_link::{GatewayEnd, ResponseHeader};
 
-use crate::exchange::apply::{
-    Common, Mistake, Trouble, WorkerMessage, discard, discard_descriptor, ends_call, is_last,
-};
 use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
+use crate::gateway::exchanges::apply::{
+    Common, Mistake, Trouble, WorkerMessage, discard, discard_descriptor, ends_call, is_last,
+};
 use crate::telemetry::tracing::RequestIds;
 use crate::workers::calls::{Call, CallId, Place};
 use crate::workers::pool::worker_id;

@@ -6,7 +6,7 @@ use oxicorn_link::wire::{EventKind, WebSocketClose, flags};
 use oxicorn_proto::websocket::{CloseCode, Control, encode_close, encode_control};
 
 use super::{FAULT_TIMEOUT, State, speaking};
-use crate::config::active::ActiveConfig;
+use crate::active::ActiveConfig;
 use crate::exchange::Happened;
 use crate::gateway::Gateway;
 

@@ -11,8 +11,10 @@ use std::task::{Context, Waker};
 use oxicorn_link::GatewayEnd;
 
 use crate::buffer::output::Output;
-use crate::connection::write::SEND_FROM;
 use crate::transport::socket::{Sent, Socket};
+
+/// Output that is not held back for what the next message may add.
+pub(crate) const SEND_FROM: usize = 64 * 1024;
 
 /// Less than this is copied, so that it may leave together with more.
 const LEND_FROM: usize = 16 * 1024;

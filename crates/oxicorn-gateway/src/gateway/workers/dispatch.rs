@@ -9,8 +9,8 @@ use oxicorn_link::wire::CancelReason;
 use crate::control::FromGateway;
 use crate::exchange::refusal::Refusal;
 use crate::gateway::Gateway;
+use crate::gateway::workers::place::{PlaceError, place_request};
 use crate::workers::calls::{Call, CallId, Place};
-use crate::workers::place::{PlaceError, place_request};
 
 impl Gateway {
     /// A request can go to a worker: queue it.

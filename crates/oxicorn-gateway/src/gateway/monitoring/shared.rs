@@ -7,12 +7,11 @@
 
 use oxicorn_proto::http1;
 use oxicorn_proto::message::RequestHead;
-use oxicorn_proto::trust::AddressSet;
 use tokio::task::spawn_local;
 
 use super::answer::{Answer, Asked};
 use super::application;
-use crate::config::settings::Settings;
+use crate::active::SharedMonitoring;
 use crate::connection::Connection;
 use crate::exchange::{After, Happened};
 use crate::gateway::{Gateway, with};
@@ -28,23 +27,7 @@ const OF_PROXIES: [&str; 6] = [
     "x-real-ip",
 ];
 
-/// Where it is answered, and whom.
-#[derive(Debug)]
-pub(crate) struct SharedMonitoring {
-    prefix: Vec<u8>,
-    peers: AddressSet,
-}
-
 impl SharedMonitoring {
-    /// `None`: nowhere.
-    pub(crate) fn of(settings: &Settings) -> Option<Self> {
-        let prefix = settings.monitoring_path.as_ref()?;
-        Some(Self {
-            prefix: prefix.as_bytes().to_vec(),
-            peers: AddressSet::new(&settings.monitoring_allow_ips),
-        })
-    }
-
     /// What is asked for, if it is asked by one of these peers, and of us.
     fn question(&self, connection: &Connection) -> Option<Asked> {
         // Who speaks another protocol is a proxy.

@@ -13,14 +13,14 @@ use oxicorn_proto::http1::{Event, Polled};
 use oxicorn_proto::message::BodyFraming;
 use oxicorn_proto::proxy_protocol::{self, Parsed, ProxyHeader};
 
+use crate::active::ActiveConfig;
 use crate::buffer::input::READ_SIZE;
-use crate::config::active::ActiveConfig;
 use crate::connection::{Connection, Phase};
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{Exchange, Happened, Stage};
 use crate::gateway::Gateway;
+use crate::gateway::websocket;
 use crate::limits::min_rate::MinRate;
-use crate::session::websocket;
 use crate::transport::peer::{End, Proxied};
 use crate::transport::socket::Received;
 

@@ -11,7 +11,6 @@ use oxicorn_proto::trust::{AddressSet, TrustRules};
 
 use crate::buffer::spool::{MemoryFiles, Spool};
 use crate::config::settings::{ProxyProtocol, Queue, Settings, Trust};
-use crate::telemetry::monitoring::SharedMonitoring;
 use crate::telemetry::tracing;
 
 /// One reload's settings; connections keep those they started with.
@@ -58,6 +57,24 @@ impl ActiveConfig {
     /// `now` plus a deadline of the settings; zero is no deadline.
     pub(crate) fn deadline(now: Duration, limit: Duration) -> Option<Duration> {
         (!limit.is_zero()).then(|| now + limit)
+    }
+}
+
+/// Where metrics and probes are answered among the clients' requests (`monitoring_path`), and whom.
+#[derive(Debug)]
+pub(crate) struct SharedMonitoring {
+    pub(crate) prefix: Vec<u8>,
+    pub(crate) peers: AddressSet,
+}
+
+impl SharedMonitoring {
+    /// `None`: nowhere.
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        let prefix = settings.monitoring_path.as_ref()?;
+        Some(Self {
+            prefix: prefix.as_bytes().to_vec(),
+            peers: AddressSet::new(&settings.monitoring_allow_ips),
+        })
     }
 }
 

@@ -36,4 +36,3 @@ pub use dashboard::DashboardSetup;
 pub(crate) use endpoint::serve;
 pub(crate) use follow::Followers;
 pub(crate) use proportional::ProportionalMemory;
-pub(crate) use shared::SharedMonitoring;

@@ -11,14 +11,14 @@ use super::access::Denied;
 use super::{Dashboard, page};
 use crate::control::{DashboardOrder, FromGateway};
 use crate::gateway::Gateway;
-use crate::telemetry::monitoring::answer::Answer;
+use crate::gateway::monitoring::answer::Answer;
 
 /// How long a worker's stacks are waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is to be done about a request.
 #[derive(Debug)]
-pub(in crate::telemetry::monitoring) enum Routed {
+pub(in crate::gateway::monitoring) enum Routed {
     Answer(Answer),
     /// The figures from now on.
     Stream(Rc<Dashboard>),
@@ -28,7 +28,7 @@ pub(in crate::telemetry::monitoring) enum Routed {
 
 impl Routed {
     /// What can be answered at once, or in a moment; else who wants the stream.
-    pub(in crate::telemetry::monitoring) async fn answer(self) -> Result<Answer, Rc<Dashboard>> {
+    pub(in crate::gateway::monitoring) async fn answer(self) -> Result<Answer, Rc<Dashboard>> {
         match self {
             Self::Answer(answer) => Ok(answer),
             Self::Stream(dashboard) => Err(dashboard),
@@ -42,7 +42,7 @@ impl Routed {
 
 impl Gateway {
     /// `None`: it is no path of the dashboard, or there is none.
-    pub(in crate::telemetry::monitoring) fn route_dashboard(
+    pub(in crate::gateway::monitoring) fn route_dashboard(
         &mut self,
         head: &RequestHead<'_>,
     ) -> Option<Routed> {

@@ -18,9 +18,7 @@ use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
 use crate::transport::Transport;
 use crate::transport::socket::{Sent, SentFile};
-
-/// Output that is not held back for what the next message may add.
-pub(crate) const SEND_FROM: usize = 64 * 1024;
+use crate::transport::zero_copy::SEND_FROM;
 
 /// Writes of one connection before others have their turn.
 const WRITES_PER_TURN: u32 = 16;

@@ -11,6 +11,16 @@
 //!   link -> ring_reader -> apply -> write -> client bytes         (in the same turn, without a task in between)
 //! ```
 
+pub(crate) mod arbiter;
+pub(crate) mod clients;
+pub(crate) mod deadlines;
+pub(crate) mod exchanges;
+pub(crate) mod log_throttle;
+pub(crate) mod monitoring;
+pub(crate) mod tracer;
+pub(crate) mod websocket;
+pub(crate) mod workers;
+
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,33 +32,34 @@ use oxicorn_dispatch::Dispatcher;
 use slab::Slab;
 use tokio::task::spawn_local;
 
-use crate::config::active::ActiveConfig;
+use crate::active::ActiveConfig;
 use crate::connection::Connection;
-use crate::control::drain::Drain;
 use crate::control::end::ControlEnd;
 use crate::exchange::Exchange;
 use crate::exchange::response_spool::Spooled;
-use crate::limits::admission::connections_by_descriptors;
+use crate::gateway::arbiter::drain::Drain;
+use crate::gateway::arbiter::relay::AccessRelay;
+use crate::gateway::clients::admission::connections_by_descriptors;
+use crate::gateway::clients::handshake::Secure;
+use crate::gateway::clients::listener::{ConnectionTask, Listeners};
+use crate::gateway::clients::pressure::Pressure;
+use crate::gateway::deadlines::{Rest, Timer};
+use crate::gateway::log_throttle::LogThrottle;
+use crate::gateway::monitoring::dashboard::Dashboard;
+use crate::gateway::monitoring::{Followers, ProportionalMemory};
+use crate::gateway::tracer::Tracer;
+use crate::gateway::workers::coalesce::WakeCoalescing;
 use crate::limits::per_client::ClientCounts;
-use crate::limits::pressure::Pressure;
-use crate::session::websocket;
+use crate::session::websocket::Shared;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::error_log::ErrorLog;
 use crate::telemetry::json_log::JsonLog;
 use crate::telemetry::log_files::LogFiles;
-use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::monitoring::dashboard::Dashboard;
-use crate::telemetry::monitoring::{Followers, ProportionalMemory};
-use crate::telemetry::relay::AccessRelay;
 use crate::telemetry::statsd::Statsd;
-use crate::telemetry::tracing::Tracer;
 use crate::time::clock::{Clock, TimeSource};
-use crate::time::deadlines::{Rest, Timer};
-use crate::transport::listener::{ConnectionTask, Listeners};
-use crate::transport::tls::{self, Secure};
+use crate::transport::tls;
 use crate::workers::calls::Calls;
-use crate::workers::coalesce::WakeCoalescing;
 use crate::workers::pool::Pool;
 
 /// Connection buffers kept for reuse.
@@ -103,7 +114,7 @@ pub(crate) struct Gateway {
     pub(crate) finished_waker: Waker,
     pub(crate) rest: Rest,
     pub(crate) scratch: Scratch,
-    pub(crate) websockets: websocket::Shared,
+    pub(crate) websockets: Shared,
     /// A connection with something to send that the next message may still add to.
     pub(crate) unsent: Option<usize>,
     pub(crate) next_serial: u64,
@@ -181,7 +192,7 @@ impl Gateway {
             control,
         } = parts;
         Self {
-            dispatcher: Dispatcher::new(crate::config::active::policy(&resolved.settings.queue)),
+            dispatcher: Dispatcher::new(crate::active::policy(&resolved.settings.queue)),
             resolved,
             clock: Clock::new(time),
             connections: Slab::new(),
@@ -214,7 +225,7 @@ impl Gateway {
             finished_waker: Waker::noop().clone(),
             rest: Rest::new(),
             scratch: Scratch::default(),
-            websockets: websocket::Shared::default(),
+            websockets: Shared::default(),
             unsent: None,
             next_serial: 0,
             next_look: Duration::ZERO,

@@ -12,9 +12,9 @@ use oxicorn_proto::message::RequestHead;
 use super::requests::millis;
 use crate::control::{Followed, FollowedList, FromGateway};
 use crate::gateway::Gateway;
+use crate::gateway::workers::unattended::{escaped, text};
 use crate::telemetry::tracing::RequestIds;
 use crate::workers::calls::CallId;
-use crate::workers::unattended::{escaped, text};
 
 /// Followers at a time.
 const FOLLOWERS: usize = 16;

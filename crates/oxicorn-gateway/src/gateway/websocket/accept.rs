@@ -6,12 +6,12 @@ use oxicorn_proto::http1;
 use oxicorn_proto::websocket::{CloseCode, Compression, HandshakeFault, check};
 
 use super::{State, WebSocket};
-use crate::config::active::ActiveConfig;
+use crate::active::ActiveConfig;
 use crate::config::settings::WebSocketCompression;
 use crate::connection::Connection;
-use crate::exchange::apply::{Mistake, Trouble};
 use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
+use crate::gateway::exchanges::apply::{Mistake, Trouble};
 use crate::telemetry::tracing::id_for_response;
 use crate::workers::calls::{CallId, Place};
 

@@ -7,10 +7,10 @@ use oxicorn_link::scoreboard::Counter;
 use oxicorn_os::{random, time};
 use oxicorn_proto::message::RequestHead;
 
-use super::exporter::{Exporter, News};
-use super::settings::Tracing;
-use super::{Facts, RequestTrace, Rules, span};
+use crate::config::tracing::Tracing;
 use crate::gateway::Gateway;
+use crate::telemetry::tracing::exporter::{Exporter, News};
+use crate::telemetry::tracing::{Facts, RequestTrace, Rules, span};
 
 /// Random bytes asked for at a time: of some two hundred requests.
 const POOL: usize = 4096;

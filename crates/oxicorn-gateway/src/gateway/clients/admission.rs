@@ -15,8 +15,8 @@ use crate::buffer::input::READ_SIZE;
 use crate::connection::{Connection, Phase};
 use crate::exchange::refusal::Refusal;
 use crate::gateway::Gateway;
+use crate::gateway::log_throttle::Standing;
 use crate::limits::per_client::ClientNet;
-use crate::telemetry::log_throttle::Standing;
 
 /// The part of the bound that is made free when it is reached, so that the search is rare.
 const ROOM: usize = 32;

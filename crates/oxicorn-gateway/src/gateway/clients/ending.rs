@@ -9,7 +9,7 @@ use oxicorn_link::scoreboard::HistogramKind;
 use oxicorn_link::wire::CancelReason;
 use oxicorn_proto::message::RequestHead;
 
-use crate::config::active::ActiveConfig;
+use crate::active::ActiveConfig;
 use crate::connection::Phase;
 use crate::exchange::{Exchange, Happened};
 use crate::gateway::Gateway;

@@ -18,10 +18,10 @@ use rustix::fs::{FileType, fstat};
 
 use crate::buffer::output::Output;
 use crate::connection::Connection;
-use crate::connection::zero_copy::{RingSend, Road};
 use crate::exchange::{After, Exchange, Happened};
 use crate::session::Writer;
 use crate::telemetry::tracing::{ServerTiming, id_for_response};
+use crate::transport::zero_copy::{RingSend, Road};
 use crate::workers::calls::Call;
 
 /// Output of one connection beyond which a worker has sent too much that no credit counts for

@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt as _;
 
 use oxicorn_tls::{Material, Offer};
 
-use super::{Terms, Tls};
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::transport::peer::End;
+use crate::transport::tls::{Terms, Tls};
 
 /// The most bytes that certificates, keys and authorities may have together: all the authorities of a system are a
 /// quarter of a megabyte.
