@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use oxicorn_gateway::AccessLog;
@@ -186,7 +187,10 @@ fn a_response_that_fails_after_a_long_piece_is_visibly_incomplete() {
 
 #[test]
 fn a_worker_that_ignores_its_window_loses_the_response() {
-    let (scenario, mut worker) = Scenario::with_worker(patient());
+    let mut settings = patient();
+    // What goes to a file is credited.
+    settings.response_spool = 0;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
     let mut client = scenario.connect();
     client.get("/");
     let claimed = worker.claim();
@@ -574,4 +578,28 @@ fn a_file_for_a_slow_client_is_bounded_and_can_be_switched_off() {
         "{taken} with a file of 8 MiB"
     );
     scenario.expect_error_log("response_spool");
+}
+
+#[test]
+fn what_waits_behind_a_full_file_is_credited_when_it_leaves_itself() {
+    let mut settings = patient();
+    settings.response_spool = 8 << 20;
+    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let mut client = scenario.connect_with_small_buffer();
+    client.get("/");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    let (file_is_full, begin) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        begin.recv().expect("the file gets full");
+        client.read_response().body
+    });
+    let taken = send_as_credit_allows(&mut worker, claimed.stream, LONG, |waited| {
+        if scenario.has_logged("response_spool") {
+            let _ = file_is_full.send(());
+        }
+        waited > PATIENCE
+    });
+    assert_eq!(taken, LONG);
+    assert_eq!(reader.join().expect("a reader"), pattern(0, LONG));
 }

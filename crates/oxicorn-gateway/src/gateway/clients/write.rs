@@ -73,9 +73,11 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let before = connection.output.remaining();
+        let (before, held) = (connection.output.remaining(), connection.output.held());
         let flushed = write(connection, &mut self.scratch.message);
         let left = before.saturating_sub(connection.output.remaining());
+        // What lay in a file was credited when it went there, and what waits behind it is still held.
+        let freed = held.saturating_sub(connection.output.held());
         self.metrics.add(Counter::BytesOut, left);
         connection.sent += left;
         connection.stalled_since = match flushed {
@@ -93,11 +95,11 @@ impl Gateway {
                 if !connection.has_task {
                     self.wake(key);
                 }
-                self.credit(key, usize::try_from(left).unwrap_or(usize::MAX));
+                self.credit(key, freed);
             }
             Flushed::Enough => {
                 self.wake(key);
-                self.credit(key, usize::try_from(left).unwrap_or(usize::MAX));
+                self.credit(key, freed);
             }
             Flushed::Broken => self.handle_client_gone(key),
         }
