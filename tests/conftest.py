@@ -86,8 +86,12 @@ def patience(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def serve(kind: Kind, request: pytest.FixtureRequest) -> Iterator[Servers]:
-    """``serve(source, *args, **options)`` starts a server that lives as long as the test."""
-    servers = Servers(kind)
+    """``serve(source, *args, **options)`` starts a server that lives as long as the test.
+
+    Tests may be parametrized with its worker class (``indirect``).
+    """
+    worker_class = getattr(request, "param", None)
+    servers = Servers(kind, ("--worker-class", worker_class) if worker_class else ())
     yield servers
     findings = servers.tear_down()
     # How Gunicorn ends (its gthread workers sometimes not at all) is not what is tested here.

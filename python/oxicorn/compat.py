@@ -47,8 +47,8 @@ SHARED = frozenset(
     __main__ app app.base app.pasterapp app.wsgiapp arbiter config debug dirty dirty.app
     dirty.arbiter dirty.client dirty.errors dirty.stash dirty.worker errors glogging http http.body
     http.errors http.message http.unreader http.wsgi instrument instrument.statsd pidfile
-    reloader sock systemd util workers workers.base workers.gasgi workers.ggevent workers.gthread
-    workers.gtornado workers.sync workers.workertmp
+    reloader sock systemd util workers workers.base workers.base_async workers.gasgi
+    workers.ggevent workers.gthread workers.gtornado workers.sync workers.workertmp
     """.split()
 )
 #: uvicorn's classes for Gunicorn are found in these; a server of their own they could not run here.

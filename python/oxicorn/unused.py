@@ -66,15 +66,19 @@ def overridden(worker: type, base: type) -> Iterator[tuple[str, str]]:
             yield entry.name, entry.advice
 
 
-def used(function: Any, base: type) -> Iterator[str]:
-    """Methods of ``base`` that are not called and that ``function`` takes of its ``self``."""
+def used(worker: Any, base: type) -> Iterator[str]:
+    """Methods of ``base`` that are not called, that ``worker.run`` takes of its ``self``.
+
+    Those that ``worker`` has of its own do not count.
+    """
     import dis  # few classes have functions to look at
 
     below = {(cls.__module__, cls.__name__) for cls in base.__mro__}
-    names = {entry.name for entry in _registered if (entry.module, entry.owner) in below}
-    itself = function.__code__.co_varnames[:1]
+    stubs = [entry for entry in _registered if (entry.module, entry.owner) in below]
+    names = {entry.name for entry in stubs if _static(worker, entry.name) is entry.stub}
+    itself = worker.run.__code__.co_varnames[:1]
     last: Any = None
-    for instruction in dis.get_instructions(function):
+    for instruction in dis.get_instructions(worker.run):
         is_attribute = instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
         of_itself = last is not None and last.opname.startswith("LOAD_FAST")
         if is_attribute and of_itself and (last.argval,) == itself and instruction.argval in names:

@@ -7,7 +7,10 @@ import signal
 
 import pytest
 
+from tests.support.greenlets import ALSO_IN_GREENLETS
 from tests.support.wait import wait_for
+
+pytestmark = ALSO_IN_GREENLETS
 
 HELLO = """
 def application(environ, start_response):

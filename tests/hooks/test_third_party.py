@@ -9,7 +9,10 @@ import signal
 
 import pytest
 
+from tests.support.greenlets import ALSO_IN_GREENLETS
 from tests.support.wait import wait_for
+
+pytestmark = ALSO_IN_GREENLETS
 
 # prometheus_client: counters of all workers in one scrape, live gauges of living workers only.
 
@@ -66,7 +69,8 @@ def test_prometheus_multiprocess_metrics(serve):
     answered = [int(peer.answer().text) for peer in peers]
     for peer in peers:
         peer.close()
-    assert set(answered) == set(server.worker_pids()), "every worker took part"
+    if "gevent" not in server.command:  # One worker has room for all of them there.
+        assert set(answered) == set(server.worker_pids()), "every worker took part"
     assert samples(server, "requests_total") == {'requests_total{path="/slow"}': 12.0}
     assert samples(server, "busy") == {"busy": 0.0}
 
@@ -128,7 +132,7 @@ def test_opentelemetry_spans_of_every_worker(serve, preload):
     pids = [int(peer.answer().text) for peer in peers]
     for peer in peers:
         peer.close()
-    assert len(set(pids)) == 2
+    assert len(set(pids)) == 2 or "gevent" in server.command
     assert server.stop(signal.SIGTERM) == 0
     spans = [
         json.loads(line) for path in server.directory.glob("spans.*.json") for line in path.read_text().splitlines()

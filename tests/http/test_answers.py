@@ -13,6 +13,7 @@ from time import time
 
 import pytest
 
+from tests.support.greenlets import GEVENT
 from tests.support.http import Answer, BadAnswer, ConnectionLost, encode
 from tests.support.server import Kind
 
@@ -67,7 +68,7 @@ def oxicorn_only(kind: Kind) -> None:
         pytest.skip("Gunicorn has neither the same answers here nor keep-alive in its default class")
 
 
-@pytest.fixture(scope="module", params=["sync", "asgi"])
+@pytest.fixture(scope="module", params=["sync", GEVENT, "asgi"])
 def server(request, serve_module):
     app = ASGI if request.param == "asgi" else WSGI
     return serve_module(app, "--worker-class", request.param, "--keep-alive", "20")
@@ -101,7 +102,7 @@ def ask(
 
 
 def is_wsgi(server) -> bool:
-    return "sync" in server.command
+    return "asgi" not in server.command
 
 
 # Splitting

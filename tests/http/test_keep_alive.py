@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.http.conftest import WORKERS
+from tests.support.greenlets import GEVENT
 from tests.support.http import encode
 
 
@@ -73,16 +75,18 @@ def test_http_1_0_without_host_is_answered(server):
         assert peer.answer().body == b"hello"
 
 
-def test_idle_connection_is_closed_after_keepalive(serve):
-    server = serve(None, "--keep-alive", "1", "--worker-class", "gthread", "--threads", "2", spec="matrix")
+@pytest.mark.parametrize("worker", ["gthread", GEVENT])
+def test_idle_connection_is_closed_after_keepalive(serve, worker):
+    server = serve(None, "--keep-alive", "1", *WORKERS[worker], spec="matrix")
     with server.connect() as peer:
         assert peer.get("/hello").keeps_connection
         assert not peer.is_closed(within=0.5)
         assert peer.is_closed(within=4)
 
 
-def test_keepalive_0_closes_after_each_answer(serve):
-    server = serve(None, "--keep-alive", "0", "--worker-class", "gthread", "--threads", "2", spec="matrix")
+@pytest.mark.parametrize("worker", ["gthread", GEVENT])
+def test_keepalive_0_closes_after_each_answer(serve, worker):
+    server = serve(None, "--keep-alive", "0", *WORKERS[worker], spec="matrix")
     with server.connect() as peer:
         answer = peer.get("/hello")
         assert not answer.keeps_connection

@@ -9,7 +9,9 @@ import time
 
 import pytest
 
+from tests.http.conftest import WORKERS
 from tests.support import processes
+from tests.support.greenlets import GEVENT
 from tests.support.http import chunk, encode
 from tests.support.load import Load
 from tests.support.wait import wait_for
@@ -81,9 +83,10 @@ STREAM = """
 
 
 @pytest.mark.timeout(60)
-def test_slow_readers_of_long_responses_hold_no_thread(serve):
+@pytest.mark.parametrize("worker", ["gthread", GEVENT])
+def test_slow_readers_of_long_responses_hold_no_thread(serve, worker):
     """Fifty clients that do not read their eight megabytes, which are streamed by eight threads."""
-    server = serve(STREAM, "--workers", "2", "--worker-class", "gthread", "--threads", "4")
+    server = serve(STREAM, "--workers", "2", *WORKERS[worker])
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(server.connect(receive_buffer=4096)) for _ in range(50)]
         for peer in peers:
@@ -107,10 +110,11 @@ def test_lingering_clients_hold_no_worker(serve):
     assert time.monotonic() - start < count * LINGERING / 2, "they were waited for one after the other"
 
 
-def test_reader_that_stalls_does_not_make_the_server_grow(serve):
+@pytest.mark.parametrize("worker", ["gthread", GEVENT])
+def test_reader_that_stalls_does_not_make_the_server_grow(serve, kind, worker):
     """An endless answer that nobody reads stops at a bound (back-pressure), it is not collected."""
-    files = ("--response-spool", str(8 * 1024 * 1024))
-    server = serve(None, "--worker-class", "gthread", "--threads", "4", *files, spec="matrix")
+    files = () if kind.is_gunicorn else ("--response-spool", str(8 * 1024 * 1024))
+    server = serve(None, *WORKERS[worker], *files, spec="matrix")
     before = processes.proportional_memory(server.pid)
     with server.connect(receive_buffer=4096) as peer:
         peer.send(encode(target="/endless"))

@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from tests.support.greenlets import GEVENT
 from tests.support.http import encode
 from tests.support.server import Kind, Servers
 
@@ -23,7 +24,11 @@ def application(environ, start_response):
     return [json.dumps({name: environ[name] for name in NAMES if name in environ}).encode()]
 """
 
-WORKERS = {"sync": [], "gthread": ["--worker-class", "gthread", "--threads", "2"]}
+WORKERS = {
+    "sync": [],
+    "gthread": ["--worker-class", "gthread", "--threads", "2"],
+    "gevent": ["--worker-class", "gevent"],
+}
 #: Documentation addresses: we are none of them.
 OTHERS = "192.0.2.0/24,2001:db8::/32"
 US = "10.0.0.0/8,127.0.0.0/8"
@@ -39,7 +44,7 @@ V2 = (
 )
 
 
-@pytest.fixture(params=list(WORKERS))
+@pytest.fixture(params=["sync", "gthread", GEVENT])
 def start(request: pytest.FixtureRequest, serve: Servers):
     """Starts a server of each worker class."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.greenlets import NEEDS_GEVENT
+from tests.support.ports import free_port
 from tests.support.server import Kind, Servers
 from tests.support.wait import wait_for
 
@@ -169,6 +171,59 @@ def test_overridden_handling_of_requests(serve: Servers, kind: Kind, name: str) 
     assert server.stop() == 0
 
 
+LISTENING = """
+    from gunicorn.workers.gthread import ThreadWorker
+    from gunicorn.workers.sync import SyncWorker
+
+    def application(environ, start_response):
+        start_response("200 OK", [("X-Listener", environ["mine"])])
+        return [b""]
+
+    def told(name):
+        return name if isinstance(name, str) else f"{name[0]}:{name[1]}"
+
+    class Telling:
+        def load_wsgi(self):
+            super().load_wsgi()
+            serve = self.wsgi
+            self.wsgi = lambda environ, start: serve({**environ, "mine": self.mine}, start)
+
+    class MySync(Telling, SyncWorker):
+        def handle_request(self, listener, req, client, addr):
+            self.mine = told(listener.getsockname())
+            super().handle_request(listener, req, client, addr)
+
+    class MyThreads(Telling, ThreadWorker):
+        def handle_request(self, req, conn):
+            self.mine = told(conn.server)
+            return super().handle_request(req, conn)
+"""
+
+LISTENING_GREENLETS = """
+    from gunicorn.workers.ggevent import GeventWorker
+
+    class MyGreenlets(Telling, GeventWorker):
+        def handle_request(self, listener_name, req, sock, addr):
+            self.mine = told(listener_name)
+            super().handle_request(listener_name, req, sock, addr)
+"""
+
+
+@pytest.mark.parametrize("name", ["MySync", "MyThreads", "MyGreenlets"])
+def test_request_is_handled_with_the_listener_it_came_by(serve: Servers, name: str) -> None:
+    source = LISTENING
+    if name == "MyGreenlets":
+        pytest.importorskip("gevent")
+        source += LISTENING_GREENLETS
+    server = serve.new()
+    path = str(server.directory / "second.sock")
+    binds = [server.bind, f"127.0.0.1:{free_port()}", f"unix:{path}"]
+    server.start("-k", f"app.{name}", "--threads", "1", app=source, bind=binds)
+    for bind in (*binds, *reversed(binds)):
+        server.bind = bind
+        assert server.get("/").header("x-listener") == bind.removeprefix("unix:")
+
+
 LOOPS = """
     from gunicorn.workers.gasgi import ASGIWorker
     from uvicorn.workers import UvicornWorker
@@ -216,6 +271,8 @@ def test_overridden_methods_of_event_loops(serve: Servers, kind: Kind, name: str
         ("gthread.ThreadWorker", "get_thread_pool"),
         ("gthread.ThreadWorker", "murder_keepalived"),
         ("gasgi.ASGIWorker", "handle_exit_signal"),
+        pytest.param("ggevent.GeventWorker", "timeout_ctx", marks=NEEDS_GEVENT),
+        pytest.param("ggevent.GeventWorker", "is_already_handled", marks=NEEDS_GEVENT),
     ],
 )
 def test_what_nothing_calls_is_refused_with_its_name(serve: Servers, base: str, method: str) -> None:
@@ -228,43 +285,74 @@ def test_what_nothing_calls_is_refused_with_its_name(serve: Servers, base: str, 
 
 
 @pytest.mark.usefixtures("only_oxicorn")
-def test_run_that_needs_what_is_not_there_is_refused(serve: Servers) -> None:
-    source = """
-        from gunicorn.workers.sync import SyncWorker
-        class Own(SyncWorker):
-            def run(self):
-                while self.alive:
-                    self.accept(self.wait(1)[0])
-    """
+@pytest.mark.parametrize(
+    ("base", "run", "names"),
+    [
+        ("sync.SyncWorker", "self.accept(self.wait(1)[0])", "accept, wait of SyncWorker"),
+        ("base_async.AsyncWorker", "partial(self.handle, self.sockets[0])", "handle of AsyncWorker"),
+    ],
+)
+def test_run_that_needs_what_is_not_there_is_refused(serve: Servers, base: str, run: str, names: str) -> None:
+    module, _, name = base.partition(".")
+    source = f"from gunicorn.workers.{module} import {name}\nclass Own({name}):\n    def run(self):\n        {run}\n"
     server = serve(source, "-k", "app.Own", ready=None)
     assert server.wait_for_exit() == 1
-    assert "worker_class app.Own: its run() needs accept, wait of SyncWorker, which are not there" in server.log
+    assert f"worker_class app.Own: its run() needs {names}, which are not there" in server.log
 
 
-def test_run_of_its_own_accepts_connections(serve: Servers) -> None:
+@pytest.mark.parametrize("base", ["sync.SyncWorker", "base_async.AsyncWorker"])
+def test_run_of_its_own_accepts_connections(serve: Servers, base: str) -> None:
+    """By methods of its own, which may be called as those of Gunicorn's are."""
     source = """
         import select
-        from gunicorn.workers.sync import SyncWorker
+        from gunicorn.workers.{} import {}
 
         def application(environ, start_response):
             raise AssertionError("the class answers by itself")
 
-        class Own(SyncWorker):
+        class Own({}):
             def run(self):
                 (listener,) = self.sockets
                 listener.setblocking(False)
                 while self.alive:
                     self.notify()
                     if select.select([listener], [], [], 0.1)[0]:
-                        client, _ = listener.accept()
-                        with client:
-                            client.setblocking(True)
-                            client.recv(65536)
-                            client.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nown")
+                        self.accept(listener)
+
+            def accept(self, listener):
+                client, addr = listener.accept()
+                with client:
+                    client.setblocking(True)
+                    self.handle(listener, client, addr)
+
+            def handle(self, listener, client, addr):
+                client.recv(65536)
+                client.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nown")
     """
-    server = serve(source, "-k", "app.Own")
+    module, _, name = base.partition(".")
+    server = serve(source.format(module, name, name), "-k", "app.Own")
     assert server.get("/").body == b"own"
     assert server.stop() == 0
+
+
+@NEEDS_GEVENT
+def test_application_that_has_answered_by_itself(serve: Servers, kind: Kind) -> None:
+    source = """
+        from gunicorn.workers.base_async import ALREADY_HANDLED
+
+        def application(environ, start_response):
+            if environ["PATH_INFO"] == "/own":
+                environ["gunicorn.socket"].sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nown")
+                environ["gunicorn.socket"].close()
+                return ALREADY_HANDLED
+            start_response("200 OK", [])
+            return [b"hello"]
+    """
+    server = serve(source, "-k", "gevent")
+    assert server.get("/own").body == b"own"
+    assert server.get("/").body == b"hello"
+    # There the class looks for the next request on the closed socket.
+    assert "Error" not in server.log or kind.is_gunicorn
 
 
 @pytest.mark.usefixtures("only_oxicorn")

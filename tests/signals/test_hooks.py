@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 
+from tests.support.greenlets import ALSO_IN_GREENLETS
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
@@ -84,6 +85,7 @@ def names(server) -> list[str]:
     return [line.split()[0] for line in hooks(server)]
 
 
+@ALSO_IN_GREENLETS
 def test_life_of_a_server(serve):
     server = serve(APP, config=CONFIG, ready=None)
     wait_for(lambda: "post_worker_init" in names(server))
@@ -102,6 +104,7 @@ def test_life_of_a_server(serve):
     ]
 
 
+@ALSO_IN_GREENLETS
 def test_request_hooks(serve):
     server = serve(APP, config=CONFIG)
     server.get("/path?a=1", [("X-One", "1")])
@@ -112,6 +115,7 @@ def test_request_hooks(serve):
     wait_for(lambda: names(server)[wait:] == ["pre_request", "post_request"], what="also after an error")
 
 
+@ALSO_IN_GREENLETS
 @pytest.mark.parametrize("parameters", ["worker, req", "worker, req, environ", "worker, req, environ, resp"])
 def test_post_request_may_take_fewer_arguments(serve, parameters):
     server = serve(
@@ -133,6 +137,7 @@ CHUNKED = "POST {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\
 TRAILERS = b"0\r\nX-Sum: 42\r\nx-sum: 43\r\n\r\n"
 
 
+@ALSO_IN_GREENLETS
 def test_post_request_sees_trailers(serve):
     app = APP.replace("start_response(", 'environ["wsgi.input"].read()\n        start_response(', 1)
     server = serve(app, config=TRAILERS_SEEN)
@@ -171,6 +176,7 @@ def test_post_request_of_an_asgi_application_sees_trailers(serve, kind):
     wait_for(lambda: "/without []" in hooks(server))
 
 
+@ALSO_IN_GREENLETS
 def test_failing_post_request_costs_no_answer(serve):
     server = serve(
         APP,
@@ -208,6 +214,7 @@ def test_scaling_hooks(serve):
     wait_for(lambda: "nworkers_changed master 1 2" in hooks(server))
 
 
+@ALSO_IN_GREENLETS
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
 def test_interrupt_hook(serve, number):
     server = serve(APP, config=CONFIG)
@@ -234,6 +241,7 @@ def test_abort_hook_when_a_worker_times_out(serve):
     wait_for(lambda: "worker_abort worker True" in hooks(server))
 
 
+@ALSO_IN_GREENLETS
 def test_child_exit_after_a_death(serve):
     server = serve(APP, config=CONFIG)
     (pid,) = server.worker_pids()

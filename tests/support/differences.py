@@ -73,6 +73,9 @@ DIFFERENCES: dict[str, str] = {
     "http/test_keep_alive.py::test_close_is_found_in_a_list_of_options[gthread]": (
         "Connection is a list of options (RFC 9110, 7.6.1)"
     ),
+    "http/test_keep_alive.py::test_close_is_found_in_a_list_of_options[gevent]": (
+        "Connection is a list of options (RFC 9110, 7.6.1)"
+    ),
     "http/test_requests.py::test_missing_host_is_refused": "an HTTP/1.1 request without Host is a 400 (RFC 9112, 3.2)",
     "http/test_requests.py::test_host_that_names_no_host_is_refused": "an empty Host is a 400 (RFC 9110, 4.2.1)",
     "http/test_requests.py::test_connect_is_not_implemented": "CONNECT is a 501",

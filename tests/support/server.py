@@ -95,9 +95,11 @@ class Kind:
 class Server:
     """One server: its directory, its command line, and, once started, its processes."""
 
-    def __init__(self, kind: Kind, directory: Path) -> None:
+    def __init__(self, kind: Kind, directory: Path, flags: Sequence[str] = ()) -> None:
         self.kind = kind
         self.directory = directory
+        #: Ahead of those that it is started with, which win.
+        self.flags = [*flags]
         self.bind = f"127.0.0.1:{free_port()}"
         self.process: subprocess.Popen[bytes] | None = None
         self.command: list[str] = []
@@ -173,7 +175,7 @@ class Server:
             config = textwrap.dedent(config or "") + BOOT_HOOK.format(path=str(self.directory / BOOTED))
         if config is not None:
             self.write("gunicorn.conf.py", config)
-        options = self._bind_options(bind)
+        options = self._bind_options(bind) + self.flags
         if access_log:
             options += ["--access-logfile", "access.log"]
         application = [spec] if spec is not None else []
@@ -395,14 +397,15 @@ class Servers:
 
     active: list[Server] = []  # noqa: RUF012 - one list for the whole run is the point
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, flags: Sequence[str] = ()) -> None:
         self.kind = kind
+        self.flags = flags
         self.own: list[Server] = []
 
     def new(self) -> Server:
         """A server that is not started yet."""
         # Not pytest's own directory: its long names do not fit into the path of a unix socket.
-        server = Server(self.kind, Path(tempfile.mkdtemp(prefix="oxicorn-test-")))
+        server = Server(self.kind, Path(tempfile.mkdtemp(prefix="oxicorn-test-")), self.flags)
         self.own.append(server)
         self.active.append(server)
         return server

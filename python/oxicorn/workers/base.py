@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -335,6 +336,11 @@ class Worker:
         headers = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in req.headers)
         self.log_failure(f"Error handling request {req.method} {req.uri}", exc, headers)
 
+    def listener_of(self, req: Any) -> Any:
+        """The listener at which a request arrived that is handed to ``handle_request``."""
+        at = [each for each in self.sockets if _address(each.getsockname()) == req._server]
+        return next(iter(at or self.sockets), None)
+
     def _hand_error(self, req: Any, error: BaseException) -> None:
         try:
             self.handle_error(req, req.unreader.sock, req.peer_addr, error)
@@ -409,6 +415,11 @@ class Worker:
         _native.mark_end_of_dumps(STACK_DUMP_SIGNAL, fd)
         faulthandler.register(STACK_DUMP_SIGNAL, file=fd, all_threads=True, chain=True)
         return STACK_DUMP_SIGNAL
+
+
+def _address(name: Any) -> Any:
+    """What ``getsockname()`` gives, as requests have it: host and port, or a path."""
+    return name[:2] if isinstance(name, tuple) else os.fsencode(name)
 
 
 #: As they were made, by which it is noticed that somebody has others.

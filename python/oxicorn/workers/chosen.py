@@ -16,6 +16,7 @@ from oxicorn import unused, util
 from oxicorn.errors import ConfigError
 from oxicorn.workers import DIRECT_WORKERS, SUPPORTED_WORKERS, worker_class
 from oxicorn.workers.base import DIRECT, Worker
+from oxicorn.workers.base_async import AsyncWorker
 from oxicorn.workers.finding import Finding
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ INSTEAD = {
 OWN_RUN = (
     "derive it from gunicorn.workers.base.Worker and accept from self.sockets, or leave run() alone"
 )
+IMPORT_LATER = "import it in the module of the class, not in sitecustomize or a .pth file"
 DEFAULT_ADVICE = (
     "derive it from SyncWorker, ThreadWorker or GeventWorker for WSGI, from AsgiWorker for ASGI, "
     "from gunicorn.workers.base.Worker with a run() of its own for a server of its own, "
@@ -84,10 +86,13 @@ def choose(cfg: Config) -> Chosen:
         return _finish(cfg, found, kind, [])
     original = _uvicorn_ancestor(found)
     if original is None and _has_server(found):
+        if issubclass(found, AsyncWorker):
+            _check_run(name, found, AsyncWorker)
         return _direct(cfg, name, found)
     if original is None:
         raise ConfigError(_refusal(name, found))
     # It was imported before Gunicorn's names led here, and has the real Gunicorn below it.
+    _check_unlike(name, found)
     stand_in = type(found.__name__, (_uvicorns(original),), {"CONFIG_KWARGS": found.CONFIG_KWARGS})
     notes = [f"worker_class: {name} is served by oxicorn's own asgi worker, with its CONFIG_KWARGS"]
     return _finish(cfg, stand_in, "asgi", notes)
@@ -193,6 +198,17 @@ def _uvicorn_ancestor(found: Any) -> str | None:
     return None
 
 
+def _check_unlike(name: str, worker: type) -> None:
+    """Refuses a class of uvicorn's own that overrides something: only what it says can be kept."""
+    above = (cls for cls in worker.__mro__ if cls.__module__ not in UVICORN_MODULES)
+    own = (cls for cls in above if not cls.__module__.startswith("gunicorn.") and cls is not object)
+    found = {attribute for cls in own for attribute in vars(cls) if not attribute.startswith("__")}
+    if found := found - {"CONFIG_KWARGS"}:
+        names = ", ".join(sorted(found))
+        text = f"overrides {names}, and its base was imported before the server's own modules"
+        raise ConfigError(f"worker_class {name}: {text}: {IMPORT_LATER}")
+
+
 def _uvicorns(name: str) -> type:
     found: type = getattr(importlib.import_module("oxicorn.workers.uvicorn"), name)
     return found
@@ -209,7 +225,8 @@ def _check_overrides(name: str, worker: type, base: type) -> None:
 
 def _check_run(name: str, worker: type, base: type) -> None:
     """Refuses a class whose own ``run()`` needs parts of Gunicorn's that are not there."""
-    if found := sorted(set(unused.used(worker.run, base))):  # type: ignore[attr-defined]
+    found = sorted(set(unused.used(worker, base)))
+    if found:
         text = f"its run() needs {', '.join(found)} of {base.__name__}, which are not there"
         raise ConfigError(f"worker_class {name}: {text}: {OWN_RUN}")
 

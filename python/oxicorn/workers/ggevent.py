@@ -24,9 +24,9 @@ except ImportError as error:
 
 from oxicorn import _native, forked
 from oxicorn.reloader import ReloaderBase
-from oxicorn.unused import unused
 from oxicorn.workers import gevent_server
-from oxicorn.workers.base import DIRECT, HANDLERS, SERVED, Worker
+from oxicorn.workers.base import DIRECT
+from oxicorn.workers.base_async import AsyncWorker
 from oxicorn.workers.gevent_server import PyWSGIHandler, PyWSGIServer
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ LAST_WORD = 1.0
 READ = 1
 
 
-@unused(SERVED, *HANDLERS, "is_already_handled", "timeout_ctx")
-class GeventWorker(Worker):
+class GeventWorker(AsyncWorker):
     """Serves WSGI in greenlets, at most ``worker_connections`` requests at a time."""
 
     #: A server of one's own, of gevent's kind; with one the class accepts connections itself.
@@ -50,7 +49,6 @@ class GeventWorker(Worker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.worker_connections = self.cfg.worker_connections
         self._main: Any = None
         self._doorbell: Any = None
 
@@ -132,18 +130,6 @@ class GeventWorker(Worker):
             news.wait(until - time.monotonic())
             news.clear()
 
-    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Serves a request, as that of ``SyncWorker``; ``listener_name`` is an address."""
-        req._handed.serve(req)
-
-    def _honour_overrides(self, context: _native.WorkerContext) -> None:
-        if type(self).handle_request is not HANDLE_REQUEST:
-            context.hand_requests_to(self._hand_request)
-
-    def _hand_request(self, req: Any) -> None:
-        name = self.sockets[0].getsockname() if self.sockets else None
-        self.handle_request(name, req, req.unreader.sock, req.peer_addr)
-
     def forked(self) -> None:
         """In a process that the application forked: the hub has copies of all greenlets.
 
@@ -190,10 +176,6 @@ class GeventWorker(Worker):
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """SIGUSR1: in a greenlet, where waiting is allowed."""
         gevent.spawn(super().handle_usr1, sig, frame)
-
-
-#: As it was made, by which it is noticed that somebody has another.
-HANDLE_REQUEST = GeventWorker.handle_request
 
 
 class GeventPyWSGIWorker(GeventWorker):

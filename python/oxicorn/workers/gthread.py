@@ -80,7 +80,8 @@ class ThreadWorker(Worker):
             context.hand_requests_to(self._hand_request)
 
     def _hand_request(self, req: Any) -> None:
-        server = self.sockets[0].getsockname() if self.sockets else None
+        listener = self.listener_of(req)
+        server = listener.getsockname() if listener is not None else None
         conn = SimpleNamespace(
             cfg=self.cfg, sock=req.unreader.sock, client=req.peer_addr, server=server
         )

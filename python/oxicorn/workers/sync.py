@@ -38,8 +38,7 @@ class SyncWorker(Worker):
             context.hand_requests_to(self._hand_request)
 
     def _hand_request(self, req: Any) -> None:
-        listener = self.sockets[0] if self.sockets else None
-        self.handle_request(listener, req, req.unreader.sock, req.peer_addr)
+        self.handle_request(self.listener_of(req), req, req.unreader.sock, req.peer_addr)
 
 
 #: As it was made, by which it is noticed that somebody has another.

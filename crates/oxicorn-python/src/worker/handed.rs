@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use super::calls::Beginning;
 use super::context::WorkerContext;
 use crate::locks::lock;
-use crate::wsgi::make_request;
+use crate::wsgi::{make_request, server_of};
 
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
@@ -45,7 +45,12 @@ impl HandedRequest {
         let py = slf.py();
         let request = match &*lock(&slf.get().payload) {
             Some(payload) => match RequestView::decode(payload) {
-                Ok(view) => make_request(py, &view, py.None().bind(py))?,
+                Ok(view) => {
+                    let request = make_request(py, &view, py.None().bind(py))?;
+                    let server = server_of(py, &view)?;
+                    request.setattr(intern!(py, "_server"), server)?;
+                    request
+                }
                 // Serving it says so.
                 Err(_) => return Ok(()),
             },

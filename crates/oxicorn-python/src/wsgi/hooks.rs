@@ -6,7 +6,7 @@ use oxicorn_link::wire::{Address, HeaderList, RequestView, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::call::Made;
 use super::environ::is_https;
@@ -170,6 +170,19 @@ pub(crate) fn make_request<'py>(
         set_trailers(&request, &trailers)?;
     }
     Ok(request)
+}
+
+/// The address of the listener that the request came in by: host and port, or the bytes of a path.
+pub(crate) fn server_of<'py>(
+    py: Python<'py>,
+    view: &RequestView<'_>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match view.head.server {
+        Address::Ip { host, port } => (latin1::to_string(py, host), port)
+            .into_pyobject(py)?
+            .into_any(),
+        Address::Unix { path } => PyBytes::new(py, path).into_any(),
+    })
 }
 
 /// `req.trailers`, where there are any.

@@ -20,5 +20,5 @@ pub(crate) use client_socket::LazySocket;
 pub(crate) use environ::Constants;
 pub(crate) use exchange::Exchange;
 pub(crate) use head::error_response;
-pub(crate) use hooks::{Hooks, make_request, make_response, set_trailers};
+pub(crate) use hooks::{Hooks, make_request, make_response, server_of, set_trailers};
 pub(crate) use input::Input;
