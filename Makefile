@@ -104,7 +104,8 @@ bench-parser:
 	cargo bench --quiet --package oxicorn-proto --bench instructions
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust uwsgi_packet fastcgi_records
+FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust uwsgi_packet fastcgi_records \
+  websocket_frames pool_frames
 
 ## The fuzz targets under libFuzzer (fuzz/README.md); `make test` replays them without it.
 fuzz:

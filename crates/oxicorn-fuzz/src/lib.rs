@@ -10,6 +10,7 @@ mod connection_ops;
 mod fastcgi_records;
 mod header_trust;
 pub mod kept;
+mod pool_frames;
 mod proxy_protocol;
 mod request_head;
 pub mod seeds;
@@ -23,6 +24,7 @@ pub use chunked_body::chunked_body;
 pub use connection_ops::connection_ops;
 pub use fastcgi_records::fastcgi_records;
 pub use header_trust::header_trust;
+pub use pool_frames::pool_frames;
 pub use proxy_protocol::proxy_protocol;
 pub use request_head::request_head;
 pub use uwsgi_packet::uwsgi_packet;
@@ -32,7 +34,7 @@ pub use websocket_frames::websocket_frames;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("request_head", request_head),
     ("chunked_body", chunked_body),
     ("connection_ops", connection_ops),
@@ -41,4 +43,5 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("websocket_frames", websocket_frames),
     ("uwsgi_packet", uwsgi_packet),
     ("fastcgi_records", fastcgi_records),
+    ("pool_frames", pool_frames),
 ];

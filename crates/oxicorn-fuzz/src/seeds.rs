@@ -77,6 +77,13 @@ fn own(target: &str) -> &'static [&'static [u8]] {
             b"\x0d\0\0\0\0\0\0\0\0\0\0\0\0\x0a\x01\x02\x03*\nGET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Protocol: ssl\r\n\r\n",
             b"\x12\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x012001:db8::/33,1.2.3.4/99,::ffff:1.2.3.4\nGET / HTTP/1.1\r\nHost: a\r\nX_A: b\r\n\r\n",
         ],
+        "pool_frames" => &[
+            b"GD\x01\x01\0\0\0\x05\x01\x02\x03\x04\x05\x06\x07\x08\x21\0\0\0\0",
+            b"GD\x01\x84\0\0\0\0\0\0\0\0\0\0\0\x01",
+            b"\x21\0\0\0\x02\x11\0\0\0\x01a\x20\0\0\0\x04\x05\xff\xff\xff\xff\xff\xff\xff\xfe\x06\x3f\xf8\0\0\0\0\0\0\0\x21\0\0\0\0\x11\0\0\0\x02\xc3\xbc\x20\0\0\0\x03\x01\x01\x10\0\0\0\x02x\0\x20\0\0\0\0",
+            b"\x21\0\0\0\x02\x11\0\0\0\x08app_path\x11\0\0\0\x03m:A\x11\0\0\0\x06action\x11\0\0\0\x01f",
+            b"\x21\0\0\0\x04\x11\0\0\0\x01a\x22\0\0\0\x03\x07\0\0\0\x09123456789\x05\0\0\0\0\0\0\0\x01\x00\x11\0\0\0\x01b\x23\0\0\0\x01\x05\0\0\0\0\0\0\0\x01\x12\0\0\0\x02xy\x11\0\0\0\x01c\x24\x11\0\0\0\x01d\x20\0\0\0\0\x30\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x11\0\0\0\x01d\x31\x10\0\0\0\x01p\x20\0\0\0\x01\x01\x01",
+        ],
         "uwsgi_packet" => &[
             b"\0\x3b\0\0\x0e\0REQUEST_METHOD\x03\0GET\x0b\0REQUEST_URI\x06\0/a%20b\x09\0PATH_INFO\x04\0/a b",
             b"\0\x2e\0\0\x0b\0SCRIPT_NAME\x02\0/a\x09\0PATH_INFO\x02\0/b\x09\0HTTP_HOST\x01\0h",

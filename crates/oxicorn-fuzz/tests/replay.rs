@@ -83,6 +83,11 @@ fn fastcgi_records_holds() {
 }
 
 #[test]
+fn pool_frames_holds() {
+    replay("pool_frames");
+}
+
+#[test]
 fn websocket_frames_holds() {
     replay("websocket_frames");
 }
