@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
+
+from oxicorn.dirty import DirtyClient
 
 from tests.pool.test_life import booted
 from tests.support.processes import is_alive
@@ -51,6 +54,21 @@ def test_a_worker_that_has_grown_is_replaced(start):
 
     wait_for(replaced)
     pool.server.wait_for_log(rf"Dirty worker {before} is to be replaced: it holds \d+ bytes")
+
+
+def test_a_worker_runs_no_more_calls_at_once_than_the_log_says(start):
+    pool = start("dirty_threads = 500\n")
+    pool.server.wait_for_log("dirty_threads: a worker of the pool runs 120 calls at once, not 500")
+
+    async def call_all() -> list[object]:
+        async with DirtyClient(pool.path, timeout=60.0) as client:
+            calls = [asyncio.ensure_future(client.execute_async("heavy:App", "wait")) for _ in range(125)]
+            await asyncio.to_thread(pool.wait_for_begun, 120)
+            await asyncio.to_thread(pool.open_gate)
+            return await asyncio.gather(*calls)
+
+    assert len(asyncio.run(call_all())) == 125
+    assert pool.call("most_together") == 120
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ use rustix::net::{
 };
 
 /// Most descriptors in one message.
-pub const MAX_DESCRIPTORS: usize = 64;
+pub const MAX_DESCRIPTORS: usize = 128;
 
 /// Longest message that [`Channel::recv`] takes. Linux takes about as much into a socket of default
 /// buffer size.

@@ -123,8 +123,18 @@ fn warn_of_missing_tls(settings: &Settings, warnings: &mut Vec<String>) {
     }
 }
 
-/// Applications without workers, or workers without applications.
-fn warn_of_half_a_pool(settings: &Settings, warnings: &mut Vec<String>) {
+/// Most calls that a worker of the pool runs at once (setting `dirty_threads`): each costs the arbiter descriptors while the
+/// worker is started.
+pub const POOL_THREADS_MAX: usize = 120;
+
+/// Applications without workers, workers without applications, more threads than there can be.
+fn warn_of_pool(settings: &Settings, warnings: &mut Vec<String>) {
+    let threads = usize::try_from(settings.number("dirty_threads")).unwrap_or(0);
+    if threads > POOL_THREADS_MAX {
+        warnings.push(format!(
+            "dirty_threads: a worker of the pool runs {POOL_THREADS_MAX} calls at once, not {threads}; add dirty_workers"
+        ));
+    }
     let (workers, apps) = (settings.count("dirty_workers"), settings.list("dirty_apps"));
     if workers == 0 && !apps.is_empty() {
         warnings.push("dirty_apps: nothing serves them, because dirty_workers is 0".into());
@@ -148,7 +158,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     warn_of_zeros(settings, &mut warnings);
     warn_of_bounds(settings, &mut warnings);
     warn_of_missing_tls(settings, &mut warnings);
-    warn_of_half_a_pool(settings, &mut warnings);
+    warn_of_pool(settings, &mut warnings);
     if let Some(path) = settings.text("pidfile")
         && !path.is_empty()
         && path.bytes().all(|byte| byte.is_ascii_digit())
@@ -275,6 +285,15 @@ mod tests {
             ("dirty_apps", texts(&["app:Model"])),
         ];
         assert_eq!(warnings(&resolve(&whole)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn threads_of_the_pool_have_a_bound_that_is_said() {
+        let most = i64::try_from(POOL_THREADS_MAX).expect("a small number");
+        for (threads, lines) in [(most, 0), (most + 1, 1)] {
+            let said = warnings(&resolve(&[("dirty_threads", Raw::Int(threads))]));
+            assert_eq!(said.len(), lines, "{said:?}");
+        }
     }
 
     #[test]

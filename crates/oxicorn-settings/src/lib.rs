@@ -41,7 +41,9 @@ mod validate;
 mod value;
 mod worker_class;
 
-pub use availability::{FIELDS_MAX, REQUEST_LINE_MAX, not_available_yet, replacements, warnings};
+pub use availability::{
+    FIELDS_MAX, POOL_THREADS_MAX, REQUEST_LINE_MAX, not_available_yet, replacements, warnings,
+};
 pub use bind_address::{BindAddress, BindAddressError, Scheme};
 pub use command_line::{CommandLine, Stop};
 pub use definition::{

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use oxicorn_arbiter::pool::{Pool, PoolAction, PoolApp, PoolEvent, PoolPlan, ended};
 use oxicorn_arbiter::{Exit, Generation, Level, WorkerId, WorkerSignal};
-use oxicorn_os::channel::{Blocking, Channel, Received};
+use oxicorn_os::channel::{self, Blocking, Channel, Received};
 use oxicorn_os::privileges::Identity;
 use oxicorn_os::signals::Blocked;
 use oxicorn_os::stream::Stream;
 use oxicorn_os::{memfd, poll, process, sockets, time};
 use oxicorn_pool::control::{self, AddWorker, FromBroker, Settings, ToBroker};
+use oxicorn_settings::POOL_THREADS_MAX;
 use pyo3::prelude::*;
 
 use super::fork::{self, Side};
@@ -27,8 +28,11 @@ use crate::pool::{DirtyNotice, DirtySetup};
 const BACKLOG: u32 = 4096;
 /// How long the broker may take to make room for a message.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Calls that one worker can run at once: each lane is a descriptor of one message.
-const LANES_MAX: usize = 60;
+
+const _: () = assert!(
+    POOL_THREADS_MAX < channel::MAX_DESCRIPTORS,
+    "the lanes of a worker and its control channel are the descriptors of one message"
+);
 
 /// A living broker.
 #[derive(Debug)]
@@ -205,7 +209,7 @@ impl<'py> Supervisor<'py> {
         let file = PoolFile {
             cfg: cfg.clone().unbind(),
             apps: apps.iter().map(|(path, _)| path.clone()).collect(),
-            lanes: threads.clamp(1, LANES_MAX),
+            lanes: threads.clamp(1, POOL_THREADS_MAX),
             broker: Settings {
                 timeout: (timeout > 0.0).then(|| duration(timeout)),
                 queue_limit: bounds.0,

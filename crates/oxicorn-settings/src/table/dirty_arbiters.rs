@@ -54,7 +54,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             most: i64::MAX,
         },
         default: Default::Int(1),
-        doc: "How many calls a worker of the pool runs at once, each in a thread; at most 60.",
+        doc: "How many calls a worker of the pool runs at once, each in a thread; at most 120.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
         parity: Parity::Same,
