@@ -8,7 +8,6 @@ import os
 import pytest
 
 from oxicorn.dirty import DirtyClient
-
 from tests.pool.test_life import booted
 from tests.support.processes import is_alive
 from tests.support.wait import wait_for

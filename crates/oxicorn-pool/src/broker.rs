@@ -15,6 +15,7 @@ use crate::callers::Caller;
 use crate::calls::Call;
 use crate::connection::READ;
 use crate::control::{self, FromBroker, Settings, ToBroker};
+use crate::figures::Figures;
 use crate::queue::{CallId, Queue, WorkerId};
 use crate::stash::{Journal, Stash};
 use crate::workers::Worker;
@@ -61,6 +62,7 @@ pub(crate) struct Broker {
     pub(crate) scratch: Vec<u8>,
     pub(crate) stash: Stash,
     pub(crate) journal: Journal,
+    pub(crate) figures: Figures,
     pub(crate) now: Duration,
     /// Since when the arbiter is gone.
     orphaned: Option<Duration>,
@@ -72,6 +74,7 @@ impl Broker {
         control: Channel,
         signals: SignalPipe,
         files: [OwnedFd; 2],
+        figures: Figures,
     ) -> std::io::Result<Self> {
         let mut stash = Stash::default();
         let journal = Journal::open(files, &mut stash)?;
@@ -99,6 +102,7 @@ impl Broker {
             scratch: vec![0; READ],
             stash,
             journal,
+            figures,
             now: time::monotonic(),
             orphaned: None,
         })
@@ -120,6 +124,7 @@ impl Broker {
             }
             self.enforce_deadlines();
             self.expire_entries();
+            self.show_figures();
             if self.is_abandoned() {
                 return 0;
             }

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use oxicorn_link::scoreboard::{CallHistogram, CallOutcome};
 use oxicorn_proto::pool::{Fields, Header, Item, Kind, Reader};
 
 use crate::answer::Failure;
@@ -50,6 +51,7 @@ impl Broker {
         let (app, action) = addressee(&frame.payload).ok_or("A call has app_path and action")?;
         let id = frame.header.id;
         let Some(app_id) = self.queue.app(app) else {
+            self.figures.count_unknown();
             self.refuse(caller, id, app, Refusal::NoWorkers);
             return Ok(());
         };
@@ -85,6 +87,7 @@ impl Broker {
                 self.queue.leave(call, app_id);
                 self.calls.remove(&call);
                 self.forget_call(caller, id);
+                self.count_end(app_id, CallOutcome::QueueFull);
                 let payload = Failure::QueueBytes { app: &app }.payload();
                 self.answer(caller, Kind::Error, id, &payload, None);
             }
@@ -92,6 +95,7 @@ impl Broker {
             Fate::Refused(refusal) => {
                 self.calls.remove(&call);
                 self.forget_call(caller, id);
+                self.count_end(app_id, outcome_of(refusal));
                 self.refuse(caller, id, &app, refusal);
             }
         }
@@ -139,6 +143,7 @@ impl Broker {
     pub(crate) fn fail_without_workers(&mut self, call: CallId) {
         if let Some(entry) = self.remove_call(call) {
             self.forget_call(entry.caller, entry.id);
+            self.count_end(entry.app, CallOutcome::NoWorkers);
             let app = self.queue.path(entry.app).to_owned();
             self.refuse(entry.caller, entry.id, &app, Refusal::NoWorkers);
         }
@@ -157,10 +162,12 @@ impl Broker {
             return;
         };
         entry.begun = Some((self.now, worker, lane));
+        let (app, waited) = (entry.app, self.now.saturating_sub(entry.received));
         if std::mem::take(&mut entry.is_queued) {
             self.queued_bytes -= entry.request.payload.len();
         }
         let request = std::mem::take(&mut entry.request);
+        self.record(app, CallHistogram::Wait, waited);
         let header = Header {
             kind: Kind::Request,
             length: request.payload.len(),
@@ -207,13 +214,18 @@ impl Broker {
         let Some(entry) = self.calls.get(&call) else {
             return false;
         };
-        let is_last = match frame.header.kind {
-            Kind::Response | Kind::Error | Kind::End => true,
-            Kind::Chunk => false,
+        let end = match frame.header.kind {
+            Kind::Response | Kind::End => Some(CallOutcome::Ok),
+            Kind::Error => Some(CallOutcome::Error),
+            Kind::Chunk => None,
             _ => return false,
         };
+        let is_last = end.is_some();
         if !entry.abandoned {
-            let (caller, id) = (entry.caller, entry.id);
+            let (caller, id, app) = (entry.caller, entry.id, entry.app);
+            if let Some(outcome) = end {
+                self.count_end(app, outcome);
+            }
             let kind = frame.header.kind;
             let descriptor = frame.descriptor.as_ref().map(AsFd::as_fd);
             let is_full = self.answer(caller, kind, id, &frame.payload, descriptor);
@@ -224,15 +236,35 @@ impl Broker {
             }
         }
         if is_last {
-            self.remove_call(call);
+            let ended = self.remove_call(call);
+            self.record_run(ended.as_ref());
             self.queue.end(worker, lane);
             self.lane_is_free(worker);
         }
         true
     }
 
-    /// Nobody waits for it any more: forgotten if it waits, else it is asked to end.
+    fn record_run(&mut self, ended: Option<&Call>) {
+        if let Some(entry) = ended
+            && let Some((begun, ..)) = entry.begun
+        {
+            let took = self.now.saturating_sub(begun);
+            self.record(entry.app, CallHistogram::Run, took);
+        }
+    }
+
+    /// Its caller does not want it any more.
     pub(crate) fn cancel(&mut self, call: CallId) {
+        if let Some(entry) = self.calls.get(&call)
+            && !entry.abandoned
+        {
+            self.count_end(entry.app, CallOutcome::Cancelled);
+            self.abandon(call);
+        }
+    }
+
+    /// Nobody waits for it any more: forgotten if it waits, else it is asked to end.
+    fn abandon(&mut self, call: CallId) {
         let Some(entry) = self.calls.get_mut(&call) else {
             return;
         };
@@ -270,7 +302,8 @@ impl Broker {
         let Some((begun, worker, _)) = entry.begun else {
             return;
         };
-        let app = self.queue.path(entry.app).to_owned();
+        let app_id = entry.app;
+        let app = self.queue.path(app_id).to_owned();
         let age = self.now.saturating_sub(begun);
         if std::mem::replace(&mut entry.overdue, true) {
             let text = format!("{app}.{}, {:.1} s", entry.action, age.as_secs_f64());
@@ -285,8 +318,9 @@ impl Broker {
             };
             self.answer(caller, Kind::Error, id, &failure.payload(), None);
             self.forget_call(caller, id);
+            self.count_end(app_id, CallOutcome::Timeout);
+            self.abandon(call);
         }
-        self.cancel(call);
         self.set_deadline(call, Some(self.now + RETURN_GRACE));
     }
 
@@ -295,7 +329,9 @@ impl Broker {
         let Some(entry) = self.remove_call(call) else {
             return;
         };
+        self.record_run(Some(&entry));
         if !entry.abandoned {
+            self.count_end(entry.app, CallOutcome::WorkerLost);
             let payload = Failure::WorkerDied { pid, reason }.payload();
             self.answer(entry.caller, Kind::Error, entry.id, &payload, None);
             self.forget_call(entry.caller, entry.id);
@@ -309,6 +345,13 @@ impl Broker {
             self.queue.set_takes_calls(worker, false);
             self.tell(&FromBroker::Stuck { worker, call });
         }
+    }
+}
+
+const fn outcome_of(refusal: Refusal) -> CallOutcome {
+    match refusal {
+        Refusal::NoWorkers => CallOutcome::NoWorkers,
+        Refusal::Full(_) => CallOutcome::QueueFull,
     }
 }
 

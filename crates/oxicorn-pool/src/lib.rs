@@ -25,6 +25,7 @@
 //! * `stash`: the tables (pure)
 //! * `connection`: frames in, frames out, without blocking
 //! * `answer`: what the broker itself answers
+//! * `figures`: what it counts, on the scoreboard
 //! * `broker`: the loop; `calls`, `workers`, `callers` and `tables` (requests to the stash) are parts of it
 //!
 //! What callers and workers send is not trusted: a frame that is none ends the connection, a lane that speaks out of turn
@@ -38,6 +39,7 @@ mod callers;
 mod calls;
 mod connection;
 pub mod control;
+mod figures;
 mod queue;
 mod stash;
 mod tables;
@@ -50,6 +52,7 @@ use oxicorn_os::signals::{self, SignalPipe};
 
 use crate::broker::Broker;
 use crate::control::FromBroker;
+use crate::figures::Figures;
 
 /// What a broker begins with.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub struct Setup {
     pub control: OwnedFd,
     /// Two memory files of the arbiter's, in which the stash outlives the broker.
     pub stash: [OwnedFd; 2],
+    /// The scoreboard's file.
+    pub scoreboard: OwnedFd,
 }
 
 /// Signals that are orders: they are passed on to the arbiter.
@@ -108,7 +113,9 @@ fn start(setup: Setup, ready: impl FnOnce()) -> std::io::Result<Broker> {
         signals.catch(signal)?;
     }
     ready();
-    let broker = Broker::new(setup.listener, setup.control.into(), signals, setup.stash)?;
+    let figures = Figures::attach(&setup.scoreboard)?;
+    let control = setup.control.into();
+    let broker = Broker::new(setup.listener, control, signals, setup.stash, figures)?;
     broker.tell(&FromBroker::Ready);
     Ok(broker)
 }

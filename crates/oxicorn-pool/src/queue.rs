@@ -5,7 +5,7 @@
 //! take. Nothing is ever placed ahead, because calls are long; so none waits behind another while a worker is free, and a
 //! worker that dies has nothing but what runs.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// A call, by the broker's number.
 pub(crate) type CallId = u64;
@@ -41,12 +41,21 @@ struct App {
     expected: bool,
     /// In the order in which they came.
     waiting: VecDeque<CallId>,
+    /// How many calls run.
+    running: usize,
+}
+
+/// What a lane is busy with.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    call: CallId,
+    app: AppId,
 }
 
 #[derive(Debug)]
 struct Worker {
     apps: Vec<AppId>,
-    lanes: Vec<Option<CallId>>,
+    lanes: Vec<Option<Running>>,
     takes_calls: bool,
 }
 
@@ -68,6 +77,8 @@ pub(crate) struct Queue {
     by_path: HashMap<String, AppId>,
     workers: BTreeMap<WorkerId, Worker>,
     limit: usize,
+    /// Applications whose numbers have changed.
+    changed: BTreeSet<AppId>,
 }
 
 impl Queue {
@@ -90,6 +101,13 @@ impl Queue {
         each.map(|app| (app.path.as_str(), app.expected, app.waiting.len()))
     }
 
+    /// Gives an application whose numbers have changed since it was given last: it, its calls that wait, and those that run.
+    pub(crate) fn next_change(&mut self) -> Option<(AppId, usize, usize)> {
+        let app = self.changed.pop_first()?;
+        let found = &self.apps[app];
+        Some((app, found.waiting.len(), found.running))
+    }
+
     fn name(&mut self, path: &str) -> AppId {
         if let Some(&app) = self.by_path.get(path) {
             return app;
@@ -98,6 +116,7 @@ impl Queue {
             path: path.to_owned(),
             expected: true,
             waiting: VecDeque::new(),
+            running: 0,
         });
         let app = self.apps.len() - 1;
         self.by_path.insert(path.to_owned(), app);
@@ -117,6 +136,7 @@ impl Queue {
         for app in 0..self.apps.len() {
             if !self.apps[app].expected && !self.has_worker(app) {
                 in_vain.extend(self.apps[app].waiting.drain(..));
+                self.changed.insert(app);
             }
         }
         in_vain
@@ -151,9 +171,12 @@ impl Queue {
     /// Gives what ran there.
     pub(crate) fn remove_worker(&mut self, worker: WorkerId) -> Vec<CallId> {
         let removed = self.workers.remove(&worker);
-        removed.map_or_else(Vec::new, |worker| {
-            worker.lanes.into_iter().flatten().collect()
-        })
+        let running = removed.map_or_else(Vec::new, |worker| worker.lanes);
+        let running: Vec<Running> = running.into_iter().flatten().collect();
+        for one in &running {
+            self.has_ended(one.app);
+        }
+        running.iter().map(|one| one.call).collect()
     }
 
     pub(crate) fn is_idle(&self, worker: WorkerId) -> bool {
@@ -163,11 +186,22 @@ impl Queue {
 
     pub(crate) fn running(&self, worker: WorkerId) -> impl Iterator<Item = CallId> + '_ {
         let lanes = self.workers.get(&worker).map(|worker| &worker.lanes);
-        lanes.into_iter().flatten().flatten().copied()
+        lanes.into_iter().flatten().flatten().map(|one| one.call)
     }
 
     pub(crate) fn running_at(&self, worker: WorkerId, lane: usize) -> Option<CallId> {
-        *self.workers.get(&worker)?.lanes.get(lane)?
+        let running = self.workers.get(&worker)?.lanes.get(lane)?;
+        running.map(|one| one.call)
+    }
+
+    fn has_begun(&mut self, app: AppId) {
+        self.apps[app].running += 1;
+        self.changed.insert(app);
+    }
+
+    fn has_ended(&mut self, app: AppId) {
+        self.apps[app].running -= 1;
+        self.changed.insert(app);
     }
 
     /// A new call: to the worker with the least to do, if one is free.
@@ -178,7 +212,8 @@ impl Queue {
             is_able.then(|| (worker.running(), id, lane, worker))
         });
         if let Some((_, id, lane, worker)) = able.min_by_key(|(running, ..)| *running) {
-            worker.lanes[lane] = Some(call);
+            worker.lanes[lane] = Some(Running { call, app });
+            self.has_begun(app);
             return Fate::Placed(id, lane);
         }
         let is_hopeless = !self.apps[app].expected && !self.has_worker(app);
@@ -190,6 +225,7 @@ impl Queue {
             return Fate::Refused(Refusal::Full(self.limit));
         }
         waiting.push_back(call);
+        self.changed.insert(app);
         Fate::Queued
     }
 
@@ -209,14 +245,16 @@ impl Queue {
     /// A call that waits is not wanted any more.
     pub(crate) fn leave(&mut self, call: CallId, app: AppId) {
         self.apps[app].waiting.retain(|waiting| *waiting != call);
+        self.changed.insert(app);
     }
 
     /// A lane's call has ended.
     pub(crate) fn end(&mut self, worker: WorkerId, lane: usize) {
         if let Some(worker) = self.workers.get_mut(&worker)
             && let Some(running) = worker.lanes.get_mut(lane)
+            && let Some(ended) = running.take()
         {
-            *running = None;
+            self.has_ended(ended.app);
         }
     }
 
@@ -232,7 +270,8 @@ impl Queue {
         });
         let (call, app) = heads.min()?;
         apps[app].waiting.pop_front();
-        worker.lanes[lane] = Some(call);
+        worker.lanes[lane] = Some(Running { call, app });
+        self.has_begun(app);
         Some((lane, call))
     }
 }
@@ -321,6 +360,33 @@ mod tests {
             [1]
         );
         assert_eq!(queue.enter(2, a), Fate::Refused(Refusal::NoWorkers));
+    }
+
+    #[test]
+    fn numbers_of_an_application_follow_its_calls() {
+        let mut queue = two_workers();
+        let [a, b] = ["a", "b"].map(|path| queue.app(path).expect("it is named"));
+        assert_eq!(queue.next_change(), None);
+        for call in 1..=3 {
+            queue.enter(call, a);
+        }
+        queue.enter(4, b);
+        assert_eq!(queue.next_change(), Some((a, 1, 2)));
+        assert_eq!(queue.next_change(), Some((b, 0, 1)));
+        assert_eq!(queue.next_change(), None);
+        queue.end(1, 0);
+        queue.end(1, 0);
+        assert_eq!(queue.next_change(), Some((a, 1, 1)));
+        queue.next_for(1);
+        assert_eq!(queue.next_change(), Some((a, 0, 2)));
+        queue.remove_worker(1);
+        assert_eq!(queue.next_change(), Some((a, 0, 0)));
+        queue.enter(5, a);
+        queue.leave(5, a);
+        assert_eq!(queue.next_change(), Some((a, 0, 0)));
+        queue.enter(6, a);
+        queue.expect(&[]);
+        assert_eq!(queue.next_change(), Some((a, 0, 0)));
     }
 
     #[test]

@@ -88,6 +88,8 @@ struct Table {
 pub(crate) struct Stash {
     tables: BTreeMap<String, Table>,
     bytes: usize,
+    /// Of all tables.
+    entries: usize,
     limit: usize,
     /// What ends when.
     ends: BTreeSet<(Duration, String, Vec<u8>)>,
@@ -152,6 +154,11 @@ impl Stash {
             });
             std::iter::once(Change::Table(name.clone())).chain(entries)
         })
+    }
+
+    /// How many tables there are, and how many entries they have together.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.tables.len(), self.entries)
     }
 
     /// Bytes that are held.
@@ -291,6 +298,7 @@ impl Stash {
         if let Some(table) = self.tables.get_mut(table) {
             table.bytes += cost;
             table.entries.insert(key, Entry { value, expires });
+            self.entries += 1;
         }
     }
 
@@ -301,6 +309,7 @@ impl Stash {
         let cost = cost(key, &entry.value);
         table.bytes -= cost;
         self.bytes -= cost;
+        self.entries -= 1;
         if let Some(end) = entry.expires {
             self.ends.remove(&(end, name.to_owned(), key.to_vec()));
         }
@@ -321,6 +330,7 @@ impl Stash {
             return;
         };
         self.bytes -= std::mem::take(&mut table.bytes);
+        self.entries -= table.entries.len();
         for (key, entry) in table.entries.drain() {
             if let Some(end) = entry.expires {
                 self.ends.remove(&(end, name.to_owned(), key));

@@ -11,6 +11,9 @@ impl Broker {
     pub(crate) fn take_stash_request(&mut self, caller: usize, id: u64, payload: &[u8]) {
         let parsed = Request::parse(payload);
         let table = parsed.as_ref().map_or("", |request| request.table);
+        if let Ok(request) = &parsed {
+            self.figures.count_operation(request.operation);
+        }
         let done = parsed
             .clone()
             .and_then(|request| self.stash.perform(&request, self.now));
@@ -21,6 +24,9 @@ impl Broker {
                 self.answer(caller, Kind::Response, id, &payload, None);
             }
             Err(fault) => {
+                if let StashFault::Full { .. } = fault {
+                    self.figures.count_full_stash();
+                }
                 let payload = failure(&fault, table);
                 self.answer(caller, Kind::Error, id, &payload, None);
             }

@@ -68,6 +68,8 @@ class Facts:
     followed: str | None = None
     #: What workers have said of their calls, by pid (``oxicorn.control.stacks``).
     stacks: dict[int, Data] = field(default_factory=dict)
+    #: Of each heavy application: workers, calls that wait and run, and how others ended.
+    pool: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,7 @@ def show_stats(arbiter: Any, facts: Facts, _: list[str]) -> Data:
         "latency": facts.latency,
         "out_of_rotation": arbiter.out_of_rotation,
         "loglevel": _level_name(arbiter),
+        **({"dirty_calls": facts.pool} if facts.pool else {}),
     }
 
 

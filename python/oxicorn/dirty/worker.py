@@ -220,7 +220,7 @@ class DirtyWorker:
         """SIGTERM: a successor is asked for; until it is there this worker serves."""
         if self._context is not None and self.booted:
             self.alive = False
-            self._context.want_replacement()
+            self._context.want_replacement("requested")
         elif not self.booted:
             sys.exit(0)
 
@@ -324,25 +324,25 @@ class DirtyWorker:
         self.calls += 1
         if self._replaced or self._context is None:
             return
-        why = self._reason_to_leave()
-        if why:
+        reason, why = self._reason_to_leave()
+        if reason:
             self._replaced = True
             self.log.info("Dirty worker %s is to be replaced: %s", self.pid, why)
-            self._context.want_replacement()
+            self._context.want_replacement(reason)
 
-    def _reason_to_leave(self) -> str:
-        """Why another worker is to take this one's place, if there is a reason."""
+    def _reason_to_leave(self) -> tuple[str, str]:
+        """Why another worker is to take this one's place, in short and in words, if it is."""
         cfg = self.cfg
         if 0 < cfg.dirty_max_calls <= self.calls:
-            return f"it has run {self.calls} calls"
+            return "max_calls", f"it has run {self.calls} calls"
         if cfg.dirty_memory_limit > 0:
             now = time.monotonic()
             if now - self._looked_at_memory >= MEMORY_PAUSE:
                 self._looked_at_memory = now
                 held = _resident_bytes()
                 if held > cfg.dirty_memory_limit:
-                    return f"it holds {held} bytes"
-        return ""
+                    return "memory", f"it holds {held} bytes"
+        return "", ""
 
 
 def _resident_bytes() -> int:

@@ -16,7 +16,7 @@ const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("link", &["os"]),
     ("tls", &[]),
     ("gateway", &["proto", "dispatch", "link", "os", "tls"]),
-    ("pool", &["proto", "os"]),
+    ("pool", &["proto", "os", "link"]),
     (
         "python",
         &[

@@ -15,11 +15,13 @@
 //!   4096  gateway blocks, one for each gateway thread
 //!    ...  slots, one for each worker, 128 bytes each
 //!    ...  histograms of what workers wait for, which all of them write
+//!    ...  the figures of the pool of heavy applications
 //! ```
 
 mod arbiter_block;
 mod block;
 mod histogram;
+mod pool;
 mod slot;
 mod waits;
 
@@ -36,6 +38,10 @@ use crate::AttachError;
 pub use arbiter_block::{ArbiterBlock, ArbiterCounter, ArbiterGauge};
 pub use block::{Counter, GatewayBlock, Gauge, HistogramKind, Method, StatusClass};
 pub use histogram::{BUCKETS, HistogramReading};
+pub use pool::{
+    CallGauge, CallHistogram, CallOutcome, CallRow, OTHER, POOL_ROWS, PoolBlock, PoolCounter,
+    PoolGauge, STASH_OPERATIONS,
+};
 pub use slot::{Slot, SlotReading, WorkerState};
 pub use waits::WaitKind;
 
@@ -46,7 +52,7 @@ pub const MAX_GATEWAY_THREADS: usize = 64;
 
 /// "oxiscore", in the order of the machine that wrote it.
 const MAGIC: u64 = u64::from_be_bytes(*b"oxiscore");
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
 
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = 8;
@@ -63,6 +69,10 @@ pub struct Scoreboard {
 }
 
 fn file_len(slots: usize, gateway_threads: usize) -> usize {
+    pool_at(slots, gateway_threads) + pool::LEN
+}
+
+fn pool_at(slots: usize, gateway_threads: usize) -> usize {
     waits_at(slots, gateway_threads) + waits::LEN
 }
 
@@ -169,6 +179,12 @@ impl Scoreboard {
     /// The arbiter's figures.
     pub fn arbiter(&self) -> ArbiterBlock {
         ArbiterBlock::new(Arc::clone(&self.mapping))
+    }
+
+    /// The figures of the pool of heavy applications.
+    pub fn pool(&self) -> PoolBlock {
+        let at = pool_at(self.slots, self.gateway_threads);
+        PoolBlock::new(Arc::clone(&self.mapping), at)
     }
 
     /// One gateway thread's figures.

@@ -244,3 +244,24 @@ fn a_request_of_gunicorns_client_is_understood() {
         assert!(Request::parse(&payload[..end]).is_err());
     }
 }
+
+#[test]
+fn operations_are_shown_by_the_names_of_the_client() {
+    use oxicorn_link::scoreboard::STASH_OPERATIONS;
+    for (number, name) in (1_i64..).zip(STASH_OPERATIONS) {
+        let mut payload = bytes(Item::Map(1));
+        payload.extend(bytes(Item::Text("op")));
+        payload.extend(bytes(Item::Int(number)));
+        let request = Request::parse(&payload).expect("it is known");
+        let shown = format!("{:?}", request.operation).to_lowercase();
+        assert_eq!(shown, name.replace('_', ""));
+        assert_eq!(STASH_OPERATIONS[request.operation as usize], name);
+    }
+    let mut payload = bytes(Item::Map(1));
+    payload.extend(bytes(Item::Text("op")));
+    payload.extend(bytes(Item::Int(17)));
+    assert!(
+        Request::parse(&payload).is_err(),
+        "a new operation has a name"
+    );
+}

@@ -11,7 +11,8 @@ use oxicorn_gateway::control::{
     self, FollowedList, RequestList, RequestShown, RequestSlow, ToGateway,
 };
 use oxicorn_link::scoreboard::{
-    ArbiterCounter, ArbiterGauge, Gauge, HistogramKind, Slot, StatusClass, WorkerState,
+    ArbiterCounter, ArbiterGauge, CallGauge, CallOutcome, Gauge, HistogramKind, Slot, StatusClass,
+    WorkerState,
 };
 use oxicorn_os::{process, time};
 use oxicorn_settings::Source;
@@ -291,7 +292,28 @@ impl<'py> Supervisor<'py> {
             facts.set_item("followed", text)?;
         }
         self.add_figures(&facts)?;
+        facts.set_item("pool", self.pool_fact()?)?;
         Ok(facts)
+    }
+
+    /// What the pool counts of each application's calls.
+    fn pool_fact(&self) -> PyResult<Bound<'py, PyDict>> {
+        let apps = PyDict::new(self.server.py());
+        for row in self.scoreboard.pool().rows().skip(1) {
+            let fact = PyDict::new(self.server.py());
+            for (name, gauge) in [
+                ("workers", CallGauge::Workers),
+                ("queued", CallGauge::Queued),
+                ("in_flight", CallGauge::InFlight),
+            ] {
+                fact.set_item(name, row.gauge(gauge))?;
+            }
+            for outcome in CallOutcome::ALL {
+                fact.set_item(outcome.name(), row.outcomes(*outcome))?;
+            }
+            apps.set_item(row.name(), fact)?;
+        }
+        Ok(apps)
     }
 
     /// What the gateway counts, for who looks again and again.

@@ -19,6 +19,7 @@ mod log;
 mod monitoring;
 mod performer;
 mod pool;
+mod pool_figures;
 mod stacks;
 mod successor;
 mod supervisor;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use oxicorn_arbiter::pool::{Pool, PoolAction, PoolApp, PoolEvent, PoolPlan, ended};
 use oxicorn_arbiter::{Exit, Generation, Level, WorkerId, WorkerSignal};
+use oxicorn_link::scoreboard::PoolBlock;
 use oxicorn_os::channel::{self, Blocking, Channel, Received};
 use oxicorn_os::privileges::Identity;
 use oxicorn_os::signals::Blocked;
@@ -19,6 +20,7 @@ use pyo3::prelude::*;
 
 use super::fork::{self, Side};
 use super::log;
+use super::pool_figures;
 use super::supervisor::Supervisor;
 use super::{DirtyChild, Outcome, PoolBrokerChild};
 use crate::forked;
@@ -53,6 +55,8 @@ struct DirtyProcess {
     /// By which it is told its applications, if it waits for that.
     assignment: Option<Channel>,
     stack_dump: OwnedFd,
+    /// Its applications, while it is given calls.
+    serves: Vec<String>,
 }
 
 /// What belongs to one load of the settings.
@@ -82,6 +86,7 @@ pub(crate) struct PoolProcesses {
     told: (u32, u32),
     notices: Channel,
     notices_of_workers: Channel,
+    figures: PoolBlock,
 }
 
 impl PoolProcesses {
@@ -112,6 +117,7 @@ impl PoolProcesses {
     }
 
     fn handle(&mut self, event: PoolEvent) {
+        pool_figures::count(&self.figures, &event);
         self.machine.handle(event, time::monotonic());
     }
 
@@ -128,6 +134,24 @@ impl PoolProcesses {
                 let _ = process::kill(broker.pid, libc::SIGKILL);
             }
         }
+    }
+
+    fn set_serves(&mut self, worker: WorkerId, serves: bool) {
+        let places = self.machine.applications(worker).unwrap_or(&[]);
+        let Some(found) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        found.serves.clear();
+        if serves && let Some(file) = self.files.get(&found.generation) {
+            let paths = places.iter().map(|&place| file.apps[place].clone());
+            found.serves.extend(paths);
+        }
+        self.show_workers();
+    }
+
+    fn show_workers(&self) {
+        let serving = self.workers.values().flat_map(|worker| &worker.serves);
+        pool_figures::show_workers(&self.figures, serving);
     }
 
     fn serving_settings(&self) -> Settings {
@@ -189,6 +213,7 @@ impl<'py> Supervisor<'py> {
             told: (0, 0),
             notices,
             notices_of_workers,
+            figures: self.scoreboard.pool(),
         });
         self.run_pool_hook("on_dirty_starting", "starting", ())
     }
@@ -321,9 +346,11 @@ impl<'py> Supervisor<'py> {
             }
             PoolAction::AttachWorker(worker) => self.attach_dirty_worker(worker),
             PoolAction::AnnounceReady(worker) => {
+                pool.set_serves(worker, true);
                 pool.tell_broker(&ToBroker::WorkerReady(worker.0), &[]);
             }
             PoolAction::RetireWorker(worker) => {
+                pool.set_serves(worker, false);
                 pool.tell_broker(&ToBroker::RetireWorker(worker.0), &[]);
             }
             PoolAction::SignalWorker { worker, signal } => {
@@ -340,6 +367,9 @@ impl<'py> Supervisor<'py> {
             }
             PoolAction::WorkerReaped { worker, exit } => self.dirty_worker_reaped(worker, exit)?,
             PoolAction::Expect(applications) => {
+                for (path, _) in &applications {
+                    pool.figures.give_row(path);
+                }
                 pool.tell_broker(&ToBroker::Applications(applications), &[]);
             }
             PoolAction::ServeGeneration(generation) => {
@@ -387,6 +417,7 @@ impl<'py> Supervisor<'py> {
             listener: pool.listener.try_clone()?,
             control: of_broker.into(),
             stash: [pool.stash[0].try_clone()?, pool.stash[1].try_clone()?],
+            scoreboard: self.scoreboard_file.try_clone()?,
         };
         match fork::fork(&self.server)? {
             Side::Parent(pid) => {
@@ -487,6 +518,7 @@ impl<'py> Supervisor<'py> {
                         of_broker,
                         assignment,
                         stack_dump,
+                        serves: Vec::new(),
                     },
                 );
                 pool.handle(PoolEvent::WorkerSpawned {
@@ -569,6 +601,7 @@ impl<'py> Supervisor<'py> {
             reason,
         };
         pool.tell_broker(&message, &[]);
+        pool.show_workers();
         self.run_pool_hook("dirty_worker_exit", "worker_reaped", (gone.face,))
     }
 
@@ -594,7 +627,10 @@ impl<'py> Supervisor<'py> {
             let worker = WorkerId(worker);
             pool.handle(match notice {
                 DirtyNotice::Ready => PoolEvent::WorkerReady(worker),
-                DirtyNotice::WantsReplacement => PoolEvent::WorkerWantsReplacement(worker),
+                DirtyNotice::WantsReplacement(reason) => {
+                    pool_figures::count_replacement(&pool.figures, reason);
+                    PoolEvent::WorkerWantsReplacement(worker)
+                }
                 DirtyNotice::Limits(limits) => PoolEvent::Limits { worker, limits },
             });
         }

@@ -22,7 +22,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 pub(crate) use connection::PoolConnection;
-pub(crate) use worker::{DirtyContext, DirtyNotice, DirtySetup};
+pub(crate) use worker::{DirtyContext, DirtyNotice, DirtySetup, Replacement};
 
 /// Bytes of a value from which on it lies in a memory file.
 pub(crate) const EXTERNAL_MIN: usize = 64 << 10;

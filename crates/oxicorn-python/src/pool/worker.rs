@@ -16,7 +16,7 @@ use oxicorn_os::signals::Blocked;
 use oxicorn_os::stream::Stream;
 use oxicorn_pool::control::ToWorker;
 use oxicorn_proto::pool::Kind;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -52,7 +52,41 @@ pub(crate) enum DirtyNotice {
     /// The applications are loaded.
     Ready,
     /// A successor is wanted.
-    WantsReplacement,
+    WantsReplacement(Replacement),
+}
+
+/// Why a worker wants a successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replacement {
+    /// Somebody told it to end.
+    Requested,
+    /// It has had its calls (setting `dirty_max_calls`).
+    MaxCalls,
+    /// It holds too much (setting `dirty_memory_limit`).
+    Memory,
+}
+
+impl Replacement {
+    const ALL: [(Self, &'static str, u8); 3] = [
+        (Self::Requested, "requested", b'W'),
+        (Self::MaxCalls, "max_calls", b'C'),
+        (Self::Memory, "memory", b'M'),
+    ];
+
+    fn from_name(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, known, _)| *known == name);
+        found.map(|(reason, ..)| *reason)
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(.., known)| *known == byte);
+        found.map(|(reason, ..)| *reason)
+    }
+
+    fn byte(self) -> u8 {
+        let found = Self::ALL.iter().find(|(reason, ..)| *reason == self);
+        found.map_or(0, |(.., byte)| *byte)
+    }
 }
 
 impl DirtyNotice {
@@ -60,7 +94,7 @@ impl DirtyNotice {
         let mut packet = worker.to_ne_bytes().to_vec();
         match self {
             Self::Ready => packet.push(b'R'),
-            Self::WantsReplacement => packet.push(b'W'),
+            Self::WantsReplacement(reason) => packet.push(reason.byte()),
             Self::Limits(limits) => {
                 packet.push(b'L');
                 // 0 is none: an application wants one worker at least.
@@ -77,7 +111,6 @@ impl DirtyNotice {
         let (word, numbers) = rest.split_first()?;
         let notice = match word {
             b'R' => Self::Ready,
-            b'W' => Self::WantsReplacement,
             b'L' => {
                 let (numbers, []) = numbers.as_chunks() else {
                     return None;
@@ -88,7 +121,7 @@ impl DirtyNotice {
                 };
                 Self::Limits(numbers.iter().map(number).collect())
             }
-            _ => return None,
+            other => Self::WantsReplacement(Replacement::from_byte(*other)?),
         };
         Some((u32::from_ne_bytes(*worker), notice))
     }
@@ -239,9 +272,12 @@ impl DirtyContext {
         self.notify(py, &DirtyNotice::Ready)
     }
 
-    /// A successor is wanted; until it is there this worker serves.
-    fn want_replacement(&self, py: Python<'_>) -> PyResult<()> {
-        self.notify(py, &DirtyNotice::WantsReplacement)
+    /// A successor is wanted, because of `max_calls` or `memory` or because it was `requested`; until it is there this
+    /// worker serves.
+    fn want_replacement(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
+        let reason = Replacement::from_name(reason)
+            .ok_or_else(|| PyValueError::new_err(format!("no reason: {reason}")))?;
+        self.notify(py, &DirtyNotice::WantsReplacement(reason))
     }
 
     /// How many calls it runs at once.

@@ -96,7 +96,7 @@ fn legal_name(name: &str) -> Cow<'_, str> {
     legal.collect::<String>().into()
 }
 
-fn escaped(text: &str, quotes: bool) -> Cow<'_, str> {
+pub(super) fn escaped(text: &str, quotes: bool) -> Cow<'_, str> {
     if !text.contains(['\\', '\n', '"']) {
         return text.into();
     }

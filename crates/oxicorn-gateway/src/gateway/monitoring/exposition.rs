@@ -31,7 +31,7 @@ pub(super) struct Exposition {
     text: String,
 }
 
-/// Labels are names and values of our own: nothing in them needs to be escaped.
+/// Names and values as they are to be written: whoever takes a value from elsewhere has escaped it.
 pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Exposition {
@@ -81,7 +81,8 @@ impl Exposition {
         self.line(family.name, suffix, labels, value);
     }
 
-    /// `buckets`: upper bounds in microseconds and how many values each has by itself; the one without a bound last.
+    /// A family with one histogram. `buckets`: upper bounds in microseconds and how many values each has by itself; the one
+    /// without a bound last.
     pub(super) fn histogram(
         &mut self,
         family: Family,
@@ -89,19 +90,27 @@ impl Exposition {
         sum_micros: u64,
     ) {
         self.begin(family);
+        self.histogram_of(family, None, buckets, sum_micros);
+    }
+
+    /// One of a family's histograms, the one with this label.
+    pub(super) fn histogram_of(
+        &mut self,
+        family: Family,
+        label: Option<(&str, &str)>,
+        buckets: impl Iterator<Item = (Option<u64>, u64)>,
+        sum_micros: u64,
+    ) {
+        let labels: Vec<_> = label.into_iter().collect();
         let mut count = 0_u64;
         for (bound, values) in buckets {
             count = count.saturating_add(values);
-            match bound {
-                Some(micros) => {
-                    let bound = seconds(micros);
-                    self.line(family.name, "_bucket", &[("le", &bound)], count);
-                }
-                None => self.line(family.name, "_bucket", &[("le", "+Inf")], count),
-            }
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), seconds);
+            let labels = [&labels[..], &[("le", &bound)]].concat();
+            self.line(family.name, "_bucket", &labels, count);
         }
-        self.line(family.name, "_sum", &[], seconds(sum_micros));
-        self.line(family.name, "_count", &[], count);
+        self.line(family.name, "_sum", &labels, seconds(sum_micros));
+        self.line(family.name, "_count", &labels, count);
     }
 
     fn line(
@@ -156,6 +165,7 @@ mod tests {
         exposition.sample(DONE, &[("method", "GET"), ("class", "2xx")], 3);
         let buckets = [(Some(128), 1), (Some(256), 0), (None, 2)];
         exposition.histogram(WAIT, buckets.into_iter(), 1_000_450);
+        exposition.histogram_of(WAIT, Some(("app", "a")), [(None, 2)].into_iter(), 5);
         let mut text = exposition.into_text();
         text.push_str(format.end());
         text
@@ -174,7 +184,10 @@ mod tests {
              wait_seconds_bucket{le=\"0.000256\"} 1\n\
              wait_seconds_bucket{le=\"+Inf\"} 3\n\
              wait_seconds_sum 1.000450\n\
-             wait_seconds_count 3\n"
+             wait_seconds_count 3\n\
+             wait_seconds_bucket{app=\"a\",le=\"+Inf\"} 2\n\
+             wait_seconds_sum{app=\"a\"} 0.000005\n\
+             wait_seconds_count{app=\"a\"} 2\n"
         );
     }
 
@@ -183,6 +196,6 @@ mod tests {
         let text = written(Format::OpenMetrics);
         assert!(text.starts_with("# HELP done How many.\n# TYPE done counter\ndone_total{"));
         assert!(text.contains("# UNIT wait_seconds seconds\n"));
-        assert!(text.ends_with("wait_seconds_count 3\n# EOF\n"));
+        assert!(text.ends_with("wait_seconds_count{app=\"a\"} 2\n# EOF\n"));
     }
 }

@@ -15,7 +15,7 @@ use oxicorn_link::scoreboard::{
 
 use super::exposition::{Exposition, Family, Kind, seconds};
 use super::negotiation::Format;
-use super::processes;
+use super::{pool, processes};
 
 /// Histogram bounds: each power of two of microseconds from an eighth of a millisecond to a minute.
 const BOUNDS: std::ops::RangeInclusive<u64> = 1 << 7..=1 << 26;
@@ -45,7 +45,7 @@ pub(super) const fn measured(unit: &'static str, family: Family) -> Family {
     }
 }
 
-const fn durations(name: &'static str, help: &'static str) -> Family {
+pub(super) const fn durations(name: &'static str, help: &'static str) -> Family {
     Family {
         name,
         kind: Kind::Histogram,
@@ -76,6 +76,7 @@ pub(super) fn write(
     processes::write_workers(&mut out, &workers, now);
     write_waits(&mut out, scoreboard);
     processes::write_memory(&mut out, scoreboard, &workers, proportional);
+    pool::write(&mut out, &scoreboard.pool());
     out.into_text()
 }
 
@@ -215,7 +216,7 @@ fn write_waits(out: &mut Exposition, scoreboard: &Scoreboard) {
 }
 
 /// The buckets of powers of two, each with what lies between it and the one before.
-fn coarse(
+pub(super) fn coarse(
     fine: impl Iterator<Item = (Option<u64>, u64)>,
 ) -> impl Iterator<Item = (Option<u64>, u64)> {
     let mut gathered = 0_u64;

@@ -25,6 +25,7 @@ mod exposition;
 mod families;
 mod follow;
 mod negotiation;
+mod pool;
 mod probes;
 mod processes;
 mod proportional;
