@@ -39,6 +39,7 @@ class SettingsDict(TypedDict, total=False):
     body_memory: int
     response_buffer: int
     response_spool: int
+    gateway_threads: int
     websocket_ping_interval: int
     websocket_ping_timeout: int
     websocket_compression: Literal["shared", "dedicated", "off"] | bool

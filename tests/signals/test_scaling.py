@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 
 import pytest
 
+from tests.support.gate import APPLICATION as GATED
+from tests.support.gate import Gate
+from tests.support.http import encode
 from tests.support.load import Load
 from tests.support.wait import stays, wait_for
 
@@ -18,13 +22,21 @@ HELLO = """
 
 
 def test_ttin_adds_and_ttou_removes_a_worker(serve):
-    server = serve(HELLO)
+    server = serve(GATED)
     first = server.worker_pids()
     server.kill(signal.SIGTTIN)
     server.wait_for_workers(2)
     server.kill(signal.SIGTTIN)
-    server.wait_for_workers(3)
-    assert set(first) <= set(server.worker_pids())
+    three = server.wait_for_workers(3)
+    assert set(first) <= set(three)
+    # Whoever does not serve yet would go before the oldest: all of them have a request in hand.
+    with Gate(server) as gate, ExitStack() as clients:
+        peers = [clients.enter_context(server.connect()) for _ in three]
+        for peer in peers:
+            peer.send(encode(target=gate.target))
+        gate.wait_until_reached(len(three))
+        gate.open()
+        assert [peer.answer().status for peer in peers] == [200] * len(three)
     server.kill(signal.SIGTTOU)
     two = server.wait_for_workers(2)
     assert first[0] not in two, "the oldest goes first"

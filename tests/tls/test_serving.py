@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import warnings
+from pathlib import Path
 
 import pytest
 import simple_websocket
@@ -15,7 +16,7 @@ import simple_websocket
 from tests.support.http import Address
 from tests.support.server import Server
 from tests.support.wait import wait_for
-from tests.tls.client import connect, get
+from tests.tls.client import connect, get, load
 from tests.tls.conftest import Pki
 
 WSGI = """
@@ -246,3 +247,22 @@ def test_half_a_message_of_the_protocol_keeps_no_answer(serve, pki):
     assert _half_of_a_message(server.address).startswith(b"HTTP/1.1 200 OK\r\n")
     assert get(server, pki.context())[0] == 200
     assert "Panic" not in server.log
+
+
+def threads_of(pid: int) -> list[str]:
+    """Names of a process' threads that make handshakes."""
+    names = [(path / "comm").read_text().strip() for path in Path(f"/proc/{pid}/task").iterdir()]
+    return [name for name in names if name == "tls-handshakes"]
+
+
+def test_threads_beside_the_owner_make_the_handshakes(serve, pki):
+    server = serve(WSGI, *pki.flags, config="gateway_threads = 3\n")
+    assert len(threads_of(server.gateway_pid())) == 2
+    context = pki.context()
+    with load(server, context, clients=8, keep_alive=False) as result:
+        wait_for(lambda: result.answers >= 200)
+    assert result.failures == []
+    server.write("gunicorn.conf.py", "gateway_threads = 1\n")
+    server.reload()
+    wait_for(lambda: not threads_of(server.gateway_pid()))
+    assert get(server, context)[0] == 200

@@ -178,6 +178,7 @@ fn begin(
     gateway.open_logs(&settings);
     let secure = certificates.map(|file| Secure::read(file, None));
     gateway.secure = secure.transpose().map_err(io::Error::other)?;
+    gateway.start_threads();
     for (setup, socket) in listeners {
         gateway.open_listener(setup, socket)?;
     }

@@ -51,6 +51,8 @@ pub struct Settings {
     pub response_buffer: usize,
     /// Bytes of one response that go to a file where its client is slow and its worker would wait; 0: none.
     pub response_spool: u64,
+    /// `gateway_threads`: how many threads there are, with the one that owns everything.
+    pub threads: usize,
     /// `limit_connections`: connections open at once.
     pub connection_limit: usize,
     /// Whether somebody else has the listeners too (systemd, another server that takes over): closed, they are left as
@@ -104,6 +106,7 @@ impl Default for Settings {
             temporary_directories: vec![TemporaryDirectory::system("/tmp")],
             response_buffer: 1024 * 1024,
             response_spool: 1024 * 1024 * 1024,
+            threads: 1,
             connection_limit: 65_536,
             listeners_are_shared: false,
             out_of_rotation: false,

@@ -73,6 +73,16 @@ fn file(material: &Material) -> OwnedFd {
     oxicorn_os::memfd::with_content("test", &material.encode()).unwrap()
 }
 
+/// One thread, and others beside it that make the steps of handshakes.
+const THREADS: [usize; 2] = [1, 3];
+
+fn with_threads(threads: usize) -> Settings {
+    Settings {
+        threads,
+        ..patient()
+    }
+}
+
 fn start(settings: Settings) -> (Scenario, StubWorker, Pki) {
     let pki = Pki::new("one.example");
     let mut scenario = Scenario::with_certificates(settings, file(&pki.material()));
@@ -141,23 +151,25 @@ impl TlsClient {
 
 #[test]
 fn requests_are_served_and_their_scheme_is_https() {
-    let (scenario, mut worker, pki) = start(patient());
-    let config = Arc::new(pki.client_config());
-    let mut client = TlsClient::connect(&scenario, &config);
-    client.get("/first");
-    let claimed = worker.claim();
-    assert_eq!(claimed.view().head.scheme, wire::Scheme::Https);
-    let variables: Vec<_> = claimed.view().variables.iter().collect();
-    assert_eq!(variables, [(wire::TLS, &[3, 4, 0x13, 2][..])]);
-    worker.respond(&claimed, "one");
-    assert_eq!(client.read_response().text(), "one");
-    client.echo(&mut worker, "/second");
-    client.stream.conn.send_close_notify();
-    client.stream.flush().unwrap();
-    let mut rest = Vec::new();
-    client.stream.read_to_end(&mut rest).expect("a goodbye");
-    assert!(rest.is_empty());
-    assert_eq!(scenario.access_log(2).len(), 2);
+    for threads in THREADS {
+        let (scenario, mut worker, pki) = start(with_threads(threads));
+        let config = Arc::new(pki.client_config());
+        let mut client = TlsClient::connect(&scenario, &config);
+        client.get("/first");
+        let claimed = worker.claim();
+        assert_eq!(claimed.view().head.scheme, wire::Scheme::Https);
+        let variables: Vec<_> = claimed.view().variables.iter().collect();
+        assert_eq!(variables, [(wire::TLS, &[3, 4, 0x13, 2][..])]);
+        worker.respond(&claimed, "one");
+        assert_eq!(client.read_response().text(), "one");
+        client.echo(&mut worker, "/second");
+        client.stream.conn.send_close_notify();
+        client.stream.flush().unwrap();
+        let mut rest = Vec::new();
+        client.stream.read_to_end(&mut rest).expect("a goodbye");
+        assert!(rest.is_empty());
+        assert_eq!(scenario.access_log(2).len(), 2);
+    }
 }
 
 #[test]
@@ -209,43 +221,47 @@ fn plain_http_is_told_that_it_came_to_the_wrong_port() {
 
 #[test]
 fn what_is_no_handshake_is_closed_and_told() {
-    let (scenario, mut worker, pki) = start(patient());
-    for odd in [
-        &b"\x80\x2e\x01\x03\x01"[..],
-        b"\x16\x03\x01\x00\x05hello",
-        b"\x16\x03\x01\xff\xff",
-        &[0x16, 3, 1, 0, 6, 1, 0, 0, 2, 3, 3],
-    ] {
-        let mut client = scenario.connect();
-        client.stream.write_all(odd).unwrap();
-        let _ = client.stream.shutdown(Shutdown::Write);
-        // An alert at most.
-        assert!(client.read_to_end().len() <= 7, "{odd:?}");
+    for threads in THREADS {
+        let (scenario, mut worker, pki) = start(with_threads(threads));
+        for odd in [
+            &b"\x80\x2e\x01\x03\x01"[..],
+            b"\x16\x03\x01\x00\x05hello",
+            b"\x16\x03\x01\xff\xff",
+            &[0x16, 3, 1, 0, 6, 1, 0, 0, 2, 3, 3],
+        ] {
+            let mut client = scenario.connect();
+            client.stream.write_all(odd).unwrap();
+            let _ = client.stream.shutdown(Shutdown::Write);
+            // An alert at most.
+            assert!(client.read_to_end().len() <= 7, "{odd:?}");
+        }
+        scenario.expect_error_log("TLS failed: ");
+        let config = Arc::new(pki.client_config());
+        TlsClient::connect(&scenario, &config).echo(&mut worker, "/still");
     }
-    scenario.expect_error_log("TLS failed: ");
-    let config = Arc::new(pki.client_config());
-    TlsClient::connect(&scenario, &config).echo(&mut worker, "/still");
 }
 
 #[test]
 fn a_hello_in_single_bytes_is_a_hello() {
-    let (scenario, mut worker, pki) = start(patient());
-    let config = Arc::new(pki.client_config());
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut connection = ClientConnection::new(config, name).unwrap();
-    let mut hello = Vec::new();
-    connection.write_tls(&mut hello).unwrap();
-    let mut stream = TcpStream::connect(scenario.address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    for byte in hello {
-        stream.write_all(&[byte]).unwrap();
+    for threads in THREADS {
+        let (scenario, mut worker, pki) = start(with_threads(threads));
+        let config = Arc::new(pki.client_config());
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut connection = ClientConnection::new(config, name).unwrap();
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello).unwrap();
+        let mut stream = TcpStream::connect(scenario.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        for byte in hello {
+            stream.write_all(&[byte]).unwrap();
+        }
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = TlsClient {
+            stream: StreamOwned::new(connection, stream),
+            buffer: Vec::new(),
+        };
+        client.echo(&mut worker, "/pieces");
     }
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut client = TlsClient {
-        stream: StreamOwned::new(connection, stream),
-        buffer: Vec::new(),
-    };
-    client.echo(&mut worker, "/pieces");
 }
 
 #[test]
@@ -275,21 +291,23 @@ fn new_certificates_are_for_new_connections_and_sessions_go_on() {
 
 #[test]
 fn sessions_are_resumed_by_tickets_with_tls_12_too() {
-    let (scenario, mut worker, pki) = start(patient());
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.der.clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS12])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = Arc::new(config);
-    let kinds = ["/first", "/second"].map(|target| {
-        let mut client = TlsClient::connect(&scenario, &config);
-        client.echo(&mut worker, target);
-        client.stream.conn.handshake_kind().unwrap()
-    });
-    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+    for threads in THREADS {
+        let (scenario, mut worker, pki) = start(with_threads(threads));
+        let mut roots = RootCertStore::empty();
+        roots.add(pki.der.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let config = Arc::new(config);
+        let kinds = ["/first", "/second"].map(|target| {
+            let mut client = TlsClient::connect(&scenario, &config);
+            client.echo(&mut worker, target);
+            client.stream.conn.handshake_kind().unwrap()
+        });
+        assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+    }
 }
 
 #[test]
@@ -307,46 +325,48 @@ fn broken_certificates_leave_the_old_ones() {
 
 #[test]
 fn clients_show_who_they_are() {
-    let pki = Pki::new("one.example");
-    let alice = Pki::new("alice");
-    let mut material = pki.material();
-    let authorities = serde_authorities(&alice);
-    material.clients = ClientCertificates::Optional(authorities);
-    let mut scenario = Scenario::with_certificates(patient(), file(&material));
-    let mut worker = scenario.ready_worker(1);
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.der.clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![alice.der.clone()],
-            PrivatePkcs8KeyDer::from(alice.key.clone()).into(),
-        )
-        .unwrap();
-    let mut client = TlsClient::connect(&scenario, &Arc::new(config));
-    client.get("/who");
-    let claimed = worker.claim();
-    let variable = |name: &[u8]| {
-        let view = claimed.view();
-        let found = view.variables.iter().find(|(found, _)| *found == name);
-        String::from_utf8(found.map(|(_, value)| value.to_vec()).unwrap_or_default()).unwrap()
-    };
-    assert_eq!(variable(b"SSL_CLIENT_VERIFY"), "SUCCESS");
-    assert_eq!(variable(b"SSL_CLIENT_S_DN"), "CN=alice");
-    assert!(variable(b"SSL_CLIENT_CERT").starts_with("-----BEGIN CERTIFICATE-----\n"));
-    assert!(!variable(b"SSL_CLIENT_M_SERIAL").is_empty());
-    worker.respond(&claimed, "alice");
-    client.read_response();
+    for threads in THREADS {
+        let pki = Pki::new("one.example");
+        let alice = Pki::new("alice");
+        let mut material = pki.material();
+        let authorities = serde_authorities(&alice);
+        material.clients = ClientCertificates::Optional(authorities);
+        let mut scenario = Scenario::with_certificates(with_threads(threads), file(&material));
+        let mut worker = scenario.ready_worker(1);
+        let mut roots = RootCertStore::empty();
+        roots.add(pki.der.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![alice.der.clone()],
+                PrivatePkcs8KeyDer::from(alice.key.clone()).into(),
+            )
+            .unwrap();
+        let mut client = TlsClient::connect(&scenario, &Arc::new(config));
+        client.get("/who");
+        let claimed = worker.claim();
+        let variable = |name: &[u8]| {
+            let view = claimed.view();
+            let found = view.variables.iter().find(|(found, _)| *found == name);
+            String::from_utf8(found.map(|(_, value)| value.to_vec()).unwrap_or_default()).unwrap()
+        };
+        assert_eq!(variable(b"SSL_CLIENT_VERIFY"), "SUCCESS");
+        assert_eq!(variable(b"SSL_CLIENT_S_DN"), "CN=alice");
+        assert!(variable(b"SSL_CLIENT_CERT").starts_with("-----BEGIN CERTIFICATE-----\n"));
+        assert!(!variable(b"SSL_CLIENT_M_SERIAL").is_empty());
+        worker.respond(&claimed, "alice");
+        client.read_response();
 
-    let mut nobody = TlsClient::connect(&scenario, &Arc::new(pki.client_config()));
-    nobody.get("/nobody");
-    let claimed = worker.claim();
-    let variables: Vec<_> = claimed.view().variables.iter().collect();
-    assert_eq!(variables[1], (&b"SSL_CLIENT_VERIFY"[..], &b"NONE"[..]));
-    worker.respond(&claimed, "nobody");
-    nobody.read_response();
+        let mut nobody = TlsClient::connect(&scenario, &Arc::new(pki.client_config()));
+        nobody.get("/nobody");
+        let claimed = worker.claim();
+        let variables: Vec<_> = claimed.view().variables.iter().collect();
+        assert_eq!(variables[1], (&b"SSL_CLIENT_VERIFY"[..], &b"NONE"[..]));
+        worker.respond(&claimed, "nobody");
+        nobody.read_response();
+    }
 }
 
 fn serde_authorities(pki: &Pki) -> oxicorn_tls::Authorities {
@@ -427,37 +447,41 @@ fn an_application_may_have_the_connection() {
 
 #[test]
 fn a_flood_of_handshakes_leaves_nobody_out() {
-    let (scenario, mut worker, pki) = start(patient());
-    let config = Arc::new(pki.client_config());
-    let mut clients: Vec<_> = (0..64)
-        .map(|_| {
-            let mut client = TlsClient::connect(&scenario, &config);
-            // The hello, without waiting for what comes of it.
-            client
-                .stream
-                .conn
-                .write_tls(&mut client.stream.sock)
-                .unwrap();
-            client
-        })
-        .collect();
-    for (number, client) in clients.iter_mut().enumerate() {
-        client.echo(&mut worker, &format!("/{number}"));
+    for threads in THREADS {
+        let (scenario, mut worker, pki) = start(with_threads(threads));
+        let config = Arc::new(pki.client_config());
+        let mut clients: Vec<_> = (0..64)
+            .map(|_| {
+                let mut client = TlsClient::connect(&scenario, &config);
+                // The hello, without waiting for what comes of it.
+                client
+                    .stream
+                    .conn
+                    .write_tls(&mut client.stream.sock)
+                    .unwrap();
+                client
+            })
+            .collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.echo(&mut worker, &format!("/{number}"));
+        }
     }
 }
 
 #[test]
 fn a_slow_handshake_ends_with_the_time_for_a_head() {
-    let mut settings = patient();
-    settings.timeouts.head = Duration::from_millis(200);
-    let (scenario, _worker, _) = start(settings);
-    let mut client = scenario.connect();
-    client
-        .stream
-        .write_all(b"\x16\x03\x01\x02\x00\x01")
-        .unwrap();
-    client.expect_end();
-    scenario.expect_error_log("the TLS handshake did not end in time");
+    for threads in THREADS {
+        let mut settings = with_threads(threads);
+        settings.timeouts.head = Duration::from_millis(200);
+        let (scenario, _worker, _) = start(settings);
+        let mut client = scenario.connect();
+        client
+            .stream
+            .write_all(b"\x16\x03\x01\x02\x00\x01")
+            .unwrap();
+        client.expect_end();
+        scenario.expect_error_log("the TLS handshake did not end in time");
+    }
 }
 
 #[test]

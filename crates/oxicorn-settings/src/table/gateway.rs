@@ -108,6 +108,19 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Own,
     },
     Definition {
+        name: "gateway_threads",
+        section: Section::Gateway,
+        flags: Flags::integer(&["--gateway-threads"]),
+        kind: Kind::Integer { least: 1, most: 64 },
+        default: Default::Int(1),
+        doc: "How many threads the gateway has. One of them owns connections, queue and workers, whatever their number; \
+          those beyond it do the arithmetic of TLS handshakes, which is nearly all that a new TLS connection costs. Worth it \
+          where many clients connect by TLS and processors are idle; with 1 it is all done by the one.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
         name: "websocket_ping_interval",
         section: Section::Gateway,
         flags: Flags::integer(&["--websocket-ping-interval"]),

@@ -215,6 +215,7 @@ impl Gateway {
         let memory_files = self.resolved.spool.memory_files();
         self.resolved = Rc::new(ActiveConfig::new(settings, memory_files));
         self.tell_of_spool(Some(&said));
+        self.start_threads();
     }
 
     /// A log that stays where it is is only opened anew.

@@ -9,7 +9,7 @@ use oxicorn_tls::{Material, Offer};
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::transport::peer::End;
-use crate::transport::tls::{Terms, Tls};
+use crate::transport::tls::{Terms, Tls, set_threads};
 
 /// The most bytes that certificates, keys and authorities may have together: all the authorities of a system are a
 /// quarter of a megabyte.
@@ -46,6 +46,17 @@ fn content(file: &OwnedFd) -> std::io::Result<Vec<u8>> {
 }
 
 impl Gateway {
+    /// Has as many threads for handshakes as the settings say, where anybody speaks TLS.
+    pub(crate) fn start_threads(&mut self) {
+        let beside = self.resolved.settings.threads.saturating_sub(1);
+        let count = if self.secure.is_some() { beside } else { 0 };
+        if let Err(error) = set_threads(count) {
+            self.error_log.warning(format_args!(
+                "Not all of the threads can be started ({error}; gateway_threads)"
+            ));
+        }
+    }
+
     /// TLS begins, if it is to, with what has come of it behind a PROXY header. `false`: it cannot, and the connection
     /// is closed.
     pub(crate) fn start_tls(&mut self, key: usize) -> bool {

@@ -4,17 +4,26 @@
 //! comes back after a break), those that are served already must not wait for all of them: [`PER_ROUND`] begin in each
 //! round of the event loop, the others in the rounds after it, in the order they came. Where nobody else has anything
 //! to do the rounds follow each other at once, and nothing is lost.
+//!
+//! With more than one thread (`gateway_threads`) there are no rounds: the others make the steps, and who is served
+//! waits for none of them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::task::{Poll, Waker};
+
+use rustls::server::UnbufferedServerConnection;
+
+use super::threads::{Errand, Threads};
 
 /// Handshakes that begin in a round of the event loop.
 const PER_ROUND: u32 = 8;
 
 thread_local! {
     static STATE: RefCell<Handshakes> = RefCell::new(Handshakes::new());
+    static THREADS: RefCell<Option<Threads>> = const { RefCell::new(None) };
 }
 
 struct Handshakes {
@@ -56,6 +65,31 @@ impl Handshakes {
 /// Whether a handshake may begin now; else `waker` is called when its turn has come.
 pub(super) fn may_begin(waker: &Waker) -> bool {
     STATE.with_borrow_mut(|state| state.may_begin(waker))
+}
+
+/// Has `count` threads make steps of handshakes.
+///
+/// # Errors
+///
+/// See [`Threads::resize`].
+pub(crate) fn set_threads(count: usize) -> io::Result<()> {
+    THREADS.with_borrow_mut(|threads| {
+        if count == 0 && threads.is_none() {
+            return Ok(());
+        }
+        threads.get_or_insert_with(Threads::new).resize(count)
+    })
+}
+
+/// Gives a session to the threads; back again where there are none.
+pub(super) fn give(
+    session: UnbufferedServerConnection,
+    bytes: &[u8],
+) -> Result<Errand, Box<UnbufferedServerConnection>> {
+    THREADS.with_borrow(|threads| match threads {
+        Some(threads) => threads.give(session, bytes),
+        None => Err(Box::new(session)),
+    })
 }
 
 /// A round of the event loop begins, after it has slept.

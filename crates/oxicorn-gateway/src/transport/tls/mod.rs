@@ -17,6 +17,8 @@
 
 mod handshakes;
 mod relay;
+mod step;
+mod threads;
 
 use std::cell::RefCell;
 use std::io;
@@ -24,15 +26,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use oxicorn_tls::ClientCertificate;
-use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::unbuffered::ConnectionState;
+use rustls::{ProtocolVersion, ServerConfig};
 
 use crate::buffer::input::READ_SIZE;
 use crate::transport::socket::{Received, Sent, Socket};
 
-pub(crate) use handshakes::{look_after_handshakes, renew};
+pub(crate) use handshakes::{look_after_handshakes, renew, set_threads};
 pub(crate) use relay::relay;
+
+use step::{Sinks, Step};
+use threads::{Errand, Made};
 
 /// The first byte of every record of a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -76,8 +81,10 @@ struct Scratch {
 /// A socket on which TLS is spoken.
 pub(crate) struct Tls {
     socket: Socket,
-    session: UnbufferedServerConnection,
+    /// `None` while a thread has it.
+    session: Option<UnbufferedServerConnection>,
     stage: Stage,
+    errand: Option<Errand>,
     /// Ciphertext of records that are not complete, or that wait for their turn.
     incoming: Vec<u8>,
     /// Decrypted bytes, of which so many are taken.
@@ -110,6 +117,8 @@ enum Stage {
     Waiting,
     /// It is under way.
     Opening,
+    /// The same, and a thread has the session.
+    Away,
     /// It is done.
     Open,
     /// It has failed.
@@ -139,15 +148,6 @@ pub(crate) struct About {
     pub(crate) asked: bool,
 }
 
-/// What a step through the records gave.
-#[derive(Debug, Default)]
-struct Step {
-    /// Ciphertext that is done with.
-    consumed: usize,
-    /// Plain bytes for the buffer.
-    delivered: usize,
-}
-
 impl Tls {
     /// `early`: what was received before TLS began, behind a PROXY header.
     pub(crate) fn new(
@@ -159,7 +159,8 @@ impl Tls {
         let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         Ok(Self {
             socket,
-            session,
+            session: Some(session),
+            errand: None,
             stage: Stage::New,
             incoming: early,
             plain: Vec::new(),
@@ -192,7 +193,7 @@ impl Tls {
 
     /// Whether a client that has sent something is not through with the handshake.
     pub(crate) fn is_opening(&self) -> bool {
-        matches!(self.stage, Stage::Opening | Stage::Waiting)
+        matches!(self.stage, Stage::Opening | Stage::Waiting | Stage::Away)
     }
 
     /// Why it failed, once.
@@ -252,6 +253,9 @@ impl Tls {
         buffer: &mut Vec<u8>,
         scratch: &mut Vec<u8>,
     ) -> Poll<io::Result<Received>> {
+        if self.stage == Stage::Away {
+            return self.poll_errand(cx);
+        }
         scratch.extend_from_slice(&self.incoming);
         scratch.reserve(LEAST_READ);
         let must_read = match self.stage {
@@ -270,6 +274,9 @@ impl Tls {
         if self.stage == Stage::New && scratch[0] != HANDSHAKE {
             return Poll::Ready(self.refuse_stranger(scratch, buffer));
         }
+        if self.is_arithmetic() && self.give_away(scratch)? {
+            return self.poll_errand(cx);
+        }
         if matches!(self.stage, Stage::New | Stage::Waiting) {
             if !handshakes::may_begin(cx.waker()) {
                 self.stage = Stage::Waiting;
@@ -279,11 +286,7 @@ impl Tls {
             self.stage = Stage::Opening;
         }
         let step = self.step(scratch, buffer)?;
-        let left = &scratch[step.consumed..];
-        if left.len() > HANDSHAKE_LIMIT {
-            return Poll::Ready(Err(self.fail("a handshake message is too long".into())));
-        }
-        keep(&mut self.incoming, left);
+        self.keep_incomplete(&scratch[step.consumed..])?;
         if self.sealed == 0 {
             self.flush(cx, false)?;
         }
@@ -294,6 +297,15 @@ impl Tls {
             }
             _ => Received::End,
         }))
+    }
+
+    /// Keeps what a record lacks the rest of.
+    fn keep_incomplete(&mut self, left: &[u8]) -> io::Result<()> {
+        if left.len() > HANDSHAKE_LIMIT {
+            return Err(self.fail("a handshake message is too long".into()));
+        }
+        keep(&mut self.incoming, left);
+        Ok(())
     }
 
     /// The peer has stopped without a goodbye.
@@ -318,64 +330,88 @@ impl Tls {
         Ok(Received::Unencrypted(bytes.len()))
     }
 
+    /// Whether what has come costs arithmetic with keys: the first message does, and later ones of a handshake in which
+    /// the client proves who it is, or of TLS 1.2.
+    fn is_arithmetic(&self) -> bool {
+        let version = self.session.as_ref().and_then(|one| one.protocol_version());
+        match self.stage {
+            Stage::New | Stage::Waiting => true,
+            Stage::Opening => self.asks_clients || version == Some(ProtocolVersion::TLSv1_2),
+            _ => false,
+        }
+    }
+
+    /// Has a thread make the next step, if there are any.
+    fn give_away(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let session = self.session.take().ok_or(io::ErrorKind::NotConnected)?;
+        match handshakes::give(session, bytes) {
+            Ok(errand) => {
+                self.errand = Some(errand);
+                self.stage = Stage::Away;
+                self.incoming = Vec::new();
+                Ok(true)
+            }
+            Err(session) => {
+                self.session = Some(*session);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Goes on with the session when it has come back. `Bytes(0)`: nothing for the connection was in it.
+    fn poll_errand(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Received>> {
+        let made = match self.errand.as_ref().map(|errand| errand.take(cx.waker())) {
+            Some(Poll::Pending) => return Poll::Pending,
+            Some(Poll::Ready(made)) => made,
+            None => None,
+        };
+        self.errand = None;
+        self.stage = Stage::Opening;
+        let Some(made) = made else {
+            return Poll::Ready(Err(
+                self.fail("a handshake could not be gone on with".into())
+            ));
+        };
+        let Made {
+            session,
+            bytes,
+            plain,
+            outgoing,
+            step,
+        } = *made;
+        self.session = Some(session);
+        self.plain.extend_from_slice(&plain);
+        self.outgoing.extend_from_slice(&outgoing);
+        let step = step.map_err(|reason| self.fail(reason))?;
+        self.keep_incomplete(&bytes[step.consumed..])?;
+        self.note(&step);
+        self.flush(cx, false)?;
+        Poll::Ready(Ok(Received::Bytes(0)))
+    }
+
     /// Lets the protocol see what has come.
     fn step(&mut self, bytes: &mut [u8], buffer: &mut Vec<u8>) -> io::Result<Step> {
-        let mut step = Step::default();
-        loop {
-            let UnbufferedStatus { mut discard, state } = self
-                .session
-                .process_tls_records(&mut bytes[step.consumed..]);
-            let mut is_over = false;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(io::Error::other)?;
-                        discard += record.discard;
-                        let room = buffer.capacity() - buffer.len();
-                        // What came before and found no room comes first.
-                        let room = if self.plain.is_empty() { room } else { 0 };
-                        let (now, later) = record.payload.split_at(record.payload.len().min(room));
-                        buffer.extend_from_slice(now);
-                        step.delivered += now.len();
-                        self.plain.extend_from_slice(later);
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut data, &mut self.outgoing)?;
-                }
-                // It goes out in its order, whenever the socket takes it.
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.end = End::Said,
-                Ok(ConnectionState::WriteTraffic(_)) => {
-                    is_over = true;
-                    if self.stage == Stage::Opening {
-                        self.stage = Stage::Open;
-                    }
-                }
-                Ok(_) => is_over = true,
-                Err(error) => {
-                    let rest = (step.consumed + discard).min(bytes.len());
-                    self.encode_alert(&mut bytes[rest..]);
-                    return Err(self.fail(error.to_string()));
-                }
-            }
-            step.consumed += discard;
-            if is_over {
-                break;
-            }
-        }
-        if self.stage == Stage::Open && self.about.is_none() {
-            self.note_settled();
-        }
+        let session = self.session.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let mut sinks = Sinks {
+            buffer,
+            plain: &mut self.plain,
+            outgoing: &mut self.outgoing,
+        };
+        let step = step::step(session, bytes, &mut sinks).map_err(|reason| self.fail(reason))?;
+        self.note(&step);
         Ok(step)
     }
 
-    /// What the protocol has to say of a failure; `rest` is what came and was not looked at.
-    fn encode_alert(&mut self, rest: &mut [u8]) {
-        let state = self.session.process_tls_records(rest).state;
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) = state {
-            // Without it the peer learns less.
-            let _ = encode(&mut data, &mut self.outgoing);
+    /// What a step has changed.
+    fn note(&mut self, step: &Step) {
+        if step.is_closed {
+            self.end = End::Said;
+        }
+        if step.is_settled && self.stage == Stage::Opening {
+            self.stage = Stage::Open;
+        }
+        if self.stage == Stage::Open && self.about.is_none() {
+            self.note_settled();
         }
     }
 
@@ -389,10 +425,13 @@ impl Tls {
     }
 
     fn note_settled(&mut self) {
-        let suite = self.session.negotiated_cipher_suite();
-        let chain = self.session.peer_certificates();
+        let Some(session) = &self.session else {
+            return;
+        };
+        let suite = session.negotiated_cipher_suite();
+        let chain = session.peer_certificates();
         self.about = Some(Box::new(About {
-            version: self.session.protocol_version().map_or(0, u16::from),
+            version: session.protocol_version().map_or(0, u16::from),
             suite: suite.map_or(0, |suite| u16::from(suite.suite())),
             client: chain.and_then(ClientCertificate::of),
             asked: self.asks_clients,
@@ -450,9 +489,10 @@ impl Tls {
     ///
     /// The session is shown what has come of a record, here too: of a message in several records it remembers places.
     fn seal(&mut self, bytes: &[u8], room: &mut [u8]) -> io::Result<usize> {
+        let session = self.session.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let mut length = 0;
         loop {
-            match self.session.process_tls_records(&mut self.incoming).state {
+            match session.process_tls_records(&mut self.incoming).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     let sealed = traffic.encrypt(bytes, &mut room[length..]);
                     return Ok(length + sealed.map_err(io::Error::other)?);
@@ -511,8 +551,11 @@ impl Tls {
         if self.stage != Stage::Open || !std::mem::take(&mut self.says_goodbye) {
             return;
         }
+        let Some(session) = &mut self.session else {
+            return;
+        };
         let mut room = [0; 256];
-        let length = match self.session.process_tls_records(&mut self.incoming).state {
+        let length = match session.process_tls_records(&mut self.incoming).state {
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                 traffic.queue_close_notify(&mut room).unwrap_or(0)
             }
@@ -577,23 +620,4 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
         kept.extend_from_slice(bytes);
         kept.shrink_to(bytes.len());
     }
-}
-
-/// Appends what the protocol has to say.
-fn encode<Data>(
-    data: &mut rustls::unbuffered::EncodeTlsData<'_, Data>,
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
-    use rustls::unbuffered::{EncodeError, InsufficientSizeError};
-    let start = out.len();
-    let missing = match data.encode(&mut []) {
-        Ok(_) => return Ok(()),
-        Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
-            required_size
-        }
-        Err(error) => return Err(io::Error::other(error)),
-    };
-    out.resize(start + missing, 0);
-    data.encode(&mut out[start..]).map_err(io::Error::other)?;
-    Ok(())
 }
