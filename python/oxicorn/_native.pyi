@@ -307,6 +307,8 @@ def read_certificates(
     client_mode: int,
     ca_certs: str | None,
     more_authorities: str,
+    crlfile: str | None,
+    more_revoked: str,
     least_version: str,
     most_version: str,
     ciphers: list[str] | None,

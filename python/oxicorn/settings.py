@@ -159,6 +159,7 @@ class SettingsDict(TypedDict, total=False):
     ssl_version: Any
     cert_reqs: int
     ca_certs: str | None
+    crlfile: str | None
     suppress_ragged_eofs: bool | None
     do_handshake_on_connect: bool | None
     ciphers: str | None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oxicorn import _native
@@ -27,6 +28,9 @@ PROTOCOLS = ["http/1.1", "http/1.0"]
 NOT_TAKEN_OVER = "ssl_context: the context cannot be taken over, it"
 
 
+_CRL = re.compile("-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+
+
 class CertificateFiles(NamedTuple):
     """A certificate as it is named."""
 
@@ -43,6 +47,8 @@ class Wanted(NamedTuple):
     client_mode: int
     ca_certs: str | None
     more_authorities: str
+    crlfile: str | None
+    more_revoked: str
     least_version: str
     most_version: str
     ciphers: list[str] | None
@@ -50,7 +56,7 @@ class Wanted(NamedTuple):
 
 def files(cfg: Config) -> list[str]:
     """The files whose change is a change of what is offered."""
-    named = [cfg.get(name) for name in ("certfile", "keyfile", "ca_certs", "ocsp_file")]
+    named = [cfg.get(name) for name in ("certfile", "keyfile", "ca_certs", "crlfile", "ocsp_file")]
     for entry in cfg.get("sni_certificates"):
         named += entry.split(",")
     password = cfg.get("keyfile_password") or ""
@@ -82,6 +88,8 @@ def _of_settings(cfg: Config) -> Wanted:
         [first, *_more(cfg, passphrase)],
         cfg.get("cert_reqs"),
         cfg.get("ca_certs"),
+        "",
+        cfg.get("crlfile"),
         "",
         cfg.get("tls_minimum_version"),
         "1.3",
@@ -173,6 +181,9 @@ def default_context(cfg: Config) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
     if cfg.get("ciphers"):
         context.set_ciphers(cfg.get("ciphers"))
+    if cfg.get("crlfile"):
+        context.load_verify_locations(cfg.get("crlfile"))
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     return context
 
 
@@ -182,6 +193,7 @@ class _Recording:
     def __init__(self) -> None:
         self.chains: list[tuple[ssl.SSLContext, CertificateFiles]] = []
         self.directories: list[ssl.SSLContext] = []
+        self.revoked: list[tuple[ssl.SSLContext, str]] = []
         self.ciphers: list[tuple[ssl.SSLContext, str]] = []
 
     @contextlib.contextmanager
@@ -210,6 +222,7 @@ class _Recording:
             load_locations(self, cafile, capath, cadata)
             if capath is not None:
                 recording.directories.append(self)
+            recording.revoked += [(self, text) for text in _revocation_lists(cafile, cadata)]
 
         replaced = {
             "load_cert_chain": hear_chain,
@@ -223,6 +236,15 @@ class _Recording:
         finally:
             for name in replaced:
                 delattr(ssl.SSLContext, name)
+
+
+def _revocation_lists(cafile: Any, cadata: Any) -> list[str]:
+    """The lists of revoked certificates (PEM) among what a context is to trust."""
+    texts = [cadata] if isinstance(cadata, str) else []
+    if cafile is not None:
+        with open(cafile, encoding="latin-1") as file:
+            texts.append(file.read())
+    return [block for text in texts for block in _CRL.findall(text)]
 
 
 def _named(certfile: Any, keyfile: Any, password: Any) -> CertificateFiles:
@@ -264,6 +286,8 @@ def _of_context(cfg: Config) -> Wanted:
         int(context.verify_mode),
         None,
         "".join(map(ssl.DER_cert_to_PEM_cert, authorities)),
+        None,
+        "\n".join(_looked_up(context, recording)),
         least,
         most,
         _offered(_names_of(context), told[-1].split(":"), told[-1]) if told else None,
@@ -280,14 +304,26 @@ def _untranslatable(context: ssl.SSLContext, recording: _Recording) -> str | Non
     if context.verify_mode is not ssl.CERT_NONE:
         if any(owner is context for owner in recording.directories):
             return "takes authorities from a directory (capath); name a file"
-        revoked = ssl.VERIFY_CRL_CHECK_LEAF | ssl.VERIFY_CRL_CHECK_CHAIN
-        if context.verify_flags & revoked & ~ssl.VERIFY_X509_TRUSTED_FIRST:
-            return "looks at lists of revoked certificates"
+        if _looks_at_revoked(context) and not _looked_up(context, recording):
+            return "looks at lists of revoked certificates and was given none"
     if context.maximum_version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
         return "allows TLS 1.1 at most; 1.2 and 1.3 are offered"
     if _versions(context) == ("1.3", "1.2"):
         return "allows no version of TLS that is offered, which are 1.2 and 1.3"
     return None
+
+
+def _looks_at_revoked(context: ssl.SSLContext) -> bool:
+    import ssl
+
+    return bool(context.verify_flags & (ssl.VERIFY_CRL_CHECK_LEAF | ssl.VERIFY_CRL_CHECK_CHAIN))
+
+
+def _looked_up(context: ssl.SSLContext, recording: _Recording) -> list[str]:
+    """The lists that a context looks at."""
+    if not _looks_at_revoked(context):
+        return []
+    return [text for owner, text in recording.revoked if owner is context]
 
 
 def _versions(context: ssl.SSLContext) -> tuple[str, str]:

@@ -290,7 +290,7 @@ def test_who_asks_is_told_that_it_is_one_at_a_time(fastcgi):
 @pytest.mark.parametrize(
     ("sent", "status", "line"),
     [
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"400", "invalid fastcgi record"),
+        (b"\x02\x01\x00\x01\x00\x08\x00\x00", b"400", "invalid fastcgi record"),
         (request(1, *GET, role=3), b"501", "unsupported fastcgi role"),
         (request(1, *GET, ("CONTENT_LENGTH", "5"), body=b"four"), b"400", "invalid content-length"),
         (request(1, *GET, ("CONTENT_LENGTH", "3"), body=b"four"), b"400", "invalid content-length"),

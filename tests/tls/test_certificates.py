@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import ssl
+import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from oxicorn import _native
@@ -26,6 +28,7 @@ HELLO = """
 def read(certificate, key=None, passphrase=None, ocsp=None, changes=None):
     """What the gateway would be given."""
     options = {"client_mode": 0, "ca_certs": None, "more_authorities": "", "least_version": "1.2"}
+    options |= {"crlfile": None, "more_revoked": ""}
     options |= {"most_version": "1.3", "ciphers": None, "protocols": ["http/1.1"]} | (changes or {})
     return _native.read_certificates([(certificate, key, ocsp, passphrase)], **options)
 
@@ -78,6 +81,32 @@ def test_keys_that_are_encrypted(rsa):
     old = written(directory, key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, encryption))
     with pytest.raises(ConfigError, match="openssl pkcs8 -topk8"):
         read(certificate, old, "secret")
+
+
+def test_a_key_of_ed25519_is_spoken_with(serve, pki, tmp_path):
+    certificate, key = pki.signed(ed25519.Ed25519PrivateKey.generate(), tmp_path)
+    server = serve(HELLO, "--certfile", certificate, "--keyfile", key)
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = pki.context()
+        context.minimum_version = context.maximum_version = version
+        assert get(server, context) == (200, "https")
+
+
+def test_the_response_of_the_authority_is_stapled(serve, pki, tmp_path):
+    """As a client sees it: its own OpenSSL checks the response and says what it says."""
+    certificate, key = pki.signed(ec.generate_private_key(ec.SECP256R1()), tmp_path)
+    stapled = tmp_path / "response.der"
+    stapled.write_bytes(pki.ocsp_response(certificate))
+    server = serve(HELLO, "--certfile", certificate, "--keyfile", key, "--ocsp-file", str(stapled))
+    for version in ("-tls1_2", "-tls1_3"):
+        target = ["-connect", f"localhost:{server.port}", "-CAfile", pki.path("ca.pem")]
+        command = ["openssl", "s_client", *target, version, "-status", "-verify_return_error"]
+        found = subprocess.run(command, input="", capture_output=True, text=True, timeout=30, check=True)
+        assert "OCSP Response Status: successful (0x0)" in found.stdout
+        assert "Cert Status: good" in found.stdout
+    # A client that does not ask is not sent one.
+    found = subprocess.run([*command[:-2]], input="", capture_output=True, text=True, timeout=30, check=True)
+    assert "OCSP response" not in found.stdout
 
 
 # What is refused, and why.
@@ -229,6 +258,7 @@ def test_certificates_are_replaced_under_load_and_no_request_fails(serve, pki, t
     # Broken: the old one stays, by itself and with a reload.
     (mounted / "third" / "tls.key").write_text("broken")
     wait_for(lambda: "Certificates have changed and cannot be used, the old ones stay" in server.log)
+    assert "the old ones stay: Certificates" not in server.log
     server.kill(signal.SIGHUP)
     wait_for(lambda: "Reload refused, the old settings stay: Certificates: " in server.log)
     assert serial_shown(server, context) == third

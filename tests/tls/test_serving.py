@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import simple_websocket
 
-from tests.support.http import Address
+from tests.support.http import Address, Peer
+from tests.support.ports import free_port
 from tests.support.server import Server
 from tests.support.wait import wait_for
 from tests.tls.client import connect, get, load
@@ -240,6 +241,49 @@ def test_plain_http_is_answered_and_logged(wsgi):
     answer = wsgi.get("/plain")
     assert (answer.status, answer.text) == (400, "plain HTTP was sent to a port that speaks TLS: use https\n")
     wait_for(lambda: any('"GET /plain HTTP/1.1" 400 ' in line for line in wsgi.lines("access.log")))
+
+
+def test_handshakes_are_counted(serve, pki):
+    port = free_port()
+    server = serve(WSGI, *pki.flags, "--metrics-bind", f"127.0.0.1:{port}")
+
+    def figures() -> dict[str, int]:
+        with Peer(("127.0.0.1", port)) as peer:
+            lines = [line.split() for line in peer.get("/metrics").text.splitlines()]
+        return {line[0]: int(line[1]) for line in lines if line[0].startswith("oxicorn_tls_")}
+
+    def grown() -> dict[str, int]:
+        return {name: number - before[name] for name, number in figures().items()}
+
+    before = figures()
+    old, new = pki.context(), pki.context()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    for context in (old, new, new):
+        assert get(server, context)[0] == 200
+    with connected(server, old) as first:
+        first.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert first.recv(100)
+        with connected(server, old, first.session) as again:
+            assert again.session_reused
+    with pytest.raises(ssl.SSLError):
+        get(server, ssl.create_default_context())
+    assert server.get("/plain").status == 400
+    done, failed = "oxicorn_tls_handshakes_total", "oxicorn_tls_handshakes_failed_total"
+    expected = {
+        f'{done}{{version="1.2",resumed="false"}}': 2,
+        f'{done}{{version="1.2",resumed="true"}}': 1,
+        f'{done}{{version="1.3",resumed="false"}}': 2,
+        f'{done}{{version="1.3",resumed="true"}}': 0,
+        f'{failed}{{reason="protocol"}}': 1,
+        f'{failed}{{reason="timeout"}}': 0,
+        f'{failed}{{reason="plain_http"}}': 1,
+    }
+    wait_for(lambda: grown() == expected, what=lambda: f"{grown()} is {expected}")
+
+
+def connected(server: Server, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+    plain = socket.create_connection(server.address, timeout=10)
+    return context.wrap_socket(plain, server_hostname="localhost", session=session)
 
 
 def test_half_a_message_of_the_protocol_keeps_no_answer(serve, pki):

@@ -17,6 +17,7 @@
 use std::ops::Range;
 
 use crate::fault::PeerFault;
+use crate::other_protocol;
 
 /// Bytes before a record's content.
 const HEADER: usize = 8;
@@ -169,7 +170,7 @@ impl Decoder {
             if self.stage == Stage::Done {
                 return Ok((used, Event::NeedMore));
             }
-            let Some(header) = Header::read(rest)? else {
+            let Some(header) = self.read_header(rest)? else {
                 return Ok((used, Event::NeedMore));
             };
             match self.take_record(&header, &rest[HEADER..])? {
@@ -181,6 +182,16 @@ impl Decoder {
                 return Ok((used, event));
             }
         }
+    }
+
+    /// The header of the next record. What cannot begin the first one tells what its sender speaks.
+    fn read_header(&self, rest: &[u8]) -> Result<Option<Header>, PeerFault> {
+        Header::read(rest).map_err(|fault| match rest {
+            [first, ..] if self.stage == Stage::Idle => {
+                other_protocol::named(*first).unwrap_or(fault)
+            }
+            _ => fault,
+        })
     }
 
     fn take_record(&mut self, header: &Header, content: &[u8]) -> Result<Taken, PeerFault> {
@@ -497,7 +508,10 @@ mod tests {
     #[test]
     fn what_cannot_be_has_a_name() {
         let refused = |bytes: &[u8]| read(&[bytes]).expect_err("refused");
-        assert_eq!(refused(b"GET / HTTP/1.1\r\n"), PeerFault::InvalidRecord);
+        assert_eq!(refused(b"GET / HTTP/1.1\r\n"), PeerFault::UnexpectedHttp);
+        assert_eq!(refused(&[0, 9, 0, 0]), PeerFault::UnexpectedUwsgi);
+        assert_eq!(refused(&[22, 3, 1]), PeerFault::UnexpectedTls);
+        assert_eq!(refused(&[2, 1]), PeerFault::InvalidRecord);
         assert_eq!(refused(&begin(1, 3, 0)), PeerFault::UnsupportedRole);
         assert_eq!(
             refused(&record(BEGIN_REQUEST, 1, b"\0", 0)),

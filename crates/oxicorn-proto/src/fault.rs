@@ -104,11 +104,19 @@ pub enum PeerFault {
     UnsupportedRole,
     /// A FastCGI request that the web server gave up (FastCGI 1.0 section 5.4).
     AbortedRequest,
+    /// TLS at an address without it.
+    UnexpectedTls,
+    /// HTTP at an address that speaks uwsgi or FastCGI.
+    UnexpectedHttp,
+    /// uwsgi at an address that speaks something else.
+    UnexpectedUwsgi,
+    /// FastCGI at an address that speaks something else.
+    UnexpectedFastCgi,
 }
 
 impl PeerFault {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 50] = [
         Self::BareLineFeed,
         Self::BareCarriageReturn,
         Self::InvalidRequestLine,
@@ -155,6 +163,10 @@ impl PeerFault {
         Self::InvalidRecord,
         Self::UnsupportedRole,
         Self::AbortedRequest,
+        Self::UnexpectedTls,
+        Self::UnexpectedHttp,
+        Self::UnexpectedUwsgi,
+        Self::UnexpectedFastCgi,
     ];
 
     /// The one status this fault is answered with.
@@ -195,7 +207,11 @@ impl PeerFault {
             | F::InvalidProxyHeader
             | F::InvalidPacket
             | F::InvalidRecord
-            | F::AbortedRequest => 400,
+            | F::AbortedRequest
+            | F::UnexpectedTls
+            | F::UnexpectedHttp
+            | F::UnexpectedUwsgi
+            | F::UnexpectedFastCgi => 400,
             F::ContentTooLarge => 413,
             F::RequestLineTooLong => 414,
             F::UnknownExpectation => 417,
@@ -270,6 +286,18 @@ impl PeerFault {
             F::InvalidRecord => "invalid fastcgi record",
             F::UnsupportedRole => "unsupported fastcgi role",
             F::AbortedRequest => "request given up by the web server",
+            F::UnexpectedTls => {
+                "tls was sent to an address that does not speak it: set certfile, or bind https://"
+            }
+            F::UnexpectedHttp => {
+                "http was sent to an address that speaks uwsgi or fastcgi: set protocol to http, or bind http://"
+            }
+            F::UnexpectedUwsgi => {
+                "uwsgi was sent to an address that does not speak it: set protocol to uwsgi, or bind uwsgi://"
+            }
+            F::UnexpectedFastCgi => {
+                "fastcgi was sent to an address that does not speak it: set protocol to fastcgi, or bind fastcgi://"
+            }
             F::UnsupportedModifier => "no uwsgi request (modifiers other than 0)",
         }
     }
@@ -314,6 +342,9 @@ impl PeerFault {
             F::InvalidRecord => "FastCGI section 3.3",
             F::UnsupportedRole => "FastCGI section 6",
             F::AbortedRequest => "FastCGI section 5.4",
+            F::UnexpectedTls | F::UnexpectedHttp | F::UnexpectedUwsgi | F::UnexpectedFastCgi => {
+                "the first byte"
+            }
         }
     }
 
@@ -336,6 +367,8 @@ impl PeerFault {
             F::InvalidPacket | F::UnsupportedModifier | F::InvalidRecord | F::UnsupportedRole => {
                 "protocol"
             }
+            F::UnexpectedTls => "certfile, bind",
+            F::UnexpectedHttp | F::UnexpectedUwsgi | F::UnexpectedFastCgi => "protocol, bind",
             _ => "",
         }
     }

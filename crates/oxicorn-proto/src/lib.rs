@@ -18,6 +18,7 @@ mod fault;
 pub mod forwarded;
 pub mod http1;
 pub mod message;
+pub mod other_protocol;
 pub mod pool;
 pub mod proxy_protocol;
 pub mod request_id;

@@ -11,6 +11,7 @@
 //! protocol (spooler, cache, signals) are refused by name.
 
 use crate::fault::PeerFault;
+use crate::other_protocol;
 
 /// Bytes before the variables.
 const HEADER: usize = 4;
@@ -28,9 +29,10 @@ impl<'a> Packet<'a> {
     pub fn read(input: &'a [u8]) -> Result<Option<Self>, PeerFault> {
         // What cannot be a packet is refused by its first byte: a browser's `GET ` would be one of 21,573
         // bytes that never come.
-        if input.first().is_some_and(|&modifier| modifier != 0)
-            || input.get(3).is_some_and(|&modifier| modifier != 0)
-        {
+        if let Some(&modifier) = input.first().filter(|&&modifier| modifier != 0) {
+            return Err(other_protocol::named(modifier).unwrap_or(PeerFault::UnsupportedModifier));
+        }
+        if input.get(3).is_some_and(|&modifier| modifier != 0) {
             return Err(PeerFault::UnsupportedModifier);
         }
         let Some(&[_, low, high, _]) = input.first_chunk::<HEADER>() else {
@@ -128,12 +130,14 @@ mod tests {
 
     #[test]
     fn other_modifiers_are_refused_at_once() {
-        for bytes in [&b"GET / HTTP/1.1\r\n"[..], &[5], &[0, 1, 0, 7]] {
-            assert_eq!(
-                Packet::read(bytes),
-                Err(PeerFault::UnsupportedModifier),
-                "{bytes:?}"
-            );
+        for (bytes, fault) in [
+            (&b"GET / HTTP/1.1\r\n"[..], PeerFault::UnexpectedHttp),
+            (&[22, 3, 1], PeerFault::UnexpectedTls),
+            (&[1, 1, 0, 1], PeerFault::UnexpectedFastCgi),
+            (&[5], PeerFault::UnsupportedModifier),
+            (&[0, 1, 0, 7], PeerFault::UnsupportedModifier),
+        ] {
+            assert_eq!(Packet::read(bytes), Err(fault), "{bytes:?}");
         }
     }
 

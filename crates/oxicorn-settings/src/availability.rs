@@ -155,6 +155,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         "http",
         &mut warnings,
     );
+    warn_of_scheme_as_protocol(settings, &mut warnings);
     warn_of_zeros(settings, &mut warnings);
     warn_of_bounds(settings, &mut warnings);
     warn_of_missing_tls(settings, &mut warnings);
@@ -180,6 +181,19 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Words of `bind` or of other servers where `protocol` has its own.
+fn warn_of_scheme_as_protocol(settings: &Settings, warnings: &mut Vec<String>) {
+    let word = settings.text("protocol").unwrap_or_default().to_lowercase();
+    let hint = match word.as_str() {
+        "fcgi" => "protocol: FastCGI is written fastcgi",
+        "https" => "protocol: for https set certfile, or write https:// before an address of bind",
+        "suwsgi" => "protocol: for uwsgi with TLS write suwsgi:// before an address of bind",
+        "h2" | "h2c" | "http2" => "protocol: HTTP/2 is chosen by http_protocols",
+        _ => return,
+    };
+    warnings.push(hint.into());
 }
 
 /// Numbers that mean something else than nothing.
@@ -426,6 +440,7 @@ mod tests {
             [
                 "loglevel: 'loud' is none of debug, info, warning, error, critical; info is used",
                 "protocol: 'https' is none of http, uwsgi, fastcgi; http is used",
+                "protocol: for https set certfile, or write https:// before an address of bind",
                 "ssl_version has no effect, ssl_context is its successor",
                 "reload_extra_files: no file matches '*.html' at present",
             ]

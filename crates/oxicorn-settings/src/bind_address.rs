@@ -2,8 +2,7 @@
 //!
 //! `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, each with `tcp://` in front or not; `unix:PATH` and `unix://PATH`; a name in
 //! the abstract namespace after `unix:@` or `unix:` and a NUL; `fd://N` for a socket that is already open; before each of
-//! them `http://`, `https://`, `uwsgi://` or `fastcgi://`, for what is spoken there. Nothing is resolved here: a host is a name until the listener
-//! is made.
+//! them a [`Scheme`], for what is spoken there. Nothing is resolved here: a host is a name until the listener is made.
 
 use std::fmt;
 
@@ -12,7 +11,7 @@ use crate::value::Quoted;
 /// The port where an address names none.
 pub(crate) const DEFAULT_PORT: u16 = 8000;
 
-/// One address to listen on. `Display` gives the form of the line `Listening at: ...` without TLS.
+/// One address to listen on. `Display` gives the form of the line `Listening at: ...` for HTTP without TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum BindAddress {
     /// A host (name or address in lower case, without brackets; empty: every interface) and a port.
@@ -69,6 +68,8 @@ pub enum BindAddressError {
     Url(String),
     /// An IPv6 address without brackets, as it has to be written.
     Ipv6(String),
+    /// A scheme that says nothing here; the address with the one that is meant, if that is known.
+    Scheme(String, Option<String>),
 }
 
 impl fmt::Display for BindAddressError {
@@ -87,6 +88,14 @@ impl fmt::Display for BindAddressError {
             Self::Star(rest) => write!(f, "for every interface write {rest}"),
             Self::Url(rest) => write!(f, "write {rest}"),
             Self::Ipv6(address) => write!(f, "for an IPv6 address write {address}"),
+            Self::Scheme(_, Some(meant)) => write!(f, "write {meant}"),
+            Self::Scheme(scheme, None) => {
+                let known = SCHEMES.map(|(prefix, _)| prefix).join(", ");
+                write!(
+                    f,
+                    "{scheme}:// is no scheme of an address; they are {known}, and tcp://, unix:, fd://"
+                )
+            }
         }
     }
 }
@@ -102,33 +111,110 @@ pub enum Scheme {
     Https,
     /// uwsgi, whatever `protocol` says.
     Uwsgi,
+    /// uwsgi in TLS, as nginx' `uwsgi_pass suwsgi://`.
+    SecureUwsgi,
     /// FastCGI.
     FastCgi,
+    /// FastCGI in TLS.
+    SecureFastCgi,
+}
+
+/// Schemes as they are written before an address.
+const SCHEMES: [(&str, Scheme); 6] = [
+    ("http://", Scheme::Http),
+    ("https://", Scheme::Https),
+    ("uwsgi://", Scheme::Uwsgi),
+    ("suwsgi://", Scheme::SecureUwsgi),
+    ("fastcgi://", Scheme::FastCgi),
+    ("fastcgi+tls://", Scheme::SecureFastCgi),
+];
+
+/// What others write for one of them.
+const OTHER_NAMES: [(&str, &str); 6] = [
+    ("fcgi", "fastcgi://"),
+    ("fcgis", "fastcgi+tls://"),
+    ("fastcgis", "fastcgi+tls://"),
+    ("uwsgi+tls", "suwsgi://"),
+    ("h2", "https://"),
+    ("h2c", "http://"),
+];
+
+impl Scheme {
+    /// Of a listener that speaks this protocol, as `protocol` names it.
+    pub(crate) fn of(protocol: &str, tls: bool) -> Self {
+        match (protocol, tls) {
+            ("uwsgi", false) => Self::Uwsgi,
+            ("uwsgi", true) => Self::SecureUwsgi,
+            ("fastcgi", false) => Self::FastCgi,
+            ("fastcgi", true) => Self::SecureFastCgi,
+            (_, false) => Self::Http,
+            (_, true) => Self::Https,
+        }
+    }
+
+    /// Whether TLS is spoken.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Https | Self::SecureUwsgi | Self::SecureFastCgi)
+    }
+
+    /// What is spoken in TLS or without it, as `protocol` names it.
+    pub const fn protocol(self) -> &'static str {
+        match self {
+            Self::Http | Self::Https => "http",
+            Self::Uwsgi | Self::SecureUwsgi => "uwsgi",
+            Self::FastCgi | Self::SecureFastCgi => "fastcgi",
+        }
+    }
+
+    /// As it is written before an address.
+    pub fn prefix(self) -> &'static str {
+        let found = SCHEMES.iter().find(|(_, scheme)| *scheme == self);
+        found.map_or("", |(prefix, _)| prefix)
+    }
 }
 
 /// Reads one entry of `bind`: the address, and what is spoken there, if it says so.
 pub(crate) fn parse_bind(text: &str) -> Result<(Option<Scheme>, BindAddress), BindAddressError> {
-    let schemes = [
-        ("http://", Scheme::Http),
-        ("https://", Scheme::Https),
-        ("uwsgi://", Scheme::Uwsgi),
-        ("fastcgi://", Scheme::FastCgi),
-    ];
-    let found = schemes
+    let found = SCHEMES
         .iter()
         .find_map(|(prefix, scheme)| Some((*scheme, text.strip_prefix(prefix)?)));
-    match found {
-        // A URL has a slash behind its host; a path has none that means nothing.
-        Some((scheme, rest)) => {
-            let address = if rest.starts_with("unix:") {
-                rest
-            } else {
-                rest.strip_suffix('/').unwrap_or(rest)
-            };
-            Ok((Some(scheme), BindAddress::parse(address)?))
-        }
-        None => Ok((None, BindAddress::parse(text)?)),
+    let Some((scheme, rest)) = found else {
+        refuse_other_scheme(text)?;
+        return Ok((None, BindAddress::parse(text)?));
+    };
+    // A URL has a slash behind its host; a path has none that means nothing.
+    let address = if rest.starts_with("unix:") {
+        rest
+    } else {
+        rest.strip_suffix('/').unwrap_or(rest)
+    };
+    Ok((Some(scheme), BindAddress::parse(address)?))
+}
+
+/// A scheme that is none of ours would be taken for a host, and the rest for a port.
+fn refuse_other_scheme(text: &str) -> Result<(), BindAddressError> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Ok(());
+    };
+    let is_word = !scheme.is_empty()
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    if !is_word || ["tcp", "unix", "fd"].contains(&scheme) {
+        return Ok(());
     }
+    let lower = scheme.to_ascii_lowercase();
+    let known = SCHEMES.iter().map(|(prefix, _)| *prefix);
+    let meant = OTHER_NAMES
+        .iter()
+        .find_map(|(name, prefix)| (*name == lower).then_some(*prefix))
+        .or_else(|| {
+            known
+                .clone()
+                .find(|prefix| prefix.strip_suffix("://") == Some(&lower))
+        });
+    let meant = meant.map(|prefix| format!("{prefix}{rest}"));
+    Err(BindAddressError::Scheme(scheme.into(), meant))
 }
 
 impl BindAddress {
@@ -149,18 +235,18 @@ impl BindAddress {
         parse_tcp(text.strip_prefix("tcp://").unwrap_or(text), default_port)
     }
 
-    /// The form of the line `Listening at: ...`, with `https` if the listener speaks TLS.
-    pub fn listening_at(&self, tls: bool) -> String {
+    /// The form of the line `Listening at: ...`.
+    pub fn listening_at(&self, scheme: Scheme) -> String {
         match self {
             Self::Tcp { host, port } => {
-                let scheme = if tls { "https" } else { "http" };
+                let scheme = scheme.prefix();
                 let host = if host.is_empty() { "0.0.0.0" } else { host };
                 let (open, close) = if host.contains(':') {
                     ("[", "]")
                 } else {
                     ("", "")
                 };
-                format!("{scheme}://{open}{host}{close}:{port}")
+                format!("{scheme}{open}{host}{close}:{port}")
             }
             Self::Unix { path } => format!("unix:{path}"),
             Self::Abstract { name } => format!("unix:@{name}"),
@@ -171,7 +257,7 @@ impl BindAddress {
 
 impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.listening_at(false))
+        f.write_str(&self.listening_at(Scheme::Http))
     }
 }
 
@@ -345,7 +431,13 @@ mod tests {
                 "fastcgi://[::1]:9000",
                 (Some(Scheme::FastCgi), tcp("::1", 9000)),
             ),
+            ("suwsgi://:1", (Some(Scheme::SecureUwsgi), tcp("", 1))),
+            (
+                "fastcgi+tls://:1",
+                (Some(Scheme::SecureFastCgi), tcp("", 1)),
+            ),
             (":1", (None, tcp("", 1))),
+            ("tcp://:1", (None, tcp("", 1))),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_bind(text), Ok(expected), "{text:?}");
@@ -355,6 +447,30 @@ mod tests {
             parse_bind("https://*:1"),
             Err(BindAddressError::Star(":1".into()))
         );
+    }
+
+    #[test]
+    fn another_scheme_is_named_with_what_is_meant() {
+        let cases = [
+            ("fcgi://:9000", "write fastcgi://:9000"),
+            ("HTTP://a:1", "write http://a:1"),
+            (
+                "ftp://:1",
+                "ftp:// is no scheme of an address; they are http://, https://, uwsgi://, suwsgi://, fastcgi://, \
+                fastcgi+tls://, and tcp://, unix:, fd://",
+            ),
+        ];
+        for (text, reason) in cases {
+            let error = parse_bind(text).expect_err(text);
+            assert_eq!(error.to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn a_scheme_is_a_protocol_with_tls_or_without() {
+        for (_, scheme) in SCHEMES {
+            assert_eq!(Scheme::of(scheme.protocol(), scheme.is_secure()), scheme);
+        }
     }
 
     #[test]
@@ -404,6 +520,10 @@ mod tests {
             assert_eq!(BindAddress::parse(text).expect(text).to_string(), expected);
         }
         let secure = BindAddress::parse("[::1]:443").expect("an address");
-        assert_eq!(secure.listening_at(true), "https://[::1]:443");
+        assert_eq!(secure.listening_at(Scheme::Https), "https://[::1]:443");
+        assert_eq!(
+            secure.listening_at(Scheme::SecureFastCgi),
+            "fastcgi+tls://[::1]:443"
+        );
     }
 }

@@ -194,22 +194,22 @@ impl Settings {
 
     /// Whether TLS is spoken at an address: `bind` says so by a scheme, else it is where certificates are named.
     pub fn speaks_tls_at(&self, address: &BindAddress) -> bool {
-        let place = self.bind.iter().position(|bind| bind == address);
-        match place.and_then(|place| self.schemes[place]) {
-            Some(scheme) => scheme == Scheme::Https,
-            None => self.names_certificates(),
-        }
+        self.scheme_at(address).is_secure()
     }
 
     /// The protocol below TLS that is spoken at an address: `bind` says so by a scheme, else `protocol` does.
-    pub fn protocol_at(&self, address: &BindAddress) -> &str {
+    pub fn protocol_at(&self, address: &BindAddress) -> &'static str {
+        self.scheme_at(address).protocol()
+    }
+
+    /// What is spoken at an address, as the line `Listening at: ...` says it.
+    pub fn scheme_at(&self, address: &BindAddress) -> Scheme {
         let place = self.bind.iter().position(|bind| bind == address);
-        match place.and_then(|place| self.schemes[place]) {
-            Some(Scheme::Http | Scheme::Https) => "http",
-            Some(Scheme::Uwsgi) => "uwsgi",
-            Some(Scheme::FastCgi) => "fastcgi",
-            None => self.text("protocol").unwrap_or_default(),
-        }
+        let named = place.and_then(|place| self.schemes[place]);
+        named.unwrap_or_else(|| {
+            let protocol = self.text("protocol").unwrap_or_default();
+            Scheme::of(&protocol.to_lowercase(), self.names_certificates())
+        })
     }
 
     /// Whether TLS is spoken anywhere.
@@ -336,12 +336,18 @@ impl Settings {
             parse_bind(entry).map_err(|fault| self.refused_address("bind", entry, &fault))
         };
         let read: Vec<_> = entries.iter().map(read).collect::<Result<_, _>>()?;
-        let has_scheme = |scheme| read.iter().any(|(found, _)| *found == Some(scheme));
-        if has_scheme(Scheme::Https)
+        let secure = read
+            .iter()
+            .filter_map(|(scheme, _)| *scheme)
+            .find(|scheme| scheme.is_secure());
+        if let Some(scheme) = secure
             && !self.names_certificates()
             && self.hook("ssl_context").is_none()
         {
-            let allowed = "must not say https:// without a certificate: set certfile".into();
+            let allowed = format!(
+                "must not say {} without a certificate: set certfile",
+                scheme.prefix()
+            );
             return Err(self.refusal("bind", allowed));
         }
         Ok(read.into_iter().unzip())

@@ -40,6 +40,8 @@ pub enum Fault {
     AuthoritiesMissing,
     /// The authorities cannot be used.
     Authorities(PathBuf, String),
+    /// The lists of revoked certificates cannot be used.
+    RevocationLists(PathBuf, String),
     /// None of the cipher suites that were asked for is offered.
     Ciphers(String),
     /// What was handed over between processes is not what was written.
@@ -113,6 +115,9 @@ impl fmt::Display for Fault {
             }
             Self::Authorities(file, reason) => {
                 write!(f, "ca_certs: {} cannot be used: {reason}", file.display())
+            }
+            Self::RevocationLists(file, reason) => {
+                write!(f, "crlfile: {} cannot be used: {reason}", file.display())
             }
             Self::Ciphers(asked) => write!(
                 f,

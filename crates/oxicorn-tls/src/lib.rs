@@ -19,6 +19,7 @@ mod offer;
 mod pem;
 mod provider;
 mod read;
+mod reason;
 
 pub use ciphers::offered;
 pub use client::ClientCertificate;
@@ -26,3 +27,4 @@ pub use fault::Fault;
 pub use material::{Authorities, Certified, ClientCertificates, Material, Version};
 pub use offer::{Offer, Tickets};
 pub use read::{CertificateFiles, Files, read};
+pub use reason::reason;

@@ -39,7 +39,7 @@ pub struct Certified {
     pub ocsp: Vec<u8>,
 }
 
-/// What is asked of clients (`cert_reqs`, `ca_certs`).
+/// What is asked of clients (`cert_reqs`, `ca_certs`, `crlfile`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientCertificates {
     /// Nothing.
@@ -58,6 +58,10 @@ pub struct Authorities {
     pub file: PathBuf,
     /// Their certificates, PEM.
     pub certificates: String,
+    /// Lists of what they have revoked, PEM; empty: nobody looks.
+    pub revoked: String,
+    /// Where the lists were read.
+    pub revoked_file: PathBuf,
 }
 
 /// A version of TLS. Older ones are not offered: RFC 8996 forbids them.

@@ -6,8 +6,12 @@
 
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{
+    ClientCertVerifierBuilder, NoServerSessionStorage, ProducesTickets, VerifierBuilderError,
+    WebPkiClientVerifier,
+};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::ciphers::choose;
@@ -37,19 +41,10 @@ impl Offer {
         let verifier = match &material.clients {
             ClientCertificates::NotAsked => WebPkiClientVerifier::no_client_auth(),
             ClientCertificates::Optional(them) => {
-                let builder = WebPkiClientVerifier::builder_with_provider(
-                    Arc::new(roots(them)?),
-                    Arc::clone(&provider),
-                );
-                built(builder.allow_unauthenticated().build(), them)?
-            }
-            ClientCertificates::Required(them) => {
-                let builder = WebPkiClientVerifier::builder_with_provider(
-                    Arc::new(roots(them)?),
-                    Arc::clone(&provider),
-                );
+                let builder = verifier(them, &provider)?.allow_unauthenticated();
                 built(builder.build(), them)?
             }
+            ClientCertificates::Required(them) => built(verifier(them, &provider)?.build(), them)?,
         };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions(material))
@@ -136,11 +131,34 @@ fn roots(them: &Authorities) -> Result<RootCertStore, Fault> {
     Ok(roots)
 }
 
-fn built<T>(
-    verifier: Result<T, rustls::server::VerifierBuilderError>,
+/// What checks certificates of clients. Where there are lists of revoked ones, each certificate up to the authority
+/// must be looked up in a list that has not expired, as OpenSSL's users of `X509_V_FLAG_CRL_CHECK_ALL` have it.
+fn verifier(
     them: &Authorities,
-) -> Result<T, Fault> {
-    verifier.map_err(|error| Fault::Authorities(them.file.clone(), error.to_string()))
+    provider: &Arc<CryptoProvider>,
+) -> Result<ClientCertVerifierBuilder, Fault> {
+    let roots = Arc::new(roots(them)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if them.revoked.is_empty() {
+        return Ok(builder);
+    }
+    let fault = |reason: String| Fault::RevocationLists(them.revoked_file.clone(), reason);
+    let lists = pem::revocation_lists(&them.revoked).map_err(fault)?;
+    if lists.is_empty() {
+        return Err(fault(
+            "there is no list of revoked certificates in PEM in it".into(),
+        ));
+    }
+    Ok(builder.with_crls(lists).enforce_revocation_expiration())
+}
+
+fn built<T>(verifier: Result<T, VerifierBuilderError>, them: &Authorities) -> Result<T, Fault> {
+    verifier.map_err(|error| match error {
+        VerifierBuilderError::InvalidCrl(error) => {
+            Fault::RevocationLists(them.revoked_file.clone(), format!("{error:?}"))
+        }
+        other => Fault::Authorities(them.file.clone(), other.to_string()),
+    })
 }
 
 /// What of a list of ciphers is not offered.

@@ -28,6 +28,10 @@ pub struct Files {
     pub authorities: Option<PathBuf>,
     /// More authorities, PEM.
     pub more_authorities: String,
+    /// `crlfile`
+    pub revoked: Option<PathBuf>,
+    /// More lists of revoked certificates, PEM.
+    pub more_revoked: String,
     /// The lowest version.
     pub least_version: Version,
     /// The highest version.
@@ -169,7 +173,22 @@ fn clients(files: &Files) -> Result<ClientCertificates, Fault> {
         None if certificates.is_empty() => return Err(Fault::AuthoritiesMissing),
         None => {}
     }
-    let them = Authorities { file, certificates };
+    let mut revoked = files.more_revoked.clone();
+    let mut revoked_file = PathBuf::from("ssl_context");
+    if let Some(path) = &files.revoked {
+        revoked.push_str(&text(path)?);
+        revoked_file.clone_from(path);
+        if pem::block(&revoked, "X509 CRL").is_none() {
+            let reason = "there is no list of revoked certificates in PEM in it";
+            return Err(Fault::RevocationLists(revoked_file, reason.into()));
+        }
+    }
+    let them = Authorities {
+        file,
+        certificates,
+        revoked,
+        revoked_file,
+    };
     Ok(match files.client_mode {
         1 => ClientCertificates::Optional(them),
         _ => ClientCertificates::Required(them),

@@ -23,7 +23,7 @@ __all__ = ["application", "problems", "temporary_files"]
 NOWHERE = 255
 
 #: Settings whose value is a file that is read.
-READ = ("certfile", "keyfile", "ca_certs", "logconfig", "logconfig_json")
+READ = ("certfile", "keyfile", "ca_certs", "crlfile", "logconfig", "logconfig_json")
 #: Settings whose value is a file that is written.
 WRITTEN = ("errorlog", "accesslog", "json_accesslog", "pidfile")
 

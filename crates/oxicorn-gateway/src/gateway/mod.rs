@@ -298,6 +298,7 @@ impl Gateway {
     /// Before the runtime sleeps: leaves nothing unread, and asks the workers to ring.
     pub(crate) fn before_sleep(&mut self) {
         self.clock.tick();
+        self.count_handshakes();
         // Bounded, because clients must have their turn too. Where something is left after that,
         // the runtime is kept from sleeping.
         for _ in 0..MAX_READS_BEFORE_SLEEP {

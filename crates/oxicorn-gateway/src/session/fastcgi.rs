@@ -28,6 +28,9 @@ pub(crate) struct FastCgi {
     read: u64,
     /// Most bytes of it (`limit_request_body`).
     limit: Option<u64>,
+    rules: Arc<Rules>,
+    /// The client speaks HTTP, and is answered so.
+    speaks_http: bool,
 }
 
 impl FastCgi {
@@ -35,7 +38,12 @@ impl FastCgi {
         Self {
             decoder: Decoder::new(rules.limits.head_size),
             limit: rules.limits.body,
-            http: http1::Connection::behind_web_server(rules, Behind::Cgi { keep: false }),
+            http: http1::Connection::behind_web_server(
+                Arc::clone(&rules),
+                Behind::Cgi { keep: false },
+            ),
+            rules,
+            speaks_http: false,
             request: None,
             none: Request::default(),
             length: None,
@@ -55,7 +63,7 @@ impl FastCgi {
         let request = self.request.as_ref().unwrap_or(&self.none);
         let writer = Writer {
             http: &mut self.http,
-            records: Some(self.decoder.id()),
+            records: (!self.speaks_http).then(|| self.decoder.id()),
         };
         (writer, &request.head)
     }
@@ -65,7 +73,11 @@ impl FastCgi {
     }
 
     pub(super) fn poll_event(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
-        let (consumed, event) = self.decoder.poll(input)?;
+        let polled = self.decoder.poll(input);
+        if polled == Err(PeerFault::UnexpectedHttp) {
+            self.speak_http();
+        }
+        let (consumed, event) = polled?;
         let event = match event {
             fastcgi::Event::NeedMore => Event::NeedMore,
             fastcgi::Event::Variables => {
@@ -84,6 +96,11 @@ impl FastCgi {
             }
         };
         Ok(Polled { consumed, event })
+    }
+
+    fn speak_http(&mut self) {
+        self.speaks_http = true;
+        self.http = http1::Connection::behind_web_server(Arc::clone(&self.rules), Behind::Http);
     }
 
     fn begin(&mut self) -> Result<(), PeerFault> {

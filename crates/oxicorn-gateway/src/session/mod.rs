@@ -14,6 +14,7 @@ use std::sync::Arc;
 use oxicorn_proto::cgi;
 use oxicorn_proto::http1::{self, Polled, Rules, percent_decode};
 use oxicorn_proto::message::RequestHead;
+use oxicorn_proto::other_protocol::is_binary;
 use oxicorn_proto::{LocalMisuse, PeerFault};
 
 use crate::Protocol;
@@ -160,6 +161,7 @@ impl Session {
     /// What a log shows of bytes that could not be read.
     pub(crate) fn first_line<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         match self {
+            Self::Http1(_) if bytes.first().copied().is_some_and(is_binary) => b"",
             Self::Http1(_) => http1::first_line(bytes),
             // Lengths and names; nobody could read them.
             Self::Uwsgi(_) | Self::FastCgi(_) => b"",

@@ -373,6 +373,8 @@ fn serde_authorities(pki: &Pki) -> oxicorn_tls::Authorities {
     oxicorn_tls::Authorities {
         file: "ca".into(),
         certificates: pki.certified.chain.clone(),
+        revoked: String::new(),
+        revoked_file: "none".into(),
     }
 }
 

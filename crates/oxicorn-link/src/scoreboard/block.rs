@@ -64,6 +64,20 @@ numbered! {
         SpansExported = 12,
         /// Spans that it did not.
         SpansDropped = 13,
+        /// Handshakes with TLS 1.2, from the beginning.
+        Tls12 = 14,
+        /// Those that resumed a session.
+        Tls12Resumed = 15,
+        /// Handshakes with TLS 1.3, from the beginning.
+        Tls13 = 16,
+        /// Those that resumed a session.
+        Tls13Resumed = 17,
+        /// Connections that TLS could not be spoken on.
+        TlsFailed = 18,
+        /// Handshakes that did not end in time.
+        TlsTooSlow = 19,
+        /// Clients that sent plain HTTP where TLS is spoken.
+        TlsUnencrypted = 20,
     }
 }
 

@@ -14,6 +14,7 @@ use super::scan::{NotGraphic, PathEnd, find, find_line_feed, find_near};
 use super::target::{Target, split_target};
 use crate::fault::PeerFault;
 use crate::message::{Facts, HeadParts, Span, Version};
+use crate::other_protocol;
 
 /// The parts of a line with single spaces between them.
 struct Line<'a> {
@@ -119,7 +120,9 @@ fn judge_line_start(line: &[u8]) -> Result<bool, PeerFault> {
         [b'\r', b'\n', ..] => Err(PeerFault::InvalidRequestLine),
         [b'\r', ..] => Err(PeerFault::BareCarriageReturn),
         [b'\n', ..] => Err(PeerFault::BareLineFeed),
-        [first, ..] if CLASS[usize::from(*first)] & TOKEN == 0 => Err(PeerFault::InvalidMethod),
+        [first, ..] if CLASS[usize::from(*first)] & TOKEN == 0 => {
+            Err(other_protocol::named(*first).unwrap_or(PeerFault::InvalidMethod))
+        }
         _ => Ok(true),
     }
 }

@@ -35,6 +35,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long they may take to be read; a file system may stand still.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What an error begins with that is read by itself.
+const PREFIX: &str = "Certificates: ";
+
 /// Parts of what the child says.
 const BETWEEN: char = '\0';
 const BEHIND_NOTES: &str = "\x01";
@@ -209,7 +212,7 @@ fn understood(py: Python<'_>, words: &str) -> PyResult<(Vec<String>, Vec<PathBuf
         Some(reason) if !reason.is_empty() => reason,
         _ => "the process that reads them has died",
     };
-    Err(config_error(py, &format!("Certificates: {reason}")))
+    Err(config_error(py, &format!("{PREFIX}{reason}")))
 }
 
 impl Supervisor<'_> {
@@ -242,6 +245,7 @@ impl Supervisor<'_> {
             Ok(None) => self.certificates = None,
             Err(error) => {
                 let reason = error.value(self.server.py()).to_string();
+                let reason = reason.strip_prefix(PREFIX).unwrap_or(&reason);
                 let text = format!(
                     "Certificates have changed and cannot be used, the old ones stay: {reason}"
                 );

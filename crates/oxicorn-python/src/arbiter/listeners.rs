@@ -9,7 +9,7 @@ use std::{fs, io};
 use oxicorn_arbiter::Level;
 use oxicorn_gateway::{ListenerSetup, Protocol};
 use oxicorn_os::sockets::{self, Address, BindOptions};
-use oxicorn_settings::{BindAddress, Settings};
+use oxicorn_settings::{BindAddress, Scheme, Settings};
 use pyo3::prelude::*;
 
 use super::log;
@@ -28,8 +28,8 @@ pub(crate) struct Listener {
     /// As the logs name it.
     pub(crate) text: String,
     pub(crate) socket: OwnedFd,
-    /// Whether TLS is spoken.
-    pub(crate) tls: bool,
+    /// What is spoken.
+    pub(crate) scheme: Scheme,
     /// The socket file that is ours to remove: path, device and inode.
     file: Option<(String, u64, u64)>,
 }
@@ -41,16 +41,16 @@ impl Listener {
             bind: self.bind.clone(),
             text: self.text.clone(),
             socket: self.socket.try_clone()?,
-            tls: self.tls,
+            scheme: self.scheme,
             file: self.file.clone(),
         })
     }
 
-    /// The same, where TLS is spoken or not.
-    pub(crate) fn speaking(self, tls: bool) -> io::Result<Self> {
+    /// The same, where this is spoken.
+    pub(crate) fn speaking(self, scheme: Scheme) -> io::Result<Self> {
         Ok(Self {
-            text: text_of(&self.socket, &self.bind, tls)?,
-            tls,
+            text: text_of(&self.socket, &self.bind, scheme)?,
+            scheme,
             ..self
         })
     }
@@ -60,7 +60,7 @@ impl Listener {
         ListenerSetup {
             protocol,
             name: self.text.clone(),
-            tls: self.tls,
+            tls: self.scheme.is_secure(),
         }
     }
 
@@ -232,12 +232,12 @@ fn try_open(bind: &BindAddress, options: Options) -> io::Result<Listener> {
         sockets::listen(&socket, options.backlog)?;
     }
     sockets::set_nonblocking(&socket, true)?;
-    let text = text_of(&socket, bind, false)?;
+    let text = text_of(&socket, bind, Scheme::Http)?;
     Ok(Listener {
         bind: bind.clone(),
         text,
         socket,
-        tls: false,
+        scheme: Scheme::Http,
         file,
     })
 }
@@ -295,18 +295,18 @@ fn give_away(path: &str, (user, group): (u32, u32)) -> io::Result<()> {
 }
 
 /// The address with what the system chose (port 0), as in `Listening at: ...`.
-fn text_of(socket: &OwnedFd, bind: &BindAddress, tls: bool) -> io::Result<String> {
-    let scheme = if tls { "https" } else { "http" };
+fn text_of(socket: &OwnedFd, bind: &BindAddress, scheme: Scheme) -> io::Result<String> {
+    let prefix = scheme.prefix();
     Ok(match sockets::local_address(socket)? {
-        Address::Ip(SocketAddr::V4(address)) => format!("{scheme}://{address}"),
+        Address::Ip(SocketAddr::V4(address)) => format!("{prefix}{address}"),
         Address::Ip(SocketAddr::V6(address)) => {
-            format!("{scheme}://[{}]:{}", address.ip(), address.port())
+            format!("{prefix}[{}]:{}", address.ip(), address.port())
         }
         // Where it was bound is all that is known of one that came as a descriptor.
         Address::Unix(path) if matches!(bind, BindAddress::Descriptor(_)) => {
             format!("unix:{}", String::from_utf8_lossy(&path).replace('\0', "@"))
         }
-        Address::Unix(_) => bind.listening_at(tls),
+        Address::Unix(_) => bind.listening_at(scheme),
     })
 }
 

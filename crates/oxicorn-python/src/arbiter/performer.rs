@@ -529,7 +529,7 @@ impl<'py> Supervisor<'py> {
             && listeners
                 .iter()
                 .zip(&self.listeners)
-                .all(|(new, old)| (&new.bind, new.tls) == (&old.bind, old.tls));
+                .all(|(new, old)| (&new.bind, new.scheme) == (&old.bind, old.scheme));
         file.listeners = (!same).then_some(listeners);
         self.generations.insert(generation, file);
         self.server.call_method0("reloaded")?;
@@ -539,12 +539,12 @@ impl<'py> Supervisor<'py> {
     /// What `cfg` listens at; systemd's listeners stay whatever it says.
     fn listeners_of(&self, cfg: &Bound<'_, PyAny>) -> PyResult<Vec<Listener>> {
         if self.is_activated {
-            let tls = with_settings(cfg, |settings| {
-                let speaks = |one: &Listener| settings.inner.speaks_tls_at(&one.bind);
+            let schemes = with_settings(cfg, |settings| {
+                let speaks = |one: &Listener| settings.inner.scheme_at(&one.bind);
                 self.listeners.iter().map(speaks).collect::<Vec<_>>()
             })?;
-            let all = self.listeners.iter().zip(tls);
-            let shared = all.map(|(listener, tls)| listener.share()?.speaking(tls));
+            let all = self.listeners.iter().zip(schemes);
+            let shared = all.map(|(listener, scheme)| listener.share()?.speaking(scheme));
             return Ok(shared.collect::<std::io::Result<_>>()?);
         }
         bind_all(&self.server, cfg, &self.listeners)

@@ -787,13 +787,13 @@ fn inherit(server: &Bound<'_, PyAny>, cfg: &Bound<'_, PyAny>) -> PyResult<(Vec<L
     let listeners = listeners::inherit(&descriptors, &binds, origin, options)
         .map_err(|error| PyRuntimeError::new_err(format!("inherited listeners: {error}")))?;
     let speaks = |listener: &Listener| {
-        with_settings(cfg, |settings| settings.inner.speaks_tls_at(&listener.bind))
+        with_settings(cfg, |settings| settings.inner.scheme_at(&listener.bind))
     };
     let listeners = listeners
         .into_iter()
         .map(|listener| {
-            let tls = speaks(&listener)?;
-            Ok(listener.speaking(tls)?)
+            let scheme = speaks(&listener)?;
+            Ok(listener.speaking(scheme)?)
         })
         .collect::<PyResult<_>>()?;
     Ok((listeners, is_activated))
@@ -808,16 +808,16 @@ pub(crate) fn bind_all(
     let (binds, options) = with_settings(cfg, |settings| {
         let settings = &settings.inner;
         let binds = settings.bind().iter();
-        let binds = binds.map(|bind| (bind.clone(), settings.speaks_tls_at(bind)));
+        let binds = binds.map(|bind| (bind.clone(), settings.scheme_at(bind)));
         (binds.collect::<Vec<_>>(), listeners::Options::of(settings))
     })?;
     let mut bound = Vec::with_capacity(binds.len());
-    for (bind, tls) in binds {
+    for (bind, scheme) in binds {
         let listener = match bound_before.iter().find(|listener| listener.bind == bind) {
             Some(listener) => listener.share()?,
             None => listeners::open(server, &bind, options).ok_or_else(|| unbound(&bind))?,
         };
-        bound.push(listener.speaking(tls)?);
+        bound.push(listener.speaking(scheme)?);
     }
     Ok(bound)
 }

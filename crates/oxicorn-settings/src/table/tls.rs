@@ -5,7 +5,7 @@ use crate::definition::{
 };
 
 /// How many of the section's settings Gunicorn does not have.
-pub(super) const OWN: usize = 5;
+pub(super) const OWN: usize = 6;
 
 /// Older versions are not offered (RFC 8996).
 const VERSIONS: Choice = Choice {
@@ -88,6 +88,19 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Same,
+    },
+    Definition {
+        name: "crlfile",
+        section: Section::Tls,
+        flags: Flags::text(&["--crlfile"], "FILE"),
+        kind: Kind::Text,
+        default: Default::None,
+        doc: "Lists of the certificates that the authorities in `ca_certs` have revoked, a PEM file. Each certificate of a \
+          client is looked up, up to its authority; one whose authority has no list here, or one that has expired, is \
+          refused. Read again when it changes.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
     },
     Definition {
         name: "suppress_ragged_eofs",

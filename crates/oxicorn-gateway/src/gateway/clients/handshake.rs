@@ -4,12 +4,13 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
+use oxicorn_link::scoreboard::Counter;
 use oxicorn_tls::{Material, Offer};
 
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::transport::peer::End;
-use crate::transport::tls::{Terms, Tls, set_threads};
+use crate::transport::tls::{Settled, Terms, Tls, set_threads, take_settled};
 
 /// The most bytes that certificates, keys and authorities may have together: all the authorities of a system are a
 /// quarter of a megabyte.
@@ -94,8 +95,15 @@ impl Gateway {
     /// Says why a client could not be understood.
     pub(crate) fn tell_of_failed_tls(&mut self, key: usize) {
         let connection = self.connections.get_mut(key);
-        let failure = connection.and_then(|connection| connection.transport.take_failure());
-        if let Some(reason) = failure {
+        let transport = connection.map(|connection| &mut connection.transport);
+        let failure = transport.and_then(|transport| {
+            let is_settled = transport.tls().is_some_and(|tls| tls.about().is_some());
+            Some((transport.take_failure()?, is_settled))
+        });
+        if let Some((reason, is_settled)) = failure {
+            if !is_settled {
+                self.metrics.count(Counter::TlsFailed);
+            }
             self.tell_of_tls(key, &format!("TLS failed: {reason}"));
         }
     }
@@ -105,10 +113,27 @@ impl Gateway {
         let connection = self.connections.get(key);
         let tls = connection.and_then(|connection| connection.transport.tls());
         if tls.is_some_and(Tls::is_opening) {
+            self.metrics.count(Counter::TlsTooSlow);
             self.tell_of_tls(
                 key,
                 "the TLS handshake did not end in time (header_timeout)",
             );
+        }
+    }
+
+    /// Writes the handshakes that were completed since the last time where the figures are.
+    pub(crate) fn count_handshakes(&self) {
+        let settled = take_settled();
+        if settled == Settled::default() {
+            return;
+        }
+        for (counter, number) in [
+            (Counter::Tls12, settled.tls12),
+            (Counter::Tls12Resumed, settled.tls12_resumed),
+            (Counter::Tls13, settled.tls13),
+            (Counter::Tls13Resumed, settled.tls13_resumed),
+        ] {
+            self.metrics.add(counter, number);
         }
     }
 

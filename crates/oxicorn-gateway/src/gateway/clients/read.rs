@@ -93,6 +93,7 @@ impl Gateway {
                 Poll::Ready(Ok(Received::Unencrypted(count))) => {
                     connection.received += count as u64;
                     self.metrics.add(Counter::BytesIn, count as u64);
+                    self.metrics.count(Counter::TlsUnencrypted);
                     return self.refuse(key, Refusal::UNENCRYPTED);
                 }
                 Poll::Ready(Err(_)) => {

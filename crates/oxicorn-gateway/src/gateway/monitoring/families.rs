@@ -111,6 +111,7 @@ fn write_requests(out: &mut Exposition, gateway: &GatewayBlock) {
     ] {
         out.sample(REFUSED, &[("reason", reason)], gateway.counter(counter));
     }
+    write_handshakes(out, gateway);
     for (family, counter) in [
         (
             counter("oxicorn_requests", "Requests whose head was read."),
@@ -154,6 +155,35 @@ fn write_requests(out: &mut Exposition, gateway: &GatewayBlock) {
         ),
     ] {
         out.single(family, gateway.counter(counter));
+    }
+}
+
+fn write_handshakes(out: &mut Exposition, gateway: &GatewayBlock) {
+    const DONE: Family = counter(
+        "oxicorn_tls_handshakes",
+        "TLS handshakes by version, and whether they resumed a session.",
+    );
+    const FAILED: Family = counter(
+        "oxicorn_tls_handshakes_failed",
+        "Connections whose TLS handshake did not come to its end.",
+    );
+    out.begin(DONE);
+    for (version, resumed, counter) in [
+        ("1.2", "false", Counter::Tls12),
+        ("1.2", "true", Counter::Tls12Resumed),
+        ("1.3", "false", Counter::Tls13),
+        ("1.3", "true", Counter::Tls13Resumed),
+    ] {
+        let labels = [("version", version), ("resumed", resumed)];
+        out.sample(DONE, &labels, gateway.counter(counter));
+    }
+    out.begin(FAILED);
+    for (reason, counter) in [
+        ("protocol", Counter::TlsFailed),
+        ("timeout", Counter::TlsTooSlow),
+        ("plain_http", Counter::TlsUnencrypted),
+    ] {
+        out.sample(FAILED, &[("reason", reason)], gateway.counter(counter));
     }
 }
 

@@ -7,6 +7,8 @@
 //!
 //! With more than one thread (`gateway_threads`) there are no rounds: the others make the steps, and who is served
 //! waits for none of them.
+//!
+//! Those that were settled are counted here, until the gateway writes them where its figures are.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -33,6 +35,36 @@ struct Handshakes {
     waiting: VecDeque<Waker>,
     /// Of [`look_after_handshakes`].
     looking: Waker,
+    settled: Settled,
+}
+
+/// Handshakes that were completed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// With TLS 1.2: from the beginning, and of sessions that were resumed.
+    pub(crate) tls12: u64,
+    pub(crate) tls12_resumed: u64,
+    /// With TLS 1.3.
+    pub(crate) tls13: u64,
+    pub(crate) tls13_resumed: u64,
+}
+
+/// A handshake was completed.
+pub(super) fn note(is_tls13: bool, resumed: bool) {
+    STATE.with_borrow_mut(|state| {
+        let settled = &mut state.settled;
+        *match (is_tls13, resumed) {
+            (false, false) => &mut settled.tls12,
+            (false, true) => &mut settled.tls12_resumed,
+            (true, false) => &mut settled.tls13,
+            (true, true) => &mut settled.tls13_resumed,
+        } += 1;
+    });
+}
+
+/// Those since the last call.
+pub(crate) fn take_settled() -> Settled {
+    STATE.with_borrow_mut(|state| std::mem::take(&mut state.settled))
 }
 
 impl Handshakes {
@@ -41,6 +73,7 @@ impl Handshakes {
             left: PER_ROUND,
             waiting: VecDeque::new(),
             looking: Waker::noop().clone(),
+            settled: Settled::default(),
         }
     }
 

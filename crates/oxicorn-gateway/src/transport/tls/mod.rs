@@ -28,12 +28,12 @@ use std::task::{Context, Poll, Waker};
 use oxicorn_tls::ClientCertificate;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::ConnectionState;
-use rustls::{ProtocolVersion, ServerConfig};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
 use crate::buffer::input::READ_SIZE;
 use crate::transport::socket::{Received, Sent, Socket};
 
-pub(crate) use handshakes::{look_after_handshakes, renew, set_threads};
+pub(crate) use handshakes::{Settled, look_after_handshakes, renew, set_threads, take_settled};
 pub(crate) use relay::relay;
 
 use step::{Sinks, Step};
@@ -430,6 +430,8 @@ impl Tls {
         };
         let suite = session.negotiated_cipher_suite();
         let chain = session.peer_certificates();
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        handshakes::note(suite.is_some_and(|suite| suite.tls13().is_some()), resumed);
         self.about = Some(Box::new(About {
             version: session.protocol_version().map_or(0, u16::from),
             suite: suite.map_or(0, |suite| u16::from(suite.suite())),

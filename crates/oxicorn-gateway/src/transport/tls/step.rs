@@ -67,7 +67,7 @@ pub(super) fn step(
             Err(error) => {
                 let rest = (step.consumed + discard).min(bytes.len());
                 encode_alert(session, &mut bytes[rest..], sinks.outgoing);
-                return Err(error.to_string());
+                return Err(oxicorn_tls::reason(&error));
             }
         }
         step.consumed += discard;
