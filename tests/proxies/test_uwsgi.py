@@ -237,7 +237,7 @@ def test_https_is_believed(uwsgi):
 @pytest.mark.parametrize(
     ("sent", "status", "told"),
     [
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 501, "no uwsgi request"),
+        (b"\x05\x00\x00\x00", 501, "no uwsgi request"),
         (packet(*GET, modifier=5), 501, "no uwsgi request"),
         (b"\0\x03\0\0\x01\0A", 400, "invalid uwsgi packet"),
         (packet(*GET, ("HTTP_X", "a\r\nB: c")), 400, "invalid byte in a header value"),
