@@ -1,20 +1,24 @@
 //! `oxicorn._native`: the only crate that knows Python, and the place where the server is put together.
 //!
-//! * `settings`: the settings table on Python's side
-//! * `arbiter`: performs what `oxicorn-arbiter` decides; the one place that forks
-//! * `errors`, `locks`: exceptions that applications see; locks that are held for moments
-//! * `worker`: a worker process with its threads and its end of the link
-//! * `directory_watch`: what the reloader waits for
-//! * `bounded_end`: a process that is about to end does so in time
-//! * `certificates`: files of certificates and keys become what the gateway is given
-//! * `forked`: the end of processes that the application forks
-//! * `metrics`: the applications' own metrics
-//! * `log_tail`: the last warnings, for the dashboard
-//! * `wsgi`: a request becomes an environ, what the application returns a response
-//! * `gevent`: a request becomes a greenlet of the hub, which calls the application by way of `wsgi`
-//! * `request_headers`: what environ and scope read alike
-//! * `pool`: the pool of heavy applications: what callers and its workers speak with
-//! * `asgi`: a request becomes a scope and a task of the event loop, what it sends a response
+//! A module uses those above it in this table and none below (`cargo dev tidy` looks):
+//!
+//! | concern | modules |
+//! |---|---|
+//! | strings between Python and the wire; exceptions that applications see; locks that are held for moments | `latin1`, `errors`, `locks` |
+//! | a process that is about to end does so in time | `bounded_end` |
+//! | what the reloader waits for | `directory_watch` |
+//! | the last warnings, for the dashboard | `log_tail` |
+//! | the applications' own metrics | `metrics` |
+//! | the end of processes that the application forks | `forked` |
+//! | files of certificates and keys become what the gateway is given | `certificates` |
+//! | the settings table on Python's side | `settings` |
+//! | the pool of heavy applications: what callers and its workers speak with | `pool` |
+//! | what both bridges need of a request: hooks, the objects these get, access lines | `request` |
+//! | a worker process with its threads and its end of the link | `worker` |
+//! | a request becomes an environ, what the application returns a response | `wsgi` |
+//! | a request becomes a greenlet of the hub, which calls the application by way of `wsgi` | `gevent` |
+//! | a request becomes a scope and a task of the event loop, what it sends a response | `asgi` |
+//! | performs what `oxicorn-arbiter` decides; the one place that forks | `arbiter` |
 
 mod arbiter;
 mod asgi;
@@ -29,7 +33,7 @@ mod locks;
 mod log_tail;
 mod metrics;
 mod pool;
-mod request_headers;
+mod request;
 mod settings;
 mod worker;
 mod wsgi;
@@ -77,7 +81,7 @@ mod _native {
     #[pymodule_export]
     use crate::worker::{WorkerContext, mark_end_of_dumps};
     #[pymodule_export]
-    use crate::wsgi::{Exchange, Input, LazySocket};
+    use crate::wsgi::{Exchange, Input, LazySocket, WsgiServer};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

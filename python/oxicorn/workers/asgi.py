@@ -142,7 +142,8 @@ class AsgiWorker(Worker):
         lifespan = await self._start_lifespan(application)
         try:
             self._news = asyncio.Event()
-            server = self.exchanges = context.serve_asgi(application, loop, self.state)
+            server = _native.AsgiServer(context, application, loop, self.state)
+            self.exchanges = server
             loop.add_reader(server.fileno(), server.wake)
             server.begin(self._news.set)
             self.booted = True

@@ -162,17 +162,16 @@ class Worker:
     def start(self, context: _native.WorkerContext) -> None:
         """Everything is loaded: requests may come."""
         if self.cfg.chosen.kind != DIRECT:
-            assert self.wsgi is not None
-            context.set_application(self.wsgi)
-            self._honour_overrides(context)
+            self._make_server(context)
         self.booted = True
         context.ready()
         self.run()
 
-    def _honour_overrides(self, context: _native.WorkerContext) -> None:
-        """What a class has in the place of our methods is called where Gunicorn calls it."""
-        if self.has_own_notify:
-            context.call_while_waiting(self.notify, self.notify_period)
+    def _make_server(self, context: _native.WorkerContext) -> None:
+        """Makes what serves the application; what a class has in the place of our methods is called
+        where Gunicorn calls it.
+        """
+        raise NotImplementedError
 
     @property
     def has_own_notify(self) -> bool:

@@ -15,8 +15,6 @@ from oxicorn.workers.base import HANDLERS, SERVED, Worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oxicorn import _native
-
 __all__ = ["ALREADY_HANDLED", "AsyncWorker"]
 
 
@@ -51,10 +49,6 @@ class AsyncWorker(Worker):
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Serves a request, as that of ``SyncWorker``; ``listener_name`` is an address."""
         req._handed.serve(req)
-
-    def _honour_overrides(self, context: _native.WorkerContext) -> None:
-        if type(self).handle_request is not HANDLE_REQUEST:
-            context.hand_requests_to(self._hand_request)
 
     def _hand_request(self, req: Any) -> None:
         listener = self.listener_of(req)

@@ -26,7 +26,7 @@ from oxicorn import _native, forked
 from oxicorn.reloader import ReloaderBase
 from oxicorn.workers import gevent_server
 from oxicorn.workers.base import DIRECT
-from oxicorn.workers.base_async import AsyncWorker
+from oxicorn.workers.base_async import HANDLE_REQUEST, AsyncWorker
 from oxicorn.workers.gevent_server import PyWSGIHandler, PyWSGIServer
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class GeventWorker(AsyncWorker):
         assert self.context is not None
         this_hub, news = gevent.get_hub(), event.Event()
         self.context.name_greenlets(gevent.getcurrent)
-        server = self.context.serve_gevent(this_hub)
+        server = self._server
         self._doorbell = watcher = this_hub.loop.io(server.fileno(), READ)
         watcher.start(server.wake)
         server.begin(news.set)
@@ -129,6 +129,12 @@ class GeventWorker(AsyncWorker):
         while server.active() and time.monotonic() < until:
             news.wait(until - time.monotonic())
             news.clear()
+
+    def _make_server(self, context: _native.WorkerContext) -> None:
+        assert self.wsgi is not None
+        self._server = _native.GeventServer(context, self.wsgi, gevent.get_hub())
+        if type(self).handle_request is not HANDLE_REQUEST:
+            self._server.hand_requests_to(self._hand_request)
 
     def forked(self) -> None:
         """In a process that the application forked: the hub has copies of all greenlets.

@@ -9,13 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from oxicorn import _native
 from oxicorn.unused import unused
 from oxicorn.workers.base import HANDLERS, SERVED, Worker
-
-if TYPE_CHECKING:
-    from oxicorn import _native
 
 __all__ = ["ThreadWorker"]
 
@@ -42,24 +40,22 @@ class ThreadWorker(Worker):
 
     def run(self) -> None:
         """Starts threads as they are needed, waits for the end, gives them ``graceful_timeout``."""
-        assert self.context is not None
         pool: list[threading.Thread] = []
         self._start_thread(pool)
-        while self.context.wait_for_thread():
+        while self._server.wait_for_thread():
             self._start_thread(pool)
         deadline = time.monotonic() + self.cfg.graceful_timeout
         for thread in pool:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _start_thread(self, pool: list[threading.Thread]) -> None:
-        assert self.context is not None
         thread = threading.Thread(target=self._serve, name=f"gthread-{len(pool)}", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
             if not pool:
                 raise
-            count = self.context.settle_for_fewer_threads()
+            count = self._server.settle_for_fewer_threads()
             self.log.warning("threads: it stays with %s of %s: %s", count, self.cfg.threads, error)
         else:
             pool.append(thread)
@@ -74,10 +70,13 @@ class ThreadWorker(Worker):
         req._handed.serve(req)
         return True
 
-    def _honour_overrides(self, context: _native.WorkerContext) -> None:
-        super()._honour_overrides(context)
+    def _make_server(self, context: _native.WorkerContext) -> None:
+        assert self.wsgi is not None
+        self._server = _native.WsgiServer(context, self.wsgi)
+        if self.has_own_notify:
+            self._server.call_while_waiting(self.notify, self.notify_period)
         if type(self).handle_request is not HANDLE_REQUEST:
-            context.hand_requests_to(self._hand_request)
+            self._server.hand_requests_to(self._hand_request)
 
     def _hand_request(self, req: Any) -> None:
         listener = self.listener_of(req)
@@ -88,11 +87,10 @@ class ThreadWorker(Worker):
         self.handle_request(req, conn)
 
     def _serve(self) -> None:
-        assert self.context is not None
         # Threads of the application inherit it: they are waited for at the end, as in Gunicorn,
         # while one of the pool that does not come back is not.
         threading.current_thread()._daemonic = False  # type: ignore[attr-defined]
-        self.context.serve()
+        self._server.serve()
 
 
 #: As it was made, by which it is noticed that somebody has another.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from oxicorn import _native
 from oxicorn.unused import unused
 from oxicorn.workers.base import HANDLERS, SERVED, Worker
-
-if TYPE_CHECKING:
-    from oxicorn import _native
 
 __all__ = ["SyncWorker"]
 
@@ -21,8 +19,7 @@ class SyncWorker(Worker):
 
     def run(self) -> None:
         """Serves on this thread until stopped."""
-        assert self.context is not None
-        self.context.serve()
+        self._server.serve()
 
     def handle_request(self, listener: Any, req: Any, client: Any, addr: Any) -> None:
         """Serves a request: environ, application, response, hooks.
@@ -32,10 +29,13 @@ class SyncWorker(Worker):
         """
         req._handed.serve(req)
 
-    def _honour_overrides(self, context: _native.WorkerContext) -> None:
-        super()._honour_overrides(context)
+    def _make_server(self, context: _native.WorkerContext) -> None:
+        assert self.wsgi is not None
+        self._server = _native.WsgiServer(context, self.wsgi)
+        if self.has_own_notify:
+            self._server.call_while_waiting(self.notify, self.notify_period)
         if type(self).handle_request is not HANDLE_REQUEST:
-            context.hand_requests_to(self._hand_request)
+            self._server.hand_requests_to(self._hand_request)
 
     def _hand_request(self, req: Any) -> None:
         self.handle_request(self.listener_of(req), req, req.unreader.sock, req.peer_addr)

@@ -14,7 +14,72 @@ pub(super) struct Layout {
 }
 
 /// Every crate whose modules have an order. `ARCHITECTURE.md` says what they are for.
-pub(super) const LAYOUTS: [Layout; 1] = [PYTHON];
+pub(super) const LAYOUTS: [Layout; 2] = [GATEWAY, PYTHON];
+
+const GATEWAY: Layout = Layout {
+    krate: "gateway",
+    modules: &[
+        ("time", &[]),
+        ("limits", &[]),
+        ("config", &["limits"]),
+        ("buffer", &["config"]),
+        ("transport", &["buffer"]),
+        ("telemetry", &["lib", "time", "config"]),
+        ("control", &["lib", "config", "transport", "telemetry"]),
+        ("workers", &["transport", "telemetry", "control"]),
+        ("session", &["lib", "limits", "config"]),
+        (
+            "exchange",
+            &["limits", "buffer", "transport", "telemetry", "workers"],
+        ),
+        ("active", &["config", "buffer", "telemetry"]),
+        (
+            "connection",
+            &[
+                "limits",
+                "buffer",
+                "transport",
+                "telemetry",
+                "workers",
+                "session",
+                "exchange",
+                "active",
+            ],
+        ),
+        (
+            "gateway",
+            &[
+                "lib",
+                "time",
+                "limits",
+                "config",
+                "buffer",
+                "transport",
+                "telemetry",
+                "control",
+                "workers",
+                "session",
+                "exchange",
+                "active",
+                "connection",
+            ],
+        ),
+        (
+            "runtime",
+            &[
+                "lib",
+                "time",
+                "config",
+                "transport",
+                "telemetry",
+                "control",
+                "active",
+                "gateway",
+            ],
+        ),
+    ],
+    to_go: &[],
+};
 
 const PYTHON: Layout = Layout {
     krate: "python",
@@ -26,28 +91,21 @@ const PYTHON: Layout = Layout {
         ("directory_watch", &[]),
         ("log_tail", &[]),
         ("metrics", &[]),
-        ("request_headers", &[]),
         ("forked", &["errors"]),
         ("certificates", &["errors"]),
         ("settings", &[]),
         ("pool", &["forked"]),
-        ("worker", &["errors", "forked", "locks"]),
+        ("request", &["forked", "latin1"]),
+        ("worker", &["errors", "forked", "locks", "request"]),
         (
             "wsgi",
-            &["errors", "forked", "latin1", "request_headers", "worker"],
+            &["errors", "forked", "latin1", "locks", "request", "worker"],
         ),
-        ("gevent", &["errors", "forked", "locks", "worker"]),
+        ("gevent", &["errors", "forked", "locks", "worker", "wsgi"]),
         (
             "asgi",
             &[
-                "errors",
-                "forked",
-                "latin1",
-                "locks",
-                "request_headers",
-                "settings",
-                "worker",
-                "wsgi",
+                "errors", "forked", "latin1", "locks", "request", "settings", "worker",
             ],
         ),
         (
@@ -57,5 +115,5 @@ const PYTHON: Layout = Layout {
             ],
         ),
     ],
-    to_go: &[("worker", "asgi"), ("worker", "gevent"), ("worker", "wsgi")],
+    to_go: &[],
 };

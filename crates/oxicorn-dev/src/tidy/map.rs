@@ -1,21 +1,26 @@
-//! The map at the head of the gateway's `lib.rs`: every module is on it once, and nothing else is.
+//! The map at the head of the `lib.rs` of a crate with a table of its modules: every module is on it once, nothing else
+//! is, and they stand in the order of the table.
 
 use std::path::Path;
 
 use anyhow::Result;
 
+use super::layout::LAYOUTS;
 use crate::source::read;
 
 pub(super) fn breaches(root: &Path) -> Result<Vec<String>> {
-    let path = "crates/oxicorn-gateway/src/lib.rs";
-    let breaches = breaches_in(&read(&root.join(path))?);
-    Ok(breaches
-        .into_iter()
-        .map(|breach| format!("{path}: {breach}"))
-        .collect())
+    let mut breaches = Vec::new();
+    for layout in &LAYOUTS {
+        let path = format!("crates/oxicorn-{}/src/lib.rs", layout.krate);
+        let table = layout.modules.iter().map(|(name, _)| *name);
+        let table: Vec<&str> = table.filter(|name| !name.contains('/')).collect();
+        let found = breaches_in(&read(&root.join(&path))?, &table);
+        breaches.extend(found.into_iter().map(|breach| format!("{path}: {breach}")));
+    }
+    Ok(breaches)
 }
 
-fn breaches_in(text: &str) -> Vec<String> {
+fn breaches_in(text: &str, table: &[&str]) -> Vec<String> {
     let modules: Vec<&str> = text.lines().filter_map(module).collect();
     let mapped: Vec<&str> = text.lines().flat_map(mapped).collect();
     let misplaced = modules.iter().filter_map(|module| {
@@ -26,7 +31,17 @@ fn breaches_in(text: &str) -> Vec<String> {
         .iter()
         .filter(|name| !modules.contains(name))
         .map(|name| format!("the map has {name}, which is no module"));
-    misplaced.chain(strange).collect()
+    let mut breaches: Vec<String> = misplaced.chain(strange).collect();
+    let out_of_order = mapped
+        .iter()
+        .zip(table)
+        .find(|(name, listed)| name != listed);
+    if let Some((name, listed)) = out_of_order.filter(|_| breaches.is_empty()) {
+        breaches.push(format!(
+            "the map has {name} where the table of modules has {listed}"
+        ));
+    }
+    breaches
 }
 
 /// The module that a line declares.
@@ -50,9 +65,10 @@ mod tests {
     #[test]
     fn a_map_has_every_module_once_and_nothing_else() {
         let of = |row: &str| {
-            breaches_in(&format!(
-                "//! | concern | modules |\n//! |---|---|\n//! | clients | {row} |\n\nmod read;\npub mod write;\nuse a::b;\n"
-            ))
+            let head = "//! | concern | modules |\n//! |---|---|\n";
+            let text =
+                format!("{head}//! | clients | {row} |\n\nmod read;\npub mod write;\nuse a::b;\n");
+            breaches_in(&text, &["read", "write"])
         };
         assert_eq!(of("`read`, `write`"), Vec::<String>::new());
         assert_eq!(
@@ -66,6 +82,10 @@ mod tests {
         assert_eq!(
             of("`read`, `write`, `submit`"),
             ["the map has submit, which is no module"]
+        );
+        assert_eq!(
+            of("`write`, `read`"),
+            ["the map has write where the table of modules has read"]
         );
     }
 }

@@ -10,7 +10,7 @@ use super::exchange::HttpExchange;
 use super::head::reason_phrase;
 use super::server::AsgiServer;
 use crate::latin1;
-use crate::wsgi::{make_response, set_trailers};
+use crate::request::{make_response, set_trailers};
 
 /// Status in the access log of a request whose client left before there was one.
 const CLIENT_LEFT: u16 = 499;
@@ -85,7 +85,7 @@ impl AsgiServer {
         }
         let response = response_of(py, exchange)?;
         let worker = self.context.get().worker()?;
-        self.hooks.run_after(py, worker, request, scope, &response)
+        self.hooks.after(py, worker, request, scope, &response)
     }
 
     /// Has the access line written, where this worker does that.

@@ -19,9 +19,9 @@ use pyo3::prelude::*;
 
 use super::event::{FilePiece, HttpEvent};
 use super::head::Head;
+use crate::request::error_page::error_response;
 use crate::worker::LoopLink;
 use crate::worker::link::too_large;
-use crate::wsgi::error_response;
 
 /// Bytes held back at most: enough that a message costs little beside them.
 const HOLD: usize = 32 * 1024;

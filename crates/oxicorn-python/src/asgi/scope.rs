@@ -15,7 +15,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::tls;
 use crate::latin1;
-use crate::request_headers::HeaderNames;
+use crate::request::headers::HeaderNames;
 
 /// The version of the interface.
 const ASGI_VERSION: &str = "3.0";

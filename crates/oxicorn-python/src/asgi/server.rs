@@ -27,10 +27,10 @@ use super::shared::Shared;
 use super::websocket::WebSocketExchange;
 use crate::forked;
 use crate::locks::lock;
-use crate::request_headers::takes_trailers;
+use crate::request::headers::takes_trailers;
+use crate::request::{Hooks, make_request};
 use crate::settings::with_settings;
-use crate::worker::{LoopLink, Standing, WorkerContext};
-use crate::wsgi::{Hooks, make_request};
+use crate::worker::{Standing, WorkerContext};
 
 /// Requests started in one turn before other callbacks of the loop have theirs.
 const CLAIMS_PER_TURN: usize = 64;
@@ -62,46 +62,6 @@ pub(crate) struct AsgiServer {
 }
 
 impl AsgiServer {
-    pub(crate) fn new(
-        context: &Bound<'_, WorkerContext>,
-        link: Arc<LoopLink>,
-        application: &Bound<'_, PyAny>,
-        event_loop: &Bound<'_, PyAny>,
-        state: &Bound<'_, PyDict>,
-    ) -> PyResult<Self> {
-        let py = context.py();
-        register_coroutines(py)?;
-        let worker = context.get().worker()?.bind(py);
-        let cfg = worker.getattr("cfg")?;
-        let hooks = Hooks::of(worker)?;
-        let settings = scope_settings(&cfg)?;
-        let offers_files = settings.file_extensions;
-        let shared = Shared::new(
-            link,
-            worker,
-            event_loop,
-            hooks.want_response(),
-            offers_files,
-        )?;
-        let task_options = PyDict::new(py);
-        task_options.set_item("loop", event_loop)?;
-        Ok(Self {
-            context: context.clone().unbind(),
-            shared: Arc::new(shared),
-            application: application.clone().unbind(),
-            scopes: ScopeFactory::new(py, settings, state)?,
-            hooks,
-            task_class: py.import("asyncio")?.getattr("Task")?.unbind(),
-            task_options: task_options.unbind(),
-            current_call: current_call(py)?,
-            book: Mutex::default(),
-            payload: Mutex::default(),
-            notify: OnceLock::new(),
-            turn: OnceLock::new(),
-            seen: AtomicU8::new(Standing::Serving as u8),
-        })
-    }
-
     /// Events of exchanges under way.
     fn take_events(&self, py: Python<'_>, payload: &mut Vec<u8>) -> PyResult<usize> {
         let mut count = 0;
@@ -171,7 +131,7 @@ impl AsgiServer {
         let worker = this.context.get().worker()?;
         // Of a WebSocket the gateway tells.
         let is_request = matches!(view.head.scheme, Scheme::Http | Scheme::Https);
-        let logs = is_request && this.context.get().logs_access();
+        let logs = is_request && this.context.get().access().by_worker();
         let (entry, scope, request) = match view.head.scheme {
             Scheme::Http | Scheme::Https => {
                 let to_head = view.head.method == b"HEAD";
@@ -332,6 +292,48 @@ impl AsgiServer {
 
 #[pymethods]
 impl AsgiServer {
+    /// Serves the ASGI `application` in the worker of `context`, on `event_loop`; `state` is what its lifespan left for
+    /// the requests.
+    #[new]
+    fn new(
+        context: &Bound<'_, WorkerContext>,
+        application: &Bound<'_, PyAny>,
+        event_loop: &Bound<'_, PyAny>,
+        state: &Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let py = context.py();
+        register_coroutines(py)?;
+        let worker = context.get().worker()?.bind(py);
+        let cfg = worker.getattr("cfg")?;
+        let hooks = Hooks::of(worker)?;
+        let settings = scope_settings(&cfg)?;
+        let offers_files = settings.file_extensions;
+        let shared = Shared::new(
+            Arc::clone(context.get().event_loop()?),
+            worker,
+            event_loop,
+            hooks.want_response(),
+            offers_files,
+        )?;
+        let task_options = PyDict::new(py);
+        task_options.set_item("loop", event_loop)?;
+        Ok(Self {
+            context: context.clone().unbind(),
+            shared: Arc::new(shared),
+            application: application.clone().unbind(),
+            scopes: ScopeFactory::new(py, settings, state)?,
+            hooks,
+            task_class: py.import("asyncio")?.getattr("Task")?.unbind(),
+            task_options: task_options.unbind(),
+            current_call: current_call(py)?,
+            book: Mutex::default(),
+            payload: Mutex::default(),
+            notify: OnceLock::new(),
+            turn: OnceLock::new(),
+            seen: AtomicU8::new(Standing::Serving as u8),
+        })
+    }
+
     /// The descriptor that is readable when `wake` is to be called.
     fn fileno(&self) -> i32 {
         self.shared.link.doorbell_number()

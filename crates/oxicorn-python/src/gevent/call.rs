@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::GeventServer;
 use crate::errors::ClientGone;
-use crate::worker::{Claim, WorkerContext};
+use crate::worker::Claim;
 
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
@@ -35,9 +35,8 @@ impl HubCall {
         let server = self.server.get();
         let stream = self.claim.stream;
         server.greenlets.note_start(stream);
-        let context = server.context.bind(py);
-        let outcome = WorkerContext::serve_claimed(context, &self.claim, &self.payload);
-        context.get().end_request(time::monotonic());
+        let outcome = server.bridge.serve(py, &self.claim, &self.payload);
+        server.bridge.context().end_request(time::monotonic());
         server.end_call(py, stream)?;
         match outcome {
             Ok(()) => Ok(()),
@@ -57,7 +56,7 @@ impl HubCall {
         } else {
             return Ok(());
         };
-        let worker = self.server.get().context.get().worker()?.bind(py);
+        let worker = self.server.get().bridge.context().worker()?.bind(py);
         let arguments = (what, error.into_value(py));
         worker
             .call_method1(intern!(py, "log_failure"), arguments)

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use oxicorn_link::{DescriptorError, Descriptors, StreamId};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -20,13 +19,13 @@ const FIRST_PAUSE: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// See the head of this file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Greenlets {
     /// What serves which request; an entry is there from the claim to the end of the call.
     serving: Mutex<HashMap<StreamId, Entry>>,
     /// `gevent.hub.Waiter` of those that wait for events.
     waiting: Mutex<HashMap<StreamId, Py<PyAny>>>,
-    gevent: OnceLock<Gevent>,
+    gevent: Gevent,
 }
 
 /// What is called of gevent, and the worker.
@@ -48,24 +47,21 @@ struct Entry {
 }
 
 impl Greenlets {
-    /// The hub runs in this thread, and the standard library is patched.
-    pub(super) fn begin(&self, worker: &Bound<'_, PyAny>, hub: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Of `hub`, which runs in this thread.
+    pub(super) fn new(worker: &Bound<'_, PyAny>, hub: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = worker.py();
         let gevent = py.import("gevent")?;
-        let _ = self.gevent.set(Gevent {
-            waiter_class: py.import("gevent.hub")?.getattr("Waiter")?.unbind(),
-            exit_class: gevent.getattr("GreenletExit")?.unbind(),
-            sleep: gevent.getattr("sleep")?.unbind(),
-            run_callback: hub.getattr("loop")?.getattr("run_callback")?.unbind(),
-            worker: worker.clone().unbind(),
-        });
-        Ok(())
-    }
-
-    fn gevent(&self) -> PyResult<&Gevent> {
-        self.gevent
-            .get()
-            .ok_or_else(|| PyRuntimeError::new_err("the hub does not run yet"))
+        Ok(Self {
+            serving: Mutex::default(),
+            waiting: Mutex::default(),
+            gevent: Gevent {
+                waiter_class: py.import("gevent.hub")?.getattr("Waiter")?.unbind(),
+                exit_class: gevent.getattr("GreenletExit")?.unbind(),
+                sleep: gevent.getattr("sleep")?.unbind(),
+                run_callback: hub.getattr("loop")?.getattr("run_callback")?.unbind(),
+                worker: worker.clone().unbind(),
+            },
+        })
     }
 
     /// `greenlet` will serve the request of `stream`.
@@ -110,11 +106,7 @@ impl Greenlets {
 
     /// Has the hub call something when it has done what lies before.
     pub(super) fn call_soon(&self, py: Python<'_>, what: &Py<PyAny>) -> PyResult<()> {
-        self.gevent()?
-            .run_callback
-            .bind(py)
-            .call1((what,))
-            .map(drop)
+        self.gevent.run_callback.bind(py).call1((what,)).map(drop)
     }
 
     /// All that wait look again: the gateway they wait for may be gone.
@@ -131,7 +123,7 @@ impl Greenlets {
     fn switch_soon(&self, waiter: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = waiter.py();
         let switch = waiter.getattr(intern!(py, "switch"))?;
-        self.gevent()?
+        self.gevent
             .run_callback
             .bind(py)
             .call1((switch, py.None()))
@@ -139,7 +131,7 @@ impl Greenlets {
     }
 
     fn sleep(&self, py: Python<'_>, duration: Duration) -> PyResult<()> {
-        let sleep = self.gevent()?.sleep.bind(py);
+        let sleep = self.gevent.sleep.bind(py);
         sleep.call1((duration.as_secs_f64(),)).map(drop)
     }
 
@@ -151,7 +143,7 @@ impl Greenlets {
         let Some(greenlet) = greenlet else {
             return Ok(());
         };
-        let worker = self.gevent()?.worker.bind(py);
+        let worker = self.gevent.worker.bind(py);
         worker
             .call_method1(intern!(py, "request_expired"), (greenlet,))
             .map(drop)
@@ -221,8 +213,7 @@ impl Wait for Greenlets {
     }
 
     fn is_exit(&self, py: Python<'_>, error: &PyErr) -> bool {
-        let gevent = self.gevent.get();
-        gevent.is_some_and(|gevent| error.is_instance(py, gevent.exit_class.bind(py)))
+        error.is_instance(py, self.gevent.exit_class.bind(py))
     }
 }
 
@@ -235,7 +226,7 @@ struct Event<'a> {
 impl Waiter for Event<'_> {
     /// The hub looks for events, and at each beat of the sentinel for the gateway, so no time is set.
     fn wait(&mut self, py: Python<'_>) -> PyResult<()> {
-        let waiter = self.greenlets.gevent()?.waiter_class.bind(py).call0()?;
+        let waiter = self.greenlets.gevent.waiter_class.bind(py).call0()?;
         let waiting = &self.greenlets.waiting;
         lock(waiting).insert(self.stream, waiter.clone().unbind());
         let switched = waiter.call_method0(intern!(py, "get"));

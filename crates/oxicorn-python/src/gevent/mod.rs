@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   doorbell -> GeventServer::wake (in the hub) -> events   -> inbox (worker::lane) -> greenlets that wait for them
-//!                                               -> requests -> HubCall -> gevent.Greenlet -> wsgi::Application
+//!                                               -> requests -> HubCall -> gevent.Greenlet -> wsgi::Bridge
 //! ```
 //!
 //! Everything runs on the hub's thread. What a greenlet waits for on the link it waits for by switching to the hub
@@ -15,5 +15,5 @@ mod greenlets;
 mod server;
 
 pub(crate) use call::HubCall;
-pub(crate) use greenlets::Greenlets;
+use greenlets::Greenlets;
 pub(crate) use server::GeventServer;

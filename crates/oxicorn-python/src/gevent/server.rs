@@ -15,8 +15,8 @@ use pyo3::prelude::*;
 
 use super::{Greenlets, HubCall};
 use crate::forked;
-use crate::worker::lane::Lane;
 use crate::worker::{Claim, LoopLink, Standing, WorkerContext};
+use crate::wsgi::Bridge;
 
 /// Requests started in one turn before what they have started runs.
 const CLAIMS_PER_TURN: usize = 64;
@@ -24,10 +24,9 @@ const CLAIMS_PER_TURN: usize = 64;
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
 pub(crate) struct GeventServer {
-    pub(super) context: Py<WorkerContext>,
+    pub(super) bridge: Arc<Bridge>,
     pub(super) greenlets: Arc<Greenlets>,
     link: Arc<LoopLink>,
-    lane: Arc<Lane>,
     /// `gevent.Greenlet.spawn`
     spawn: Py<PyAny>,
     /// Called when the worker is told to stop, when it is released, and when nothing is left to do then.
@@ -39,27 +38,6 @@ pub(crate) struct GeventServer {
 }
 
 impl GeventServer {
-    pub(crate) fn new(
-        context: &Bound<'_, WorkerContext>,
-        link: Arc<LoopLink>,
-        lane: Arc<Lane>,
-        greenlets: Arc<Greenlets>,
-        hub: &Bound<'_, PyAny>,
-    ) -> PyResult<Self> {
-        let py = context.py();
-        greenlets.begin(context.get().worker()?.bind(py), hub)?;
-        Ok(Self {
-            context: context.clone().unbind(),
-            greenlets,
-            link,
-            lane,
-            spawn: py.import("gevent")?.getattr("spawn")?.unbind(),
-            notify: OnceLock::new(),
-            turn: OnceLock::new(),
-            seen: AtomicU8::new(Standing::Serving as u8),
-        })
-    }
-
     fn take_requests(slf: &Bound<'_, Self>) -> PyResult<usize> {
         let py = slf.py();
         let this = slf.get();
@@ -78,7 +56,7 @@ impl GeventServer {
                 waited: Duration::ZERO,
             };
             Self::start(slf, claim, payload)?;
-            this.context.get().count(py)?;
+            this.bridge.context().count(py)?;
         }
         Ok(CLAIMS_PER_TURN)
     }
@@ -88,7 +66,7 @@ impl GeventServer {
         let py = slf.py();
         let this = slf.get();
         let stream = claim.stream;
-        this.context.get().begin_request(claim.since);
+        this.bridge.context().begin_request(claim.since);
         let call = HubCall {
             server: slf.clone().unbind(),
             claim,
@@ -109,7 +87,7 @@ impl GeventServer {
     }
 
     fn standing(&self) -> Standing {
-        self.link.standing(self.context.get().is_told())
+        self.link.standing(self.bridge.context().is_told())
     }
 
     fn notify(&self, py: Python<'_>) -> PyResult<()> {
@@ -120,13 +98,41 @@ impl GeventServer {
     }
 
     fn end_if_forked(&self, py: Python<'_>, error: Option<&PyErr>) -> PyResult<()> {
-        forked::end_if_forked(self.context.get().worker()?.bind(py), error);
-        Ok(())
+        self.bridge.context().end_if_forked(py, error)
     }
 }
 
 #[pymethods]
 impl GeventServer {
+    /// Serves `application` in the worker of `context`, in greenlets of `hub`, which runs in this thread; the standard
+    /// library is patched.
+    #[new]
+    fn new(
+        context: &Bound<'_, WorkerContext>,
+        application: &Bound<'_, PyAny>,
+        hub: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let py = context.py();
+        let (link, lane) = context.get().hub()?;
+        let worker = context.get().worker()?.bind(py);
+        let greenlets = Arc::new(Greenlets::new(worker, hub)?);
+        lane.wait_by(Arc::clone(&greenlets) as _);
+        Ok(Self {
+            bridge: Arc::new(Bridge::new(context, lane, application, true)?),
+            greenlets,
+            link: Arc::clone(link),
+            spawn: py.import("gevent")?.getattr("spawn")?.unbind(),
+            notify: OnceLock::new(),
+            turn: OnceLock::new(),
+            seen: AtomicU8::new(Standing::Serving as u8),
+        })
+    }
+
+    /// The class overrides `handle_request`: `handler` is called with each request instead.
+    fn hand_requests_to(&self, handler: Py<PyAny>) {
+        self.bridge.hand_requests_to(handler);
+    }
+
     /// The descriptor that is readable when `wake` is to be called.
     fn fileno(&self) -> i32 {
         self.link.doorbell_number()
@@ -168,7 +174,7 @@ impl GeventServer {
         let handled = py.check_signals();
         this.end_if_forked(py, handled.as_ref().err())?;
         handled?;
-        let any_events = this.lane.take_events(py)?;
+        let any_events = this.bridge.lane().take_events(py)?;
         let requests = Self::take_requests(slf)?;
         let standing = this.standing() as u8;
         if this.seen.swap(standing, Ordering::Relaxed) != standing {
@@ -193,7 +199,7 @@ impl GeventServer {
 
     /// Ends every call that runs, because the worker ends.
     fn cancel_all(&self, py: Python<'_>) -> PyResult<()> {
-        self.lane.stop();
+        self.bridge.lane().stop();
         for greenlet in self.greenlets.started(py) {
             let unblocking = pyo3::types::PyDict::new(py);
             unblocking.set_item(intern!(py, "block"), false)?;

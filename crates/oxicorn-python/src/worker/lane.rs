@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use oxicorn_link::StreamId;
 use oxicorn_link::window::{RESPONSE_HEAD, RESPONSE_PIECE, RESPONSE_WINDOW, SendWindow};
@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 
 use super::calls::Calls;
 use super::link::{Message, WorkerLink, refuse_if_forked, too_large};
-use super::wait::{News, Wait};
+use super::wait::{Blocking, News, Wait};
 use crate::errors::ClientGone;
 use crate::forked;
 use crate::locks::{lock, lock_detached};
@@ -52,7 +52,8 @@ impl Stream {
 #[derive(Debug)]
 pub(crate) struct Lane {
     link: Arc<WorkerLink>,
-    wait: Arc<dyn Wait>,
+    /// How its users wait; unless they say otherwise, as threads do.
+    wait: OnceLock<Arc<dyn Wait>>,
     inbox: Mutex<Inbox>,
     calls: Calls,
     /// The gateway has been told of calls of its predecessors.
@@ -79,15 +80,24 @@ struct Arrived {
 }
 
 impl Lane {
-    pub(crate) fn new(link: Arc<WorkerLink>, wait: Arc<dyn Wait>) -> Self {
+    pub(crate) fn new(link: Arc<WorkerLink>) -> Self {
         Self {
             link,
-            wait,
+            wait: OnceLock::new(),
             inbox: Mutex::default(),
             calls: Calls::default(),
             introduced: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         }
+    }
+
+    /// From now on its users wait like this. To be said before the first request is taken.
+    pub(crate) fn wait_by(&self, wait: Arc<dyn Wait>) {
+        let _ = self.wait.set(wait);
+    }
+
+    fn wait(&self) -> &dyn Wait {
+        self.wait.get().map_or(&Blocking, AsRef::as_ref)
     }
 
     /// The calls this worker has in hand.
@@ -116,7 +126,7 @@ impl Lane {
     /// A call begins. Events about `stream` are kept from now on, until its response is over, where somebody
     /// `listens` or is told of its expiry.
     pub(crate) fn begin(&self, stream: &mut Stream, listens: bool) {
-        self.register_unless(stream, !listens && !self.wait.tells_of_expiry());
+        self.register_unless(stream, !listens && !self.wait().tells_of_expiry());
     }
 
     /// From now on calls are ended from outside.
@@ -131,7 +141,7 @@ impl Lane {
         stream: &Stream,
         error: &PyErr,
     ) -> PyResult<bool> {
-        if !self.wait.is_exit(py, error) {
+        if !self.wait().is_exit(py, error) {
             return Ok(false);
         }
         Ok(self.is_stopping.load(Ordering::Relaxed) || self.is_expired(py, stream)?)
@@ -156,7 +166,7 @@ impl Lane {
     pub(crate) fn take_events(&self, py: Python<'_>) -> PyResult<bool> {
         let news = lock_detached(py, &self.inbox).empty_ring(&self.link);
         if !news.is_empty() {
-            self.wait.hand_out(py, &self.link, &news)?;
+            self.wait().hand_out(py, &self.link, &news)?;
         }
         Ok(!news.is_empty())
     }
@@ -167,7 +177,7 @@ impl Lane {
         if news.is_empty() {
             return Ok(());
         }
-        self.wait.hand_out(py, &self.link, &news)
+        self.wait().hand_out(py, &self.link, &news)
     }
 
     /// Sends the head with the first piece of the body; `bits` are [`flags::LOGGED`], and [`LAST`] for
@@ -242,7 +252,7 @@ impl Lane {
         // the time of this call.
         let file = unsafe { BorrowedFd::borrow_raw(file) };
         self.link
-            .send_descriptor(py, self.wait.as_ref(), stream.id, file)?;
+            .send_descriptor(py, self.wait(), stream.id, file)?;
         let flags = LAST | flags::HAS_DESCRIPTOR;
         self.send(
             py,
@@ -387,7 +397,7 @@ impl Lane {
         stream: &Stream,
         mut wanted: impl FnMut(&mut Arrived) -> Option<T>,
     ) -> PyResult<T> {
-        let mut waiter = self.wait.for_events(py, &self.link, stream.id);
+        let mut waiter = self.wait().for_events(py, &self.link, stream.id);
         loop {
             {
                 let mut inbox = lock_detached(py, &self.inbox);
@@ -455,7 +465,7 @@ impl Lane {
             head,
             body,
         };
-        self.link.send(py, self.wait.as_ref(), message)
+        self.link.send(py, self.wait(), message)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) mod calls;
 mod context;
 mod direct;
-mod handed;
+mod engine;
 pub(crate) mod lane;
 pub(crate) mod link;
 mod loop_link;
@@ -19,9 +19,10 @@ mod pool;
 mod sentinel;
 pub(crate) mod wait;
 
-pub(crate) use context::{WorkerContext, WorkerKind, WorkerSetup, mark_end_of_dumps};
+pub(crate) use context::{WorkerContext, WorkerSetup, mark_end_of_dumps};
+pub(crate) use engine::WorkerKind;
 pub(crate) use loop_link::{LoopLink, Standing};
-pub(crate) use pool::Claim;
+pub(crate) use pool::{Claim, Errand, Pool};
 
 /// What the sentinel may ask of whatever takes the requests; from its own thread.
 pub(crate) trait Serving: Send + Sync {

@@ -120,6 +120,11 @@ impl Pool {
         }
     }
 
+    /// How many threads there may be.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// Whether requests are still taken.
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Relaxed)

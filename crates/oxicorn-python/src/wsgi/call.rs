@@ -11,14 +11,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use super::access::{self, AccessLogging};
 use super::environ::{Constants, EnvironFactory, PerRequest};
 use super::exchange::{Exchange, Phase, body_piece};
-use super::hooks::{Hooks, make_request};
 use super::plain_file::PlainFile;
-use super::{Input, LazySocket};
+use super::{Input, LazySocket, report};
 use crate::errors::ClientGone;
 use crate::forked;
+use crate::request::{AccessLogging, Hooks, make_request};
 use crate::worker::calls::Beginning;
 use crate::worker::lane::{Lane, Stream};
 
@@ -148,7 +147,7 @@ impl Application {
         ended: PyResult<()>,
     ) -> PyResult<()> {
         let logged = self.log_access(py, exchange, view, made);
-        let hooked = self.hooks.after(py, &self.worker, exchange, made);
+        let hooked = report::run_post_request(&self.hooks, py, &self.worker, exchange, made);
         let concluded = exchange.try_borrow_mut()?.conclude(py);
         ended.and(logged).and(hooked).and(concluded)
     }
@@ -204,7 +203,7 @@ impl Application {
         made: &mut Made<'py>,
     ) -> PyResult<()> {
         let elapsed = time::monotonic().saturating_sub(made.since);
-        access::write(py, &self.worker, exchange, view, made, elapsed)
+        report::log_access(py, &self.worker, exchange, view, made, elapsed)
     }
 
     fn input<'py>(

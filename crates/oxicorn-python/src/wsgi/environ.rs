@@ -6,13 +6,14 @@
 
 use std::sync::Mutex;
 
-use oxicorn_link::wire::{self, Address, RequestView, Scheme, Version};
+use oxicorn_link::wire::{self, Address, RequestView, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::latin1;
-use crate::request_headers::{HeaderNames, takes_trailers};
+use crate::request::headers::{HeaderNames, takes_trailers};
+use crate::request::is_https;
 
 /// What every environ of this worker has in common.
 pub(crate) struct EnvironFactory {
@@ -351,10 +352,6 @@ fn join_repeated(
         }
     }
     environ.set_item(key, latin1::to_string(py, &joined))
-}
-
-pub(crate) fn is_https(view: &RequestView<'_>) -> bool {
-    matches!(view.head.scheme, Scheme::Https | Scheme::Wss)
 }
 
 fn host_header<'a>(view: &RequestView<'a>) -> &'a [u8] {

@@ -25,10 +25,10 @@ use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueErr
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
-use crate::worker::lane::{LAST, Lane, Stream};
-
-use super::access::{AccessLogging, Watched};
 use super::head::{self, Head};
+use crate::request::error_page::error_page;
+use crate::request::{AccessLogging, Watched};
+use crate::worker::lane::{LAST, Lane, Stream};
 
 /// What became of an exchange, for the log and the hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -351,7 +351,7 @@ impl Exchange {
         match self.phase {
             Phase::Fresh | Phase::Armed => {
                 self.trailers = None;
-                let page = head::error_page(status);
+                let page = error_page(status);
                 self.head = Head::for_error(status, page.len());
                 self.phase = Phase::Armed;
                 self.failed = Some(status);

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::latin1;
+use crate::request::error_page::{error_head, reason_phrase};
 
 /// A checked head in the link's encoding.
 #[derive(Debug, Default)]
@@ -52,14 +53,8 @@ impl Head {
 
     /// A head of the server's own for an error page of `length` bytes.
     pub(crate) fn for_error(status: u16, length: usize) -> Self {
-        let mut bytes = Vec::new();
-        let reason = reason_phrase(status).as_bytes();
-        let mut encoder = ResponseEncoder::begin(&mut bytes, &ResponseHead { status, reason });
-        encoder.header(b"Content-Type", b"text/html");
-        encoder.header(b"Content-Length", length.to_string().as_bytes());
-        encoder.finish();
         Self {
-            bytes,
+            bytes: error_head(status, length),
             status,
             length: Some(length as u64),
         }
@@ -91,12 +86,6 @@ impl Head {
             );
         }
     }
-}
-
-/// Head (in the link's encoding) and body of an error the server answers with itself.
-pub(crate) fn error_response(status: u16) -> (Vec<u8>, String) {
-    let page = error_page(status);
-    (Head::for_error(status, page.len()).bytes, page)
 }
 
 /// A 1xx head with `headers`, for `wsgi.early_hints`.
@@ -140,23 +129,6 @@ pub(crate) fn encode_trailers(trailers: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> 
         Ok(())
     })?;
     Ok(bytes)
-}
-
-/// Gunicorn's page for errors of the server.
-pub(crate) fn error_page(status: u16) -> String {
-    let reason = reason_phrase(status);
-    format!(
-        "<html>\n  <head>\n    <title>{reason}</title>\n  </head>\n  <body>\n    \
-         <h1><p>{reason}</p></h1>\n  </body>\n</html>\n"
-    )
-}
-
-const fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        103 => "Early Hints",
-        503 => "Service Unavailable",
-        _ => "Internal Server Error",
-    }
 }
 
 /// "200 OK": three digits, then nothing or a space and a phrase without control characters.

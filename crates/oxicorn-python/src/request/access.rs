@@ -10,16 +10,9 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use oxicorn_link::wire::RequestView;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-
-use super::call::Made;
-use super::exchange::Exchange;
-use super::hooks::{make_request, response_of};
 
 /// Who writes the access lines of this worker.
 #[derive(Debug, Default)]
@@ -94,37 +87,4 @@ impl Watched {
         }
         Ok(false)
     }
-}
-
-/// Has the line written, if this worker said that it would be, and has not been yet.
-pub(crate) fn write<'py>(
-    py: Python<'py>,
-    worker: &Py<PyAny>,
-    exchange: &Bound<'py, Exchange>,
-    view: &RequestView<'_>,
-    made: &mut Made<'py>,
-    elapsed: Duration,
-) -> PyResult<()> {
-    if !exchange.try_borrow_mut()?.take_logged() {
-        return Ok(());
-    }
-    let request = match (&made.request, &made.input) {
-        (Some(request), _) => request.clone(),
-        (None, Some(input)) => make_request(py, view, input.as_any())?,
-        // Not even its body could be taken: nothing of it was answered by the application.
-        (None, None) => return Ok(()),
-    };
-    let response = response_of(py, exchange)?;
-    let failed = exchange.try_borrow()?.failed();
-    let arguments = (
-        response,
-        request,
-        &made.environ,
-        failed,
-        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-    );
-    worker
-        .bind(py)
-        .call_method1(intern!(py, "log_access"), arguments)
-        .map(drop)
 }

@@ -3,22 +3,22 @@
 //! The class gets the request and goes on to the original's method when it wants it served. What it does not go on with
 //! is answered like what an application fails at.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use oxicorn_link::StreamId;
 use oxicorn_link::wire::RequestView;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::calls::Beginning;
-use super::context::WorkerContext;
+use super::bridge::Bridge;
 use crate::locks::lock;
-use crate::wsgi::{make_request, server_of};
+use crate::request::{make_request, server_of};
+use crate::worker::calls::Beginning;
 
 /// See the head of this file.
 #[pyclass(frozen, module = "oxicorn._native")]
 pub(crate) struct HandedRequest {
-    context: Py<WorkerContext>,
+    bridge: Arc<Bridge>,
     pub(super) stream: StreamId,
     beginning: Beginning,
     /// The message; nothing once it is served.
@@ -27,13 +27,13 @@ pub(crate) struct HandedRequest {
 
 impl HandedRequest {
     pub(super) fn new(
-        context: &Bound<'_, WorkerContext>,
+        bridge: Arc<Bridge>,
         stream: StreamId,
         beginning: Beginning,
         payload: &[u8],
     ) -> Self {
         Self {
-            context: context.clone().unbind(),
+            bridge,
             stream,
             beginning,
             payload: Mutex::new(Some(payload.to_vec())),
@@ -72,8 +72,9 @@ impl HandedRequest {
     fn serve(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<()> {
         match self.take() {
             Some(payload) => {
-                let context = self.context.get();
-                context.call_application(py, self.stream, self.beginning, &payload, Some(request))
+                let (stream, beginning) = (self.stream, self.beginning);
+                self.bridge
+                    .call(py, stream, beginning, &payload, Some(request))
             }
             None => Ok(()),
         }
