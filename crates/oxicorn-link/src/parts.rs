@@ -1,7 +1,7 @@
 //! Making a link: memory, doorbells, socketpair. Run by the arbiter.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
@@ -59,6 +59,9 @@ pub struct LinkParts {
 }
 
 impl LinkParts {
+    /// How many descriptors they are.
+    pub const COUNT: usize = 5;
+
     /// Makes all of it.
     pub fn create(sizes: Sizes) -> io::Result<Self> {
         let rings = [sizes.requests, sizes.events, sizes.responses].map(ring_size);
@@ -74,6 +77,17 @@ impl LinkParts {
         })
     }
 
+    /// All of them, to be sent to another process.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; Self::COUNT] {
+        [
+            self.memory.as_fd(),
+            self.gateway_doorbell.as_fd(),
+            self.worker_doorbell.as_fd(),
+            self.gateway_side.as_fd(),
+            self.worker_side.as_fd(),
+        ]
+    }
+
     /// Another set of descriptors for the same link, but for the worker's side.
     pub fn for_gateway(&self) -> io::Result<[OwnedFd; 4]> {
         Ok([
@@ -82,6 +96,26 @@ impl LinkParts {
             self.worker_doorbell.try_clone()?,
             self.gateway_side.try_clone()?,
         ])
+    }
+}
+
+/// In the order of [`LinkParts::descriptors`].
+impl From<[OwnedFd; LinkParts::COUNT]> for LinkParts {
+    fn from(descriptors: [OwnedFd; LinkParts::COUNT]) -> Self {
+        let [
+            memory,
+            gateway_doorbell,
+            worker_doorbell,
+            gateway_side,
+            worker_side,
+        ] = descriptors;
+        Self {
+            memory,
+            gateway_doorbell,
+            worker_doorbell,
+            gateway_side,
+            worker_side,
+        }
     }
 }
 
@@ -99,6 +133,21 @@ mod tests {
     #[test]
     fn odd_sizes_become_possible_ones() {
         assert_eq!([0, 4097, usize::MAX].map(ring_size), [4096, 8192, 1 << 30]);
+    }
+
+    #[test]
+    fn what_was_sent_is_the_same_link() {
+        let parts = LinkParts::create(Sizes::default()).expect("descriptors");
+        let sent = parts.descriptors();
+        let copies = sent.map(|descriptor| descriptor.try_clone_to_owned().expect("descriptors"));
+        let arrived = LinkParts::from(copies);
+        for (here, there) in sent.into_iter().zip(arrived.descriptors()) {
+            let [here, there] = [here, there].map(|file| rustix::fs::fstat(file).expect("a file"));
+            assert_eq!((here.st_dev, here.st_ino), (there.st_dev, there.st_ino));
+        }
+        let sides = [arrived.gateway_side, arrived.worker_side].map(Channel::from);
+        let said = sides[0].send(b"?", &[], oxicorn_os::channel::Blocking::No);
+        assert!(said.expect("room"));
     }
 
     #[test]

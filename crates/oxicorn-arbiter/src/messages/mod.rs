@@ -1,7 +1,8 @@
-//! What the arbiter and its workers say to each other: how words become packets. Who sends them, and by what, is the
+//! What the arbiter, its templates and its workers say to each other: how words become packets. Who sends them, and by what, is the
 //! performer's affair.
 
 pub mod notice;
+pub mod template;
 pub mod to_worker;
 
 pub use notice::Notice;

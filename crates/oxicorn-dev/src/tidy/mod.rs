@@ -5,6 +5,7 @@ mod dependencies;
 mod edges;
 mod layout;
 mod map;
+mod never_run;
 mod paths;
 mod text;
 
@@ -20,6 +21,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     let mut breaches = dependencies::breaches(root)?;
     breaches.extend(edges::breaches(root)?);
     breaches.extend(map::breaches(root)?);
+    breaches.extend(never_run::breaches(root)?);
     for krate in crates(root)? {
         for file in files(root, &krate)? {
             breaches.extend(text::breaches(&file));

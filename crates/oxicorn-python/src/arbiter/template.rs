@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use oxicorn_arbiter::messages::template::{LONGEST, Order, Word};
 use oxicorn_arbiter::timing;
 use oxicorn_link::LinkParts;
 use oxicorn_link::scoreboard::Scoreboard;
@@ -54,128 +55,40 @@ pub(crate) enum End {
 /// What it ends with if the application cannot be loaded, or it is itself at a loss.
 const FAILED: i32 = 1;
 
-/// A template's word to the arbiter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// The application is loaded.
-    Loaded,
-    /// The worker that was ordered is there. What the hook `pre_fork` left follows.
-    Forked { pid: i32 },
-    /// It could not be forked; the log says why.
-    NotForked,
-    /// The hook `pre_fork` raised; the log says what.
-    PreForkFailed,
-}
-
-/// The longest message either way: what hooks keep in `server` and `worker` is not without end.
-pub(crate) const LONGEST: usize = 64 << 10;
-
-impl Word {
-    pub(crate) fn encode(self, rest: &[u8]) -> Vec<u8> {
-        let (letter, number) = match self {
-            Self::Loaded => (b'L', 0),
-            Self::Forked { pid } => (b'F', pid),
-            Self::NotForked => (b'N', 0),
-            Self::PreForkFailed => (b'P', 0),
-        };
-        let mut message = vec![letter];
-        message.extend(number.to_ne_bytes());
-        message.extend(rest);
-        message
-    }
-
-    /// The word and what follows; `None` for what is none.
-    pub(crate) fn decode(message: &[u8]) -> Option<(Self, &[u8])> {
-        let (letter, rest) = message.split_first()?;
-        let (number, rest) = rest.split_first_chunk()?;
-        let word = match letter {
-            b'L' => Self::Loaded,
-            b'F' => Self::Forked {
-                pid: i32::from_ne_bytes(*number),
-            },
-            b'N' => Self::NotForked,
-            b'P' => Self::PreForkFailed,
-            _ => return None,
-        };
-        Some((word, rest))
-    }
-}
-
-/// The arbiter's order to fork a worker.
+/// The arbiter's order to fork a worker, with what that gets.
 #[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) worker: u32,
-    pub(crate) age: u64,
-    /// Its place on the scoreboard.
-    pub(crate) slot: Option<usize>,
+pub(crate) struct WorkerOrder {
+    pub(crate) order: Order,
     pub(crate) link: LinkParts,
     pub(crate) stack_dump: OwnedFd,
     /// Rings when it may exit.
     pub(crate) release: OwnedFd,
     /// The worker's end of what it is told besides.
     pub(crate) messages: OwnedFd,
-    /// What hooks keep in `server` and in workers, as Python packed it.
-    pub(crate) state: Vec<u8>,
 }
 
-/// Bytes of an order before the state.
-const ORDER: usize = 20;
-
-/// Stands for no place on the scoreboard.
-const NO_SLOT: u64 = u64::MAX;
-
-impl Order {
-    pub(crate) fn encode(&self) -> (Vec<u8>, [BorrowedFd<'_>; 8]) {
-        let mut message = Vec::with_capacity(ORDER + self.state.len());
-        message.extend(self.worker.to_ne_bytes());
-        message.extend(self.age.to_ne_bytes());
-        let slot = self.slot.map_or(NO_SLOT, |slot| slot as u64);
-        message.extend(slot.to_ne_bytes());
-        message.extend(&self.state);
-        let link = &self.link;
-        let descriptors = [
-            link.memory.as_fd(),
-            link.gateway_doorbell.as_fd(),
-            link.worker_doorbell.as_fd(),
-            link.gateway_side.as_fd(),
-            link.worker_side.as_fd(),
-            self.stack_dump.as_fd(),
-            self.release.as_fd(),
-            self.messages.as_fd(),
-        ];
-        (message, descriptors)
+impl WorkerOrder {
+    /// What goes along with the message.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let others = [&self.stack_dump, &self.release, &self.messages];
+        let others = others.map(AsFd::as_fd);
+        self.link.descriptors().into_iter().chain(others).collect()
     }
 
-    pub(crate) fn decode(message: &[u8], descriptors: Vec<OwnedFd>) -> Option<Self> {
-        let (worker, rest) = message.split_first_chunk()?;
-        let (age, rest) = rest.split_first_chunk()?;
-        let (slot, state) = rest.split_first_chunk()?;
-        let slot = u64::from_ne_bytes(*slot);
-        let [
-            memory,
-            gateway_doorbell,
-            worker_doorbell,
-            gateway_side,
-            worker_side,
-            stack_dump,
-            release,
-            messages,
-        ] = descriptors.try_into().ok()?;
+    pub(crate) fn decode(message: &[u8], mut descriptors: Vec<OwnedFd>) -> Option<Self> {
+        let order = Order::decode(message)?;
+        if descriptors.len() < LinkParts::COUNT {
+            return None;
+        }
+        let others = descriptors.split_off(LinkParts::COUNT);
+        let [stack_dump, release, messages] = others.try_into().ok()?;
+        let link: [OwnedFd; LinkParts::COUNT] = descriptors.try_into().ok()?;
         Some(Self {
-            worker: u32::from_ne_bytes(*worker),
-            age: u64::from_ne_bytes(*age),
-            slot: usize::try_from(slot).ok().filter(|_| slot != NO_SLOT),
-            link: LinkParts {
-                memory,
-                gateway_doorbell,
-                worker_doorbell,
-                gateway_side,
-                worker_side,
-            },
+            order,
+            link: link.into(),
             stack_dump,
             release,
             messages,
-            state: state.to_vec(),
         })
     }
 }
@@ -268,7 +181,7 @@ impl Template<'_, '_> {
         say(&self.channel, word, rest)
     }
 
-    fn next_order(&self) -> PyResult<Option<Order>> {
+    fn next_order(&self) -> PyResult<Option<WorkerOrder>> {
         let py = self.server.py();
         let mut message = vec![0; LONGEST];
         loop {
@@ -278,10 +191,7 @@ impl Template<'_, '_> {
                 py.detach(|| channel.recv_into(&mut message, &mut descriptors, Blocking::Yes));
             match received {
                 Ok(Received::Message(length)) => {
-                    match Order::decode(&message[..length], descriptors) {
-                        Some(order) => return Ok(Some(order)),
-                        None => return Ok(None),
-                    }
+                    return Ok(WorkerOrder::decode(&message[..length], descriptors));
                 }
                 Ok(Received::Closed) => return Ok(None),
                 Ok(Received::Nothing) => {}
@@ -297,10 +207,13 @@ impl Template<'_, '_> {
 
     /// Forks a worker; gives what it begins with, in that worker. The hook `pre_fork` runs here, where the application
     /// is.
-    fn obey(&self, order: Order) -> PyResult<Option<WorkerChild>> {
+    fn obey(&self, ordered: WorkerOrder) -> PyResult<Option<WorkerChild>> {
         let prepared = self
             .server
-            .call_method1("prepare_fork", (order.age, &order.state[..]))
+            .call_method1(
+                "prepare_fork",
+                (ordered.order.age, &ordered.order.state[..]),
+            )
             .and_then(|prepared| prepared.extract::<(Py<PyAny>, Vec<u8>)>());
         let (face, left) = match prepared {
             Ok(prepared) => prepared,
@@ -312,7 +225,7 @@ impl Template<'_, '_> {
         };
         let announce = |pid| say(&self.channel, Word::Forked { pid }, &left);
         match fork::fork_for_parent(self.server, announce) {
-            Ok(Given::Child(signals)) => self.begin_worker(face, order, signals).map(Some),
+            Ok(Given::Child(signals)) => self.begin_worker(face, ordered, signals).map(Some),
             Ok(Given::Done(true)) => Ok(None),
             Ok(Given::Done(false)) => {
                 let text = "Cannot start a worker: the fork failed";
@@ -331,7 +244,7 @@ impl Template<'_, '_> {
     fn begin_worker(
         &self,
         face: Py<PyAny>,
-        order: Order,
+        ordered: WorkerOrder,
         signals: Blocked,
     ) -> PyResult<WorkerChild> {
         self.server.call_method0("left_template")?;
@@ -341,9 +254,17 @@ impl Template<'_, '_> {
             let beat = timing::heartbeat_interval(inner.timeout());
             (kind_of(settings), inner.graceful_timeout(), beat)
         })?;
-        let slot = order.slot.and_then(|slot| self.scoreboard.slot(slot));
+        let slot = ordered
+            .order
+            .slot
+            .and_then(|slot| self.scoreboard.slot(slot));
         if let Some(slot) = &slot {
-            slot.assign(process::id(), order.age, self.generation, time::monotonic());
+            slot.assign(
+                process::id(),
+                ordered.order.age,
+                self.generation,
+                time::monotonic(),
+            );
             let heartbeat = Heartbeat::of(slot.clone());
             self.server
                 .call_method1("show_heartbeat", (&face, heartbeat))?;
@@ -354,12 +275,12 @@ impl Template<'_, '_> {
             listeners: listeners.collect::<std::io::Result<_>>()?,
             title: title(self.server, "worker"),
             setup: WorkerSetup {
-                id: order.worker,
-                link: order.link,
+                id: ordered.order.worker,
+                link: ordered.link,
                 notices: self.notices.as_fd().try_clone_to_owned()?.into(),
-                stack_dump: order.stack_dump,
-                release: order.release.into(),
-                messages: order.messages.into(),
+                stack_dump: ordered.stack_dump,
+                release: ordered.release.into(),
+                messages: ordered.messages.into(),
                 slot,
                 kind,
                 graceful_timeout,
@@ -373,50 +294,4 @@ impl Template<'_, '_> {
 fn say(channel: &Channel, word: Word, rest: &[u8]) -> bool {
     let message = word.encode(rest);
     channel.send(&message, &[], Blocking::Yes).unwrap_or(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use oxicorn_link::Sizes;
-    use oxicorn_os::eventfd::EventFd;
-
-    use super::*;
-
-    #[test]
-    fn words_arrive_as_they_were_said() {
-        for word in [
-            Word::Loaded,
-            Word::Forked { pid: 4711 },
-            Word::NotForked,
-            Word::PreForkFailed,
-        ] {
-            let message = word.encode(b"rest");
-            assert_eq!(Word::decode(&message), Some((word, &b"rest"[..])));
-            assert_eq!(Word::decode(&message[..4]), None);
-        }
-        assert_eq!(Word::decode(b"?1234"), None);
-    }
-
-    #[test]
-    fn an_order_arrives_as_it_was_given() {
-        for slot in [None, Some(7)] {
-            let order = Order {
-                worker: 3,
-                age: 5,
-                slot,
-                link: LinkParts::create(Sizes::default()).expect("it works"),
-                stack_dump: oxicorn_os::memfd::with_content("stacks", &[]).expect("it works"),
-                release: EventFd::new().expect("it works").into(),
-                messages: Channel::pair().expect("it works").0.into(),
-                state: b"state".to_vec(),
-            };
-            let (message, descriptors) = order.encode();
-            let copies = || descriptors.map(|fd| fd.try_clone_to_owned().expect("it works"));
-            let arrived = Order::decode(&message, copies().into()).expect("it works");
-            assert_eq!((arrived.worker, arrived.age, arrived.slot), (3, 5, slot));
-            assert_eq!(arrived.state, b"state");
-            assert!(Order::decode(&message[..ORDER - 1], copies().into()).is_none());
-            assert!(Order::decode(&message, Vec::new()).is_none());
-        }
-    }
 }

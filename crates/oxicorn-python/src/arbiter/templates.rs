@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use oxicorn_arbiter::messages::template::{LONGEST, Order, Word};
 use oxicorn_arbiter::{Event, Exit, Generation, WorkerId, timing};
 use oxicorn_link::scoreboard::Slot;
 use oxicorn_link::{LinkParts, Sizes};
@@ -16,7 +17,7 @@ use super::generation::with_settings;
 use super::heartbeat::Heartbeat;
 use super::performer::{capacity_of, kind_of, traits_of};
 use super::supervisor::Supervisor;
-use super::template::{LONGEST, Order, TemplateChild, Word};
+use super::template::{TemplateChild, WorkerOrder};
 use super::workers::{LinkEnds, WorkerProcess};
 use super::{Outcome, log};
 use crate::forked;
@@ -175,20 +176,22 @@ impl Supervisor<'_> {
                 .call_method1("show_heartbeat", (&face, heartbeat))?;
         }
         let ends = LinkEnds::of(&link)?;
-        let order = Order {
-            worker: id.0,
-            age,
-            slot: number,
+        let ordered = WorkerOrder {
+            order: Order {
+                worker: id.0,
+                age,
+                slot: number,
+                state,
+            },
             link,
             stack_dump: stack_dump.try_clone()?,
             release: release.as_fd().try_clone_to_owned()?,
             messages: messages_of_worker.into(),
-            state,
         };
         let Some(template) = self.templates.get_mut(&generation) else {
             return Ok(false);
         };
-        let (message, descriptors) = order.encode();
+        let (message, descriptors) = (ordered.order.encode(), ordered.descriptors());
         if message.len() > LONGEST {
             let text = "what hooks keep in server and worker objects is too much for preload_app";
             return Err(PyRuntimeError::new_err(text));
