@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import pytest
+import uvicorn
 
+from oxicorn.config import Config
+from oxicorn.workers import uvicorn as uvicorns
 from tests.support.server import Servers
 from tests.support.websocket import WebSocket
 
@@ -131,6 +135,62 @@ def test_tls_that_was_asked_for_is_never_left_out(serve: Servers) -> None:
     server = serve(SOURCE.format(module="uvicorn_worker"), config=config, ready=None)
     assert server.wait_for_exit() == 1
     assert "missing.pem cannot be read" in server.log
+
+
+#: What uvicorn does by an argument with this value, and the server does not.
+NOT_TRANSLATED = {
+    "http2": True,
+    "env_file": ".env",
+    "interface": "wsgi",
+    "ws": "none",
+    "ws_max_queue": 5,
+    "server_header": False,
+    "date_header": False,
+    "h11_max_incomplete_event_size": 1000,
+    "ssl_version": 17,
+    "ssl_context_factory": lambda config, default: default(),
+    "reset_contextvars": True,
+}
+#: What is a setting with some of its values.
+TRANSLATED = {
+    "loop": "uvloop",
+    "proxy_headers": True,
+    "forwarded_allow_ips": "*",
+    "ws_ping_interval": 1.0,
+    "ws_ping_timeout": 1.0,
+    "ws_per_message_deflate": False,
+    "access_log": False,
+}
+
+
+def test_no_argument_of_uvicorns_is_lost_unseen() -> None:
+    """Whatever ``uvicorn.Config`` takes is translated, or named in the log, or without effect there too."""
+    arguments = set(inspect.signature(uvicorn.Config).parameters)
+    known = {*uvicorns.SETTINGS, *uvicorns.SEEN_TO, *TRANSLATED, *NOT_TRANSLATED}
+    assert arguments <= known
+    worker = type("Here", (uvicorns.UvicornWorker,), {"CONFIG_KWARGS": {**TRANSLATED, **NOT_TRANSLATED}})
+    lines = list(uvicorns.translate(worker, Config()))
+    assert [
+        f"CONFIG_KWARGS[{name!r}] has no effect here" in line for name, line in zip(NOT_TRANSLATED, lines, strict=True)
+    ]
+
+
+BEFORE = {"PYTHONPATH": ".", "PYTHONWARNINGS": "ignore"}
+
+
+def test_class_of_the_real_package_that_was_imported_before(serve: Servers) -> None:
+    """It has the real Gunicorn below it: what it says counts, and what it overrides is not lost unseen."""
+    server = serve.new()
+    server.write("sitecustomize.py", "import uvicorn_worker\n")
+    source = SOURCE.format(module="uvicorn_worker")
+    server.start("-k", "app.Plain", app=source, spec="app:create", env=BEFORE)
+    assert json.loads(server.request("GET", "/", FORWARDED).text)[0][0] == "127.0.0.1"
+    assert "app.Plain is served by oxicorn's own asgi worker, with its CONFIG_KWARGS" in server.log
+    refused = serve.new()
+    refused.write("sitecustomize.py", "import uvicorn_worker\n")
+    refused.start("-k", "app.Configured", app=source, env=BEFORE, ready=None)
+    assert refused.wait_for_exit() == 1
+    assert "worker_class app.Configured: overrides init_process, and its base was imported before" in refused.log
 
 
 def test_what_needs_uvicorns_own_configuration_is_told_what_to_do(serve: Servers) -> None:

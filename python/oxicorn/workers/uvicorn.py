@@ -133,6 +133,7 @@ SETTINGS = {
     "limit_max_requests_jitter": "max_requests_jitter",
     "backlog": "backlog",
     "ssl_keyfile": "keyfile",
+    "ssl_keyfile_password": "keyfile_password",
     "ssl_certfile": "certfile",
     "ssl_ca_certs": "ca_certs",
     "ssl_ciphers": "ciphers",
@@ -153,6 +154,8 @@ ADVICE = {
     "env_file": "load it in the application, or set raw_env",
     "h11_max_incomplete_event_size": "set limit_request_field_size and limit_request_fields",
     "ws_max_queue": "what waits for an application is bounded in bytes",
+    "ssl_version": "set tls_minimum_version",
+    "ssl_context_factory": "set the hook ssl_context",
     "interface": "for a WSGI application set worker_class to gthread",
 }
 
