@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -310,3 +311,23 @@ def test_websockets_of_gevent_websocket(serve: Servers) -> None:
     for channel in channels:
         channel.close()
     assert server.stop() == 0
+
+
+def test_thread_that_gives_signs_of_life_sleeps_while_requests_come(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it has no such thread")
+    server = serve(SOURCE, "-k", "gevent")
+    (pid,) = server.worker_pids()
+    tasks = Path(f"/proc/{pid}/task")
+    (sentinel,) = (task for task in tasks.iterdir() if (task / "comm").read_text().startswith("oxicorn-sentine"))
+
+    def switches() -> int:
+        return sum(
+            int(line.split()[1]) for line in (sentinel / "status").read_text().splitlines() if "switches" in line
+        )
+
+    before = switches()
+    with server.connect() as peer:
+        for _ in range(300):
+            assert peer.get("/").body == b"hello"
+    assert switches() - before < 100

@@ -181,7 +181,8 @@ impl GeventServer {
             this.notify(py)?;
         }
         if !any_events && requests == 0 && this.link.has_lost_gateway(py) {
-            // With each beat of the sentinel at least.
+            // A new gateway has rung, or it is a beat of the sentinel.
+            this.bridge.lane().introduce_calls();
             this.greenlets.wake_all(py)?;
         }
         if (requests > 0 || !this.link.sleep_begin())

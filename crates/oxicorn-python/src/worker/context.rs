@@ -123,7 +123,10 @@ impl WorkerContext {
             watched,
             setup.graceful_timeout,
         )
-        .naming_calls(engine.lane().map(|lane| (Arc::clone(lane), doorbell)));
+        .naming_calls(
+            engine.lane().cloned(),
+            engine.threads().is_ok().then_some(doorbell),
+        );
         forked::keep_from_children(&setup.messages);
         let observer = Observer::new(
             setup.messages,

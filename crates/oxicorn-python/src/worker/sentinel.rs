@@ -42,8 +42,10 @@ pub(crate) struct Sentinel {
     signalled: UnixStream,
     notices: Arc<Channel>,
     release: EventFd,
-    /// Whose calls in hand a new gateway is told of, and what it rings.
-    lane: Option<(Arc<Lane>, EventFd)>,
+    /// Whose calls in hand a new gateway is told of.
+    lane: Option<Arc<Lane>>,
+    /// What the new gateway rings, where nobody else waits for it.
+    doorbell: Option<EventFd>,
     /// The gateway's other end is held by the gateway and the arbiter only.
     gateway: OwnedFd,
     graceful_timeout: Duration,
@@ -68,6 +70,7 @@ impl Sentinel {
             notices,
             release,
             lane: None,
+            doorbell: None,
             gateway,
             graceful_timeout,
             orphan_until: None,
@@ -75,10 +78,17 @@ impl Sentinel {
         }
     }
 
-    /// Has it name the calls of a lane to a new gateway, which rings the worker's doorbell; an event loop, whose
-    /// doorbell that is else, sees to it by itself.
-    pub(crate) fn naming_calls(mut self, lane: Option<(Arc<Lane>, EventFd)>) -> Self {
+    /// Has it name the calls of a lane to a new gateway, at each beat, and at once where that rings `doorbell`.
+    ///
+    /// Only of threads, which wait elsewhere: what a hub or a loop waits for would wake both, and a beat asks the
+    /// hub for a turn, which rings.
+    pub(crate) fn naming_calls(
+        mut self,
+        lane: Option<Arc<Lane>>,
+        doorbell: Option<EventFd>,
+    ) -> Self {
         self.lane = lane;
+        self.doorbell = doorbell;
         self
     }
 
@@ -104,7 +114,7 @@ impl Sentinel {
             self.notices.as_fd(),
             self.release.as_fd(),
         ];
-        watched.extend(self.lane.as_ref().map(|(_, doorbell)| doorbell.as_fd()));
+        watched.extend(self.doorbell.as_ref().map(EventFd::as_fd));
         match poll::wait_readable(&watched, Some(self.beats.interval)) {
             Ok(Polled::Ready(ready)) => {
                 if ready.contains(0) {
@@ -121,7 +131,7 @@ impl Sentinel {
                 }
                 // With the beat that follows.
                 if ready.contains(3)
-                    && let Some((_, doorbell)) = &self.lane
+                    && let Some(doorbell) = &self.doorbell
                 {
                     doorbell.silence();
                 }
@@ -171,7 +181,7 @@ impl Sentinel {
         {
             slot.beat(time::monotonic());
         }
-        if let Some((lane, _)) = &self.lane {
+        if let Some(lane) = &self.lane {
             lane.introduce_calls();
         }
     }
