@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -215,10 +215,18 @@ class Pool:
 Start = Callable[..., Pool]
 
 
-def started(servers: Servers, config: str = "", *args: str, heavy: str = HEAVY, **options: object) -> Pool:
-    """A server with a pool of ``heavy:App``, unless ``config`` says more."""
+def started(
+    servers: Servers,
+    config: str = "",
+    *args: str,
+    heavy: str = HEAVY,
+    files: Mapping[str, str] | None = None,
+    **options: object,
+) -> Pool:
+    """A server with a pool of ``heavy:App``, unless ``config`` says more; ``files``: what else lies there."""
     server = servers.new()
-    server.write("heavy.py", heavy)
+    for name, content in {"heavy.py": heavy, **(files or {})}.items():
+        server.write(name, content)
     server.start(*args, app=APPLICATION, config=DEFAULTS + config, **options)  # type: ignore[arg-type]
     return Pool(server)
 

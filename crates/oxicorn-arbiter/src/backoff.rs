@@ -58,7 +58,8 @@ impl Backoff {
     }
 }
 
-fn wait_after(failures: u32) -> Duration {
+/// How long to wait after so many failures in a row.
+pub(crate) fn wait_after(failures: u32) -> Duration {
     match failures {
         0 | 1 => Duration::ZERO,
         // Seven doublings reach the maximum; more would only risk the shift.

@@ -15,20 +15,25 @@
 //! * A generation is announced to the broker only when all its workers are ready, and the one before is retired in the same
 //!   moment; so callers never meet old and new code in turn, and never nobody. One whose code cannot be loaded is given up,
 //!   and the one before goes on.
-//! * Who dies young is replaced more and more slowly. An application is *expected* as long as somebody has it or is about
-//!   to; where that is not so, the broker lets callers know at once.
+//! * A place whose workers die young is filled more and more slowly; other places do not wait for it.
+//! * An application that cannot be loaded takes nobody with it: its worker serves with the others it has. It is tried again
+//!   more and more slowly, in a worker of its own place that loads it first and, if that fails, goes ([`failures`]).
+//! * An application is *expected* as long as somebody has it or is about to; where that is not so, the broker lets callers
+//!   know at once.
 //! * With the broker die the calls, so the workers go, too: they notice by themselves.
 
+mod failures;
 mod places;
 mod plan;
 mod reconcile;
 mod record;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+pub use self::failures::AppFailure;
 pub use self::places::applications_of;
-pub use self::plan::{PoolAction, PoolApp, PoolEvent, PoolPlan};
+pub use self::plan::{Outlook, PoolAction, PoolApp, PoolEvent, PoolPlan};
 use self::record::{PoolWorker, State};
 use crate::WorkerSignal;
 use crate::backoff::Backoff;
@@ -48,6 +53,12 @@ struct Load {
     wanted: u32,
     /// How many workers each application wants; `None`: not known yet.
     limits: Option<Vec<Option<u32>>>,
+    /// Applications whose class could not be looked at when the others' were: their numbers are guesses.
+    guessed: BTreeSet<usize>,
+    /// Applications that could not be loaded, until they can.
+    failures: BTreeMap<usize, AppFailure>,
+    /// It has served, or it is known that it cannot as a whole.
+    settled: bool,
     deaths: u32,
 }
 
@@ -80,8 +91,12 @@ pub struct Pool {
     last_generation: Generation,
     workers: BTreeMap<WorkerId, PoolWorker>,
     last_worker: u32,
-    backoff: Backoff,
-    expected: Vec<(String, bool)>,
+    /// By place.
+    backoffs: BTreeMap<u32, Backoff>,
+    expected: Vec<Outlook>,
+    reloads_refused: u64,
+    /// Why, the last time.
+    refusal: String,
     actions: VecDeque<PoolAction>,
     now: Duration,
 }
@@ -102,8 +117,10 @@ impl Pool {
             last_generation: generation,
             workers: BTreeMap::new(),
             last_worker: 0,
-            backoff: Backoff::default(),
+            backoffs: BTreeMap::new(),
             expected: Vec::new(),
+            reloads_refused: 0,
+            refusal: String::new(),
             actions: VecDeque::new(),
             now,
         };
@@ -133,6 +150,17 @@ impl Pool {
                 }
             }
             PoolEvent::Limits { worker, limits } => self.learn_limits(worker, &limits),
+            PoolEvent::Limit { worker, app, limit } => self.learn_limit(worker, app, limit),
+            PoolEvent::AppLoading { worker, app } => {
+                if let Some(record) = self.workers.get_mut(&worker) {
+                    record.loading = Some(app);
+                }
+            }
+            PoolEvent::AppFailed {
+                worker,
+                app,
+                reason,
+            } => self.app_failed(worker, app, &reason),
             PoolEvent::WorkerReady(worker) => self.worker_ready(worker),
             PoolEvent::WorkerExited { worker, exit } => self.worker_exited(worker, exit),
             PoolEvent::WorkerStuck { worker, call } => self.worker_stuck(worker, &call),
@@ -168,8 +196,7 @@ impl Pool {
             }
             _ => None,
         };
-        let respawn = self.has_vacancy().then(|| self.backoff.not_before());
-        workers.chain(broker).chain(respawn).min()
+        workers.chain(broker).chain(self.next_start()).min()
     }
 
     /// Everything has ended.
@@ -187,14 +214,39 @@ impl Pool {
         self.newest().least()
     }
 
-    /// The applications of a worker, by their places in the plan; `None`: they are not known yet, or nobody is.
-    pub fn applications(&self, worker: WorkerId) -> Option<&[usize]> {
-        self.workers.get(&worker)?.applications.as_deref()
+    /// How many workers can be of use: with more of them no application would have more; `None`: any number.
+    pub fn most(&self) -> Option<u32> {
+        self.newest().most()
+    }
+
+    /// The applications that a worker has or is about to have, by their places in the plan; none, while they are not known.
+    pub fn applications(&self, worker: WorkerId) -> Vec<usize> {
+        let found = self.workers.get(&worker);
+        found.map_or_else(Vec::new, PoolWorker::held)
     }
 
     /// Which load of the settings serves.
     pub fn serving(&self) -> Generation {
         self.serving.generation
+    }
+
+    /// Which one is being loaded, also where nothing has served before.
+    pub fn loading(&self) -> Option<Generation> {
+        match &self.next {
+            Some(next) => Some(next.generation),
+            None => (!self.serving.settled).then_some(self.serving.generation),
+        }
+    }
+
+    /// How many reloads were given up, and why the last one was.
+    pub fn refused(&self) -> (u64, &str) {
+        (self.reloads_refused, &self.refusal)
+    }
+
+    /// The applications of what serves that cannot be loaded.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &AppFailure)> {
+        let failures = self.serving.failures.iter();
+        failures.map(|(&app, failure)| (self.serving.plan.apps[app].path.as_str(), failure))
     }
 
     fn newest(&self) -> &Load {
@@ -219,9 +271,18 @@ impl Load {
             generation,
             wanted: plan.workers,
             limits: is_known.then_some(limits),
+            guessed: BTreeSet::new(),
+            failures: BTreeMap::new(),
+            settled: false,
             plan,
             deaths: 0,
         }
+    }
+
+    /// The sum of what applications want; `None`: one wants all workers, or it is not known yet.
+    fn most(&self) -> Option<u32> {
+        let mut limits = self.limits.as_ref()?.iter().copied();
+        limits.try_fold(0_u32, |sum, limit| Some(sum.saturating_add(limit?)))
     }
 
     fn least(&self) -> u32 {
@@ -282,25 +343,30 @@ impl Pool {
         }
     }
 
+    fn load_of(&mut self, generation: Generation) -> Option<&mut Load> {
+        let loads = [Some(&mut self.serving), self.next.as_mut()].into_iter();
+        loads.flatten().find(|load| load.generation == generation)
+    }
+
     fn learn_limits(&mut self, worker: WorkerId, limits: &[Option<u32>]) {
         let Some(record) = self.workers.get(&worker) else {
             return;
         };
-        let (generation, place) = (record.generation, record.place);
-        let load = if self.serving.generation == generation {
-            &mut self.serving
-        } else if let Some(next) = self
-            .next
-            .as_mut()
-            .filter(|next| next.generation == generation)
-        {
-            next
-        } else {
+        let (place, missing) = (record.place, record.missing.clone());
+        let Some(load) = self.load_of(record.generation) else {
             return;
         };
         if load.limits.is_none() && limits.len() == load.plan.apps.len() {
             let given = load.plan.apps.iter().zip(limits);
-            load.limits = Some(given.map(|(app, found)| app.limit.or(*found)).collect());
+            let mut limits: Vec<_> = given.map(|(app, found)| app.limit.or(*found)).collect();
+            // Whose class cannot be looked at is tried in one worker, until it can.
+            for &app in &missing {
+                if load.plan.apps[app].limit.is_none() {
+                    load.guessed.insert(app);
+                    limits[app] = Some(1);
+                }
+            }
+            load.limits = Some(limits);
         }
         let Some(limits) = &load.limits else { return };
         let applications = applications_of(place, load.wanted, limits);
@@ -312,11 +378,27 @@ impl Pool {
         }
     }
 
+    /// What the class of an application says, now that it can be looked at.
+    fn learn_limit(&mut self, worker: WorkerId, app: usize, limit: Option<u32>) {
+        let generation = self.workers.get(&worker).map(|record| record.generation);
+        if let Some(load) = generation.and_then(|generation| self.load_of(generation))
+            && load.guessed.remove(&app)
+            && let Some(limits) = &mut load.limits
+        {
+            limits[app] = limit;
+        }
+    }
+
     fn worker_ready(&mut self, worker: WorkerId) {
         if let Some(record) = self.workers.get_mut(&worker)
             && let State::Booting { .. } = record.state
         {
             record.state = State::Ready { announced: false };
+            record.loading = None;
+            let (generation, held) = (record.generation, record.held());
+            if let Some(load) = self.load_of(generation) {
+                load.failures.retain(|app, _| !held.contains(app));
+            }
         }
     }
 
@@ -339,6 +421,13 @@ impl Pool {
             self.log(Level::Error, text);
         }
         self.act(PoolAction::WorkerReaped { worker, exit });
+        if record.failed {
+            // That was counted where it belongs: at its applications.
+            return;
+        }
+        if was_booting && self.blame(worker, &record, exit) {
+            return;
+        }
         if !expected || record.lost {
             self.count_death(&record);
         }
@@ -354,8 +443,11 @@ impl Pool {
     }
 
     fn count_death(&mut self, record: &PoolWorker) {
-        self.backoff
-            .handle_death(record.round, record.started, self.now);
+        let backoff = self.backoffs.entry(record.place).or_default();
+        backoff.handle_death(record.round, record.started, self.now);
+        if record.generation == self.serving.generation {
+            self.serving.settled = true;
+        }
         if let Some(next) = &mut self.next
             && next.generation == record.generation
         {
@@ -430,7 +522,7 @@ impl Pool {
         let now = self.now;
         for worker in self.select(|record| record.deadline().is_some_and(|at| at <= now)) {
             let record = &self.workers[&worker];
-            let pid = record.pid;
+            let (pid, loading) = (record.pid, record.loading);
             match record.state {
                 State::Booting { .. } => {
                     let text = format!("Dirty worker (pid:{pid}) was not ready in time");
@@ -439,6 +531,9 @@ impl Pool {
                         record.lost = true;
                     }
                     self.act(PoolAction::DumpStacks(worker));
+                    if let Some(app) = loading {
+                        self.app_failed(worker, app, "it was not loaded within boot_timeout");
+                    }
                     self.abort(worker);
                 }
                 State::Retiring { .. } => {
@@ -493,7 +588,9 @@ impl Pool {
         self.last_generation = Generation(self.last_generation.0 + 1);
         let mut load = Load::new(self.last_generation, plan);
         load.wanted = wanted;
-        self.backoff.forgive();
+        for backoff in self.backoffs.values_mut() {
+            backoff.forgive();
+        }
         self.broker_backoff.forgive();
         self.next = Some(load);
     }
@@ -510,6 +607,8 @@ impl Pool {
 
     fn give_up_reload(&mut self, why: &str) {
         self.drop_reload();
+        self.reloads_refused += 1;
+        why.clone_into(&mut self.refusal);
         let text = format!("Dirty workers were not reloaded, the old ones go on: {why}");
         self.log(Level::Error, text);
     }
@@ -518,22 +617,30 @@ impl Pool {
         if self.phase != Phase::Running {
             return;
         }
-        let least = self.least();
+        let (least, most) = (self.least(), self.most());
+        let (mut too_few, mut too_many) = (false, false);
         let loads = [Some(&mut self.serving), self.next.as_mut()];
-        let mut too_few = false;
         for load in loads.into_iter().flatten() {
-            let new = (i64::from(load.wanted) + by).max(0);
-            let new = u32::try_from(new).unwrap_or(u32::MAX);
-            too_few |= new < least && by < 0;
-            load.wanted = if by < 0 {
-                new.max(least.min(load.wanted))
+            let asked = (i64::from(load.wanted) + by).max(0);
+            let asked = u32::try_from(asked).unwrap_or(u32::MAX);
+            let new = if by < 0 {
+                asked.max(least.min(load.wanted))
             } else {
-                new
+                asked.min(most.map_or(u32::MAX, |most| most.max(load.wanted)))
             };
+            too_few |= new > asked;
+            too_many |= new < asked;
+            load.wanted = new;
         }
         if too_few {
             let text =
                 format!("Cannot decrease below {least} dirty workers (required by app specs)");
+            self.log(Level::Warning, text);
+        }
+        if let Some(most) = most.filter(|_| too_many) {
+            let text = format!(
+                "More than {most} dirty workers would have no application: each has as many as it wants"
+            );
             self.log(Level::Warning, text);
         }
     }

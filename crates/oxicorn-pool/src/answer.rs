@@ -48,7 +48,11 @@ pub(crate) enum Failure<'a> {
     /// The worker ended in the middle of the call.
     WorkerDied { pid: i32, reason: &'a str },
     /// Nobody has the application, and nobody will.
-    NoWorkers { app: &'a str, known: &'a [&'a str] },
+    NoWorkers {
+        app: &'a str,
+        known: &'a [&'a str],
+        failure: Option<&'a str>,
+    },
     /// Too many wait.
     QueueFull { app: &'a str, limit: usize },
     /// Too many bytes wait.
@@ -110,13 +114,18 @@ impl Failure<'_> {
                 seconds,
             } => format!("Execution of {app}.{action} timed out after {seconds} s"),
             Self::WorkerDied { reason, .. } => (*reason).to_owned(),
-            Self::NoWorkers { app, known } if known.contains(app) => {
+            Self::NoWorkers {
+                app,
+                failure: Some(failure),
+                ..
+            } => format!("No workers available for app: {app} (it cannot be loaded: {failure})"),
+            Self::NoWorkers { app, known, .. } if known.contains(app) => {
                 format!("No workers available for app: {app}")
             }
-            Self::NoWorkers { app, known: [] } => {
+            Self::NoWorkers { app, known: [], .. } => {
                 format!("No workers available for app: {app} (the pool has no apps)")
             }
-            Self::NoWorkers { app, known } => format!(
+            Self::NoWorkers { app, known, .. } => format!(
                 "No workers available for app: {app} (dirty_apps has {})",
                 known.join(", ")
             ),
@@ -142,6 +151,7 @@ mod tests {
         let failure = Failure::NoWorkers {
             app: "x:Y",
             known: &["a:B", "c:D"],
+            failure: None,
         };
         let payload = failure.payload();
         let mut fields = Fields::new(&payload).expect("a dictionary");

@@ -235,7 +235,10 @@ impl Broker {
                 self.settings = settings;
             }
             ToBroker::AddWorker(worker) => self.add_worker(worker, descriptors),
-            ToBroker::WorkerReady(worker) => self.worker_ready(worker),
+            ToBroker::WorkerReady {
+                worker,
+                applications,
+            } => self.worker_ready(worker, applications),
             ToBroker::RetireWorker(worker) => self.retire(worker),
             ToBroker::WorkerGone { worker, reason } => self.worker_gone(worker, &reason),
             ToBroker::Applications(all) => {

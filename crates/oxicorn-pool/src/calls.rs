@@ -132,7 +132,13 @@ impl Broker {
         let payload = match refusal {
             Refusal::NoWorkers => {
                 let known: Vec<&str> = self.queue.apps().map(|(path, ..)| path).collect();
-                Failure::NoWorkers { app, known: &known }.payload()
+                let failure = self.queue.failure(app);
+                Failure::NoWorkers {
+                    app,
+                    known: &known,
+                    failure,
+                }
+                .payload()
             }
             Refusal::Full(limit) => Failure::QueueFull { app, limit }.payload(),
         };

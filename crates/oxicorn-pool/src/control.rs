@@ -17,8 +17,13 @@ pub enum ToBroker {
     /// A worker was forked. With it come as many descriptors as it has lanes (the broker's ends of its streams), and one
     /// more: the broker's end of the channel by which the worker is told of cancellations. It gets no calls yet.
     AddWorker(AddWorker),
-    /// It gets calls from now on.
-    WorkerReady(u32),
+    /// It gets calls from now on, of these applications: those of its that could be loaded.
+    WorkerReady {
+        /// Which worker.
+        worker: u32,
+        /// By their paths.
+        applications: Vec<String>,
+    },
     /// It gets no more, and is released when it has none.
     RetireWorker(u32),
     /// Its process is gone; what ran there fails with this reason.
@@ -28,10 +33,21 @@ pub enum ToBroker {
         /// A sentence for the callers.
         reason: String,
     },
-    /// Every application there is, and whether it has workers, or will have.
-    Applications(Vec<(String, bool)>),
+    /// Every application there is.
+    Applications(Vec<Application>),
     /// Exit.
     Stop,
+}
+
+/// What there is to know of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    /// `module:Class`
+    pub path: String,
+    /// Whether it has workers, or will have.
+    pub expected: bool,
+    /// Why it could not be loaded, if it could not.
+    pub failure: Option<String>,
 }
 
 /// A new worker.

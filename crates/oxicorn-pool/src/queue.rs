@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use crate::control::Application;
+
 /// A call, by the broker's number.
 pub(crate) type CallId = u64;
 /// A worker, by the arbiter's number.
@@ -39,6 +41,8 @@ struct App {
     path: String,
     /// Whether it has workers, or will have.
     expected: bool,
+    /// Why it could not be loaded, if it could not.
+    failure: Option<String>,
     /// In the order in which they came.
     waiting: VecDeque<CallId>,
     /// How many calls run.
@@ -108,6 +112,11 @@ impl Queue {
         Some((app, found.waiting.len(), found.running))
     }
 
+    /// Why the application could not be loaded, if it could not.
+    pub(crate) fn failure(&self, path: &str) -> Option<&str> {
+        self.apps[self.app(path)?].failure.as_deref()
+    }
+
     fn name(&mut self, path: &str) -> AppId {
         if let Some(&app) = self.by_path.get(path) {
             return app;
@@ -115,6 +124,7 @@ impl Queue {
         self.apps.push(App {
             path: path.to_owned(),
             expected: true,
+            failure: None,
             waiting: VecDeque::new(),
             running: 0,
         });
@@ -124,13 +134,20 @@ impl Queue {
     }
 
     /// These are all applications there are, and whether each has or will have workers. Gives the calls that wait in vain.
-    pub(crate) fn expect(&mut self, all: &[(String, bool)]) -> Vec<CallId> {
+    pub(crate) fn expect(&mut self, all: &[Application]) -> Vec<CallId> {
         for app in &mut self.apps {
             app.expected = false;
+            app.failure = None;
         }
-        for (path, expected) in all {
+        for Application {
+            path,
+            expected,
+            failure,
+        } in all
+        {
             let app = self.name(path);
             self.apps[app].expected = *expected;
+            self.apps[app].failure.clone_from(failure);
         }
         let mut in_vain = Vec::new();
         for app in 0..self.apps.len() {
@@ -159,6 +176,14 @@ impl Queue {
                 takes_calls: false,
             },
         );
+    }
+
+    /// It has these applications, and no others.
+    pub(crate) fn set_apps(&mut self, worker: WorkerId, paths: &[String]) {
+        let apps = paths.iter().map(|path| self.name(path)).collect();
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.apps = apps;
+        }
     }
 
     /// It takes calls from now on, or no more.
@@ -280,6 +305,15 @@ impl Queue {
 mod tests {
     use super::*;
 
+    fn apps(expected: &[(&str, bool)]) -> Vec<Application> {
+        let app = |&(path, expected): &(&str, bool)| Application {
+            path: path.to_owned(),
+            expected,
+            failure: None,
+        };
+        expected.iter().map(app).collect()
+    }
+
     fn paths(paths: &[&str]) -> Vec<String> {
         paths.iter().map(|&path| path.to_owned()).collect()
     }
@@ -287,7 +321,7 @@ mod tests {
     /// Worker 1 has both applications and two lanes, worker 2 has "b" and one.
     fn two_workers() -> Queue {
         let mut queue = Queue::default();
-        queue.expect(&[("a".into(), true), ("b".into(), true)]);
+        queue.expect(&apps(&[("a", true), ("b", true)]));
         queue.add_worker(1, &paths(&["a", "b"]), 2);
         queue.add_worker(2, &paths(&["b"]), 1);
         for worker in [1, 2] {
@@ -355,10 +389,7 @@ mod tests {
         let a = queue.app("a").expect("it is named");
         queue.remove_worker(1);
         assert_eq!(queue.enter(1, a), Fate::Queued);
-        assert_eq!(
-            queue.expect(&[("a".into(), false), ("b".into(), true)]),
-            [1]
-        );
+        assert_eq!(queue.expect(&apps(&[("a", false), ("b", true)])), [1]);
         assert_eq!(queue.enter(2, a), Fate::Refused(Refusal::NoWorkers));
     }
 

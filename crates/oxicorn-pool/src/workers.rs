@@ -62,12 +62,14 @@ impl Broker {
         );
     }
 
-    pub(crate) fn worker_ready(&mut self, worker: WorkerId) {
+    pub(crate) fn worker_ready(&mut self, worker: WorkerId, applications: Vec<String>) {
         let Some(found) = self.workers.get_mut(&worker) else {
             return;
         };
         if found.stage == Stage::Booting {
             found.stage = Stage::Ready;
+            self.queue.set_apps(worker, &applications);
+            found.about.applications = applications;
             self.queue.set_takes_calls(worker, true);
             self.fill(worker);
         }

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -310,7 +311,27 @@ class Application(BaseApplication):
         is_served, reason = try_out(self._check_application, self.cfg.boot_timeout)
         if reason:
             print(f"Error: the application cannot be loaded: {reason}", file=sys.stderr)
-        sys.exit(0 if is_served and not found else 1)
+        is_whole = self._check_heavy_applications()
+        sys.exit(0 if is_served and is_whole and not found else 1)
+
+    def _check_heavy_applications(self) -> bool:
+        """Whether those of the pool can be imported, each in a process of its own, as in a worker.
+
+        Says what is wrong.
+        """
+        from oxicorn.app import check
+        from oxicorn.app.trial import try_out
+
+        is_whole = True
+        for path in check.heavy_paths(self.cfg):
+            is_there, reason = try_out(
+                functools.partial(check.heavy_application, path), self.cfg.boot_timeout
+            )
+            if reason:
+                text = f"Error: dirty_apps: {path} cannot be loaded: {reason}"
+                print(text, file=sys.stderr)
+            is_whole &= is_there
+        return is_whole
 
     def _check_application(self) -> bool:
         """Whether it can be loaded and served; says what there is to say of it."""

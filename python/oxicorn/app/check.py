@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from oxicorn import _native, util
 from oxicorn.config import Config
 from oxicorn.errors import ConfigError
 
-__all__ = ["application", "problems", "temporary_files"]
+__all__ = ["application", "heavy_application", "heavy_paths", "problems", "temporary_files"]
 
 #: Exit code of the process that tries directories: none can be used.
 NOWHERE = 255
@@ -31,6 +32,7 @@ WRITTEN = ("errorlog", "accesslog", "json_accesslog", "pidfile")
 def problems(cfg: Config) -> Iterator[str]:
     """A line for everything that would keep the server from doing what the settings say."""
     yield from _worker_class(cfg)
+    yield from _pool(cfg)
     for name in READ:
         yield from _read_file(name, cfg.get(name))
     yield from _certificates(cfg)
@@ -104,6 +106,46 @@ def application(cfg: Config, application: Any, uri: str) -> tuple[str, bool]:
 
     is_error = finding is Finding.FACTORY or cfg.native.is_set("worker_class")
     return chosen.about(finding, cfg, uri), is_error
+
+
+def heavy_paths(cfg: Config) -> list[str]:
+    """The applications of the pool that the settings want, as far as they make sense."""
+    if cfg.dirty_workers <= 0 or list(_pool(cfg)):
+        return []
+    from oxicorn.dirty.app import parse_dirty_app_spec
+
+    return [parse_dirty_app_spec(spec)[0] for spec in cfg.dirty_apps]
+
+
+def heavy_application(path: str) -> bool:
+    """Whether an application of the pool is there; says what is wrong with it.
+
+    Its module is imported; no object of its class is made, since that is what takes long.
+    """
+    from oxicorn import boot
+    from oxicorn.dirty.app import refuse_other_classes
+    from oxicorn.dirty.errors import DirtyAppError
+
+    try:
+        refuse_other_classes(path)
+    except DirtyAppError as error:
+        reason = error.message
+    except BaseException as error:
+        reason = boot.reason(error)
+    else:
+        return True
+    print(f"Error: dirty_apps: {path} cannot be loaded: {reason}", file=sys.stderr)
+    return False
+
+
+def _pool(cfg: Config) -> Iterator[str]:
+    """Also where `dirty_workers` is 0: it may be said elsewhere."""
+    from oxicorn.dirty.arbiter import refuse_nonsense
+
+    try:
+        refuse_nonsense(cfg)
+    except ConfigError as error:
+        yield str(error)
 
 
 def _worker_class(cfg: Config) -> Iterator[str]:

@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from oxicorn import SERVER_SOFTWARE
 from oxicorn.control import completion, text
@@ -107,33 +108,69 @@ def _trace(client: ControlClient, pattern: str, options: argparse.Namespace) -> 
 
 
 def _reload(client: ControlClient, options: argparse.Namespace) -> int:
-    """Reloads, and waits until the new generation serves or the reload has been given up."""
+    """Reloads, and waits until the new generation serves or the reload has been given up.
+
+    HTTP workers and the pool of heavy applications load the new code by themselves: either may
+    refuse it.
+    """
     before = client.send("show", "stats")
     begun = time.monotonic()
     client.send("reload")
     while time.monotonic() - begun < options.timeout:
         now = client.send("show", "stats")
-        took = round(time.monotonic() - begun, 2)
-        if now["generation"] > before["generation"] and now["loading"] is None:
-            return _tell(
-                options, {"status": "reloaded", "generation": now["generation"], "seconds": took}, 0
-            )
-        if now["reloads_failed"] > before["reloads_failed"] and now["loading"] is None:
-            reason = "refused or given up: the error log says why. The code before goes on serving."
-            return _tell(
-                options, {"status": "failed", "generation": now["generation"], "error": reason}, 1
-            )
+        is_over = now["generation"] > before["generation"] or (
+            now["reloads_failed"] > before["reloads_failed"]
+        )
+        pool = now["dirty"]
+        if is_over and now["loading"] is None and (pool is None or pool["loading"] is None):
+            took = round(time.monotonic() - begun, 2)
+            return _tell(options, *_outcome(before, now, took))
         time.sleep(INTERVAL)
     raise ControlError(f"the reload has not ended after {options.timeout:g} s; it goes on")
 
 
-def _tell(options: argparse.Namespace, outcome: dict[str, object], code: int) -> int:
+def _outcome(
+    before: dict[str, Any], now: dict[str, Any], took: float
+) -> tuple[dict[str, Any], str, int]:
+    """How a reload has ended: for programs, for people, and as an exit code."""
+    generation, pool = now["generation"], now["dirty"]
+    web_refused = generation == before["generation"]
+    pool_refused = _pool_refused(before["dirty"], pool)
+    outcome: dict[str, Any] = {"status": "failed" if web_refused or pool_refused else "reloaded"}
+    outcome["generation"] = generation
+    if not web_refused:
+        outcome["seconds"] = took
+    if pool is not None:
+        state = {"status": "failed", "error": pool_refused} if pool_refused else {}
+        outcome["dirty"] = {"status": "reloaded", "generation": pool["generation"], **state}
+    if web_refused:
+        outcome["error"] = (
+            "refused or given up: the error log says why. The code before goes on serving."
+        )
+        return outcome, f"Error: the reload was {outcome['error']}", 1
+    if pool_refused:
+        outcome["error"] = f"refused by the pool of heavy applications: {pool_refused}"
+        text = f"Error: the reload was {outcome['error']}. HTTP workers have the new code"
+        return outcome, text, 1
+    return outcome, f"Reloaded: generation {generation} serves after {took} s", 0
+
+
+def _pool_refused(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
+    """Why the pool has not got the new code as a whole; empty: it has, or there is none."""
+    if now is None:
+        return ""
+    # A pool that the reload has made has refused nothing yet.
+    if before is not None and now["reloads_failed"] > before["reloads_failed"]:
+        return str(now["error"])
+    failures = now["failures"]
+    return "; ".join(f"{path} cannot be loaded: {why}" for path, why in failures.items())
+
+
+def _tell(options: argparse.Namespace, outcome: dict[str, Any], text: str, code: int) -> int:
     if options.json:
         print(json.dumps(outcome, indent=2))
-    elif code == 0:
-        print(f"Reloaded: generation {outcome['generation']} serves after {outcome['seconds']} s")
     else:
-        print(f"Error: the reload was {outcome['error']}", file=sys.stderr)
+        print(text, file=sys.stderr if code else sys.stdout)
     return code
 
 

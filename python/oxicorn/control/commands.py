@@ -257,6 +257,7 @@ def show_stats(arbiter: Any, facts: Facts, _: list[str]) -> Data:
         "out_of_rotation": arbiter.out_of_rotation,
         "loglevel": _level_name(arbiter),
         **({"dirty_calls": facts.pool} if facts.pool else {}),
+        "dirty": dirty.reload_state(arbiter.dirty_arbiter),
     }
 
 
@@ -377,11 +378,11 @@ def worker_recycle(_: Any, facts: Facts, words: list[str]) -> Data:
 
 
 def dirty_add(arbiter: Any, _: Facts, words: list[str]) -> Data:
-    return dirty.add(arbiter.dirty_arbiter, max(1, _count(words)))
+    return dirty.add(arbiter, max(1, _count(words)))
 
 
 def dirty_remove(arbiter: Any, _: Facts, words: list[str]) -> Data:
-    return dirty.remove(arbiter.dirty_arbiter, max(1, _count(words)))
+    return dirty.remove(arbiter, max(1, _count(words)))
 
 
 def reload(arbiter: Any, _: Facts, __: list[str]) -> Data:

@@ -1,23 +1,22 @@
 """What can be asked about the pool of heavy applications, and told it.
 
-Answers come from the pool's broker, which always has one at hand; an order goes by way of it to the
-arbiter's loop.
+Answers come from the pool's broker, which always has one at hand, and from what the arbiter knows
+of applications that cannot be loaded; an order goes to the arbiter's loop.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oxicorn.dirty.arbiter import DirtyArbiter
 
-__all__ = ["NOT_RUNNING", "add", "remove", "show", "workers"]
+__all__ = ["NOT_RUNNING", "add", "reload_state", "remove", "show", "workers"]
 
 NOT_RUNNING = "Dirty arbiter not running"
 #: Seconds for the broker's answer; the arbiter waits for it.
 PATIENCE = 1.0
-#: Orders, as the broker knows them.
-ADD, REMOVE = 1, 2
 
 Data = dict[str, Any]
 
@@ -58,45 +57,84 @@ def show(pool: DirtyArbiter | None) -> Data:
         "pid": pool.pid,
         "workers": [{**one, "last_heartbeat": None} for one in status["workers"]],
         "apps": [
-            {**one, "worker_count": pool.wanted_by(one["import_path"])} for one in status["apps"]
+            {
+                **one,
+                "worker_count": pool.wanted_by(one["import_path"]),
+                "failure": _failure(pool, one["import_path"]),
+            }
+            for one in status["apps"]
         ],
         "target_workers": pool.num_workers,
         "queued": sum(one["queued"] for one in status["apps"]),
     }
 
 
-def _order(pool: DirtyArbiter | None, op: int, count: int) -> Data | None:
+def _failure(pool: DirtyArbiter, path: str) -> Data | None:
+    """Why an application cannot be loaded, how often it could not be, and when it is tried again.
+
+    ``retry_in`` is in seconds; 0: it is tried now.
+    """
+    failure = pool.failures.get(path)
+    if failure is None:
+        return None
+    left = max(0.0, failure.not_before - time.monotonic())
+    return {"reason": failure.reason, "failures": failure.times, "retry_in": round(left, 1)}
+
+
+def reload_state(pool: DirtyArbiter | None) -> Data | None:
+    """Which load of the settings the pool serves with, and how its reloads have ended."""
     if pool is None:
         return None
-    from oxicorn.dirty.client import MANAGE
-
-    _ask(pool, MANAGE, {"op": op, "count": count})
-    return {"success": True, "operation": "add" if op == ADD else "remove", "requested": count}
-
-
-def add(pool: DirtyArbiter | None, count: int) -> Data:
-    """``dirty add``."""
-    done = _order(pool, ADD, count)
-    if pool is None or done is None:
-        return {"success": False, "error": NOT_RUNNING}
-    total = len(pool.workers)
     return {
-        **done,
-        "spawned": count,
-        "total_workers": total,
-        "target_workers": pool.num_workers + count,
+        "generation": pool.generation,
+        "loading": pool.loading,
+        "reloads_failed": pool.reloads_failed,
+        "error": pool.refusal or None,
+        "failures": {path: failure.reason for path, failure in pool.failures.items()},
     }
 
 
-def remove(pool: DirtyArbiter | None, count: int) -> Data:
-    """``dirty remove``: never below what an application wants."""
-    done = _order(pool, REMOVE, count)
-    if pool is None or done is None:
+def add(arbiter: Any, count: int) -> Data:
+    """``dirty add``: no more than have an application."""
+    pool = arbiter.dirty_arbiter
+    if pool is None:
         return {"success": False, "error": NOT_RUNNING}
-    target = max(pool.num_workers - count, min(pool.least_workers, pool.num_workers))
+    before, most = pool.num_workers, pool.most_workers
+    target = before + count
+    if most is not None:
+        target = min(target, max(before, most))
+    done = _order(arbiter, "add", "spawned", count, target)
+    if target < before + count:
+        done["reason"] = f"the applications want {most} workers in all: others would have none"
+    return done
+
+
+def remove(arbiter: Any, count: int) -> Data:
+    """``dirty remove``: never below what an application wants."""
+    pool = arbiter.dirty_arbiter
+    if pool is None:
+        return {"success": False, "error": NOT_RUNNING}
+    before, least = pool.num_workers, pool.least_workers
+    target = max(before - count, min(least, before))
+    done = _order(arbiter, "remove", "removed", count, target)
+    if target > before - count:
+        done["reason"] = f"{least} workers are the fewest (an application wants them, or one is)"
+    return done
+
+
+def _order(arbiter: Any, operation: str, what: str, count: int, target: int) -> Data:
+    """Asks the arbiter's loop for ``target`` workers; ``what`` names how many come or go."""
+    pool = arbiter.dirty_arbiter
+    before = pool.num_workers
+    if target != before:
+        arbiter.ask_for(f"dirty {target - before}")
+        # The next order counts from there; the loop says what it came to.
+        pool.num_workers = target
     return {
-        **done,
-        "removed": pool.num_workers - target,
+        "success": True,
+        "operation": operation,
+        "requested": count,
+        what: abs(pool.staffed(target) - pool.staffed(before)),
         "total_workers": len(pool.workers),
         "target_workers": target,
     }

@@ -191,14 +191,39 @@ def _dirty(data: Data) -> str:
         (one["current_workers"], one["worker_count"], one["queued"], one["import_path"])
         for one in data["apps"]
     ]
+    failures = [
+        f"{one['import_path']} cannot be loaded: {one['failure']['reason']} "
+        f"({_attempts(one['failure'])})"
+        for one in data["apps"]
+        if one.get("failure")
+    ]
     return "\n\n".join(
         [
             f"Dirty arbiter PID: {data['pid']}",
             table(("PID", "AGE", "GEN", "STATE", "BUSY", "APPS"), workers),
             table(("WORKERS", "WANTED", "QUEUED", "APP"), apps),
+            *(["\n".join(failures)] if failures else []),
             table(("AGE", "WAITED", "PID", "CALLER", "CALL"), calls),
         ]
     )
+
+
+def _attempts(failure: Data) -> str:
+    times = "once" if failure["failures"] == 1 else f"{failure['failures']} times"
+    left = failure["retry_in"]
+    return f"{times}; " + (f"tried again in {duration(left)}" if left else "being tried again")
+
+
+def _scaled(data: Data) -> str:
+    """`worker add`, `dirty remove` and the like."""
+    if not data.get("success", True):
+        return f"Error: {data['error']}"
+    if "operation" not in data:
+        what = "added" if "added" in data else "removed"
+        return f"{what.capitalize()} {data[what]}: {data['previous']} -> {data['total']} workers"
+    what = "spawned" if "spawned" in data else "removed"
+    text = f"{what.capitalize()} {data[what]}: {data['target_workers']} dirty workers are wanted"
+    return f"{text} ({data['reason']})" if "reason" in data else text
 
 
 def _help(data: Data) -> str:
@@ -213,6 +238,10 @@ _WRITERS: dict[str, Callable[[Data], str]] = {
     "show config": _pairs,
     "show listeners": _listeners,
     "show dirty": _dirty,
+    "worker add": _scaled,
+    "worker remove": _scaled,
+    "dirty add": _scaled,
+    "dirty remove": _scaled,
     "stacks": _stacks,
     "loglevel": _loglevel,
     "drain": _rotation,

@@ -14,6 +14,8 @@ __all__ = [
     "load_dirty_app",
     "load_dirty_apps",
     "parse_dirty_app_spec",
+    "refuse_other_classes",
+    "workers_attribute",
 ]
 
 #: What a class must have to be an application, whatever it derives from.
@@ -126,3 +128,22 @@ def get_app_workers_attribute(import_path: str) -> int | None:
     """How many workers the class at ``import_path`` wants; None: all."""
     workers: int | None = getattr(_find(import_path), "workers", None)
     return workers
+
+
+def workers_attribute(import_path: str) -> int | None:
+    """The same. DirtyAppError: it is no number from 1 on."""
+    wanted = get_app_workers_attribute(import_path)
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        text = f"{import_path}: workers = {wanted!r}, a number from 1 on was expected"
+        raise DirtyAppError(text, app_path=import_path)
+    return wanted
+
+
+def refuse_other_classes(import_path: str) -> None:
+    """DirtyAppError: what is at ``import_path`` is no application. No object of it is made."""
+    found = _find(import_path)
+    for name in METHODS:
+        if not callable(getattr(found, name, None)):
+            text = f"{import_path} is missing required method: {name}"
+            raise DirtyAppError(text, app_path=import_path)
+    workers_attribute(import_path)

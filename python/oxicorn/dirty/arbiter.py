@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oxicorn import forked
 from oxicorn.dirty.app import parse_dirty_app_spec
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from oxicorn.config import Config
     from oxicorn.dirty.worker import DirtyWorker
 
-__all__ = ["DirtyArbiter", "environment_of", "plan", "processors_of"]
+__all__ = ["DirtyArbiter", "Failure", "environment_of", "plan", "processors_of", "refuse_nonsense"]
 
 #: Gunicorn's variable by which callers find the pool; and what they must know besides.
 SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
@@ -44,6 +44,19 @@ def plan(cfg: Config) -> Plan | None:
     """What ``cfg`` says of the pool; None: it wants none. ConfigError: it makes no sense."""
     if cfg.dirty_workers <= 0 or not cfg.dirty_apps:
         return None
+    apps = refuse_nonsense(cfg)
+    return (
+        cfg.dirty_workers,
+        apps,
+        cfg.dirty_threads,
+        (float(cfg.dirty_timeout), float(cfg.dirty_graceful_timeout), float(cfg.boot_timeout)),
+        (cfg.dirty_queue_limit, cfg.dirty_stash_size),
+        cfg.dirty_serializer == "pickle",
+    )
+
+
+def refuse_nonsense(cfg: Config) -> list[tuple[str, int | None]]:
+    """The applications, by path and number of workers. ConfigError: a setting makes no sense."""
     try:
         apps = [parse_dirty_app_spec(spec) for spec in cfg.dirty_apps]
     except DirtyAppError as error:
@@ -56,14 +69,7 @@ def plan(cfg: Config) -> Plan | None:
         environment_of(entry, 0)
     for entry in cfg.dirty_affinity:
         processors_of(entry)
-    return (
-        cfg.dirty_workers,
-        apps,
-        cfg.dirty_threads,
-        (float(cfg.dirty_timeout), float(cfg.dirty_graceful_timeout), float(cfg.boot_timeout)),
-        (cfg.dirty_queue_limit, cfg.dirty_stash_size),
-        cfg.dirty_serializer == "pickle",
-    )
+    return apps
 
 
 def environment_of(entry: str, place: int) -> tuple[str, str]:
@@ -92,6 +98,16 @@ def processors_of(entry: str) -> set[int]:
     return found
 
 
+class Failure(NamedTuple):
+    """Why an application cannot be loaded."""
+
+    reason: str
+    #: How often, one after the other.
+    times: int
+    #: When it is tried again, in seconds of ``time.monotonic``.
+    not_before: float
+
+
 class DirtyArbiter:
     """What hooks get (Gunicorn's ``gunicorn.dirty.arbiter.DirtyArbiter``)."""
 
@@ -107,9 +123,19 @@ class DirtyArbiter:
         self.workers: dict[int, DirtyWorker] = {}
         self.worker_age = 0
         self.alive = True
-        #: How many workers there are to be, and the fewest there can be.
+        #: How many workers there are to be, the fewest there can be, and the most that have
+        #: applications (None: any number).
         self.num_workers = cfg.dirty_workers
         self.least_workers = 1
+        self.most_workers: int | None = None
+        #: Which load of the settings serves, which one is being loaded, how many reloads of the
+        #: pool were refused, and why the last one was.
+        self.generation = 1
+        self.loading: int | None = 1
+        self.reloads_failed = 0
+        self.refusal = ""
+        #: Applications that cannot be loaded, by their paths.
+        self.failures: dict[str, Failure] = {}
 
     def wanted_by(self, path: str) -> int | None:
         """How many workers the settings give the application; None: all, or what its class says."""
@@ -175,9 +201,24 @@ class DirtyArbiter:
         self.cfg = cfg
         self._announce()
 
-    def set_num_workers(self, wanted: int, least: int) -> None:
-        """There are to be so many workers, and never fewer than ``least``."""
-        self.num_workers, self.least_workers = wanted, least
+    def set_numbers(self, wanted: int, least: int, most: int | None) -> None:
+        """There are to be so many workers, never fewer than ``least``, and ``most`` are of use."""
+        self.num_workers, self.least_workers, self.most_workers = wanted, least, most
+
+    def staffed(self, workers: int) -> int:
+        """How many of so many workers have an application: the others are not started."""
+        return workers if self.most_workers is None else min(workers, self.most_workers)
+
+    def set_state(
+        self,
+        reload: tuple[int, int | None, int, str],
+        failures: list[tuple[str, str, int, float]],
+    ) -> None:
+        """What serves, what is being loaded, what was refused, and what cannot be loaded."""
+        self.generation, self.loading, self.reloads_failed, self.refusal = reload
+        self.failures = {
+            path: Failure(reason, times, again) for path, reason, times, again in failures
+        }
 
     def ended(self) -> None:
         """Everything of the pool has ended."""

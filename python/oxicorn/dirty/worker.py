@@ -8,6 +8,7 @@ its own, so that what an application makes there can be used in all its calls.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import boot, forked, log_files, util
-from oxicorn.dirty.app import get_app_workers_attribute, load_dirty_app
+from oxicorn.dirty.app import load_dirty_app, workers_attribute
 from oxicorn.dirty.arbiter import environment_of, processors_of
 from oxicorn.dirty.errors import (
     CallCancelled,
@@ -85,6 +86,8 @@ class DirtyWorker:
         self.apps: dict[str, Any] = {}
         #: All there are, where this worker is to find out how many workers each wants.
         self.undecided: list[str] | None = None
+        #: Those that cannot be loaded, and why.
+        self.failures: dict[str, str] = {}
         #: Which of the pool's places it has, from 0 on.
         self.place = 0
         #: Calls that have ended.
@@ -134,6 +137,8 @@ class DirtyWorker:
         if self.undecided is not None:
             self._settle_apps(context, self.undecided)
         self.load_apps()
+        if self.failures and not self.apps:
+            raise BootFailed("None of its applications can be loaded")
         with forked.Guard(self.log):
             self.cfg.dirty_worker_init(self)
         self.booted = True
@@ -161,21 +166,44 @@ class DirtyWorker:
     def _settle_apps(self, context: DirtyContext, paths: list[str]) -> None:
         limits: list[int | None] = []
         for path in paths:
-            wanted = get_app_workers_attribute(path)
-            if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
-                raise BootFailed(f"{path}: workers = {wanted!r}, a number from 1 on was expected")
-            limits.append(wanted)
+            limits.append(None)
+            with self._attempt(context, path):
+                limits[-1] = workers_attribute(path)
         chosen = context.report_limits(limits)
         self.app_paths = [paths[place] for place in chosen]
 
     def load_apps(self) -> None:
-        """Makes the applications and has them initialize themselves."""
+        """Makes the applications and has them initialize themselves.
+
+        One that cannot be loaded is left out; the arbiter hears of it and has it tried again.
+        """
+        context = self._context
         for path in self.app_paths:
-            app = load_dirty_app(path)
-            self.log.debug("Loaded dirty app: %s", path)
-            self.apps[path] = app
-            app.init()
-            self.log.info("Initialized dirty app: %s", path)
+            if path in self.failures:
+                continue
+            with self._attempt(context, path):
+                app = load_dirty_app(path)
+                self.log.debug("Loaded dirty app: %s", path)
+                if context is not None:
+                    context.app_limit(path, workers_attribute(path))
+                app.init()
+                self.apps[path] = app
+                self.log.info("Initialized dirty app: %s", path)
+
+    @contextlib.contextmanager
+    def _attempt(self, context: DirtyContext | None, path: str) -> Iterator[None]:
+        """What an application raises meanwhile is its own failure, not the worker's."""
+        if context is not None:
+            context.app_loading(path)
+        try:
+            yield
+        except BaseException as error:
+            if not self.alive or context is None or isinstance(error, KeyboardInterrupt):
+                raise
+            self.failures[path] = reason = boot.reason(error)
+            exc_info = boot.shown(error, self.cfg)
+            self.log.error("Dirty app %s cannot be loaded", path, exc_info=exc_info)
+            context.app_failed(path, reason)
 
     def _exit_code(self, error: BaseException) -> int:
         if isinstance(error, SystemExit):
@@ -183,6 +211,9 @@ class DirtyWorker:
                 return error.code or 0
             self.log.error("%s", error.code)
             return 1
+        if isinstance(error, BootFailed):
+            self.log.error("%s", error)
+            return boot.WORKER_BOOT_ERROR
         self.log.error("Exception in dirty worker process", exc_info=boot.shown(error, self.cfg))
         return 255 if self.booted else boot.WORKER_BOOT_ERROR
 
@@ -222,6 +253,7 @@ class DirtyWorker:
             self.alive = False
             self._context.want_replacement("requested")
         elif not self.booted:
+            self.alive = False
             sys.exit(0)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:

@@ -29,6 +29,17 @@ pub struct PoolPlan {
     pub boot_timeout: Duration,
 }
 
+/// What callers of an application may hope for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// `module:Class`
+    pub path: String,
+    /// Somebody has it, or is about to.
+    pub expected: bool,
+    /// Why it could not be loaded, if it could not.
+    pub failure: Option<String>,
+}
+
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolEvent {
@@ -57,7 +68,32 @@ pub enum PoolEvent {
         /// `None`: as many as there are.
         limits: Vec<Option<u32>>,
     },
-    /// Its applications are loaded.
+    /// A worker begins to load an application (its place in the plan).
+    AppLoading {
+        /// Who.
+        worker: WorkerId,
+        /// Which.
+        app: usize,
+    },
+    /// It could not be loaded there. The worker goes on with its others, if it has any.
+    AppFailed {
+        /// Where.
+        worker: WorkerId,
+        /// Which.
+        app: usize,
+        /// Why, in one line.
+        reason: String,
+    },
+    /// How many workers the class of an application that is loaded wants.
+    Limit {
+        /// Who says so.
+        worker: WorkerId,
+        /// Of which.
+        app: usize,
+        /// `None`: as many as there are.
+        limit: Option<u32>,
+    },
+    /// Those of its applications that can be loaded are.
     WorkerReady(WorkerId),
     /// It was reaped.
     WorkerExited {
@@ -106,12 +142,12 @@ pub enum PoolAction {
         generation: Generation,
         /// Which of the pool's places it has, from 0 on; who dies is followed by one of the same place.
         place: u32,
-        /// Its applications, by their places in the plan; `None`: it reports [`PoolEvent::Limits`] and waits.
+        /// What it is to load, in this order; `None`: it reports [`PoolEvent::Limits`] and waits.
         applications: Option<Vec<usize>>,
     },
     /// Tell the broker about the worker, and the worker, if it waits, which applications it has.
     AttachWorker(WorkerId),
-    /// Tell the broker that it can be given calls.
+    /// Tell the broker that it can be given calls, of which applications ([`super::Pool::applications`]).
     AnnounceReady(WorkerId),
     /// Tell the broker to give it none any more and to release it when it has none.
     RetireWorker(WorkerId),
@@ -132,7 +168,7 @@ pub enum PoolAction {
         exit: Exit,
     },
     /// Tell the broker which applications have workers, or will have.
-    Expect(Vec<(String, bool)>),
+    Expect(Vec<Outlook>),
     /// This generation serves: its settings are the pool's, those before are not needed any more.
     ServeGeneration(Generation),
     /// This generation was given up.

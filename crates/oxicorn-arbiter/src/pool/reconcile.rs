@@ -1,11 +1,25 @@
 //! Compares the book with what is wanted and orders the difference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::record::{PoolWorker, State};
-use super::{Broker, Load, Phase, Pool, PoolAction, applications_of};
+use super::{Broker, Load, Outlook, Phase, Pool, PoolAction, applications_of};
+use crate::backoff::Backoff;
 use crate::plan::timing::STOP_GRACE;
 use crate::plan::{Generation, WorkerId};
+
+/// A worker that could be started.
+#[derive(Debug)]
+struct Opening {
+    place: u32,
+    /// Not before.
+    due: Duration,
+    /// All applications of the place; `None`: they are to be found out.
+    of_place: Option<Vec<usize>>,
+    /// What it would load, in this order.
+    loads: Vec<usize>,
+}
 
 impl Pool {
     pub(super) fn reconcile(&mut self) {
@@ -17,6 +31,7 @@ impl Pool {
                 self.staff();
                 self.replace();
                 self.announce();
+                self.settle();
                 self.expect();
             }
             Phase::Stopping => self.finish(),
@@ -47,7 +62,11 @@ impl Pool {
         matches!(self.broker, Broker::Serving { .. })
     }
 
-    fn in_place(&self, generation: Generation, place: u32) -> impl Iterator<Item = &PoolWorker> {
+    pub(super) fn in_place(
+        &self,
+        generation: Generation,
+        place: u32,
+    ) -> impl Iterator<Item = &PoolWorker> {
         let workers = self.workers.values();
         workers.filter(move |record| record.generation == generation && record.place == place)
     }
@@ -69,56 +88,142 @@ impl Pool {
             .collect()
     }
 
-    /// Places nobody is in who will stay.
-    fn vacancies(&self, load: &Load) -> Vec<(u32, Option<Vec<usize>>)> {
-        let is_vacant = |(place, applications): &(u32, Option<Vec<usize>>)| {
-            let mut there = self.in_place(load.generation, *place);
-            !there.any(|record| {
-                record.is_active() && !record.outgoing && fits(record, applications.as_deref())
-            })
-        };
-        let mut places = Self::places(load);
-        places.retain(is_vacant);
-        places
-    }
-
     /// While a generation is loaded, nobody of the old one is started: it would run the new code.
-    fn staffed(&self) -> &Load {
-        self.newest()
+    fn openings(&self) -> Vec<Opening> {
+        if self.phase != Phase::Running || !self.has_broker() {
+            return Vec::new();
+        }
+        let load = self.newest();
+        let places = Self::places(load).into_iter();
+        let openings = places.filter_map(|(place, of_place)| self.opening(load, place, of_place));
+        openings.collect()
     }
 
-    pub(super) fn has_vacancy(&self) -> bool {
-        self.phase == Phase::Running
-            && self.has_broker()
-            && !self.vacancies(self.staffed()).is_empty()
+    /// Whether a worker could be started here, and what it would load.
+    fn opening(&self, load: &Load, place: u32, of_place: Option<Vec<usize>>) -> Option<Opening> {
+        let there: Vec<&PoolWorker> = self
+            .in_place(load.generation, place)
+            .filter(|record| {
+                record.is_active() && !record.outgoing && fits(record, of_place.as_deref())
+            })
+            .collect();
+        let Some(all) = &of_place else {
+            return there.is_empty().then(|| Opening {
+                place,
+                due: self.may_fill(place),
+                of_place,
+                loads: Vec::new(),
+            });
+        };
+        // An application that is being tried is not tried twice.
+        let is_free = |app: &usize| {
+            let mut workers = self.workers.values();
+            !load.failures.contains_key(app)
+                || !workers.any(|record| {
+                    record.generation == load.generation
+                        && record.is_active()
+                        && !record.is_ready()
+                        && record.may_have(*app)
+                })
+        };
+        let not_before = |app: &usize| {
+            let failure = load.failures.get(app);
+            failure.map_or(Duration::ZERO, |failure| failure.not_before)
+        };
+        let (wanted, least): (Vec<usize>, Duration) = if there.is_empty() {
+            (all.clone(), self.may_fill(place))
+        } else if there.iter().all(|record| record.is_ready()) {
+            let is_missing = |app: &usize| there.iter().all(|record| !record.may_have(*app));
+            (
+                all.iter().copied().filter(is_missing).collect(),
+                Duration::ZERO,
+            )
+        } else {
+            return None;
+        };
+        let wanted: Vec<usize> = wanted.into_iter().filter(is_free).collect();
+        let due = least.max(wanted.iter().map(not_before).min()?);
+        let due_by_then = |app: &usize| not_before(app) <= due.max(self.now);
+        let mut loads: Vec<usize> = if there.is_empty() {
+            // What is known to load comes first.
+            all.iter()
+                .copied()
+                .filter(|app| !load.failures.contains_key(app))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let rest = wanted.into_iter().filter(due_by_then);
+        let rest: Vec<usize> = rest.filter(|app| !loads.contains(app)).collect();
+        loads.extend(rest);
+        if !there.is_empty() {
+            let others = all
+                .iter()
+                .copied()
+                .filter(|app| !load.failures.contains_key(app));
+            let others: Vec<usize> = others.filter(|app| !loads.contains(app)).collect();
+            loads.extend(others);
+        }
+        Some(Opening {
+            place,
+            due,
+            of_place,
+            loads,
+        })
+    }
+
+    fn may_fill(&self, place: u32) -> Duration {
+        let backoff = self.backoffs.get(&place);
+        backoff.map_or(Duration::ZERO, Backoff::not_before)
+    }
+
+    /// When the next worker can be started.
+    pub(super) fn next_start(&self) -> Option<Duration> {
+        self.openings().iter().map(|opening| opening.due).min()
     }
 
     fn staff(&mut self) {
-        if !self.has_broker() || !self.backoff.allows(self.now) {
-            return;
-        }
-        let load = self.staffed().clone();
-        for (place, applications) in self.vacancies(&load) {
+        let (generation, boot_limit) = {
+            let load = self.newest();
+            (load.generation, load.plan.boot_timeout)
+        };
+        // Each changes what the next one may try.
+        while let Some(opening) = self
+            .openings()
+            .into_iter()
+            .find(|opening| opening.due <= self.now)
+        {
+            let Opening {
+                place,
+                of_place,
+                loads,
+                ..
+            } = opening;
             self.last_worker += 1;
             let worker = WorkerId(self.last_worker);
+            let applications = of_place.is_some().then(|| loads.clone());
+            let missing = of_place.iter().flatten().copied();
             self.workers.insert(
                 worker,
                 PoolWorker {
-                    generation: load.generation,
+                    generation,
                     place,
-                    applications: applications.clone(),
+                    missing: missing.filter(|app| !loads.contains(app)).collect(),
+                    applications: of_place,
+                    loading: None,
+                    failed: false,
                     pid: 0,
                     state: State::Starting,
                     started: self.now,
-                    round: self.backoff.round(),
-                    boot_limit: load.plan.boot_timeout,
+                    round: self.backoffs.get(&place).map_or(0, Backoff::round),
+                    boot_limit,
                     outgoing: false,
                     lost: false,
                 },
             );
             self.act(PoolAction::SpawnWorker {
                 worker,
-                generation: load.generation,
+                generation,
                 place,
                 applications,
             });
@@ -128,29 +233,47 @@ impl Pool {
     /// The generation being loaded serves when every place has a ready worker; or when the old one has nobody left.
     fn adopt_if_ready(&mut self) {
         let Some(next) = &self.next else { return };
-        let ready = |load: &Load| {
-            let places = Self::places(load).into_iter();
-            let is_ready = |(place, _): &(u32, Option<Vec<usize>>)| {
-                self.in_place(load.generation, *place)
-                    .any(PoolWorker::is_ready)
-            };
-            places.map(|place| is_ready(&place)).collect::<Vec<_>>()
+        let is_staffed = |load: &Load, place| {
+            self.in_place(load.generation, place)
+                .any(PoolWorker::is_ready)
         };
-        let of_next = ready(next);
-        let is_complete =
-            next.limits.is_some() && of_next.iter().all(|ready| *ready) || next.wanted == 0;
-        let is_needed = of_next.contains(&true) && !ready(&self.serving).contains(&true);
+        let serves = |load: &Load| {
+            let mut places = Self::places(load).into_iter();
+            places.any(|(place, _)| is_staffed(load, place))
+        };
+        // What fails where it serves already, and is alone in its place, keeps nothing back.
+        let is_hopeless = |applications: Option<Vec<usize>>| {
+            let mut all = applications.into_iter().flatten();
+            all.all(|app| next.failures.contains_key(&app))
+        };
+        let is_complete = next.wanted == 0
+            || next.limits.is_some()
+                && Self::places(next).into_iter().all(|(place, applications)| {
+                    is_staffed(next, place) || is_hopeless(applications)
+                });
+        let is_needed = serves(next) && !serves(&self.serving);
         if !is_complete && !is_needed {
             return;
         }
         let Some(next) = self.next.take() else { return };
         self.serving = next;
+        self.serving.settled = true;
         let generation = self.serving.generation;
         self.act(PoolAction::ServeGeneration(generation));
         self.announce();
         for worker in self.select(|record| record.generation != generation) {
             self.retire(worker);
         }
+    }
+
+    /// What has served once, as a whole, is not being loaded any more.
+    fn settle(&mut self) {
+        let load = &self.serving;
+        self.serving.settled |= load.limits.is_some()
+            && Self::places(load).into_iter().all(|(place, _)| {
+                self.in_place(load.generation, place)
+                    .any(PoolWorker::is_ready)
+            });
     }
 
     fn announce(&mut self) {
@@ -171,8 +294,9 @@ impl Pool {
         self.announce();
         let load = self.serving.clone();
         let places = Self::places(&load);
-        let mut filled = BTreeSet::new();
-        for record in self.workers.values() {
+        // Who has most of a place's applications has the place; the newest of those.
+        let mut holders: BTreeMap<u32, (usize, WorkerId)> = BTreeMap::new();
+        for (&worker, record) in &self.workers {
             let place = places.iter().find(|(place, _)| *place == record.place);
             if let Some((place, applications)) = place
                 && record.generation == load.generation
@@ -180,22 +304,29 @@ impl Pool {
                 && !record.outgoing
                 && fits(record, applications.as_deref())
             {
-                filled.insert(*place);
+                let claim = (record.held().len(), worker);
+                let holder = holders.entry(*place).or_insert(claim);
+                *holder = claim.max(*holder);
             }
         }
-        let is_superfluous = |record: &PoolWorker| {
-            let place = places.iter().find(|(place, _)| *place == record.place);
-            record.generation == load.generation
-                && record.is_active()
-                && match place {
-                    None => load.limits.is_some(),
-                    Some((place, applications)) => {
-                        (record.outgoing || !fits(record, applications.as_deref()))
-                            && filled.contains(place)
+        let others: BTreeSet<WorkerId> = (self.workers.iter())
+            .filter(|(worker, record)| {
+                let place = places.iter().find(|(place, _)| *place == record.place);
+                record.generation == load.generation
+                    && record.is_active()
+                    && match place {
+                        None => load.limits.is_some(),
+                        Some((place, applications)) => {
+                            let is_out = record.outgoing || !fits(record, applications.as_deref());
+                            let holder = holders.get(place);
+                            (is_out || record.is_ready())
+                                && holder.is_some_and(|(_, holder)| holder != *worker)
+                        }
                     }
-                }
-        };
-        for worker in self.select(is_superfluous) {
+            })
+            .map(|(worker, _)| *worker)
+            .collect();
+        for worker in others {
             self.retire(worker);
         }
     }
@@ -208,26 +339,39 @@ impl Pool {
         let is_active = |app: usize, load: &Load| {
             let mut workers = self.workers.values();
             workers.any(|record| {
-                record.generation == load.generation
-                    && record.is_active()
-                    && record
-                        .applications
-                        .as_ref()
-                        .is_none_or(|held| held.contains(&app))
+                record.generation == load.generation && record.is_active() && record.may_have(app)
             })
         };
         // A worker is followed at once unless those before it died young; then nobody is to wait.
-        let is_hopeful = self.backoff.allows(self.now);
-        let mut expected: Vec<(String, bool)> = Vec::new();
+        let openings = self.openings();
+        let is_hopeful = |app: usize, load: &Load| {
+            let failure = load.failures.get(&app);
+            failure.is_none_or(|failure| failure.not_before <= self.now)
+                && (load.generation != self.newest().generation
+                    || openings.iter().all(|opening| {
+                        opening.due <= self.now
+                            || !(opening.of_place.as_ref()).is_none_or(|all| all.contains(&app))
+                    }))
+        };
+        let mut expected: Vec<Outlook> = Vec::new();
         for load in [Some(&self.serving), self.next.as_ref()]
             .into_iter()
             .flatten()
         {
             for (app, about) in load.plan.apps.iter().enumerate() {
-                let is_expected = load.wanted > 0 && (is_hopeful || is_active(app, load));
-                match expected.iter_mut().find(|(path, _)| *path == about.path) {
-                    Some((_, known)) => *known |= is_expected,
-                    None => expected.push((about.path.clone(), is_expected)),
+                let is_expected =
+                    load.wanted > 0 && (is_hopeful(app, load) || is_active(app, load));
+                let failure = load
+                    .failures
+                    .get(&app)
+                    .map(|failure| failure.reason.clone());
+                match expected.iter_mut().find(|one| one.path == about.path) {
+                    Some(known) => known.expected |= is_expected,
+                    None => expected.push(Outlook {
+                        path: about.path.clone(),
+                        expected: is_expected,
+                        failure,
+                    }),
                 }
             }
         }

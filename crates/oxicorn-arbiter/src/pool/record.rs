@@ -1,5 +1,6 @@
 //! One pool worker in the book.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::plan::Generation;
@@ -24,8 +25,14 @@ pub(super) enum State {
 pub(super) struct PoolWorker {
     pub(super) generation: Generation,
     pub(super) place: u32,
-    /// `None`: the numbers of workers are not known yet.
+    /// Those of its place; `None`: the numbers of workers are not known yet.
     pub(super) applications: Option<Vec<usize>>,
+    /// Those of them that it does not have: they could not be loaded, or were not tried.
+    pub(super) missing: BTreeSet<usize>,
+    /// What it loads.
+    pub(super) loading: Option<usize>,
+    /// It was counted with one of its applications that it could not load.
+    pub(super) failed: bool,
     pub(super) pid: u32,
     pub(super) state: State,
     pub(super) started: Duration,
@@ -38,6 +45,18 @@ pub(super) struct PoolWorker {
 }
 
 impl PoolWorker {
+    /// The applications it has, or is about to have.
+    pub(super) fn held(&self) -> Vec<usize> {
+        let all = self.applications.iter().flatten().copied();
+        all.filter(|app| !self.missing.contains(app)).collect()
+    }
+
+    /// Whether it has the application, or may be about to.
+    pub(super) fn may_have(&self, app: usize) -> bool {
+        let of_place = self.applications.as_ref();
+        of_place.is_none_or(|all| all.contains(&app)) && !self.missing.contains(&app)
+    }
+
     /// It serves, or is on its way to.
     pub(super) const fn is_active(&self) -> bool {
         matches!(

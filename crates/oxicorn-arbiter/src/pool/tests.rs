@@ -29,6 +29,7 @@ struct Scene {
     retired: Vec<WorkerId>,
     spawned: Vec<(WorkerId, Option<Vec<usize>>)>,
     expected: Vec<(String, bool)>,
+    signals: Vec<(WorkerId, WorkerSignal)>,
     lines: Vec<String>,
 }
 
@@ -43,6 +44,7 @@ impl Scene {
             retired: Vec::new(),
             spawned: Vec::new(),
             expected: Vec::new(),
+            signals: Vec::new(),
             lines: Vec::new(),
         };
         scene.follow();
@@ -102,7 +104,12 @@ impl Scene {
                     None
                 }
                 PoolAction::Expect(expected) => {
-                    self.expected = expected;
+                    let of = |one: Outlook| (one.path, one.expected);
+                    self.expected = expected.into_iter().map(of).collect();
+                    None
+                }
+                PoolAction::SignalWorker { worker, signal } => {
+                    self.signals.push((worker, signal));
                     None
                 }
                 PoolAction::Log(_, text) => {
@@ -115,6 +122,24 @@ impl Scene {
                 self.pool.handle(answer, self.now);
             }
         }
+    }
+
+    /// The application in this place of the plan cannot be loaded by the worker; is it ready then?
+    fn fails(&mut self, worker: u32, app: usize, is_ready: bool) {
+        let worker = WorkerId(worker);
+        self.tell(PoolEvent::AppLoading { worker, app });
+        self.tell(PoolEvent::AppFailed {
+            worker,
+            app,
+            reason: "no".to_owned(),
+        });
+        if is_ready {
+            self.tell(PoolEvent::WorkerReady(worker));
+        }
+    }
+
+    fn expects(&self, path: &str) -> bool {
+        self.expected.contains(&(path.to_owned(), true))
     }
 
     fn serving(&self) -> Vec<u32> {
@@ -241,4 +266,186 @@ fn what_does_not_come_back_is_aborted_then_killed() {
         signal: WorkerSignal::Kill,
     };
     assert_eq!(scene.pool.poll_action(), Some(killed));
+}
+
+const ONE_AND_TWO: &[(&str, Option<u32>)] = &[("one:A", Some(1)), ("two:B", Some(1))];
+
+#[test]
+fn an_application_that_cannot_be_loaded_takes_nobody_with_it() {
+    let mut scene = Scene::new(plan(1, ONE_AND_TWO), &[]);
+    scene.boots = false;
+    scene.exits(1, Exit::Signal(9));
+    scene.fails(2, 0, true);
+    assert_eq!(scene.serving(), [2]);
+    assert_eq!(scene.pool.applications(WorkerId(2)), [1]);
+    // It is tried again at once, in a second worker that begins with it.
+    assert_eq!(scene.spawned.last(), Some(&(WorkerId(3), Some(vec![0, 1]))));
+    assert!(scene.expects("one:A"));
+    scene.fails(3, 0, false);
+    assert_eq!(scene.signals, [(WorkerId(3), WorkerSignal::Quick)]);
+    scene.exits(3, Exit::Code(0));
+    assert_eq!((scene.serving(), scene.spawned.len()), (vec![2], 3));
+    assert!(!scene.expects("one:A") && scene.expects("two:B"));
+    let (path, failure) = scene.pool.failures().next().expect("it is known");
+    assert_eq!((path, failure.count), ("one:A", 2));
+    // Later again; and when it can be loaded, that worker takes the place.
+    let due = scene.pool.next_deadline().expect("it is tried again");
+    scene.wait(due);
+    assert!(scene.expects("one:A"));
+    scene.tell(PoolEvent::WorkerReady(WorkerId(4)));
+    assert_eq!(
+        (scene.serving(), scene.retired.clone()),
+        (vec![4], vec![WorkerId(2)])
+    );
+    assert_eq!(scene.pool.failures().count(), 0);
+}
+
+#[test]
+fn whoever_dies_beside_a_broken_application_is_followed_at_once() {
+    let mut scene = Scene::new(plan(2, ONE_AND_TWO), &[]);
+    scene.boots = false;
+    scene.exits(1, Exit::Signal(9));
+    for worker in 3..6 {
+        scene.fails(worker, 0, false);
+        scene.exits(worker, Exit::Code(3));
+        scene.wait(Duration::from_secs(2));
+    }
+    scene.exits(2, Exit::Signal(9));
+    assert_eq!(
+        scene.spawned.last().map(|(_, apps)| apps.clone()),
+        Some(Some(vec![1]))
+    );
+}
+
+#[test]
+fn workers_that_fail_together_count_once_and_one_of_them_tries_again() {
+    let mut scene = Scene::new(plan(3, &[("one:A", None), ("two:B", None)]), &[None, None]);
+    scene.boots = false;
+    for worker in 1..=3 {
+        scene.exits(worker, Exit::Signal(9));
+    }
+    let first = scene.spawned.len() - 2;
+    let workers = u32::try_from(first).expect("few")..=u32::try_from(first).expect("few") + 2;
+    for worker in workers.clone() {
+        scene.tell(PoolEvent::AppFailed {
+            worker: WorkerId(worker),
+            app: 0,
+            reason: "no".to_owned(),
+        });
+    }
+    for worker in workers {
+        scene.tell(PoolEvent::WorkerReady(WorkerId(worker)));
+    }
+    let (_, failure) = scene.pool.failures().next().expect("it is known");
+    assert_eq!((failure.count, scene.spawned.len()), (1, first + 3));
+    // Where it succeeds the others follow.
+    let attempt = scene.spawned.last().expect("it was tried").0;
+    scene.tell(PoolEvent::WorkerReady(attempt));
+    assert_eq!(scene.spawned.len(), first + 5);
+}
+
+#[test]
+fn who_dies_while_it_loads_leaves_that_out_the_next_time() {
+    let mut scene = Scene::new(plan(1, ONE_AND_TWO), &[]);
+    scene.boots = false;
+    scene.exits(1, Exit::Signal(9));
+    for worker in [2, 3] {
+        scene.tell(PoolEvent::AppLoading {
+            worker: WorkerId(worker),
+            app: 0,
+        });
+        scene.exits(worker, Exit::Signal(11));
+    }
+    assert_eq!(scene.spawned.last(), Some(&(WorkerId(4), Some(vec![1]))));
+    let (_, failure) = scene.pool.failures().next().expect("it is known");
+    assert_eq!(
+        failure.reason,
+        "its worker was ended by signal 11 while it was loaded"
+    );
+}
+
+#[test]
+fn a_reload_is_refused_for_what_it_would_take_away_and_for_nothing_else() {
+    let mut scene = Scene::new(plan(1, ONE_AND_TWO), &[]);
+    scene.boots = false;
+    scene.tell(PoolEvent::Reload(plan(1, ONE_AND_TWO)));
+    assert_eq!(scene.pool.loading(), Some(Generation(2)));
+    scene.fails(2, 0, false);
+    assert_eq!(scene.pool.loading(), None);
+    assert_eq!(scene.pool.refused(), (1, "one:A cannot be loaded: no"));
+    assert_eq!(scene.pool.serving(), Generation(1));
+    // What fails where it serves is no reason.
+    scene.exits(1, Exit::Signal(9));
+    scene.fails(3, 0, true);
+    scene.tell(PoolEvent::Reload(plan(1, ONE_AND_TWO)));
+    let worker = scene.spawned.last().expect("it is loaded").0;
+    scene.fails(worker.0, 0, true);
+    assert_eq!(scene.pool.serving(), Generation(3));
+    assert_eq!(scene.serving(), [worker.0]);
+}
+
+#[test]
+fn a_class_that_could_not_be_looked_at_says_its_number_when_it_can() {
+    let mut scene = Scene::new(plan(2, &[("a:A", None), ("b:B", None)]), &[None, None]);
+    scene.boots = false;
+    scene.tell(PoolEvent::Reload(plan(2, &[("a:A", None), ("b:B", None)])));
+    let worker = WorkerId(3);
+    // Not so in a reload.
+    assert_eq!(scene.pool.loading(), Some(Generation(2)));
+    scene.fails(worker.0, 0, false);
+    assert_eq!(scene.pool.loading(), None);
+
+    let mut scene = Scene {
+        limits: Vec::new(),
+        ..Scene::new(plan(2, &[("a:A", None), ("b:B", None)]), &[])
+    };
+    scene.boots = false;
+    let worker = WorkerId(1);
+    scene.fails(worker.0, 0, false);
+    scene.tell(PoolEvent::Limits {
+        worker,
+        limits: vec![None, None],
+    });
+    scene.tell(PoolEvent::WorkerReady(worker));
+    assert_eq!(scene.pool.most(), None);
+    let attempt = scene.spawned.last().expect("it is tried").0;
+    scene.tell(PoolEvent::Limit {
+        worker: attempt,
+        app: 0,
+        limit: Some(2),
+    });
+    let limits = scene.pool.serving.limits.clone();
+    assert_eq!(limits, Some(vec![Some(2), None]));
+}
+
+#[test]
+fn nobody_is_added_who_would_have_nothing() {
+    let mut scene = Scene::new(plan(1, ONE_AND_TWO), &[]);
+    scene.tell(PoolEvent::More(5));
+    assert_eq!((scene.pool.wanted(), scene.pool.most()), (2, Some(2)));
+    assert_eq!(scene.serving().len(), 2);
+    assert!(
+        scene
+            .lines
+            .iter()
+            .any(|line| line.starts_with("More than 2 dirty workers"))
+    );
+}
+
+#[test]
+fn a_worker_without_any_application_ends_by_itself() {
+    let mut scene = Scene::new(plan(1, &[("a:A", None)]), &[None]);
+    scene.boots = false;
+    scene.exits(1, Exit::Signal(9));
+    scene.fails(2, 0, false);
+    assert!(scene.signals.is_empty());
+    assert_eq!(scene.spawned.len(), 2);
+    scene.exits(2, Exit::Code(3));
+    assert!(
+        scene
+            .lines
+            .iter()
+            .any(|line| line == "Dirty worker failed to boot (pid:102)")
+    );
+    assert_eq!(scene.spawned.len(), 3);
 }

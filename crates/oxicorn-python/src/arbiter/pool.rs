@@ -14,7 +14,7 @@ use oxicorn_os::privileges::Identity;
 use oxicorn_os::signals::Blocked;
 use oxicorn_os::stream::Stream;
 use oxicorn_os::{memfd, poll, process, sockets, time};
-use oxicorn_pool::control::{self, AddWorker, FromBroker, Settings, ToBroker};
+use oxicorn_pool::control::{self, AddWorker, Application, FromBroker, Settings, ToBroker};
 use oxicorn_settings::POOL_THREADS_MAX;
 use pyo3::prelude::*;
 
@@ -69,6 +69,47 @@ struct PoolFile {
     unpickles: bool,
 }
 
+/// What Python is told whenever it has changed.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Told {
+    /// How many workers there are to be, the fewest there can be, and the most that are of use.
+    wanted: u32,
+    least: u32,
+    most: Option<u32>,
+    serving: u32,
+    loading: Option<u32>,
+    /// Reloads that were given up, and why the last one was.
+    refused: u64,
+    refusal: String,
+    /// Applications that cannot be loaded: path, reason, how often, when it is tried again (seconds of the monotonic clock).
+    failures: Vec<(String, String, u32, f64)>,
+}
+
+impl Told {
+    fn of(machine: &Pool) -> Self {
+        let (refused, refusal) = machine.refused();
+        let failures = machine.failures().map(|(path, failure)| {
+            let again = failure.not_before.as_secs_f64();
+            (
+                path.to_owned(),
+                failure.reason.clone(),
+                failure.count,
+                again,
+            )
+        });
+        Self {
+            wanted: machine.wanted(),
+            least: machine.least(),
+            most: machine.most(),
+            serving: machine.serving().0,
+            loading: machine.loading().map(|generation| generation.0),
+            refused,
+            refusal: refusal.to_owned(),
+            failures: failures.collect(),
+        }
+    }
+}
+
 /// Everything of the pool.
 #[derive(Debug)]
 pub(crate) struct PoolProcesses {
@@ -82,8 +123,8 @@ pub(crate) struct PoolProcesses {
     workers: HashMap<WorkerId, DirtyProcess>,
     files: BTreeMap<Generation, PoolFile>,
     last_file: Generation,
-    /// What Python was told: how many workers there are to be, and the fewest there can be.
-    told: (u32, u32),
+    /// What Python was told.
+    told: Told,
     notices: Channel,
     notices_of_workers: Channel,
     figures: PoolBlock,
@@ -137,21 +178,26 @@ impl PoolProcesses {
     }
 
     fn set_serves(&mut self, worker: WorkerId, serves: bool) {
-        let places = self.machine.applications(worker).unwrap_or(&[]);
+        let paths = self.paths_of(worker);
         let Some(found) = self.workers.get_mut(&worker) else {
             return;
         };
-        found.serves.clear();
-        if serves && let Some(file) = self.files.get(&found.generation) {
-            let paths = places.iter().map(|&place| file.apps[place].clone());
-            found.serves.extend(paths);
-        }
+        found.serves = if serves { paths } else { Vec::new() };
         self.show_workers();
     }
 
     fn show_workers(&self) {
         let serving = self.workers.values().flat_map(|worker| &worker.serves);
         pool_figures::show_workers(&self.figures, serving);
+    }
+
+    /// The applications that a worker has or is about to have, by their paths.
+    fn paths_of(&self, worker: WorkerId) -> Vec<String> {
+        let found = self.workers.get(&worker);
+        let file = found.and_then(|found| self.files.get(&found.generation));
+        let places = self.machine.applications(worker).into_iter();
+        let paths = file.map(|file| places.map(|place| file.apps[place].clone()).collect());
+        paths.unwrap_or_default()
     }
 
     fn serving_settings(&self) -> Settings {
@@ -210,7 +256,7 @@ impl<'py> Supervisor<'py> {
             workers: HashMap::new(),
             files: BTreeMap::from([(first, file)]),
             last_file: first,
-            told: (0, 0),
+            told: Told::default(),
             notices,
             notices_of_workers,
             figures: self.scoreboard.pool(),
@@ -290,10 +336,13 @@ impl<'py> Supervisor<'py> {
         let Some(pool) = &mut self.pool else {
             return Ok(());
         };
-        let numbers = (pool.machine.wanted(), pool.machine.least());
-        if std::mem::replace(&mut pool.told, numbers) != numbers {
+        let told = Told::of(&pool.machine);
+        if pool.told != told {
             let face = pool.face.bind(self.server.py());
-            face.call_method1("set_num_workers", numbers)?;
+            face.call_method1("set_numbers", (told.wanted, told.least, told.most))?;
+            let reload = (told.serving, told.loading, told.refused, &told.refusal);
+            face.call_method1("set_state", (reload, told.failures.clone()))?;
+            pool.told = told;
         }
         Ok(())
     }
@@ -347,7 +396,12 @@ impl<'py> Supervisor<'py> {
             PoolAction::AttachWorker(worker) => self.attach_dirty_worker(worker),
             PoolAction::AnnounceReady(worker) => {
                 pool.set_serves(worker, true);
-                pool.tell_broker(&ToBroker::WorkerReady(worker.0), &[]);
+                let applications = pool.paths_of(worker);
+                let message = ToBroker::WorkerReady {
+                    worker: worker.0,
+                    applications,
+                };
+                pool.tell_broker(&message, &[]);
             }
             PoolAction::RetireWorker(worker) => {
                 pool.set_serves(worker, false);
@@ -367,10 +421,15 @@ impl<'py> Supervisor<'py> {
             }
             PoolAction::WorkerReaped { worker, exit } => self.dirty_worker_reaped(worker, exit)?,
             PoolAction::Expect(applications) => {
-                for (path, _) in &applications {
-                    pool.figures.give_row(path);
+                for one in &applications {
+                    pool.figures.give_row(&one.path);
                 }
-                pool.tell_broker(&ToBroker::Applications(applications), &[]);
+                let applications = applications.into_iter().map(|one| Application {
+                    path: one.path,
+                    expected: one.expected,
+                    failure: one.failure,
+                });
+                pool.tell_broker(&ToBroker::Applications(applications.collect()), &[]);
             }
             PoolAction::ServeGeneration(generation) => {
                 pool.files = pool.files.split_off(&generation);
@@ -553,17 +612,11 @@ impl<'py> Supervisor<'py> {
         let Some(pool) = &mut self.pool else {
             return;
         };
-        let places = pool.machine.applications(worker).unwrap_or(&[]).to_vec();
+        let places = pool.machine.applications(worker);
+        let applications = pool.paths_of(worker);
         let Some(found) = pool.workers.get_mut(&worker) else {
             return;
         };
-        let Some(file) = pool.files.get(&found.generation) else {
-            return;
-        };
-        let applications: Vec<String> = places
-            .iter()
-            .map(|&place| file.apps[place].clone())
-            .collect();
         if let Some(assignment) = found.assignment.take() {
             let mut packet = b"A".to_vec();
             let numbers = places
@@ -625,14 +678,33 @@ impl<'py> Supervisor<'py> {
                 continue;
             };
             let worker = WorkerId(worker);
-            pool.handle(match notice {
-                DirtyNotice::Ready => PoolEvent::WorkerReady(worker),
+            let app = |path: &str| {
+                let found = pool.workers.get(&worker)?;
+                let mut apps = pool.files.get(&found.generation)?.apps.iter();
+                apps.position(|one| one == path)
+            };
+            let event = match notice {
+                DirtyNotice::Loading(path) => {
+                    app(&path).map(|app| PoolEvent::AppLoading { worker, app })
+                }
+                DirtyNotice::Failed(path, reason) => app(&path).map(|app| PoolEvent::AppFailed {
+                    worker,
+                    app,
+                    reason,
+                }),
+                DirtyNotice::Limit(path, limit) => {
+                    app(&path).map(|app| PoolEvent::Limit { worker, app, limit })
+                }
+                DirtyNotice::Ready => Some(PoolEvent::WorkerReady(worker)),
                 DirtyNotice::WantsReplacement(reason) => {
                     pool_figures::count_replacement(&pool.figures, reason);
-                    PoolEvent::WorkerWantsReplacement(worker)
+                    Some(PoolEvent::WorkerWantsReplacement(worker))
                 }
-                DirtyNotice::Limits(limits) => PoolEvent::Limits { worker, limits },
-            });
+                DirtyNotice::Limits(limits) => Some(PoolEvent::Limits { worker, limits }),
+            };
+            if let Some(event) = event {
+                pool.handle(event);
+            }
         }
     }
 
@@ -644,14 +716,7 @@ impl<'py> Supervisor<'py> {
                 worker: WorkerId(worker),
                 call,
             }),
-            FromBroker::Manage(count) => {
-                let by = count.unsigned_abs();
-                pool.handle(if count > 0 {
-                    PoolEvent::More(by)
-                } else {
-                    PoolEvent::Fewer(by)
-                });
-            }
+            FromBroker::Manage(by) => self.scale_pool(by),
             FromBroker::Signal(signal) => match signal {
                 libc::SIGTTIN => pool.handle(PoolEvent::More(1)),
                 libc::SIGTTOU => pool.handle(PoolEvent::Fewer(1)),
@@ -664,6 +729,18 @@ impl<'py> Supervisor<'py> {
                 }
             },
             FromBroker::Warning(text) => self.log(Level::Warning, &text),
+        }
+    }
+
+    /// So many workers more, or fewer with a negative number.
+    pub(crate) fn scale_pool(&mut self, by: i32) {
+        if let Some(pool) = &mut self.pool {
+            let count = by.unsigned_abs();
+            pool.handle(if by > 0 {
+                PoolEvent::More(count)
+            } else {
+                PoolEvent::Fewer(count)
+            });
         }
     }
 

@@ -362,6 +362,10 @@ impl<'py> Supervisor<'py> {
                 }
                 _ => {}
             }
+            if let Some(by) = order.strip_prefix("dirty ") {
+                self.scale_pool(by.parse().unwrap_or(0));
+                continue;
+            }
             let command = COMMANDS.iter().find(|(_, name, _)| *name == order);
             if let Some((.., Command::Interrupt | Command::Quit)) = command {
                 self.ending.quickly = true;

@@ -27,6 +27,9 @@ use super::encode::{Dialect, Encoder};
 use super::wire::{Arrived, Waited, Wire};
 use super::{CallFile, error_class, protocol_error};
 
+/// Bytes of the reason for which an application cannot be loaded: it is told in lists and in errors.
+const REASON_KEPT: usize = 300;
+
 /// What the arbiter leaves to a new pool worker.
 #[derive(Debug)]
 pub(crate) struct DirtySetup {
@@ -49,7 +52,13 @@ pub(crate) struct DirtySetup {
 pub(crate) enum DirtyNotice {
     /// How many workers each application wants.
     Limits(Vec<Option<u32>>),
-    /// The applications are loaded.
+    /// An application, by its path, is about to be loaded.
+    Loading(String),
+    /// It could not be: path and reason.
+    Failed(String, String),
+    /// How many workers the class of one that is loaded wants.
+    Limit(String, Option<u32>),
+    /// Those applications that can be loaded are.
     Ready,
     /// A successor is wanted.
     WantsReplacement(Replacement),
@@ -95,6 +104,19 @@ impl DirtyNotice {
         match self {
             Self::Ready => packet.push(b'R'),
             Self::WantsReplacement(reason) => packet.push(reason.byte()),
+            Self::Loading(path) => {
+                packet.push(b'O');
+                packet.extend(path.bytes());
+            }
+            Self::Failed(path, reason) => {
+                packet.push(b'F');
+                packet.extend(path.bytes().chain([0]).chain(reason.bytes()));
+            }
+            Self::Limit(path, limit) => {
+                packet.push(b'N');
+                packet.extend(limit.unwrap_or(0).to_ne_bytes());
+                packet.extend(path.bytes());
+            }
             Self::Limits(limits) => {
                 packet.push(b'L');
                 // 0 is none: an application wants one worker at least.
@@ -111,6 +133,16 @@ impl DirtyNotice {
         let (word, numbers) = rest.split_first()?;
         let notice = match word {
             b'R' => Self::Ready,
+            b'O' => Self::Loading(text_of(numbers)),
+            b'F' => {
+                let end = numbers.iter().position(|byte| *byte == 0)?;
+                Self::Failed(text_of(&numbers[..end]), text_of(&numbers[end + 1..]))
+            }
+            b'N' => {
+                let (number, path) = numbers.split_first_chunk()?;
+                let number = u32::from_ne_bytes(*number);
+                Self::Limit(text_of(path), (number > 0).then_some(number))
+            }
             b'L' => {
                 let (numbers, []) = numbers.as_chunks() else {
                     return None;
@@ -125,6 +157,10 @@ impl DirtyNotice {
         };
         Some((u32::from_ne_bytes(*worker), notice))
     }
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The call of a lane.
@@ -267,7 +303,23 @@ impl DirtyContext {
         }
     }
 
-    /// The applications are loaded.
+    /// The application at this path is about to be loaded: the arbiter lays a death meanwhile to it.
+    fn app_loading(&self, py: Python<'_>, path: String) -> PyResult<()> {
+        self.notify(py, &DirtyNotice::Loading(path))
+    }
+
+    /// It could not be loaded; `reason` is one line, of which a bounded part is kept.
+    fn app_failed(&self, py: Python<'_>, path: String, mut reason: String) -> PyResult<()> {
+        reason.truncate(reason.floor_char_boundary(REASON_KEPT));
+        self.notify(py, &DirtyNotice::Failed(path, reason))
+    }
+
+    /// How many workers its class wants.
+    fn app_limit(&self, py: Python<'_>, path: String, limit: Option<u32>) -> PyResult<()> {
+        self.notify(py, &DirtyNotice::Limit(path, limit))
+    }
+
+    /// Those applications that can be loaded are.
     fn ready(&self, py: Python<'_>) -> PyResult<()> {
         self.notify(py, &DirtyNotice::Ready)
     }
