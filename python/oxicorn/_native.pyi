@@ -47,6 +47,8 @@ __all__ = [
     "offered_ciphers",
     "own_process",
     "parse_address",
+    "pool_decode",
+    "pool_encode",
     "read_certificates",
     "serve",
     "setting_names",
@@ -244,6 +246,9 @@ class DirtyContext:
     def interrupt(self, call: int) -> bool: ...
     def stop(self) -> None: ...
     def serve_lane(self, lane: int, server: Any) -> None: ...
+
+def pool_encode(value: object, name: str) -> bytes: ...
+def pool_decode(data: bytes) -> Any: ...
 
 @final
 class PoolConnection:

@@ -152,6 +152,10 @@ class Arbiter(Commands):
         self.proc_name = self.cfg.proc_name + (SUCCESSOR_SUFFIX if self.predecessor else "")
         self.worker_class = self.cfg.worker_class
         self._apply_raw_env()
+        if self.cfg.dirty_stash or "oxicorn.dirty.stash" in sys.modules:
+            from oxicorn.dirty.arbiter import use_stash  # only who has one elsewhere needs it
+
+            use_stash(self.cfg)
         self._hand_over_logs()
         if self.cfg.dashboard:
             import logging
@@ -721,6 +725,10 @@ class Arbiter(Commands):
     def dirty_plan(self, cfg: Config) -> Any:
         """What ``cfg`` says of the pool, for the native side; None: it wants none."""
         if cfg.dirty_workers <= 0 or not cfg.dirty_apps:
+            if cfg.dirty_stash:
+                from oxicorn.dirty.arbiter import refuse_unusable_stash
+
+                refuse_unusable_stash(cfg)
             return None
         from oxicorn.dirty import arbiter  # only who has a pool needs it
 

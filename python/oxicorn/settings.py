@@ -181,6 +181,7 @@ class SettingsDict(TypedDict, total=False):
     dirty_graceful_timeout: int
     dirty_queue_limit: int
     dirty_stash_size: int
+    dirty_stash: str | None
     dirty_app_env: str | Sequence[str]
     dirty_affinity: str | Sequence[str]
     dirty_max_calls: int

@@ -173,7 +173,11 @@ class Pool:
         self.server = server
         self.path = wait_for(lambda: server.read("socket"), what=lambda: f"the pool's socket:\n{server.log}")
         self.client = DirtyClient(self.path, timeout=30.0)
-        self.stash = StashClient(self.path)
+        self.stash = self.new_stash()
+
+    def new_stash(self) -> StashClient:
+        """A client of the stash with connections of its own."""
+        return StashClient(self.path)
 
     def call(self, action: str, *args: object, **kwargs: object) -> object:
         """Calls ``heavy:App``."""

@@ -8,7 +8,6 @@ import uuid
 import pytest
 
 from oxicorn.dirty import (
-    StashClient,
     StashError,
     StashFullError,
     StashKeyNotFoundError,
@@ -113,7 +112,7 @@ def test_decisions_by_what_is_there(pool, table):
 
 def test_counters_lose_nothing_under_threads(pool, table):
     def count() -> None:
-        with StashClient(pool.path) as client:
+        with pool.new_stash() as client:
             for _ in range(100):
                 client.increment(table, "count")
 

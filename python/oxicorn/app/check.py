@@ -140,6 +140,8 @@ def heavy_application(path: str) -> bool:
 
 def _pool(cfg: Config) -> Iterator[str]:
     """Also where `dirty_workers` is 0: it may be said elsewhere."""
+    if not (cfg.dirty_apps or cfg.dirty_stash):
+        return
     from oxicorn.dirty.arbiter import refuse_nonsense
 
     try:

@@ -217,7 +217,12 @@ def show_dirty(arbiter: Any, _: Facts, __: list[str]) -> Data:
 def show_config(arbiter: Any, _: Facts, words: list[str]) -> Data:
     cfg = arbiter.cfg
     names = list(cfg.settings) if words == ["all"] else CONFIG_KEYS
-    return {name: _plain(getattr(cfg, name)) for name in names if hasattr(cfg, name)}
+    found = {name: _plain(getattr(cfg, name)) for name in names if hasattr(cfg, name)}
+    if found.get("dirty_stash"):
+        from oxicorn.dirty.redis_stash import shown
+
+        found["dirty_stash"] = shown(str(found["dirty_stash"]))
+    return found
 
 
 def _plain(value: object) -> object:

@@ -31,6 +31,7 @@ from oxicorn.dirty.errors import (
 )
 from oxicorn.dirty.stash import (
     StashClient,
+    StashConnectionError,
     StashError,
     StashFullError,
     StashKeyNotFoundError,
@@ -52,6 +53,7 @@ __all__ = [
     "DirtyTimeoutError",
     "DirtyWorkerError",
     "StashClient",
+    "StashConnectionError",
     "StashError",
     "StashFullError",
     "StashKeyNotFoundError",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from oxicorn.config import Config
     from oxicorn.dirty.worker import DirtyWorker
 
-__all__ = ["DirtyArbiter", "Failure", "environment_of", "plan", "processors_of", "refuse_nonsense"]
+__all__ = [
+    "DirtyArbiter",
+    "Failure",
+    "environment_of",
+    "plan",
+    "processors_of",
+    "refuse_nonsense",
+    "refuse_unusable_stash",
+    "use_stash",
+]
 
 #: Gunicorn's variable by which callers find the pool; and what they must know besides.
 SOCKET_VARIABLE = "GUNICORN_DIRTY_SOCKET"
@@ -69,7 +79,24 @@ def refuse_nonsense(cfg: Config) -> list[tuple[str, int | None]]:
         environment_of(entry, 0)
     for entry in cfg.dirty_affinity:
         processors_of(entry)
+    refuse_unusable_stash(cfg)
     return apps
+
+
+def refuse_unusable_stash(cfg: Config) -> None:
+    """ConfigError: there can be no stash at the address of ``dirty_stash``."""
+    if cfg.dirty_stash:
+        from oxicorn.dirty import redis_stash
+
+        redis_stash.verify(cfg.dirty_stash)
+
+
+def use_stash(cfg: Config) -> None:
+    """From now on the stash of this process, and of those it forks, is where ``cfg`` says."""
+    if cfg.dirty_stash or "oxicorn.dirty.stash" in sys.modules:
+        from oxicorn.dirty import stash
+
+        stash.use_redis(cfg.dirty_stash, cfg.dirty_stash_size)
 
 
 def environment_of(entry: str, place: int) -> tuple[str, str]:

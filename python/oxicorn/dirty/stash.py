@@ -1,9 +1,9 @@
 """What all workers share (Gunicorn's ``gunicorn.dirty.stash``): tables of keys and values.
 
 They lie in the pool's broker and live as long as the server does: workers come and go, the pool
-may be reloaded. Every operation is one step that nothing comes between. Beside Gunicorn's there are
-entries with a time to live, ``add``, ``replace`` and ``increment``, which decide by what is there,
-and locks with a lease.
+may be reloaded; or on a Redis (setting ``dirty_stash``), where servers share them. Every operation
+is one step that nothing comes between. Beside Gunicorn's there are entries with a time to live,
+``add``, ``replace`` and ``increment``, which decide by what is there, and locks with a lease.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from oxicorn.dirty.errors import DirtyError
 __all__ = [
     "Lock",
     "StashClient",
+    "StashConnectionError",
     "StashError",
     "StashFullError",
     "StashKeyNotFoundError",
@@ -44,6 +45,7 @@ __all__ = [
     "table",
     "tables",
     "touch",
+    "use_redis",
 ]
 
 #: Operations, as the broker knows them; those from 11 on are oxicorn's.
@@ -83,6 +85,13 @@ class StashKeyNotFoundError(StashError):
 
 class StashFullError(StashError):
     """The stash holds as many bytes as it may (``dirty_stash_size``)."""
+
+
+class StashConnectionError(StashError):
+    """The Redis that has the stash cannot be reached, or did not answer in time.
+
+    An operation whose answer was lost may have been done.
+    """
 
 
 def _of_stash(error: DirtyError, table: str, key: Any) -> StashError:
@@ -332,12 +341,24 @@ class Lock:
 
 _of_thread = threading.local()
 _socket_path: str | None = None
+#: The address of a Redis and how many bytes may lie there, where the settings say so.
+_redis: tuple[str, int] | None = None
 
 
 def set_stash_socket_path(path: str | None) -> None:
     """Where the stash is, for a process that no server has started."""
     global _socket_path
     _socket_path = path
+
+
+def use_redis(url: str | None, limit: int = 0) -> None:
+    """The stash is on the Redis at ``url`` (as in ``dirty_stash``); None: in the pool's broker.
+
+    The server says so to its processes; a process of its own may, too. ``limit`` is how many bytes
+    all tables may hold together, 0: any number.
+    """
+    global _redis
+    _redis = (url, limit) if url else None
 
 
 def get_stash_socket_path() -> str:
@@ -354,11 +375,19 @@ def get_stash_socket_path() -> str:
 
 
 def _get_client() -> StashClient:
-    path = get_stash_socket_path()
-    client: StashClient | None = getattr(_of_thread, "client", None)
-    if client is None or client.socket_path != path:
-        client = _of_thread.client = StashClient(path)
-    return client
+    place = _redis or get_stash_socket_path()
+    kept: tuple[Any, StashClient] | None = getattr(_of_thread, "kept", None)
+    if kept is None or kept[0] != place:
+        kept = _of_thread.kept = place, _new_client(place)
+    return kept[1]
+
+
+def _new_client(place: str | tuple[str, int]) -> StashClient:
+    if isinstance(place, str):
+        return StashClient(place)
+    from oxicorn.dirty.redis_stash import RedisStashClient
+
+    return RedisStashClient(*place)
 
 
 def put(table: str, key: Any, value: Any, *, ttl: float | None = None) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import boot, forked, log_files, util
 from oxicorn.dirty.app import load_dirty_app, workers_attribute
-from oxicorn.dirty.arbiter import environment_of, processors_of
+from oxicorn.dirty.arbiter import environment_of, processors_of, use_stash
 from oxicorn.dirty.errors import (
     CallCancelled,
     DirtyAppError,
@@ -127,6 +127,7 @@ class DirtyWorker:
 
         self._context = context
         os.environ.update(self.cfg.env)
+        use_stash(self.cfg)
         self._take_resources()
         self._change_user()
         faulthandler.register(STACK_DUMP_SIGNAL, file=context.stack_dump_fileno(), all_threads=True)

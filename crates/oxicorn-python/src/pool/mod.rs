@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyBytes, PyType};
 
 pub(crate) use connection::PoolConnection;
 pub(crate) use worker::{DirtyContext, DirtyNotice, DirtySetup, Replacement};
@@ -31,6 +31,24 @@ pub(crate) const EXTERNAL_MAX: u64 = 1 << 30;
 
 /// A memory file that belongs to one call at a time.
 pub(crate) type CallFile = OwnedFd;
+
+/// The bytes of a value, as the stash keeps it; `name` is what an error calls it. `DirtyProtocolError`: it cannot be kept.
+#[pyfunction]
+pub(crate) fn pool_encode<'py>(
+    py: Python<'py>,
+    value: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut encoder = encode::Encoder::inline(py);
+    encoder.root(name, value)?;
+    Ok(PyBytes::new(py, &encoder.payload))
+}
+
+/// The value that such bytes are of. `DirtyProtocolError`: of none. Nothing is ever unpickled.
+#[pyfunction]
+pub(crate) fn pool_decode<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    decode::Decoder::new(py, data, None, false).value()
+}
 
 /// A class of `oxicorn.dirty.errors`.
 fn error_class<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, PyType>> {
