@@ -21,6 +21,7 @@ from harness.servers import APPLICATIONS, CONTENDERS, PEERS
 RESULTS = Path(__file__).resolve().parent / "results"
 SPIN_SECONDS = 110e-6
 FILE_SIZE = 100 * 1024
+LARGE_FILE_SIZE = 1024 * 1024
 QUIET_LOAD = 0.5
 
 
@@ -50,10 +51,13 @@ def prepare(arguments: argparse.Namespace, scratch: Path) -> Settings:
     """What is the same for all servers and rounds of this run."""
     file = scratch / "file"
     file.write_bytes(os.urandom(FILE_SIZE))
+    large_file = scratch / "large-file"
+    large_file.write_bytes(os.urandom(LARGE_FILE_SIZE))
     calibration = [str(PEERS / "bin" / "python"), str(APPLICATIONS / "spinning.py"), str(SPIN_SECONDS)]
     turns = subprocess.run(calibration, check=True, capture_output=True, text=True).stdout.strip()
     variables = {
         "BENCH_FILE": str(file),
+        "BENCH_LARGE_FILE": str(large_file),
         "BENCH_TURNS": turns,
         "PYTHONDONTWRITEBYTECODE": "1",
     }

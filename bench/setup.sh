@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes everything bench/run.py needs beside oxicorn itself: wrk, oha in bench/.oha, the peers in bench/.venv-peers, the
+# Makes everything bench/run.py needs beside oxicorn itself: wrk, h2load, nginx, a certificate, oha in bench/.oha, the peers in bench/.venv-peers, the
 # floor in bench/floor/target, the WebSocket load in bench/websocket/target. Safe to run again; what is there already
 # is left alone.
 #
@@ -36,11 +36,24 @@ command -v wrk >/dev/null || install_package wrk || {
     exit 1
 }
 
+for program in h2load:nghttp2-client nginx:nginx-core openssl:openssl; do
+    PATH=$PATH:/usr/sbin command -v "${program%%:*}" >/dev/null || install_package "${program#*:}" ||
+        echo "setup: ${program%%:*} is missing, what is measured with it is left out" >&2
+done
+
+# The certificate of all servers that speak TLS.
+if [ ! -e "$bench/.tls/cert.pem" ]; then
+    mkdir -p "$bench/.tls"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$bench/.tls/key.pem" -out "$bench/.tls/cert.pem" \
+        2>/dev/null
+fi
+
 [ -x "$bench/.oha/bin/oha" ] || cargo install --quiet --locked --root "$bench/.oha" oha@1.16.0
 
 [ -x "$venv/bin/python" ] || "$PYTHON" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check granian==2.8.7 gunicorn==27.0.1 \
-    uvicorn==0.54.0 uvicorn-worker==0.4.0 httptools==0.9.0 websockets==17.4 uvloop==0.23.0
+    uvicorn==0.54.0 uvicorn-worker==0.4.0 httptools==0.9.0 websockets==17.4 uvloop==0.23.0 h2==4.4.1 hypercorn==0.18.0
 
 # Flask stands apart, so that servers from different virtual environments import the same files.
 [ -d "$venv/flask/flask" ] ||

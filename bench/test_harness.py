@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from harness import processes, report
+from harness import processes, report, tls
 from harness.catalogue import EXPERIMENTS
 from harness.clients import ClientFailure, parse_arrivals, parse_wrk
 from harness.experiment import SUBJECT, Experiment, Outcome, Sample, Settings, Target, contenders_of
@@ -140,7 +140,6 @@ class ReportTest(unittest.TestCase):
         line = next(line for line in text.splitlines() if line.startswith("| granian"))
         self.assertEqual([cell.strip() for cell in line.split("|")][4:7], ["0.500", "<= 0.55 x granian", "pass"])
 
-
     def test_columns_are_medians_of_the_rounds_used(self) -> None:
         def tails(*values: float, disturbance: float = 0.0) -> list[Sample]:
             return [Sample(1, {"CPU": value}, disturbance=disturbance) for value in values]
@@ -247,6 +246,29 @@ time.sleep(60)
         with processes.Server(command, os.environ, Path.cwd(), self.log) as server:
             with self.assertRaisesRegex(processes.StartFailure, "no such application"):
                 server.wait_until(lambda: False, 10, 0.01)
+
+
+class Http2LoadTest(unittest.TestCase):
+    OUTPUT = """Application protocol: {protocol}
+
+finished in 5.02s, 1234.50 req/s, 120.40KB/s
+requests: 6300 total, 6428 started, 6300 done, {good} succeeded, {bad} failed, {bad} errored, 0 timeout
+status codes: {good} 2xx, 0 3xx, 0 4xx, 0 5xx
+"""
+
+    def test_counts_what_was_answered(self) -> None:
+        result = tls.parse_h2load(self.OUTPUT.format(protocol="h2", good=6300, bad=0))
+        self.assertEqual((result.requests, result.seconds, result.errors), (6300, 5.02, ()))
+        self.assertEqual(tls.parse_h2load(self.OUTPUT.format(protocol="h2", good=6299, bad=1)).errors, ("1 failed",))
+
+    def test_refuses_what_says_nothing(self) -> None:
+        for output in (
+            "",
+            self.OUTPUT.format(protocol="h2", good=0, bad=1),
+            self.OUTPUT.format(protocol="http/1.1", good=9, bad=0),
+        ):
+            with self.assertRaises(ClientFailure):
+                tls.parse_h2load(output)
 
 
 class CommandTest(unittest.TestCase):

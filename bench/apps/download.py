@@ -1,4 +1,4 @@
-"""Three ways of sending much: /large 1 MiB at once, /pieces 100 x 1 KiB from a generator, /file 100 KiB by
+"""Ways of sending much: /large 1 MiB at once, /pieces 100 x 1 KiB from a generator, /file 100 KiB and /large-file 1 MiB by
 wsgi.file_wrapper (PEP 3333's own recipe where a server offers none)."""
 
 import os
@@ -31,13 +31,14 @@ def read_blocks(file: IO[bytes], block_size: int) -> Iterator[bytes]:
 
 
 def file(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-    stream = open(os.environ["BENCH_FILE"], "rb")  # the server closes it
+    name = "BENCH_LARGE_FILE" if environ["PATH_INFO"] == "/large-file" else "BENCH_FILE"
+    stream = open(os.environ[name], "rb")  # the server closes it
     length = os.fstat(stream.fileno()).st_size
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(length))])
     return environ.get("wsgi.file_wrapper", read_blocks)(stream, FILE_BLOCK)
 
 
-ROUTES = {"/large": large, "/pieces": pieces, "/file": file}
+ROUTES = {"/large": large, "/pieces": pieces, "/file": file, "/large-file": file}
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

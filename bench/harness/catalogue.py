@@ -1,6 +1,6 @@
 """The list of experiments: the workloads and targets of the project, one entry each. A flat list on purpose."""
 
-from harness import measures
+from harness import measures, tls
 from harness.clients import Load, Messages
 from harness.experiment import Experiment, Target
 from harness.servers import ASYNC, FLASK, Shape
@@ -53,7 +53,8 @@ def tails(group: str, title: str, shape: Shape, length: int, peers: tuple[str, .
     return tuple(
         Experiment(
             f"{name}-{percent}",
-            f"{title} at {percent} % of granian's saturation" + (", beside a spinning process per core" if busy else ""),
+            f"{title} at {percent} % of granian's saturation"
+            + (", beside a spinning process per core" if busy else ""),
             "p99 us",
             shape,
             measures.tail_at_a_share(percent, length, busy),
@@ -300,4 +301,5 @@ EXPERIMENTS = (
         (than("uvicorn", 0.70),),
         most_rounds=3,
     ),
+    *tls.EXPERIMENTS,
 )

@@ -9,6 +9,7 @@ import json
 import re
 import selectors
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.servers import OPEN_LOOP_LOAD, WEBSOCKET_LOAD
+from harness.servers import CERTIFICATE, OPEN_LOOP_LOAD, WEBSOCKET_LOAD
 
 SCRIPTS = Path(__file__).resolve().parent / "wrk"
 #: wrk counts a request that takes longer as an error.
@@ -38,6 +39,7 @@ class Load:
     connections: int = 64
     headers: tuple[str, ...] = ()
     script: str | None = None
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def run_wrk(port: int, load: Load, seconds: float) -> WrkResult:
         command += ["-H", header]
     if load.script:
         command += ["-s", str(SCRIPTS / load.script)]
-    command.append(f"http://127.0.0.1:{port}{load.path}")
+    command.append(f"http{'s' if load.tls else ''}://127.0.0.1:{port}{load.path}")
     try:
         finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds + LOAD_GRACE)
     except subprocess.TimeoutExpired as expired:
@@ -192,9 +194,17 @@ def run_websockets(port: int, load: Messages, seconds: float) -> MessageResult:
     return MessageResult(**json.loads(finished.stdout))
 
 
-def fetch(port: int, path: str, body: bytes | None = None, patience: float = RESPONSE_PATIENCE) -> bytes:
+def fetch(
+    port: int, path: str, body: bytes | None = None, patience: float = RESPONSE_PATIENCE, tls: bool = False
+) -> bytes:
     """One request on its own connection; the body of a 200 answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+    connection: http.client.HTTPConnection
+    if tls:
+        context = ssl.create_default_context(cafile=str(CERTIFICATE))
+        context.check_hostname = False
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=patience, context=context)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
     try:
         connection.request("POST" if body else "GET", path, body)
         response = connection.getresponse()
@@ -208,10 +218,10 @@ def fetch(port: int, path: str, body: bytes | None = None, patience: float = RES
     return content
 
 
-def answers(port: int, path: str = "/") -> bool:
+def answers(port: int, path: str = "/", tls: bool = False) -> bool:
     """Whether somebody listens and answers; a refused or cut connection is a no, a wrong status is an error."""
     try:
-        fetch(port, path)
+        fetch(port, path, tls=tls)
     except OSError:
         return False
     return True
@@ -274,19 +284,19 @@ class Crowd:
 @contextmanager
 def slow_clients(port: int, count: int) -> Iterator[Crowd]:
     program = f"from harness.clients import run_slow_clients; run_slow_clients({port}, {count})"
-    with _crowd([sys.executable, "-c", program], "the slow clients") as crowd:
-        yield crowd
+    with crowd([sys.executable, "-c", program], "the slow clients") as found:
+        yield found
 
 
 @contextmanager
 def idle_websockets(port: int, count: int) -> Iterator[Crowd]:
     """Each has had a message echoed, and now holds its connection."""
-    with _crowd([str(WEBSOCKET_LOAD), "idle", str(port), "/", str(count)], "the WebSockets") as crowd:
-        yield crowd
+    with crowd([str(WEBSOCKET_LOAD), "idle", str(port), "/", str(count)], "the WebSockets") as found:
+        yield found
 
 
 @contextmanager
-def _crowd(command: list[str], name: str) -> Iterator[Crowd]:
+def crowd(command: list[str], name: str) -> Iterator[Crowd]:
     """A process that says "ready", goes on until its standard input ends, and says how many clients were cut off."""
     process = subprocess.Popen(
         command,
@@ -295,14 +305,14 @@ def _crowd(command: list[str], name: str) -> Iterator[Crowd]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    crowd = Crowd()
+    found = Crowd()
     try:
         assert process.stdout, "it is a pipe"
         if process.stdout.readline() != "ready\n":
             raise ClientFailure(f"{name} could not connect")
-        yield crowd
+        yield found
         output, _ = process.communicate(timeout=RESPONSE_PATIENCE)
-        crowd.cut = int(output)
+        found.cut = int(output)
     finally:
         process.kill()
         process.wait()

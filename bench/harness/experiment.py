@@ -109,7 +109,7 @@ class Bench:
         """The server answers."""
         server = self.launch()
         try:
-            server.wait_until(lambda: answers(self.port, path), START_PATIENCE, START_PAUSE)
+            server.wait_until(lambda: answers(self.port, path, self.shape.tls), START_PATIENCE, START_PAUSE)
         except BaseException:
             server.stop()
             raise

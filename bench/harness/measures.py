@@ -46,9 +46,9 @@ MEMORY_SETTLE = 0.5
 START_PAUSE = 0.001
 
 
-def check_answer(port: int, path: str, length: int, body: bytes | None) -> None:
+def check_answer(port: int, path: str, length: int, body: bytes | None, tls: bool = False) -> None:
     """A server that does not do the work must not be compared with those that do."""
-    content = fetch(port, path, body)
+    content = fetch(port, path, body, tls=tls)
     if len(content) != length:
         raise ClientFailure(f"{path} gave {len(content)} bytes instead of {length}")
 
@@ -58,7 +58,7 @@ def cpu_per_request(load: Load, length: int, body: bytes | None = None) -> Measu
 
     def measure(bench: Bench) -> Sample:
         with bench.start(load.path) as server:
-            check_answer(bench.port, load.path, length, body)
+            check_answer(bench.port, load.path, length, body, load.tls)
             run_wrk(bench.port, load, min(WARM_UP, bench.settings.seconds))
             return _loaded_sample(server, bench, load)
 

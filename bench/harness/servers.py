@@ -7,7 +7,7 @@ Each gets what its own documentation recommends for that shape and no access log
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent.parent
@@ -20,7 +20,15 @@ FLOOR = BENCH / "floor"
 # same files: Flask; FastAPI and the event loop.
 FLASK = PEERS / "flask"
 ASYNC = PEERS / "async"
+NGINX = Path("/usr/sbin/nginx")
 WEBSOCKET_LOAD = BENCH / "websocket" / "target" / "release" / "websocket-load"
+
+#: As many as h2load has connections, and one for whoever asks whether it answers.
+HTTP2_THREADS = 9
+
+#: Of all servers, for 127.0.0.1: ECDSA with P-256.
+CERTIFICATE = BENCH / ".tls" / "cert.pem"
+KEY = BENCH / ".tls" / "key.pem"
 
 OPEN_LOOP_LOAD = BENCH / ".oha" / "bin" / "oha"
 
@@ -36,6 +44,9 @@ class Shape:
     interface: str = "wsgi"
     #: connections one worker must hold at once, where that is more than servers allow of themselves
     connections: int | None = None
+    #: spoken with the certificate of all
+    tls: bool = False
+    http2: bool = False
 
     @property
     def target(self) -> str:
@@ -52,7 +63,10 @@ class Contender:
     interfaces: tuple[str, ...] = ("wsgi",)
 
     def missing(self) -> str | None:
-        return None if self.needs.exists() else f"{self.needs.relative_to(PROJECT)} is missing: {self.hint}"
+        if self.needs.exists():
+            return None
+        inside = self.needs.is_relative_to(PROJECT)
+        return f"{self.needs.relative_to(PROJECT) if inside else self.needs} is missing: {self.hint}"
 
 
 def _gunicorn_options(shape: Shape, port: int, asgi_worker: str = "asgi") -> list[str]:
@@ -63,6 +77,12 @@ def _gunicorn_options(shape: Shape, port: int, asgi_worker: str = "asgi") -> lis
         options += ["-k", asgi_worker, "--asgi-loop", "uvloop"]
     if shape.connections:
         options += ["--worker-connections", str(shape.connections)]
+    if shape.tls:
+        options += ["--certfile", str(CERTIFICATE), "--keyfile", str(KEY)]
+    if shape.http2:
+        options += ["--http-protocols", "h2,h1"]
+        # Gunicorn's sync worker does not speak it.
+        options += ["-k", "gthread"] if shape.interface == "wsgi" else []
     return [*options, shape.target]
 
 
@@ -71,7 +91,9 @@ def _oxicorn(shape: Shape, port: int) -> list[str]:
 
 
 def _gunicorn(shape: Shape, port: int) -> list[str]:
-    return [str(PEERS / "bin" / "gunicorn"), *_gunicorn_options(shape, port)]
+    # With HTTP/2 each connection has a thread of its own, as long as it is open.
+    threads = ["--threads", str(HTTP2_THREADS)] if shape.http2 and shape.interface == "wsgi" else []
+    return [str(PEERS / "bin" / "gunicorn"), *threads, *_gunicorn_options(shape, port)]
 
 
 def _gunicorn_uvicorn(shape: Shape, port: int) -> list[str]:
@@ -85,6 +107,10 @@ def _granian(shape: Shape, port: int) -> list[str]:
     options += ["--loop", "uvloop"] if shape.interface == "asgi" else ["--blocking-threads", str(shape.threads)]
     if shape.connections:
         options += ["--backpressure", str(shape.connections)]
+    if shape.tls:
+        options += ["--ssl-certificate", str(CERTIFICATE), "--ssl-keyfile", str(KEY)]
+    if shape.http2:
+        options += ["--http", "auto"]
     return [str(PEERS / "bin" / "granian"), *options, "--working-dir", str(APPLICATIONS), shape.target]
 
 
@@ -93,6 +119,19 @@ def _uvicorn(shape: Shape, port: int) -> list[str]:
     # Of its WebSocket protocols it takes the quickest by itself.
     options += ["--loop", "uvloop", "--http", "httptools", "--app-dir", str(APPLICATIONS)]
     return [str(PEERS / "bin" / "uvicorn"), *options, shape.target]
+
+
+def _hypercorn(shape: Shape, port: int) -> list[str]:
+    options = ["-b", f"127.0.0.1:{port}", "-w", str(shape.workers), "-k", "uvloop"]
+    if shape.tls:
+        options += ["--certfile", str(CERTIFICATE), "--keyfile", str(KEY)]
+    return [str(PEERS / "bin" / "hypercorn"), *options, shape.target]
+
+
+def _nginx(shape: Shape, port: int) -> list[str]:
+    program = [str(PEERS / "bin" / "python"), str(BENCH / "harness" / "behind_nginx.py")]
+    options = _gunicorn_options(replace(shape, tls=False), port)[2:]
+    return [*program, str(OXICORN), str(port), str(CERTIFICATE), str(KEY), *options]
 
 
 def _inline(kind: str) -> Callable[[Shape, int], list[str]]:
@@ -113,6 +152,8 @@ CONTENDERS = {
         Contender("gunicorn", PEERS / "bin" / "gunicorn", _SETUP, _gunicorn, interfaces=_BOTH),
         Contender("uvicorn", PEERS / "bin" / "uvicorn", _SETUP, _uvicorn, interfaces=("asgi",)),
         Contender("gunicorn-uvicorn", PEERS / "bin" / "uvicorn", _SETUP, _gunicorn_uvicorn, interfaces=("asgi",)),
+        Contender("hypercorn", PEERS / "bin" / "hypercorn", _SETUP, _hypercorn, interfaces=("asgi",)),
+        Contender("nginx", NGINX, _SETUP, _nginx, interfaces=_BOTH),
         Contender("floor", FLOOR / "target/release/floor.so", _SETUP, _inline("floor"), False),
         Contender(
             "bjoern",
