@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
@@ -27,14 +26,16 @@ from oxicorn import (
     native_logs,
     replacements,
     sock,
-    systemd,
     terminal,
+    upgrade,
     util,
 )
 from oxicorn.commands import Commands
 from oxicorn.errors import ConfigError, HaltServer, HookFailed
+from oxicorn.generation import Generation
 from oxicorn.http.unserved import record_of
 from oxicorn.pidfile import Pidfile
+from oxicorn.service_manager import ServiceManager
 from oxicorn.workers.base import STACK_DUMP_SIGNAL
 from oxicorn.workers.finding import Finding
 
@@ -52,14 +53,6 @@ if TYPE_CHECKING:
     from oxicorn.workers.base import Worker
 
 __all__ = ["Arbiter"]
-
-#: Gunicorn's variables by which an arbiter tells its successor who it is and what it listens with.
-PREDECESSOR_VARIABLE = "GUNICORN_PID"
-LISTENERS_VARIABLE = "GUNICORN_FD"
-#: The listener of ``metrics_bind``, for who takes over.
-METRICS_VARIABLE = "OXICORN_METRICS_FD"
-#: Gunicorn's mark on the name and the pid file of a successor, until it is alone.
-SUCCESSOR_SUFFIX = ".2"
 
 
 class Arbiter(Commands):
@@ -82,13 +75,12 @@ class Arbiter(Commands):
         self.pid = os.getpid()
         self.master_pid = self.pid
         #: The arbiter that this one takes over from (SIGUSR2), and the one that takes over from it.
-        self.predecessor = _predecessor()
+        self.predecessor = upgrade.predecessor()
         self.reexec_pid = 0
         self.master_name = "Master.2" if self.predecessor else "Master"
         #: Whether the listeners are systemd's.
         self.systemd = False
-        #: What the service manager was told last.
-        self._manager_state = ""
+        self._service_manager = ServiceManager()
         #: Taken out of rotation over the control socket.
         self.out_of_rotation = False
         #: What is logged, where the control socket has changed it.
@@ -145,11 +137,11 @@ class Arbiter(Commands):
             check(self.cfg, self.log)
 
     def apply_settings(self) -> None:
-        """Takes over ``self.app.cfg``, also for the fork of a worker of another generation."""
+        """Takes over ``self.app.cfg``, in this process."""
         self.cfg = self.app.cfg
         self.timeout = self.cfg.timeout
         self.address = self.cfg.address
-        self.proc_name = self.cfg.proc_name + (SUCCESSOR_SUFFIX if self.predecessor else "")
+        self.proc_name = self.cfg.proc_name + (upgrade.SUCCESSOR_SUFFIX if self.predecessor else "")
         self.worker_class = self.cfg.worker_class
         self._apply_raw_env()
         if self.cfg.dirty_stash or "oxicorn.dirty.stash" in sys.modules:
@@ -319,26 +311,12 @@ class Arbiter(Commands):
 
     def inherited_listeners(self) -> tuple[list[int], bool]:
         """Listening sockets this process was started with, and whether they are systemd's."""
-        count = systemd.listen_fds()
-        if count:
-            self.systemd = True  # Who takes over from us finds them the same way.
-            start = systemd.SD_LISTEN_FDS_START
-            return list(range(start, start + count)), True
-        text = os.environ.pop(LISTENERS_VARIABLE, "")
-        if not text:
-            return [], False
-        try:
-            # Each once: whoever takes a descriptor over closes it, too.
-            return list(dict.fromkeys(int(number) for number in text.split(","))), False
-        except ValueError:
-            raise RuntimeError(
-                f"{LISTENERS_VARIABLE}={text!r} in the environment: numbers were expected"
-            ) from None
+        listeners, self.systemd = upgrade.inherited_listeners()
+        return listeners, self.systemd
 
     def inherited_metrics_listener(self) -> int | None:
         """The listener for metrics and probes this process was started with, if any."""
-        text = os.environ.pop(METRICS_VARIABLE, "")
-        return int(text) if text.isdecimal() else None
+        return upgrade.inherited_metrics_listener()
 
     def listening(self, found: list[tuple[str, int, Any]]) -> None:
         """The listeners are these now: text, descriptor, address in the settings.
@@ -371,33 +349,26 @@ class Arbiter(Commands):
 
     def booted(self) -> None:
         """The first workers are ready: whoever waits for the service may go on."""
-        self._notify("READY=1\nSTATUS=serving")
+        self._service_manager.serving(self.log)
         if self.LISTENERS and terminal.is_watched(self.cfg):
             self.log.info("%s", terminal.where_to_look([str(one) for one in self.LISTENERS]))
 
     def reloading(self) -> None:
         """A reload begins."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._notify(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reloading")
+        self._service_manager.reloading(self.log)
 
     def settled(self) -> None:
         """It is over: the new generation serves, or the old one goes on."""
         self._hand_over_logs(only=True)
-        if self._manager_state.startswith("RELOADING"):
-            self._notify("READY=1\nSTATUS=serving")
+        self._service_manager.settled(self.log)
 
     def stopping(self) -> None:
         """The end has begun, of the service, or only of this server where another takes over."""
         self.end_begins()
         if self.reexec_pid:
-            self._notify(f"MAINPID={self.reexec_pid}\nREADY=1\nSTATUS=serving")
+            self._service_manager.taken_over(self.reexec_pid, self.log)
         else:
-            self._notify("STOPPING=1\nSTATUS=stopping")
-
-    def _notify(self, state: str) -> None:
-        if state != self._manager_state:
-            self._manager_state = state
-            systemd.sd_notify(state, self.log)
+            self._service_manager.stopping(self.log)
 
     def announce_worker_class(self) -> None:
         """Says which worker class serves, and what settings ask for in vain."""
@@ -473,12 +444,16 @@ class Arbiter(Commands):
             restore(before)
             self.log.error("Logging configuration refused, the old one stays: %s", error)
 
-    def use_settings(self, cfg: Config, application: Callable[..., Any] | None) -> None:
-        """Puts the settings and the preloaded application of one generation in force."""
-        if cfg is not self.cfg:
-            self.app.cfg = cfg
-            self.app.callable = application
-            self._reload_logs(cfg)
+    def generation(self) -> Generation:
+        """What is in force, for the processes that are to be of it."""
+        return Generation(self.cfg, self.app.callable)
+
+    def enter_generation(self, generation: Generation) -> None:
+        """Puts a generation in force: in a new process of it, or again where a reload failed."""
+        if generation.cfg is not self.cfg:
+            self.app.cfg = generation.cfg
+            self.app.callable = generation.application
+            self._reload_logs(generation.cfg)
             self.apply_settings()
 
     def reloaded(self) -> None:
@@ -506,7 +481,7 @@ class Arbiter(Commands):
         if self.cfg.pidfile is None:
             self.pidfile = None
             return
-        pidfile = Pidfile(self.cfg.pidfile + (SUCCESSOR_SUFFIX if self.predecessor else ""))
+        pidfile = Pidfile(self.cfg.pidfile + (upgrade.SUCCESSOR_SUFFIX if self.predecessor else ""))
         pidfile.create(self.pid)
         self.pidfile = pidfile
 
@@ -530,7 +505,7 @@ class Arbiter(Commands):
         self.predecessor = 0
         self.master_name = "Master"
         self.proc_name = self.cfg.proc_name
-        os.environ.pop(PREDECESSOR_VARIABLE, None)
+        upgrade.forget_predecessor()
         old = self.pidfile
         try:
             self._write_pidfile()
@@ -566,13 +541,13 @@ class Arbiter(Commands):
             with forked.Guard(self.log):
                 self.cfg.pre_exec(self)
             environment = self._environment_of_start()
-            environment[PREDECESSOR_VARIABLE] = str(self.master_pid)
-            if self.systemd:
-                systemd.pass_on(listeners, environment)
-            else:
-                environment[LISTENERS_VARIABLE] = ",".join(map(str, listeners))
-            if metrics_listener is not None:
-                environment[METRICS_VARIABLE] = str(metrics_listener)
+            upgrade.pass_on(
+                environment,
+                self.master_pid,
+                listeners,
+                metrics_listener,
+                by_systemd=self.systemd,
+            )
             os.chdir(self.START_CTX["cwd"])
             os.execvpe(self.START_CTX[0], self.START_CTX["args"], environment)
         except BaseException:
@@ -591,13 +566,13 @@ class Arbiter(Commands):
 
     # Workers.
 
-    def make_worker(self, age: int) -> Worker:
+    def make_worker(self, age: int, generation: Generation) -> Worker:
         """The object that stands for the next worker, before its fork. Hook ``pre_fork``."""
         self.worker_age = age
         self._told.forget_old()
-        worker = self.new_worker(age, self.cfg)
+        worker = self.new_worker(age, generation.cfg)
         with forked.Guard(self.log):
-            self.cfg.pre_fork(self, worker)
+            generation.cfg.pre_fork(self, worker)
         return worker
 
     def new_worker(self, age: int, cfg: Config) -> Worker:
@@ -774,12 +749,13 @@ class Arbiter(Commands):
         template.apply(worker, of_worker)
         self.worker_started(worker, pid)
 
-    def enter_template(self, cfg: Config, stack_dump: int) -> None:
-        """In a new template process, before anything else: the settings of its generation."""
+    def enter_template(self, generation: Generation, stack_dump: int) -> None:
+        """In a new template process, before anything else."""
         import faulthandler
 
         self._let_go_of_listeners()
-        self.use_settings(cfg, self.app.callable)
+        # The application that hooks or the config file may have loaded stays what it is.
+        self.enter_generation(generation._replace(application=self.app.callable))
         signal.signal(signal.SIGUSR1, self._reopen_logs_of_template)
         faulthandler.register(STACK_DUMP_SIGNAL, file=stack_dump, all_threads=True)
 
@@ -905,17 +881,6 @@ def _flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-
-
-def _predecessor() -> int:
-    text = os.environ.get(PREDECESSOR_VARIABLE, "")
-    if not text:
-        return 0
-    # One that has ended meanwhile is none any more: its place is free.
-    if text.isdecimal() and int(text) == os.getppid():
-        return int(text)
-    del os.environ[PREDECESSOR_VARIABLE]
-    return 0
 
 
 def _let_setproctitle_look() -> None:

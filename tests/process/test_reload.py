@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +72,46 @@ while not os.path.exists({str(gate)!r}):
     gate.touch()
     server.wait_for_workers(1, without=old)
     assert server.get("/version").body == b"2"
+
+
+HUED = """
+import os
+from gunicorn.glogging import Logger
+
+raw_env = ["COLOUR={colour}"]
+
+class Telling(Logger):
+    def setup(self, cfg):
+        super().setup(cfg)
+        with open({setups!r}, "a") as file:
+            print(os.getpid(), cfg.env["COLOUR"], file=file)
+
+logger_class = Telling
+
+def post_fork(server, worker):
+    server.log.info("post_fork: %s, %s", os.environ["COLOUR"], server.cfg.env["COLOUR"])
+"""
+
+
+def test_a_worker_replaced_during_a_reload_has_its_own_settings_and_changes_nothing(serve, source, tmp_path):
+    """Settings are put in force in the process that is of them: not in the arbiter, for the time of a fork."""
+    setups, gate, begun = (str(tmp_path / name) for name in ("setups", "gate", "begun"))
+    server = serve(source, "--preload", config=HUED.format(colour="red", setups=setups))
+    (old,) = server.worker_pids()
+    server.write("gunicorn.conf.py", HUED.format(colour="blue", setups=setups))
+    waiting = f"open({begun!r}, 'w').close()\nwhile not os.path.exists({gate!r}):\n    time.sleep(0.01)\n"
+    server.write("app.py", "import os, time\n" + waiting + source)
+    server.kill(signal.SIGHUP)
+    wait_for(lambda: os.path.exists(begun), what="the new application's import")
+    os.kill(old, signal.SIGKILL)
+    server.wait_for_log("post_fork: red, red", count=2)
+    of_arbiter = [
+        line.split()[1] for line in Path(setups).read_text().splitlines() if line.startswith(f"{server.pid} ")
+    ]
+    assert of_arbiter == ["red", "blue"]
+    Path(gate).touch()
+    server.wait_for_log("post_fork: blue, blue")
+    server.wait_for_log("Reloaded: generation 2 serves")
 
 
 def test_a_second_reload_does_not_wait_for_those_who_finish(serve, source):

@@ -17,8 +17,8 @@ pub(crate) use crate::settings::with_settings;
 pub(crate) struct GenerationFile {
     /// `oxicorn.config.Config`.
     pub(crate) cfg: Py<PyAny>,
-    /// The application, if it is preloaded.
-    pub(crate) callable: Py<PyAny>,
+    /// `oxicorn.generation.Generation`: what a process enters that is of it.
+    pub(crate) value: Py<PyAny>,
     /// Listeners bound for it that take over when it serves; `None`: those in use stay.
     pub(crate) listeners: Option<Vec<Listener>>,
     /// Certificates read for it, which are offered when it serves.

@@ -62,7 +62,8 @@ pub(crate) enum Outcome {
 /// What a worker process begins with.
 pub(crate) struct WorkerChild {
     face: Py<PyAny>,
-    title: String,
+    /// What it enters first of all; nothing where the template that forked it has.
+    generation: Option<Py<PyAny>>,
     setup: WorkerSetup,
     /// For a worker that accepts connections itself.
     listeners: Vec<Listener>,
@@ -126,8 +127,11 @@ fn run_dirty_worker(server: &Bound<'_, PyAny>, child: DirtyChild) -> PyResult<i3
 }
 
 fn run_worker(server: &Bound<'_, PyAny>, child: WorkerChild) -> PyResult<i32> {
+    if let Some(generation) = child.generation {
+        server.call_method1("enter_generation", (generation,))?;
+    }
     // A title is a help for people: that it cannot be set is no reason not to serve.
-    let _ = oxicorn_os::title::set(&child.title);
+    let _ = oxicorn_os::title::set(&performer::title(server, "worker"));
     let context = WorkerContext::new(child.setup)?;
     // Python has them from here on.
     let listeners = std::mem::ManuallyDrop::new(child.listeners);

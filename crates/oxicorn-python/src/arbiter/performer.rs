@@ -12,7 +12,7 @@ use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::privileges::Identity;
 use oxicorn_os::{memfd, process, time};
 use oxicorn_settings::{Capacity, Engine, Traits};
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 
 use super::certificates::Certificates;
@@ -117,7 +117,7 @@ impl<'py> Supervisor<'py> {
     fn current_file(&self) -> PyResult<GenerationFile> {
         Ok(GenerationFile {
             cfg: self.server.getattr("cfg")?.unbind(),
-            callable: self.server.getattr("app")?.getattr("callable")?.unbind(),
+            value: self.server.call_method0("generation")?.unbind(),
             listeners: None,
             certificates: None,
         })
@@ -301,9 +301,11 @@ impl<'py> Supervisor<'py> {
         if self.order_worker(id, age, generation)? {
             return Ok(None);
         }
-        self.use_generation(py, generation)?;
+        let Some(file) = self.generations.get(generation) else {
+            return Err(PyRuntimeError::new_err("a generation without settings"));
+        };
+        let (cfg, value) = (file.cfg.bind(py).clone(), file.value.clone_ref(py));
         let slot = self.scoreboard.free_slot().map(|(_, slot)| slot);
-        let cfg = self.server.getattr("cfg")?;
         let (kind, traits, capacity) = with_settings(&cfg, |settings| {
             (
                 kind_of(settings),
@@ -322,7 +324,7 @@ impl<'py> Supervisor<'py> {
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
         let (messages, messages_of_worker) = Channel::pair()?;
         forked::keep_from_children(&messages);
-        let face = match self.server.call_method1("make_worker", (age,)) {
+        let face = match self.server.call_method1("make_worker", (age, &value)) {
             Ok(face) => face.unbind(),
             Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
             Err(error) => {
@@ -381,11 +383,10 @@ impl<'py> Supervisor<'py> {
                     beat,
                     signals,
                 };
-                let title = self.title("worker");
                 let listeners = self.listeners_for(kind, generation)?;
                 Ok(Some(Outcome::Worker(Box::new(WorkerChild {
                     face,
-                    title,
+                    generation: Some(value),
                     setup,
                     listeners,
                 }))))
@@ -408,14 +409,14 @@ impl<'py> Supervisor<'py> {
         listeners.iter().map(Listener::share).collect()
     }
 
-    /// Puts the settings (and the preloaded application) of `generation` in force for the next fork.
-    fn use_generation(&self, py: Python<'py>, generation: Generation) -> PyResult<()> {
+    /// What was in force before a reload is in force again.
+    fn return_to(&self, py: Python<'py>, generation: Generation) -> PyResult<()> {
         let Some(file) = self.generations.get(generation) else {
             return Ok(());
         };
-        let arguments = (file.cfg.bind(py), file.callable.bind(py));
+        let value = file.value.bind(py);
         self.server
-            .call_method1("use_settings", arguments)
+            .call_method1("enter_generation", (value,))
             .map(drop)
     }
 
@@ -504,7 +505,7 @@ impl<'py> Supervisor<'py> {
                 let told = self.server.call_method1("reload_refused", (error,))?;
                 self.forget_generation(generation);
                 let serving = self.arbiter.serving();
-                self.use_generation(py, serving)?;
+                self.return_to(py, serving)?;
                 self.settled()?;
                 self.tell(if told.is_truthy()? {
                     Event::ReloadHookFailed
@@ -557,7 +558,7 @@ impl<'py> Supervisor<'py> {
         }
         self.forget_generation(generation);
         let serving = self.arbiter.serving();
-        self.use_generation(py, serving)?;
+        self.return_to(py, serving)?;
         self.settled()
     }
 

@@ -27,8 +27,8 @@ use crate::worker::WorkerSetup;
 
 /// What a template process begins with.
 pub(crate) struct TemplateChild {
-    /// The settings of its generation.
-    pub(crate) cfg: Py<PyAny>,
+    /// What it enters first of all: its generation.
+    pub(crate) value: Py<PyAny>,
     pub(crate) generation: u32,
     /// Its end of the channel to the arbiter.
     pub(crate) channel: Channel,
@@ -119,7 +119,7 @@ pub(crate) fn run(server: &Bound<'_, PyAny>, child: TemplateChild) -> PyResult<E
     if process::die_with_parent(child.parent)? == Parent::Gone {
         return Ok(End::Exit(FAILED));
     }
-    let arguments = (&child.cfg, child.stack_dump.as_raw_fd());
+    let arguments = (&child.value, child.stack_dump.as_raw_fd());
     // What the application forks by itself has no part in the server.
     forked::keep_from_children(&child.channel);
     server.call_method1("enter_template", arguments)?;
@@ -273,7 +273,7 @@ impl Template<'_, '_> {
         Ok(WorkerChild {
             face,
             listeners: listeners.collect::<std::io::Result<_>>()?,
-            title: title(self.server, "worker"),
+            generation: None,
             setup: WorkerSetup {
                 id: ordered.order.worker,
                 link: ordered.link,

@@ -61,11 +61,11 @@ impl Supervisor<'_> {
         py: Python<'_>,
         generation: Generation,
     ) -> PyResult<Option<Outcome>> {
-        let cfg = match self.generations.get(generation) {
-            Some(file) => file.cfg.clone_ref(py),
-            None => self.server.getattr("cfg")?.unbind(),
+        let Some(file) = self.generations.get(generation) else {
+            return Err(PyRuntimeError::new_err("a generation without settings"));
         };
-        let kind = with_settings(cfg.bind(py), kind_of)?;
+        let value = file.value.clone_ref(py);
+        let kind = with_settings(file.cfg.bind(py), kind_of)?;
         let listeners = self.listeners_for(kind, generation)?;
         // What it forks on our behalf comes to us.
         process::adopt_orphans(true)?;
@@ -92,7 +92,7 @@ impl Supervisor<'_> {
                 Ok(None)
             }
             Side::Child(signals) => Ok(Some(Outcome::Template(Box::new(TemplateChild {
-                cfg,
+                value,
                 generation: generation.0,
                 channel: channel_of_template,
                 notices: notices.into(),
