@@ -228,6 +228,15 @@ time.sleep(60)
         for pid in tree:
             self.assertIsNone(processes.read_stat(pid))
 
+    def test_processes_are_left_out_by_their_title_and_switches_counted(self) -> None:
+        command = [sys.executable, "-c", "import time\nprint(flush=True)\nwhile True: time.sleep(0.005)", "gateway"]
+        with processes.Server(command, os.environ, Path.cwd(), self.log) as server:
+            server.wait_until(self.log.read_text, 10, 0.01)
+            self.assertGreater(processes.pss_kib(server.pid), 1000)
+            self.assertEqual(processes.pss_kib(server.pid, without="gateway"), 0)
+            before = processes.context_switches(server.pid)
+            server.wait_until(lambda: processes.context_switches(server.pid) >= before + 10, 10, 0.01)
+
     def test_reads_stat_of_a_process_with_an_awkward_name(self) -> None:
         program = "open('/proc/self/comm', 'w').write('a) S (b'); print(flush=True); input()"
         command = [sys.executable, "-c", program]
@@ -286,6 +295,12 @@ class CommandTest(unittest.TestCase):
         ours, theirs = (CONTENDERS[name].command(shape, 8000) for name in ("oxicorn", "gunicorn"))
         self.assertEqual(ours[1:], theirs[1:])
         self.assertEqual(ours[ours.index("--worker-connections") + 1], "5000")
+
+    def test_the_floor_has_threads_only_as_decoupled(self) -> None:
+        shape = Shape("sleeping", threads=16)
+        self.assertFalse(CONTENDERS["floor"].takes_threads)
+        command = CONTENDERS["decoupled"].command(shape, 8000)
+        self.assertEqual(command[2:], ["decoupled", "8000", "1", "sleeping:application", "16"])
 
     def test_servers_without_the_interface_stay_away(self) -> None:
         settings = Settings(1, 1.0, Path(), {}, ("floor", "uvicorn"))

@@ -1,8 +1,11 @@
 """The list of experiments: the workloads and targets of the project, one entry each. A flat list on purpose."""
 
+import dataclasses
+
 from harness import measures, tls
 from harness.clients import Load, Messages
 from harness.experiment import Experiment, Target
+from harness.measures import START_CPU, WORKERS_MEMORY
 from harness.servers import ASYNC, FLASK, Shape
 
 HELLO_LENGTH = 14
@@ -69,6 +72,31 @@ def tails(group: str, title: str, shape: Shape, length: int, peers: tuple[str, .
 
 
 FLASK_PAIR = Shape("flask_json", workers=2, variables=(("PYTHONPATH", str(FLASK)),))
+FLASK_FOUR = Shape("flask_json", workers=4, variables=(("PYTHONPATH", str(FLASK)),))
+
+
+def rests() -> tuple[Experiment, ...]:
+    """Four workers of each class, with nothing to do."""
+    shapes = {
+        "rest-sync": Shape("hello", workers=4),
+        "rest-gthread": Shape("hello", workers=4, threads=4),
+        "rest-asgi": dataclasses.replace(asgi("asgi_hello"), workers=4),
+    }
+    return tuple(
+        Experiment(
+            name,
+            f"wake-ups of a server at rest, four workers ({name.removeprefix('rest-')})",
+            "wake-ups/s",
+            shape,
+            measures.wake_ups_at_rest,
+            ("oxicorn", "granian", "gunicorn"),
+            (Target(4.0),),
+            most_rounds=3,
+            group="rest",
+        )
+        for name, shape in shapes.items()
+    )
+
 
 EXPERIMENTS = (
     Experiment(
@@ -78,7 +106,7 @@ EXPERIMENTS = (
         Shape("hello"),
         measures.cpu_per_request(Load(), HELLO_LENGTH),
         ("oxicorn", "granian", "gunicorn", "floor", "bjoern"),
-        (than("granian", 0.55), than("gunicorn", 0.07), than("floor", 1.35)),
+        (than("granian", 0.55), than("gunicorn", 0.07), than("floor", 1.20)),
     ),
     Experiment(
         "headers",
@@ -107,7 +135,7 @@ EXPERIMENTS = (
         Shape("hello"),
         measures.cpu_per_request(Load(headers=("Connection: close",)), HELLO_LENGTH),
         ("oxicorn", "granian", "floor", "bjoern"),
-        (than("granian", 0.95),),
+        (than("granian", 0.75),),
     ),
     Experiment(
         "mixed",
@@ -116,7 +144,7 @@ EXPERIMENTS = (
         Shape("sleeping", threads=16),
         measures.cpu_per_request(Load(script="mixed.lua"), HELLO_LENGTH),
         ("oxicorn", "granian", "gunicorn"),
-        (than("granian", 0.60),),
+        (than("granian", 0.50),),
     ),
     Experiment(
         "sleeping",
@@ -124,8 +152,8 @@ EXPERIMENTS = (
         CPU,
         Shape("sleeping", threads=16),
         measures.cpu_per_request(Load("/sleep"), HELLO_LENGTH),
-        ("oxicorn", "granian", "gunicorn"),
-        (than("granian", 0.80),),
+        ("oxicorn", "granian", "gunicorn", "decoupled"),
+        (than("granian", 0.60), than("decoupled", 1.50)),
     ),
     Experiment(
         # The floor has no threads and takes part all the same: it tells what the Python itself costs.
@@ -154,7 +182,16 @@ EXPERIMENTS = (
         Shape("upload"),
         measures.cpu_per_request(Load(script="upload.lua"), len(b"10240\n"), b"x" * 10 * KIB),
         ("oxicorn", "granian", "floor", "bjoern"),
-        AHEAD_OF_GRANIAN,
+        (than("granian", 0.80),),
+    ),
+    Experiment(
+        "echo",
+        "10 KiB POST that comes back",
+        CPU,
+        Shape("echo"),
+        measures.cpu_per_request(Load(script="upload.lua"), 10 * KIB, b"x" * 10 * KIB),
+        ("oxicorn", "granian", "gunicorn", "floor"),
+        (than("granian", 0.80),),
     ),
     Experiment(
         "large",
@@ -163,7 +200,7 @@ EXPERIMENTS = (
         Shape("download"),
         measures.cpu_per_request(Load("/large"), KIB * KIB),
         ("oxicorn", "granian", "floor", "bjoern"),
-        AHEAD_OF_GRANIAN,
+        (than("granian", 0.75),),
     ),
     Experiment(
         "pieces",
@@ -190,7 +227,7 @@ EXPERIMENTS = (
         Shape("hello"),
         measures.median_latency,
         ("oxicorn", "granian", "gunicorn", "floor"),
-        (than("granian", 1.0),),
+        (than("granian", 0.80),),
     ),
     *tails("tail", "WSGI hello", Shape("hello"), HELLO_LENGTH, ("granian",)),
     *tails("tail-flask", "Flask JSON hello, two workers,", FLASK_PAIR, 28, ("granian",)),
@@ -229,6 +266,18 @@ EXPERIMENTS = (
         most_rounds=3,
     ),
     Experiment(
+        "memory-flask",
+        "PSS of the process tree after load, four Flask workers",
+        "MiB",
+        FLASK_FOUR,
+        measures.memory_after_load,
+        ("oxicorn", "gunicorn", "granian"),
+        (than("gunicorn", 1.0),),
+        most_rounds=3,
+        columns=(WORKERS_MEMORY,),
+    ),
+    *rests(),
+    Experiment(
         "start",
         "start to first answer",
         "ms",
@@ -238,13 +287,23 @@ EXPERIMENTS = (
         (than("gunicorn", 1.0),),
     ),
     Experiment(
+        "start-four",
+        "start to first answer, four workers",
+        "ms",
+        Shape("hello", workers=4),
+        measures.first_answer,
+        ("oxicorn", "gunicorn", "granian"),
+        (than("gunicorn", 0.45),),
+        columns=(START_CPU,),
+    ),
+    Experiment(
         "asgi-hello",
         "ASGI hello",
         CPU,
         asgi("asgi_hello"),
         measures.cpu_per_request(Load(), HELLO_LENGTH),
         ("oxicorn", *ASGI_PEERS),
-        (than("granian", 0.50), than("uvicorn", 0.50)),
+        (than("granian", 0.42), than("uvicorn", 0.50)),
     ),
     Experiment(
         "asgi-echo",
@@ -253,7 +312,7 @@ EXPERIMENTS = (
         asgi("asgi_echo"),
         measures.cpu_per_request(Load(script="upload.lua"), 10 * KIB, b"x" * 10 * KIB),
         ("oxicorn", *ASGI_PEERS),
-        (than("uvicorn", 0.60),),
+        (than("uvicorn", 0.50),),
     ),
     Experiment(
         "asgi-pieces",
@@ -280,7 +339,7 @@ EXPERIMENTS = (
         asgi("fastapi_json"),
         measures.cpu_per_request(Load(), 27),
         ("oxicorn", *ASGI_PEERS),
-        (than("granian", 0.85),),
+        (than("granian", 0.55),),
     ),
     Experiment(
         "websocket",

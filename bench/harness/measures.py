@@ -45,6 +45,15 @@ SLOW_CLIENTS = 500
 MEMORY_SETTLE = 0.5
 START_PAUSE = 0.001
 
+#: A server is at rest so many seconds after its last request; oxicorn's gateway ticks for one second more.
+REST_SETTLE = 6.0
+#: Longer than the longest time between two signs of life of a worker (an eighth of oxicorn's timeout of 30 s), twice.
+REST_WINDOW = 8.0
+
+#: Columns.
+WORKERS_MEMORY = "without gateway"
+START_CPU = "CPU ms"
+
 
 def check_answer(port: int, path: str, length: int, body: bytes | None, tls: bool = False) -> None:
     """A server that does not do the work must not be compared with those that do."""
@@ -240,12 +249,24 @@ def slow_company(bench: Bench) -> Sample:
 
 
 def memory_after_load(bench: Bench) -> Sample:
-    """PSS of the process tree in MiB."""
+    """PSS of the process tree in MiB; and of what remains without the one process that no peer has."""
     with bench.start() as server:
         result = run_wrk(bench.port, Load(), bench.settings.seconds)
         time.sleep(MEMORY_SETTLE)
         count = len(processes.tree(server.pid))
-        return Sample(processes.pss_kib(server.pid) / 1024, {"processes": count}, result.errors)
+        workers = processes.pss_kib(server.pid, without="gateway") / 1024
+        details = {"processes": count, WORKERS_MEMORY: workers}
+        return Sample(processes.pss_kib(server.pid) / 1024, details, result.errors)
+
+
+def wake_ups_at_rest(bench: Bench) -> Sample:
+    """Changes of context a second, of all threads of the tree, while nobody asks for anything."""
+    with bench.start() as server:
+        run_wrk(bench.port, Load(), min(WARM_UP, bench.settings.seconds))
+        time.sleep(REST_SETTLE)
+        before = processes.context_switches(server.pid)
+        time.sleep(REST_WINDOW)
+        return Sample((processes.context_switches(server.pid) - before) / REST_WINDOW)
 
 
 def memory_of_idle_websockets(count: int) -> Measure:
@@ -266,4 +287,5 @@ def first_answer(bench: Bench) -> Sample:
     begun = time.monotonic()
     with bench.launch() as server:
         server.wait_until(lambda: answers(bench.port), START_PATIENCE, START_PAUSE)
-        return Sample((time.monotonic() - begun) * 1e3)
+        took = time.monotonic() - begun
+        return Sample(took * 1e3, {START_CPU: processes.cpu_seconds(server.pid) * 1e3})

@@ -79,9 +79,32 @@ def machine_busy_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND
 
 
-def pss_kib(root: int) -> int:
-    """Proportional set size of the tree: shared pages count for each sharer in part, so sums mean something."""
-    return sum(_pss_of(pid) for pid in tree(root))
+def pss_kib(root: int, without: str | None = None) -> int:
+    """Proportional set size of the tree: shared pages count for each sharer in part, so sums mean something.
+
+    `without`: processes are left out whose title has this word.
+    """
+    return sum(_pss_of(pid) for pid in tree(root) if not without or without not in _title_of(pid))
+
+
+def _title_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def context_switches(root: int) -> int:
+    """How often threads of the tree gave a processor away until now; threads that ended are not counted."""
+    return sum(_switches_of(thread) for pid in tree(root) for thread in Path(f"/proc/{pid}/task").glob("*"))
+
+
+def _switches_of(thread: Path) -> int:
+    try:
+        lines = (thread / "status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
 def _pss_of(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""Starts a server that has no command of its own: serve_inline.py floor|bjoern PORT WORKERS MODULE:CALLABLE.
+"""Starts a server that has no command of its own: serve_inline.py floor|decoupled|bjoern PORT WORKERS MODULE:CALLABLE THREADS.
 
 The application is imported from the current directory, once, and inherited by the other workers; each worker listens
 for itself on the same port (SO_REUSEPORT). TERM to the first process ends all of them.
@@ -16,12 +16,15 @@ FLOOR = Path(__file__).resolve().parent.parent / "floor" / "target" / "release"
 PR_SET_PDEATHSIG = 1
 
 
-def serve(kind: str, application: Callable[..., object], port: int, workers: int) -> None:
-    if kind == "floor":
+def serve(kind: str, application: Callable[..., object], port: int, workers: int, threads: int) -> None:
+    if kind in ("floor", "decoupled"):
         sys.path.insert(0, str(FLOOR))
         import floor
 
-        floor.serve(application, port, workers > 1)
+        if kind == "decoupled":
+            floor.serve_decoupled(application, port, workers > 1, threads)
+        else:
+            floor.serve(application, port, workers > 1)
     else:
         import bjoern
 
@@ -29,7 +32,8 @@ def serve(kind: str, application: Callable[..., object], port: int, workers: int
 
 
 def main() -> None:
-    kind, port, workers, target = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    kind, target = sys.argv[1], sys.argv[4]
+    port, workers, threads = (int(sys.argv[place]) for place in (2, 3, 5))
     sys.path.insert(0, os.getcwd())
     module, _, name = target.partition(":")
     application = getattr(importlib.import_module(module), name)
@@ -39,7 +43,7 @@ def main() -> None:
         if os.fork() == 0:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             break
-    serve(kind, application, port, workers)
+    serve(kind, application, port, workers, threads)
 
 
 main()

@@ -137,7 +137,7 @@ def _nginx(shape: Shape, port: int) -> list[str]:
 def _inline(kind: str) -> Callable[[Shape, int], list[str]]:
     def command(shape: Shape, port: int) -> list[str]:
         program = [str(PEERS / "bin" / "python"), str(BENCH / "harness" / "serve_inline.py"), kind]
-        return [*program, str(port), str(shape.workers), shape.target]
+        return [*program, str(port), str(shape.workers), shape.target, str(shape.threads)]
 
     return command
 
@@ -155,6 +155,7 @@ CONTENDERS = {
         Contender("hypercorn", PEERS / "bin" / "hypercorn", _SETUP, _hypercorn, interfaces=("asgi",)),
         Contender("nginx", NGINX, _SETUP, _nginx, interfaces=_BOTH),
         Contender("floor", FLOOR / "target/release/floor.so", _SETUP, _inline("floor"), False),
+        Contender("decoupled", FLOOR / "target/release/floor.so", _SETUP, _inline("decoupled")),
         Contender(
             "bjoern",
             next(PEERS.glob("lib/python*/site-packages/bjoern.py"), PEERS / "lib/bjoern.py"),

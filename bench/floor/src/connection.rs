@@ -25,6 +25,14 @@ pub(crate) enum Outcome {
     Close,
 }
 
+/// What one read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Something,
+    Nothing,
+    End,
+}
+
 /// The client's address, as the environ wants it.
 pub(crate) struct Peer {
     pub(crate) host: Py<PyString>,
@@ -70,17 +78,40 @@ impl Connection {
         service: &mut Service<'_>,
         scratch: &mut [u8],
     ) -> PyResult<Outcome> {
-        let count = match rustix::io::read(&self.writer.socket, &mut *scratch) {
-            Ok(0) => return Ok(Outcome::Close),
-            Ok(count) => count,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Outcome::KeepAlive),
-            Err(_) => return Ok(Outcome::Close),
-        };
-        self.input.extend_from_slice(&scratch[..count]);
-        self.serve_complete_requests(service)
+        match self.receive(scratch) {
+            Received::Something => self.serve_complete_requests(service),
+            Received::Nothing => Ok(Outcome::KeepAlive),
+            Received::End => Ok(Outcome::Close),
+        }
     }
 
-    fn serve_complete_requests(&mut self, service: &mut Service<'_>) -> PyResult<Outcome> {
+    /// Reads once.
+    pub(crate) fn receive(&mut self, scratch: &mut [u8]) -> Received {
+        match rustix::io::read(&self.writer.socket, &mut *scratch) {
+            Ok(0) => Received::End,
+            Ok(count) => {
+                self.input.extend_from_slice(&scratch[..count]);
+                Received::Something
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+            Err(_) => Received::End,
+        }
+    }
+
+    /// The client sees the end, and so does whoever reads here.
+    pub(crate) fn shut(&self) {
+        let _ = rustix::net::shutdown(&self.writer.socket, rustix::net::Shutdown::Both);
+    }
+
+    /// `poll` tells nothing more of this connection.
+    pub(crate) fn forget(&self, poll: &OwnedFd) {
+        let _ = rustix::event::epoll::delete(poll, &self.writer.socket);
+    }
+
+    pub(crate) fn serve_complete_requests(
+        &mut self,
+        service: &mut Service<'_>,
+    ) -> PyResult<Outcome> {
         let mut consumed = 0;
         while consumed < self.input.len() {
             match self.serve_next(service, consumed)? {

@@ -23,12 +23,17 @@ pub(crate) struct EnvironMaker<'py> {
 }
 
 impl<'py> EnvironMaker<'py> {
-    pub(crate) fn new(py: Python<'py>, port: u16, multiprocess: bool) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'py>,
+        port: u16,
+        multiprocess: bool,
+        multithread: bool,
+    ) -> PyResult<Self> {
         let template = PyDict::new(py);
         template.set_item("wsgi.version", (1, 0))?;
         template.set_item("wsgi.url_scheme", "http")?;
         template.set_item("wsgi.errors", py.import("sys")?.getattr("stderr")?)?;
-        template.set_item("wsgi.multithread", false)?;
+        template.set_item("wsgi.multithread", multithread)?;
         template.set_item("wsgi.multiprocess", multiprocess)?;
         template.set_item("wsgi.run_once", false)?;
         template.set_item("wsgi.input_terminated", true)?;

@@ -10,6 +10,7 @@
 //! Not for serving anything: a client that stops reading stops everybody.
 
 mod connection;
+mod decoupled;
 mod environ;
 mod response;
 
@@ -18,7 +19,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use pyo3::prelude::*;
 use rustix::event::epoll;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{self, AddressFamily, SocketAddrAny, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::connection::{Connection, Outcome};
 use crate::environ::EnvironMaker;
@@ -38,6 +39,21 @@ pub(crate) struct Service<'py> {
     pub(crate) responder: Responder,
 }
 
+impl<'py> Service<'py> {
+    fn new(
+        application: Bound<'py, PyAny>,
+        port: u16,
+        multiprocess: bool,
+        multithread: bool,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            environs: EnvironMaker::new(application.py(), port, multiprocess, multithread)?,
+            responder: Responder::default(),
+            application,
+        })
+    }
+}
+
 /// Serves `application` on 127.0.0.1:`port` until a signal ends the process. `multiprocess` says that sibling
 /// processes do the same; they share the port with `SO_REUSEPORT`.
 #[pyfunction]
@@ -46,11 +62,7 @@ fn serve(application: Bound<'_, PyAny>, port: u16, multiprocess: bool) -> PyResu
     let listener = listen(port)?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
     watch(&poll, &listener, LISTENER)?;
-    let mut service = Service {
-        environs: EnvironMaker::new(py, port, multiprocess)?,
-        responder: Responder::default(),
-        application,
-    };
+    let mut service = Service::new(application, port, multiprocess, false)?;
     let mut connections = HashMap::new();
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
     let mut scratch = vec![0; READ_SIZE];
@@ -62,7 +74,9 @@ fn serve(application: Bound<'_, PyAny>, port: u16, multiprocess: bool) -> PyResu
         for event in events.drain(..) {
             let key = event.data.u64();
             if key == LISTENER {
-                accept_all(py, &listener, &poll, &mut connections)?;
+                accept_each(&listener, &poll, |key, socket, peer| {
+                    connections.insert(key, Connection::new(py, socket, peer));
+                })?;
             } else if serve_ready(&mut service, &mut connections, key, &mut scratch)?
                 == Outcome::Close
             {
@@ -102,19 +116,18 @@ fn listen(port: u16) -> std::io::Result<OwnedFd> {
     Ok(listener)
 }
 
-fn accept_all(
-    py: Python<'_>,
+fn accept_each(
     listener: &OwnedFd,
     poll: &OwnedFd,
-    connections: &mut HashMap<u64, Connection>,
-) -> PyResult<()> {
+    mut take: impl FnMut(u64, OwnedFd, SocketAddrAny),
+) -> std::io::Result<()> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     // An error other than "none left" is a client that is gone already; the next wait comes back if not.
     while let Ok((socket, Some(peer))) = net::acceptfrom_with(listener, flags) {
-        sockopt::set_tcp_nodelay(&socket, true).map_err(std::io::Error::from)?;
+        sockopt::set_tcp_nodelay(&socket, true)?;
         let key = u64::try_from(socket.as_raw_fd()).expect("a descriptor in use is not negative");
         watch(poll, &socket, key)?;
-        connections.insert(key, Connection::new(py, socket, peer));
+        take(key, socket, peer);
     }
     Ok(())
 }
@@ -132,6 +145,8 @@ fn watch(poll: &OwnedFd, socket: &OwnedFd, key: u64) -> std::io::Result<()> {
 /// The in-thread floor of the benchmarks.
 #[pymodule]
 mod floor {
+    #[pymodule_export]
+    use super::decoupled::serve_decoupled;
     #[pymodule_export]
     use super::serve;
 }
