@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["default_context", "files", "read"]
 
-#: The protocols a client may choose from (ALPN).
-PROTOCOLS = ["http/1.1", "http/1.0"]
+#: What a client may choose from (ALPN), for what `http_protocols` says.
+PROTOCOLS = {"h1": ["http/1.1", "http/1.0"], "h2": ["h2"]}
 #: What `ssl_context` may not do, since nobody asks Python at a handshake.
 NOT_TAKEN_OVER = "ssl_context: the context cannot be taken over, it"
 
@@ -73,9 +73,15 @@ def read(cfg: Config) -> tuple[bytes, list[str], list[str]]:
     wanted = _of_context(cfg) if cfg.native.is_set("ssl_context") else _of_settings(cfg)
     if wanted.client_mode not in (0, 1, 2):
         raise ConfigError(f"cert_reqs: {wanted.client_mode} is none of 0, 1, 2")
-    material, notes = _native.read_certificates(*wanted, PROTOCOLS)
+    material, notes = _native.read_certificates(*wanted, _protocols(cfg))
     named = [path for one in wanted.certificates for path in one[:3] if path]
     return material, notes, [*files(cfg), *(os.path.abspath(path) for path in named)]
+
+
+def _protocols(cfg: Config) -> list[str]:
+    """The protocols of ALPN, in the order of preference."""
+    versions = cfg.get("http_protocols") if cfg.get("protocol") == "http" else ["h1"]
+    return [name for version in versions for name in PROTOCOLS[version]]
 
 
 def _of_settings(cfg: Config) -> Wanted:

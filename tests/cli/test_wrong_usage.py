@@ -203,7 +203,7 @@ USAGES = [
     Usage("-k tornada app", "'tornada' is not available: did you mean tornado?"),
     Usage("--certfile cert.pem app", "Certificates: cert.pem cannot be read: No such file or directory"),
     Usage("-b https://:8499 app", "must not say https:// without a certificate: set certfile"),
-    Usage("--http-protocols h2 app", "http_protocols (command line, --http-protocols): "),
+    warned("--http-protocols h2,h1 app", "http_protocols: HTTP/2 will never be spoken, because there is no TLS"),
     # The application.
     Usage("", "No application module specified. Name it as MODULE:CALLABLE"),
     warned("app other:app", "only one application is served, ignored: other:app"),

@@ -1,4 +1,4 @@
-//! Bytes to events and back: HTTP/1.1, WebSocket, uwsgi and FastCGI as a server speaks them, the PROXY
+//! Bytes to events and back: HTTP/1.1, what HTTP/2 adds to it, WebSocket, uwsgi and FastCGI as a server speaks them, the PROXY
 //! protocol, and whom to believe.
 //!
 //! Decides what a peer's bytes mean, which of them are refused and with which status, how a
@@ -17,6 +17,7 @@ pub mod fastcgi;
 mod fault;
 pub mod forwarded;
 pub mod http1;
+pub mod http2;
 pub mod message;
 pub mod other_protocol;
 pub mod pool;

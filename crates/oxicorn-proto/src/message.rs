@@ -6,7 +6,7 @@
 //! buffer beside the positions. This module knows no grammar: who fills the table has checked what
 //! is in it, and who reads a head (logs, routing, the link) need not know who has filled it.
 
-/// The two versions that differ for framing; `HTTP/1.2` to `1.9` are treated as 1.1 (RFC 9110
+/// The versions that differ for framing; `HTTP/1.2` to `1.9` are treated as 1.1 (RFC 9110
 /// section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
@@ -15,6 +15,8 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2: the carrier frames.
+    Http2,
 }
 
 /// How the end of a request body is known (RFC 9112 section 6.3).

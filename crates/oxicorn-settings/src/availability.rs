@@ -90,8 +90,6 @@ fn asks_for_more(settings: &Settings, name: &str) -> bool {
         "reload_engine" | "reload_extra_files" => settings.switch("reload"),
         "enable_stdio_inheritance" => settings.switch("daemon"),
         "raw_paste_global_conf" => is_set("paste"),
-        "http_protocols" => speaks_http2(settings),
-        _ if name.starts_with("http2_") => speaks_http2(settings),
         _ => true,
     }
 }
@@ -109,6 +107,16 @@ pub fn replacements(settings: &Settings) -> Vec<String> {
     let replaced = WorkerClass::is_replaced(name);
     let line = format!("worker_class: {name} is served by oxicorn's own asgi worker");
     replaced.then_some(line).into_iter().collect()
+}
+
+/// HTTP/2 that nobody can speak: browsers and most others do so with TLS only.
+fn warn_of_unspoken_http2(settings: &Settings, warnings: &mut Vec<String>) {
+    let has_tls = settings.speaks_tls() || settings.hook("ssl_context").is_some();
+    if speaks_http2(settings) && !has_tls && settings.text("http2_cleartext") == Some("off") {
+        warnings.push(
+            "http_protocols: HTTP/2 will never be spoken, because there is no TLS and http2_cleartext is off".into(),
+        );
+    }
 }
 
 /// What asks for something of TLS where none is spoken.
@@ -159,6 +167,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     warn_of_zeros(settings, &mut warnings);
     warn_of_bounds(settings, &mut warnings);
     warn_of_missing_tls(settings, &mut warnings);
+    warn_of_unspoken_http2(settings, &mut warnings);
     warn_of_pool(settings, &mut warnings);
     if let Some(path) = settings.text("pidfile")
         && !path.is_empty()
@@ -327,32 +336,17 @@ mod tests {
     }
 
     #[test]
-    fn names_setting_source_and_feature() {
-        let line = "http_protocols (gunicorn.conf.py): HTTP/2 is not available in this release";
-        assert_eq!(lines(&[("http_protocols", text("h2"))]), [line]);
-    }
-
-    #[test]
-    fn complains_about_a_feature_only_where_it_is_switched_on() {
-        let quiet = [("http2_max_frame_size", Raw::Int(20_000))];
-        assert_eq!(lines(&quiet), Vec::<String>::new());
-        let switches = [
-            ("worker_class", text("nonesuch")),
-            ("http_protocols", text("h2,h1")),
-        ];
-        let both: Vec<_> = quiet.into_iter().chain(switches).collect();
-        let complaints = lines(&both);
-        let of = |name: &&(&str, Raw)| {
-            complaints
-                .iter()
-                .any(|line| line.starts_with(&format!("{} (", name.0)))
-        };
-        let silent: Vec<_> = both
-            .iter()
-            .filter(|said| !of(said))
-            .map(|said| said.0)
-            .collect();
-        assert!(silent.is_empty(), "{silent:?}");
+    fn http2_needs_tls_or_leave_to_go_without() {
+        let asked = ("http_protocols", text("h2,h1"));
+        let said = warnings(&resolve(std::slice::from_ref(&asked)));
+        assert!(
+            said.len() == 1 && said[0].starts_with("http_protocols: HTTP/2 will never be spoken"),
+            "{said:?}"
+        );
+        for with in [("certfile", "cert.pem"), ("http2_cleartext", "upgrade")] {
+            let whole = [asked.clone(), (with.0, text(with.1))];
+            assert_eq!(warnings(&resolve(&whole)), Vec::<String>::new(), "{with:?}");
+        }
     }
 
     #[test]

@@ -33,7 +33,6 @@ __all__ = ["Application", "BaseApplication"]
 NOT_WITHOUT = frozenset(
     (
         "certfile",
-        "http_protocols",
         "keyfile",
         "protocol",
         "worker_class",

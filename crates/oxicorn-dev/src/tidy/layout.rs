@@ -23,11 +23,14 @@ const GATEWAY: Layout = Layout {
         ("limits", &[]),
         ("config", &["limits"]),
         ("buffer", &["config"]),
-        ("transport", &["buffer"]),
+        ("transport", &["buffer", "config"]),
         ("telemetry", &["lib", "time", "config"]),
         ("control", &["lib", "config", "transport", "telemetry"]),
         ("workers", &["transport", "telemetry", "control"]),
-        ("session", &["lib", "limits", "config"]),
+        (
+            "session",
+            &["lib", "limits", "config", "buffer", "transport"],
+        ),
         (
             "exchange",
             &["limits", "buffer", "transport", "telemetry", "workers"],

@@ -3,4 +3,5 @@
 pub(crate) mod body;
 pub(crate) mod input;
 pub(crate) mod output;
+pub(crate) mod records;
 pub(crate) mod spool;

@@ -17,6 +17,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use crate::buffer::records::Records;
+
 /// Sent bytes are moved out of the way when they are at least this many; below it, waiting for the
 /// buffer to run empty is cheaper than moving.
 const COMPACT_FROM: usize = 64 * 1024;
@@ -40,8 +42,8 @@ pub(crate) struct FilePiece {
     pub(crate) offset: u64,
     /// Bytes to send.
     pub(crate) rest: u64,
-    /// They go in records of FastCGI, for the request of this number.
-    pub(crate) records: Option<u16>,
+    /// They go in such records.
+    pub(crate) records: Option<Records>,
 }
 
 /// A file that bytes come from.
@@ -100,7 +102,7 @@ impl Output {
         descriptor: OwnedFd,
         offset: u64,
         len: u64,
-        records: Option<u16>,
+        records: Option<Records>,
     ) {
         if len > 0 {
             self.file_bytes += len;

@@ -84,6 +84,8 @@ pub struct Settings {
     pub suppress_ragged_eofs: bool,
     /// Ids and traces of requests.
     pub tracing: Tracing,
+    /// HTTP/2, if it is spoken.
+    pub http2: Option<Http2>,
     /// WebSockets; none: the workers do not speak it, and a request for one is an ordinary request.
     pub websocket: Option<WebSocket>,
 }
@@ -121,7 +123,42 @@ impl Default for Settings {
             https_redirect: None,
             suppress_ragged_eofs: true,
             tracing: Tracing::default(),
+            http2: None,
             websocket: None,
+        }
+    }
+}
+
+/// HTTP/2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http2 {
+    /// Clients may speak it without TLS from the first byte on: those that are trusted.
+    pub prior_knowledge: bool,
+    /// They may ask for it in a request without TLS.
+    pub upgrade: bool,
+    /// `http_protocols` has HTTP/1, too: who speaks that without TLS is served.
+    pub http1: bool,
+    /// `http2_max_concurrent_streams`
+    pub max_concurrent_streams: u32,
+    /// `http2_initial_window_size`
+    pub initial_window_size: u32,
+    /// `http2_max_frame_size`
+    pub max_frame_size: u32,
+    /// `http2_max_header_list_size`; 0: no bound is told.
+    pub max_header_list_size: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            prior_knowledge: false,
+            upgrade: false,
+            http1: true,
+            max_concurrent_streams: 100,
+            initial_window_size: 65_535,
+            max_frame_size: 16_384,
+            max_header_list_size: 65_536,
         }
     }
 }

@@ -73,6 +73,13 @@ impl Refusal {
         "plain HTTP was sent to a port that speaks TLS: use https",
         Whose::Peer,
     );
+    /// HTTP/1 where nothing but HTTP/2 is spoken.
+    pub(crate) const NOT_HTTP2: Self = Self::new(
+        400,
+        "Bad Request",
+        "only HTTP/2 is spoken here (http_protocols): its connection preface was expected",
+        Whose::Peer,
+    );
     /// The rest of a request did not come in time.
     pub(crate) const TOO_SLOW: Self = Self::new(
         408,

@@ -233,6 +233,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.session.is_carrier() {
+            return self.handle_http2_deadline(key);
+        }
         match (connection.phase, connection.stage()) {
             (_, Some(Stage::Talking)) => self.handle_websocket_deadline(key),
             (_, Some(stage)) => self.handle_exchange_deadline(key, stage),
@@ -377,7 +380,7 @@ impl Gateway {
         self.metrics
             .set(Gauge::InFlight, self.dispatcher.total_in_flight() as u64);
         self.metrics
-            .set(Gauge::Connections, self.connections.len() as u64);
+            .set(Gauge::Connections, self.socket_count() as u64);
         self.metrics
             .set(Gauge::Buffered, self.pressure.held() as u64);
         self.metrics.set(Gauge::Heartbeat, nanoseconds);

@@ -15,6 +15,7 @@ pub(crate) mod arbiter;
 pub(crate) mod clients;
 pub(crate) mod deadlines;
 pub(crate) mod exchanges;
+pub(crate) mod http2;
 pub(crate) mod log_throttle;
 pub(crate) mod monitoring;
 pub(crate) mod tracer;
@@ -78,6 +79,8 @@ pub(crate) struct Gateway {
     pub(crate) resolved: Rc<ActiveConfig>,
     pub(crate) clock: Clock,
     pub(crate) connections: Slab<Connection>,
+    /// How many of these are streams of others.
+    pub(crate) streams: usize,
     pub(crate) client_counts: ClientCounts,
     pub(crate) pressure: Pressure,
     pub(crate) spooled: Spooled,
@@ -196,6 +199,7 @@ impl Gateway {
             resolved,
             clock: Clock::new(time),
             connections: Slab::new(),
+            streams: 0,
             client_counts: ClientCounts::default(),
             pressure: Pressure::default(),
             spooled: Spooled::default(),
@@ -252,6 +256,19 @@ impl Gateway {
             self.close(key);
             return Poll::Ready(());
         }
+        if connection
+            .transport
+            .stream()
+            .is_some_and(|stream| stream.pump(cx).is_err())
+        {
+            self.clock.tick();
+            self.rest.stir();
+            self.handle_client_gone(key);
+            return Poll::Ready(());
+        }
+        let Some(connection) = self.connection(key, serial) else {
+            return Poll::Ready(());
+        };
         let has_output = !connection.output.is_empty();
         self.clock.tick();
         self.rest.stir();
@@ -340,6 +357,11 @@ impl Gateway {
         if self.drain.is_some() {
             self.check_drained();
         }
+    }
+
+    /// Connections of clients, without streams.
+    pub(crate) fn socket_count(&self) -> usize {
+        self.connections.len() - self.streams
     }
 
     /// A connection in whose turn something panicked.

@@ -12,6 +12,7 @@ use oxicorn_proto::http1::{self, Behind, Event, Polled, Rules};
 use oxicorn_proto::message::{BodyFraming, RequestHead};
 
 use super::Writer;
+use crate::buffer::records::Records;
 
 /// The state of a connection.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl FastCgi {
         let request = self.request.as_ref().unwrap_or(&self.none);
         let writer = Writer {
             http: &mut self.http,
-            records: (!self.speaks_http).then(|| self.decoder.id()),
+            records: (!self.speaks_http).then(|| Records::FastCgi(self.decoder.id())),
         };
         (writer, &request.head)
     }

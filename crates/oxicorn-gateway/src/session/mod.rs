@@ -5,6 +5,7 @@
 //! kind: what the others cost it is one branch.
 
 mod fastcgi;
+pub(crate) mod http2;
 mod uwsgi;
 pub(crate) mod websocket;
 mod writer;
@@ -32,6 +33,10 @@ pub(crate) enum Session {
     Http1(http1::Connection),
     Uwsgi(Box<Uwsgi>),
     FastCgi(Box<FastCgi>),
+    /// A stream of HTTP/2.
+    Stream(Box<http2::Stream>),
+    /// HTTP/2, whose requests are streams.
+    Carrier(Box<http2::Carrier>),
 }
 
 impl Session {
@@ -51,6 +56,8 @@ impl Session {
             Self::Http1(http) => http,
             Self::Uwsgi(uwsgi) => &uwsgi.http,
             Self::FastCgi(fastcgi) => &fastcgi.http,
+            Self::Stream(stream) => &stream.http,
+            Self::Carrier(carrier) => &carrier.http,
         }
     }
 
@@ -60,6 +67,8 @@ impl Session {
             Self::Http1(http) => http,
             Self::Uwsgi(uwsgi) => &mut uwsgi.http,
             Self::FastCgi(fastcgi) => &mut fastcgi.http,
+            Self::Stream(stream) => &mut stream.http,
+            Self::Carrier(carrier) => &mut carrier.http,
         }
     }
 
@@ -69,6 +78,8 @@ impl Session {
             Self::Http1(http) => http.poll_event(input),
             Self::Uwsgi(uwsgi) => uwsgi.poll_event(input),
             Self::FastCgi(fastcgi) => fastcgi.poll_event(input),
+            Self::Stream(stream) => stream.poll_event(input),
+            Self::Carrier(carrier) => carrier.http.poll_event(input),
         }
     }
 
@@ -78,6 +89,8 @@ impl Session {
             Self::Http1(http) => http.head(bytes),
             Self::Uwsgi(uwsgi) => uwsgi.head(),
             Self::FastCgi(fastcgi) => fastcgi.head(),
+            Self::Stream(stream) => stream.head(),
+            Self::Carrier(carrier) => carrier.http.head(bytes),
         }
     }
 
@@ -90,6 +103,11 @@ impl Session {
             }
             Self::Uwsgi(uwsgi) => uwsgi.writer(),
             Self::FastCgi(fastcgi) => fastcgi.writer(),
+            Self::Stream(stream) => stream.writer(),
+            Self::Carrier(carrier) => {
+                let (http, records) = (&mut carrier.http, None);
+                (Writer { http, records }, bytes)
+            }
         }
     }
 
@@ -105,7 +123,7 @@ impl Session {
     /// What the protocol itself answers, which goes before anything else.
     pub(crate) fn take_replies(&mut self) -> Vec<u8> {
         match self {
-            Self::Http1(_) | Self::Uwsgi(_) => Vec::new(),
+            Self::Http1(_) | Self::Uwsgi(_) | Self::Stream(_) | Self::Carrier(_) => Vec::new(),
             Self::FastCgi(fastcgi) => fastcgi.take_replies(),
         }
     }
@@ -113,7 +131,7 @@ impl Session {
     /// What the web server in front says beside the head, where there is one that speaks for its clients.
     pub(crate) fn relayed(&self) -> Option<&cgi::Request> {
         match self {
-            Self::Http1(_) => None,
+            Self::Http1(_) | Self::Stream(_) | Self::Carrier(_) => None,
             Self::Uwsgi(uwsgi) => Some(uwsgi.request()),
             Self::FastCgi(fastcgi) => Some(fastcgi.request()),
         }
@@ -121,7 +139,7 @@ impl Session {
 
     /// Whether a peer needs leave of `uwsgi_allow_ips` to speak so: it is believed who its clients are.
     pub(crate) fn needs_leave(&self) -> bool {
-        !matches!(self, Self::Http1(_))
+        matches!(self, Self::Uwsgi(_) | Self::FastCgi(_))
     }
 
     /// Writes the path of the request, decoded.
@@ -137,7 +155,42 @@ impl Session {
         &'a self,
         bytes: &'a [u8],
     ) -> impl Iterator<Item = oxicorn_proto::message::Header<'a>> {
-        self.http().trailers(bytes)
+        let of_stream = match self {
+            Self::Stream(stream) => Some(stream.trailers()),
+            _ => None,
+        };
+        let others = self.http().trailers(bytes);
+        others.chain(of_stream.into_iter().flatten())
+    }
+
+    /// All of the request's body has come, where the carrier says so.
+    pub(crate) fn end_body(&mut self, trailers: Option<&::http::HeaderMap>) {
+        if let Self::Stream(stream) = self {
+            stream.end_body(trailers);
+        }
+    }
+
+    /// Whether its requests are streams of HTTP/2.
+    pub(crate) fn is_carrier(&self) -> bool {
+        matches!(self, Self::Carrier(_))
+    }
+
+    /// What carries streams of HTTP/2.
+    pub(crate) fn carrier(&mut self) -> Option<&mut http2::Carrier> {
+        match self {
+            Self::Carrier(carrier) => Some(carrier),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a stream of HTTP/2.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
+    /// The client says that it asks by https.
+    pub(crate) fn says_https(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.https)
     }
 
     /// The peer closed its sending side.
@@ -146,6 +199,8 @@ impl Session {
             Self::Http1(http) => http.handle_eof(),
             Self::Uwsgi(uwsgi) => uwsgi.handle_eof(),
             Self::FastCgi(fastcgi) => fastcgi.handle_eof(),
+            Self::Stream(stream) => stream.http.handle_eof(),
+            Self::Carrier(carrier) => carrier.http.handle_eof(),
         }
     }
 
@@ -155,16 +210,19 @@ impl Session {
             Self::Http1(http) => http.is_idle(),
             Self::Uwsgi(uwsgi) => uwsgi.is_idle(),
             Self::FastCgi(fastcgi) => fastcgi.is_idle(),
+            Self::Stream(stream) => stream.http.is_idle(),
+            Self::Carrier(carrier) => carrier.streams.is_empty(),
         }
     }
 
     /// What a log shows of bytes that could not be read.
-    pub(crate) fn first_line<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn first_line<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Http1(_) if bytes.first().copied().is_some_and(is_binary) => b"",
             Self::Http1(_) => http1::first_line(bytes),
             // Lengths and names; nobody could read them.
-            Self::Uwsgi(_) | Self::FastCgi(_) => b"",
+            Self::Uwsgi(_) | Self::FastCgi(_) | Self::Carrier(_) => b"",
+            Self::Stream(stream) => stream.first_line(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! socket can do (to be sent to straight out of a worker's ring, to be given away as it is) is asked of
 //! [`Transport::plain`].
 
+pub(crate) mod http2;
 pub(crate) mod peer;
 pub(crate) mod readiness;
 pub(crate) mod socket;
@@ -12,10 +13,12 @@ pub(crate) mod zero_copy;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use crate::transport::http2::{StreamEnd, Wire};
 use crate::transport::socket::{Received, Sent, SentFile, Socket};
-use crate::transport::tls::Tls;
+use crate::transport::tls::{About, Tls};
 
 /// A connection's way to its client.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub(crate) enum Transport {
     Plain(Socket),
     /// They are encrypted.
     Tls(Box<Tls>),
+    /// They are one stream's of a connection that speaks HTTP/2.
+    Stream(Box<StreamEnd>),
+    /// They are frames of HTTP/2, whose connection reads and writes them.
+    Wire(Rc<Wire>),
     /// Nobody's any more: it became another kind, or was given away.
     Gone,
 }
@@ -38,7 +45,7 @@ impl Transport {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Tls(tls) => Some(tls.socket()),
-            Self::Gone => None,
+            Self::Stream(_) | Self::Wire(_) | Self::Gone => None,
         }
     }
 
@@ -46,7 +53,7 @@ impl Transport {
     pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
             Self::Plain(socket) => Some(socket),
-            Self::Tls(_) | Self::Gone => None,
+            Self::Tls(_) | Self::Stream(_) | Self::Wire(_) | Self::Gone => None,
         }
     }
 
@@ -54,7 +61,37 @@ impl Transport {
     pub(crate) fn tls(&self) -> Option<&Tls> {
         match self {
             Self::Tls(tls) => Some(tls),
-            Self::Plain(_) | Self::Gone => None,
+            Self::Plain(_) | Self::Stream(_) | Self::Wire(_) | Self::Gone => None,
+        }
+    }
+
+    /// What TLS has settled, here or on the connection that this is a stream of.
+    pub(crate) fn about(&self) -> Option<&Rc<About>> {
+        match self {
+            Self::Tls(tls) => tls.about(),
+            Self::Stream(stream) => stream.about(),
+            Self::Plain(_) | Self::Wire(_) | Self::Gone => None,
+        }
+    }
+
+    /// Whether what passes is encrypted.
+    pub(crate) fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_)) || self.about().is_some()
+    }
+
+    /// The stream of HTTP/2 that it is, if it is one.
+    pub(crate) fn stream(&mut self) -> Option<&mut StreamEnd> {
+        match self {
+            Self::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Key and serial of the connection that this is a stream of.
+    pub(crate) fn carrier(&self) -> Option<(usize, u64)> {
+        match self {
+            Self::Stream(stream) => Some(stream.carrier()),
+            _ => None,
         }
     }
 
@@ -62,7 +99,8 @@ impl Transport {
     pub(crate) fn take_failure(&mut self) -> Option<String> {
         match self {
             Self::Tls(tls) => tls.take_failure(),
-            Self::Plain(_) | Self::Gone => None,
+            Self::Wire(wire) => wire.take_failure(),
+            Self::Plain(_) | Self::Stream(_) | Self::Gone => None,
         }
     }
 
@@ -82,13 +120,18 @@ impl Transport {
         match self {
             Self::Plain(socket) => socket.watch(),
             Self::Tls(tls) => tls.watch(),
+            Self::Wire(wire) => wire.watch(),
+            Self::Stream(_) => Ok(()),
             Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Whether wakers are called.
     pub(crate) fn is_watched(&self) -> bool {
-        self.socket().is_some_and(Socket::is_watched)
+        match self {
+            Self::Stream(_) | Self::Wire(_) => true,
+            _ => self.socket().is_some_and(Socket::is_watched),
+        }
     }
 
     /// To be looked at only.
@@ -115,7 +158,8 @@ impl Transport {
                 }
                 received
             }
-            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Self::Stream(stream) => stream.poll_receive(cx, buffer),
+            Self::Wire(_) | Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -137,7 +181,8 @@ impl Transport {
         match self {
             Self::Plain(socket) => socket.poll_send(cx, bytes, more),
             Self::Tls(tls) => tls.poll_send(cx, bytes, more),
-            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+            Self::Stream(stream) => stream.poll_send(cx, bytes),
+            Self::Wire(_) | Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -146,7 +191,7 @@ impl Transport {
     pub(crate) fn poll_sealed(&mut self, cx: &mut Context<'_>) -> io::Result<Option<Sent>> {
         match self {
             Self::Tls(tls) => tls.poll_sealed(cx, false),
-            Self::Plain(_) | Self::Gone => Ok(None),
+            Self::Plain(_) | Self::Stream(_) | Self::Wire(_) | Self::Gone => Ok(None),
         }
     }
 
@@ -160,7 +205,9 @@ impl Transport {
     ) -> io::Result<SentFile> {
         match self {
             Self::Plain(socket) => socket.poll_send_file(cx, file, offset, rest),
-            Self::Tls(_) | Self::Gone => Ok(SentFile::Unsupported),
+            Self::Tls(_) | Self::Stream(_) | Self::Wire(_) | Self::Gone => {
+                Ok(SentFile::Unsupported)
+            }
         }
     }
 
@@ -169,13 +216,19 @@ impl Transport {
         match self {
             Self::Plain(socket) => sent.saturating_sub(socket.unsent()),
             Self::Tls(tls) => tls.taken(sent),
-            Self::Gone => sent,
+            // What h2 has of it is bounded, for all streams together.
+            Self::Stream(_) | Self::Wire(_) | Self::Gone => sent,
         }
     }
 
     /// Bytes of memory it holds.
     pub(crate) fn memory(&self) -> usize {
-        self.tls().map_or(0, Tls::memory)
+        match self {
+            Self::Plain(_) | Self::Gone => 0,
+            Self::Tls(tls) => tls.memory(),
+            Self::Stream(stream) => stream.memory(),
+            Self::Wire(wire) => wire.memory(),
+        }
     }
 
     /// Tells the peer that nothing more comes.
@@ -183,14 +236,18 @@ impl Transport {
         match self {
             Self::Plain(socket) => socket.finish_sending(),
             Self::Tls(tls) => tls.finish_sending(),
-            Self::Gone => {}
+            Self::Stream(stream) => stream.finish_sending(),
+            Self::Wire(_) | Self::Gone => {}
         }
     }
 
     /// Before an orderly close: what the protocol below has to say.
     pub(crate) fn say_goodbye(&mut self) {
-        if let Self::Tls(tls) = self {
-            tls.say_goodbye();
+        match self {
+            Self::Tls(tls) => tls.say_goodbye(),
+            Self::Stream(stream) => stream.say_goodbye(),
+            Self::Wire(wire) => wire.say_goodbye(),
+            Self::Plain(_) | Self::Gone => {}
         }
     }
 
@@ -199,6 +256,8 @@ impl Transport {
         match self {
             Self::Plain(socket) => socket.reset_on_close(),
             Self::Tls(tls) => tls.reset_on_close(),
+            Self::Stream(stream) => stream.reset_on_close(),
+            Self::Wire(wire) => wire.reset_on_close(),
             Self::Gone => {}
         }
     }

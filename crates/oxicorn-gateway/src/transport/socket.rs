@@ -51,6 +51,8 @@ pub(crate) enum Received {
     Bytes(usize),
     /// The peer has finished sending.
     End,
+    /// A message is complete: one of many on the connection.
+    BodyEnd,
     /// So many bytes more, of a peer that does not speak TLS where it is spoken.
     Unencrypted(usize),
 }

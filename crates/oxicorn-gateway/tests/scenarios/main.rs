@@ -10,6 +10,7 @@ mod dashboard;
 mod drain;
 mod figures;
 mod hijack;
+mod http2;
 mod limits;
 mod logs;
 mod monitoring;

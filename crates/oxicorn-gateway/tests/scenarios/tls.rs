@@ -15,6 +15,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 
+use crate::http2::client::{frame, request};
 use crate::scenario::{Client, PATIENCE, Response, Scenario, StubWorker, patient, pattern};
 
 /// A certificate and its key, for `localhost` and for its own name.
@@ -547,4 +548,46 @@ fn a_connection_that_rests_holds_no_buffer() {
         figures.gauge(Gauge::Buffered) < 4096
     });
     drop(Client::new(client.stream.sock));
+}
+
+#[test]
+fn who_agrees_on_http2_in_the_handshake_speaks_it() {
+    let settings = Settings {
+        http2: Some(oxicorn_gateway::Http2::default()),
+        ..patient()
+    };
+    let pki = Pki::new("one.example");
+    let mut material = pki.material();
+    material.protocols = vec!["h2".into(), "http/1.1".into()];
+    let mut scenario = Scenario::with_certificates(settings, file(&material));
+    let mut worker = scenario.ready_worker(1);
+    for (protocol, version) in [
+        ("h2", wire::Version::Http2),
+        ("http/1.1", wire::Version::Http11),
+    ] {
+        let mut config = pki.client_config();
+        config.alpn_protocols = vec![protocol.into()];
+        let mut client = TlsClient::connect(&scenario, &Arc::new(config));
+        if protocol == "h2" {
+            let request = [
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+                frame(4, 0, 0, &[]),
+                frame(1, 5, 1, &request("GET", "/x")),
+            ];
+            client.stream.write_all(&request.concat()).unwrap();
+        } else {
+            client.get("/x");
+        }
+        let claimed = worker.claim();
+        assert_eq!(claimed.view().head.version, version);
+        assert_eq!(claimed.view().head.scheme, wire::Scheme::Https);
+        worker.respond(&claimed, "by tls");
+        let mut came = Vec::new();
+        while !came.ends_with(b"by tls") {
+            let mut buffer = [0; 1024];
+            let count = client.stream.read(&mut buffer).unwrap();
+            assert_ne!(count, 0, "{}", String::from_utf8_lossy(&came));
+            came.extend_from_slice(&buffer[..count]);
+        }
+    }
 }

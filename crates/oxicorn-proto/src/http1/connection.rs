@@ -104,6 +104,8 @@ pub enum Behind {
         /// It is.
         keep: bool,
     },
+    /// With HTTP's status line, in frames that tell the end of everything (HTTP/2).
+    Frames,
 }
 
 /// What is expected from the peer.
@@ -343,7 +345,8 @@ impl Connection {
         if !(100..200).contains(&status) || status == 101 {
             return Err(LocalMisuse::InvalidStatus);
         }
-        if self.behind.is_some() || self.parts.facts.version == Version::Http10 {
+        let is_alone = matches!(self.behind, None | Some(Behind::Frames));
+        if !is_alone || self.parts.facts.version == Version::Http10 {
             return Ok(false);
         }
         append(out, |out| write_informational(out, status, headers))?;
@@ -405,11 +408,33 @@ impl Connection {
             None => !keep_alive,
             Some(Behind::Http) => true,
             Some(Behind::Cgi { keep }) => !keep,
+            Some(Behind::Frames) => false,
         }
     }
 
     /// The body of the head last reported comes by other means; its end is [`end_body`](Self::end_body).
     pub fn body_is_told(&mut self) {
+        self.receive = Receive::Told;
+    }
+
+    /// The head last reported came in frames of HTTP/2 (see [`http2`](crate::http2)). `ends`: nothing follows it;
+    /// else its body comes by other means, with or without a length, as that of [`body_is_told`](Self::body_is_told).
+    /// Trailers need no leave: whoever speaks HTTP/2 reads them.
+    pub fn came_in_frames(&mut self, bytes: &[u8], ends: bool) {
+        let awaits = self.head(bytes).headers().any(|header| {
+            header.name == b"expect" && header.value.eq_ignore_ascii_case(b"100-continue")
+        });
+        let facts = &mut self.parts.facts;
+        facts.version = Version::Http2;
+        facts.accepts_trailers = true;
+        if ends {
+            self.receive = Receive::Ending;
+            return;
+        }
+        if facts.framing == BodyFraming::None {
+            facts.framing = BodyFraming::Chunked;
+        }
+        facts.expect_continue = awaits;
         self.receive = Receive::Told;
     }
 

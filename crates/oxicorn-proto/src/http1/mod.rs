@@ -98,3 +98,4 @@ pub use rules::{
     FIELD_SIZE_DEFAULT, FIELDS_MAX, HeaderMap, Limits, REQUEST_LINE_MAX, REQUEST_LINE_UNLIMITED,
     Rules, Strictness,
 };
+pub(crate) use target::same_authority;

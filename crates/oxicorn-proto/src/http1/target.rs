@@ -107,7 +107,7 @@ fn has_prefix(target: &[u8], prefix: &[u8]) -> bool {
 }
 
 /// Do two authorities name the same place, the scheme's own port being as good as none?
-pub(super) fn same_authority(one: &[u8], other: &[u8], https: bool) -> bool {
+pub(crate) fn same_authority(one: &[u8], other: &[u8], https: bool) -> bool {
     match (split_authority(one), split_authority(other)) {
         (Some((host, port)), Some((other_host, other_port))) => {
             host.eq_ignore_ascii_case(other_host)

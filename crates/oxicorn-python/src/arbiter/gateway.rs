@@ -8,9 +8,9 @@ use std::time::Duration;
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
 use oxicorn_gateway::{
-    AccessLog, ErrorLog, Export, JsonAccessLog, Level, Protocol, ProxyProtocol, Relay, RequestId,
-    Sampler, Settings as GatewaySettings, Statsd, StatsdAddress, TemporaryDirectory, TraceContext,
-    Tracing, WebSocket, WebSocketCompression,
+    AccessLog, ErrorLog, Export, Http2, JsonAccessLog, Level, Protocol, ProxyProtocol, Relay,
+    RequestId, Sampler, Settings as GatewaySettings, Statsd, StatsdAddress, TemporaryDirectory,
+    TraceContext, Tracing, WebSocket, WebSocketCompression,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
@@ -213,6 +213,7 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
         .ok()
         .filter(|port| *port > 0);
     result.suppress_ragged_eofs = settings.get("suppress_ragged_eofs").is_true();
+    result.http2 = http2(settings);
     result.websocket = websocket(settings);
     result.tracing = tracing(settings);
     result.stream_requests = settings.worker_class().traits().streams_requests;
@@ -325,6 +326,23 @@ pub(crate) fn holds_temporary_files(directory: PathBuf) -> bool {
 }
 
 /// WebSockets, where the workers leave them to the gateway.
+/// HTTP/2, if `http_protocols` has it.
+fn http2(settings: &Settings) -> Option<Http2> {
+    let protocols = settings.list("http_protocols");
+    let speaks = |name: &str| protocols.iter().any(|protocol| protocol == name);
+    let cleartext = text(settings, "http2_cleartext").unwrap_or("off");
+    let number = |name| u32::try_from(settings.number(name)).unwrap_or(u32::MAX);
+    speaks("h2").then(|| Http2 {
+        prior_knowledge: matches!(cleartext, "prior-knowledge" | "both"),
+        upgrade: matches!(cleartext, "upgrade" | "both"),
+        http1: speaks("h1"),
+        max_concurrent_streams: number("http2_max_concurrent_streams"),
+        initial_window_size: number("http2_initial_window_size"),
+        max_frame_size: number("http2_max_frame_size"),
+        max_header_list_size: number("http2_max_header_list_size"),
+    })
+}
+
 fn websocket(settings: &Settings) -> Option<WebSocket> {
     let speaks = settings.worker_class().traits().speaks_websocket;
     speaks.then(|| WebSocket {

@@ -435,18 +435,24 @@ pub(super) const INSTEAD: &[(&[&str], &str)] = &[
         &["--ssl-crl"],
         "lists of revoked certificates are not available in this release",
     ),
+    (&["--http2"], "use --http-protocols h2,h1"),
+    (
+        &["--http2-max-headers-size"],
+        "use --http2-max-header-list-size",
+    ),
+    (
+        &["--http2-initial-stream-window-size"],
+        "use --http2-initial-window-size",
+    ),
     (
         &[
-            "--http2",
             "--http2-adaptive-window",
             "--http2-keep-alive-interval",
             "--http2-keep-alive-timeout",
-            "--http2-max-headers-size",
             "--http2-max-send-buffer-size",
             "--http2-initial-connection-window-size",
-            "--http2-initial-stream-window-size",
         ],
-        "HTTP/2 is not available in this release, let a proxy speak it",
+        "there is no such setting of HTTP/2, see docs/http2.md",
     ),
     // Logs, files, names.
     (

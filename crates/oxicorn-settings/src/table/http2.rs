@@ -23,7 +23,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Which versions of HTTP are spoken, in order of preference, separated by commas: `h1`, `h2`.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("HTTP/2"),
+        parity: Parity::Better(
+            "every class speaks it, sync and tornado too; `h2` alone is HTTP/2 alone",
+        ),
     },
     Definition {
         name: "http2_cleartext",
@@ -34,7 +36,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Whether HTTP/2 is spoken without TLS: `off`, `prior-knowledge`, `upgrade` or `both`.",
         since: Since::Gunicorn("26.2.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("HTTP/2"),
+        parity: Parity::Better(
+            "with `prior-knowledge` clients that speak HTTP/1 are served too, where `http_protocols` has `h1`",
+        ),
     },
     Definition {
         name: "http2_max_concurrent_streams",
@@ -48,7 +52,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "How many requests one HTTP/2 connection may have open.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("HTTP/2"),
+        parity: Parity::Same,
     },
     Definition {
         name: "http2_initial_window_size",
@@ -62,7 +66,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "How many bytes an HTTP/2 peer may send on a stream before it is given more room.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("HTTP/2"),
+        parity: Parity::Same,
     },
     Definition {
         name: "http2_max_frame_size",
@@ -76,7 +80,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "How long one HTTP/2 frame may be.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("HTTP/2"),
+        parity: Parity::Same,
     },
     Definition {
         name: "http2_max_header_list_size",
@@ -90,7 +94,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "How many bytes the headers of one HTTP/2 request may have, together; 0: no bound is announced.",
         since: Since::Gunicorn("25.0.0"),
         applies: Applies::Reload,
-        parity: Parity::NotYet("HTTP/2"),
+        parity: Parity::Better("what is longer is answered with 431"),
     },
 ];
 

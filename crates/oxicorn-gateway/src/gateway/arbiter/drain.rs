@@ -59,6 +59,10 @@ impl Gateway {
             if exchange.is_none_or(|exchange| exchange.response.status == 0) {
                 connection.session.http_mut().deny_keep_alive();
             }
+            if connection.session.is_carrier() {
+                self.leave_http2(key);
+                continue;
+            }
             if connection.is_talking() {
                 self.close_websocket(key, CloseCode::SERVICE_RESTART, b"");
                 continue;
@@ -139,5 +143,6 @@ impl Gateway {
 
 /// Whether nothing of a request has come.
 fn is_waiting(connection: &Connection) -> bool {
-    connection.phase == Phase::Idle && connection.input.unread().is_empty()
+    let has_nothing = connection.input.unread().is_empty() && !connection.session.is_carrier();
+    connection.phase == Phase::Idle && has_nothing
 }

@@ -37,6 +37,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.session.is_stream() {
+            return self.close(key);
+        }
         let keep_alive = connection.resolved.settings.timeouts.keep_alive;
         let mut deadline = ActiveConfig::deadline(now, keep_alive);
         if let Some(drain) = &self.drain {
@@ -82,7 +85,7 @@ impl Gateway {
             return;
         };
         let unread = connection.linger || !connection.input.unread().is_empty();
-        if connection.at_end || !unread {
+        if connection.at_end || !unread || connection.session.is_stream() {
             return self.close(key);
         }
         connection.transport.finish_sending();
@@ -115,7 +118,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if (connection.exchange.as_ref()).is_some_and(|one| one.response.until_close) {
+        let until_close =
+            (connection.exchange.as_ref()).is_some_and(|one| one.response.until_close);
+        if until_close || connection.session.is_stream() {
             connection.transport.reset_on_close();
         } else if connection.linger {
             return self.end(key);
@@ -128,6 +133,7 @@ impl Gateway {
         if let Some(id) = self.part(key) {
             self.abandon(id, CancelReason::ClientGone);
         }
+        self.give_up_streams(key);
         let Some(mut connection) = self.take_connection(key) else {
             return;
         };
@@ -138,7 +144,11 @@ impl Gateway {
             self.scratch.keep_buffer(buffer);
         }
         // Its task sees that the connection is gone, and ends.
-        connection.waker.wake();
+        connection.waker.wake_by_ref();
+        if let Some(carrier) = connection.transport.carrier() {
+            drop(connection);
+            self.forget_stream(key, carrier);
+        }
     }
 
     /// The client's end is closed or broken, or it is cut off: nothing more can be said to it.

@@ -155,7 +155,7 @@ impl Gateway {
     fn accept(&mut self, listener: &Rc<Listener>) -> Accepting {
         self.clock.tick();
         for _ in 0..ACCEPTS_PER_TURN {
-            if self.connections.len() >= self.connection_limit() {
+            if self.socket_count() >= self.connection_limit() {
                 if !has_newcomer(listener) {
                     return Accepting::Drained;
                 }

@@ -21,6 +21,7 @@ use crate::exchange::{Exchange, Happened, Stage};
 use crate::gateway::Gateway;
 use crate::gateway::websocket;
 use crate::limits::min_rate::MinRate;
+use crate::transport::http2::StreamEnd;
 use crate::transport::peer::{End, Proxied};
 use crate::transport::socket::Received;
 
@@ -65,6 +66,9 @@ impl Gateway {
             if connection.serial != serial {
                 return;
             }
+            if connection.session.is_carrier() {
+                return self.drive_http2(key, serial, cx);
+            }
             if connection.is_talking() {
                 return self.read_websocket(key, cx);
             }
@@ -90,6 +94,7 @@ impl Gateway {
                     self.account(key);
                 }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end(key),
+                Poll::Ready(Ok(Received::BodyEnd)) => self.take_body_end(key),
                 Poll::Ready(Ok(Received::Unencrypted(count))) => {
                     connection.received += count as u64;
                     self.metrics.add(Counter::BytesIn, count as u64);
@@ -129,7 +134,17 @@ impl Gateway {
             Phase::Proxy => self.read_proxy_header(key),
             Phase::Lingering => self.discard_input(key),
             // Where it is not asked for, the next request waits in the buffer.
-            Phase::Idle | Phase::Head | Phase::Open => self.advance(key),
+            Phase::Idle | Phase::Head | Phase::Open => self.look_at_input(key),
+        }
+    }
+
+    /// All of a request has come that is one of many on its connection.
+    fn take_body_end(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let stream = connection.transport.stream();
+            let trailers = stream.and_then(StreamEnd::take_trailers);
+            connection.session.end_body(trailers.as_ref());
+            self.advance(key);
         }
     }
 
@@ -224,7 +239,7 @@ impl Gateway {
     }
 
     /// The protocol machine wants more bytes: sets the deadline for them.
-    fn await_more(&mut self, key: usize) {
+    pub(crate) fn await_more(&mut self, key: usize) {
         let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -317,13 +332,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let (mut writer, _) = connection.session.writer(b"");
         let out = connection.output.bytes();
-        if connection
-            .session
-            .http_mut()
-            .encode_informational(100, [], out)
-            .is_ok()
-        {
+        if writer.informational(100, [], out).is_ok() {
             self.flush(key);
         }
     }
@@ -423,7 +434,7 @@ impl Gateway {
         }
         connection.phase = Phase::Idle;
         if self.start_tls(key) && (!allowed || self.admit(key)) {
-            self.advance(key);
+            self.look_at_input(key);
         }
     }
 }
@@ -461,7 +472,9 @@ fn scheme(connection: &Connection) -> Option<bool> {
         .session
         .relayed()
         .is_some_and(|relayed| relayed.https);
-    let own = connection.resolved.settings.https || relayed || connection.transport.tls().is_some();
+    let said = connection.trusted && connection.session.says_https();
+    let encrypted = connection.transport.is_secure();
+    let own = connection.resolved.settings.https || relayed || said || encrypted;
     if !connection.trusted {
         return Some(own);
     }

@@ -237,6 +237,10 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.session.is_stream() {
+            // Nothing more of it is wanted, and the client is told so.
+            return self.close(key);
+        }
         connection.discarded = 0;
         self.wake(key);
         self.advance(key);

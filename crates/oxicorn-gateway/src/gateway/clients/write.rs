@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_os::sendfile::read_at;
-use oxicorn_proto::fastcgi::{CONTENT_MAX, write_output_header};
 
 use crate::buffer::output::{FilePiece, Next};
+use crate::buffer::records::Records;
 use crate::connection::Connection;
 use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
@@ -201,10 +201,11 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
                 }
             }
             Next::File(FilePiece {
-                records: Some(id), ..
+                records: Some(records),
+                ..
             }) => {
-                let id = *id;
-                let load = |piece: &FilePiece, out: &mut Vec<u8>| load_record(id, piece, out);
+                let records = *records;
+                let load = |piece: &FilePiece, out: &mut Vec<u8>| load_record(records, piece, out);
                 if !output.load_file(load).is_ok_and(|count| count > 0) {
                     return Flushed::Broken;
                 }
@@ -237,12 +238,12 @@ fn write(connection: &mut Connection, buffer: &mut Vec<u8>) -> Flushed {
 }
 
 /// Appends a piece of a file in a record; says how long it is.
-fn load_record(id: u16, piece: &FilePiece, out: &mut Vec<u8>) -> std::io::Result<u64> {
-    let wanted = usize::try_from(piece.rest).unwrap_or(CONTENT_MAX);
-    let mut content = vec![0; wanted.min(CONTENT_MAX)];
+fn load_record(records: Records, piece: &FilePiece, out: &mut Vec<u8>) -> std::io::Result<u64> {
+    let wanted = usize::try_from(piece.rest).unwrap_or(records.most());
+    let mut content = vec![0; wanted.min(records.most())];
     let read = read_at(&piece.source, &mut content, piece.offset)?;
     if read > 0 {
-        write_output_header(id, read, out);
+        records.write_header(read, out);
         out.extend_from_slice(&content[..read]);
     }
     Ok(read as u64)

@@ -12,7 +12,6 @@ use oxicorn_link::window::{WindowExceeded, websocket_cost};
 use oxicorn_link::wire::{FilePart, HeaderList, Malformed, ResponseKind, ResponseView, flags};
 use oxicorn_link::{DescriptorError, GatewayEnd, ResponseHeader};
 use oxicorn_proto::LocalMisuse;
-use oxicorn_proto::fastcgi::{CONTENT_MAX, write_output_header};
 use oxicorn_proto::http1::{self, ResponseFraming};
 use rustix::fs::{FileType, fstat};
 
@@ -274,10 +273,10 @@ impl<'g> WorkerMessage<'g> {
         match records {
             None if lends => {}
             None => self.link.payload_into(start..end, out),
-            Some(id) => {
-                for at in (start..end).step_by(CONTENT_MAX) {
-                    let piece = at..end.min(at + CONTENT_MAX);
-                    write_output_header(id, piece.len(), out);
+            Some(records) => {
+                for at in (start..end).step_by(records.most()) {
+                    let piece = at..end.min(at + records.most());
+                    records.write_header(piece.len(), out);
                     self.link.payload_into(piece, out);
                 }
             }

@@ -28,7 +28,10 @@ fn give_away(transport: Transport) -> io::Result<OwnedFd> {
             spawn_local(relay(*tls, ours.into()));
             Ok(theirs.into())
         }
-        Transport::Gone => Err(io::ErrorKind::NotConnected.into()),
+        // A stream is no socket.
+        Transport::Stream(_) | Transport::Wire(_) | Transport::Gone => {
+            Err(io::ErrorKind::NotConnected.into())
+        }
     }
 }
 
@@ -38,6 +41,10 @@ impl Gateway {
         let Some(call) = self.calls.get(id) else {
             return;
         };
+        let connection = self.connections.get(client);
+        if connection.is_some_and(|one| one.session.is_stream()) {
+            return self.fail_response(client, &"a stream of HTTP/2 has no socket to be given");
+        }
         if call.answered {
             return self.fail_response(client, &"the connection is in use for the response");
         }

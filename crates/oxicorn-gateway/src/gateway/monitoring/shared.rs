@@ -31,7 +31,7 @@ impl SharedMonitoring {
     /// What is asked for, if it is asked by one of these peers, and of us.
     fn question(&self, connection: &Connection) -> Option<Asked> {
         // Who speaks another protocol is a proxy.
-        if !matches!(connection.session, Session::Http1(_)) {
+        if !matches!(connection.session, Session::Http1(_) | Session::Stream(_)) {
             return None;
         }
         let head = connection.session.head(connection.input.head());
@@ -114,11 +114,12 @@ fn encode(connection: &mut Connection, answer: &Answer, date: &[u8]) -> Option<A
         (&b"Content-Type"[..], answer.content_type.as_bytes()),
         (&b"Cache-Control"[..], &b"no-store"[..]),
     ];
-    let (http, out) = (session.http_mut(), output.bytes());
-    http.encode_response_head(&head, headers, out).ok()?;
+    let (mut writer, _) = session.writer(b"");
+    let out = output.bytes();
+    writer.head(&head, headers, out).ok()?;
     exchange.deadline = None;
     exchange.response.logged = false;
     exchange.response.status = answer.status;
-    exchange.response.body_bytes = http.encode_body(answer.body.as_bytes(), out).ok()?.sent;
-    http.finish_response([], out).ok().map(After::from)
+    exchange.response.body_bytes = writer.body(answer.body.as_bytes(), out).ok()?;
+    writer.finish([], out).ok().map(After::from)
 }

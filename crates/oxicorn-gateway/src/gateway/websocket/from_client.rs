@@ -53,7 +53,9 @@ impl Gateway {
                     self.metrics.add(Counter::BytesIn, count as u64);
                     self.take_frames(key, buffer);
                 }
-                Poll::Ready(Ok(Received::End)) => return self.handle_end_of_frames(key),
+                Poll::Ready(Ok(Received::End | Received::BodyEnd)) => {
+                    return self.handle_end_of_frames(key);
+                }
                 Poll::Ready(Ok(Received::Unencrypted(_)) | Err(_)) => {
                     return self.handle_client_gone(key);
                 }

@@ -18,7 +18,7 @@ use crate::buffer::spool::Spool;
 use crate::connection::Connection;
 use crate::exchange::{Exchange, Request};
 use crate::gateway::Scratch;
-use crate::transport::tls::{About, Tls};
+use crate::transport::tls::About;
 use crate::workers::pool::WorkerRecord;
 
 /// Why a request was not placed.
@@ -137,6 +137,7 @@ fn encode_request(
         version: match head.version() {
             Version::Http10 => wire::Version::Http10,
             Version::Http11 => wire::Version::Http11,
+            Version::Http2 => wire::Version::Http2,
         },
         scheme: match (connection.websocket.is_some(), request.https) {
             (false, false) => wire::Scheme::Http,
@@ -174,7 +175,7 @@ fn encode_request(
     if let Some(relayed) = connection.session.relayed() {
         describe_relayed(relayed, &mut encoder);
     }
-    if let Some(about) = connection.transport.tls().and_then(Tls::about) {
+    if let Some(about) = connection.transport.about() {
         describe_tls(about, &mut encoder);
     }
     encoder.finish_without_body(inline_body(request).len());

@@ -22,6 +22,7 @@ mod threads;
 
 use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -41,6 +42,9 @@ use threads::{Errand, Made};
 
 /// The first byte of every record of a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
+
+/// What HTTP/2 is called in a handshake (RFC 9113 section 3.2).
+const HTTP2: &[u8] = b"h2";
 
 /// A record and what it costs, at most (RFC 8446 section 5.2), rounded up.
 const RECORD: usize = 17 * 1024;
@@ -105,7 +109,7 @@ pub(crate) struct Tls {
     failure: Option<String>,
     /// Certificates of clients are asked for.
     asks_clients: bool,
-    about: Option<Box<About>>,
+    about: Option<Rc<About>>,
 }
 
 /// How far the handshake is.
@@ -146,6 +150,8 @@ pub(crate) struct About {
     pub(crate) client: Option<ClientCertificate>,
     /// Whether it was asked.
     pub(crate) asked: bool,
+    /// HTTP/2 was agreed on (ALPN).
+    pub(crate) http2: bool,
 }
 
 impl Tls {
@@ -187,8 +193,8 @@ impl Tls {
     }
 
     /// What the handshake has settled, once it has.
-    pub(crate) fn about(&self) -> Option<&About> {
-        self.about.as_deref()
+    pub(crate) fn about(&self) -> Option<&Rc<About>> {
+        self.about.as_ref()
     }
 
     /// Whether a client that has sent something is not through with the handshake.
@@ -432,11 +438,12 @@ impl Tls {
         let chain = session.peer_certificates();
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         handshakes::note(suite.is_some_and(|suite| suite.tls13().is_some()), resumed);
-        self.about = Some(Box::new(About {
+        self.about = Some(Rc::new(About {
             version: session.protocol_version().map_or(0, u16::from),
             suite: suite.map_or(0, |suite| u16::from(suite.suite())),
             client: chain.and_then(ClientCertificate::of),
             asked: self.asks_clients,
+            http2: session.alpn_protocol() == Some(HTTP2),
         }));
     }
 

@@ -1,0 +1,94 @@
+//! Windows in both directions: who is slow holds nobody else.
+
+use bytes::Bytes;
+use oxicorn_link::window::REQUEST_WINDOW;
+use oxicorn_link::wire::{EventKind, ResponseKind, encode_credit, flags};
+
+use super::client::Http2Client;
+use super::{http2, start};
+use crate::scenario::pattern;
+
+#[test]
+fn a_stream_that_is_not_read_holds_neither_others_nor_the_worker() {
+    let (scenario, mut worker) = start(http2());
+    // A client that gives its connection more room than each stream.
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(1 << 20);
+    let mut client = Http2Client::with(&scenario, &builder);
+    let slow = client.get("/slow");
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    // More than all windows together; the rest goes to a file.
+    let piece = vec![b'x'; 64 * 1024];
+    for _ in 0..40 {
+        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &piece);
+    }
+    worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
+    let head = client.head(slow.response);
+    for n in 0..20 {
+        let quick = client.get(&format!("/{n}"));
+        worker.echo();
+        assert_eq!(client.read(quick.response).text(), format!("/{n}"));
+    }
+    let mut body = head.into_body();
+    let mut length = 0;
+    while let Some(data) = client.wait(body.data()) {
+        let data = data.unwrap();
+        length += data.len();
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert_eq!(length, 40 * piece.len());
+}
+
+#[test]
+fn long_bodies_pass_whole_in_both_directions() {
+    let (scenario, mut worker) = start(http2());
+    let mut client = Http2Client::connect(&scenario);
+    let body = pattern(0, 300_000);
+    let mut asked = client.post("/");
+    client.send(&mut asked, &body, true);
+    let claimed = worker.claim();
+    worker.head(claimed.stream, 0, 200, &[], b"");
+    for piece in body.chunks(50_000) {
+        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, piece);
+    }
+    worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
+    assert_eq!(client.read(asked.response).body, body);
+}
+
+/// h2 has a budget for short frames of body that nobody takes, and ends the connection beyond it.
+#[test]
+fn short_pieces_for_an_application_that_does_not_read_cost_no_connection() {
+    let mut settings = http2();
+    settings.stream_requests = true;
+    let (scenario, mut worker) = start(settings);
+    let mut client = Http2Client::connect(&scenario);
+    let mut asked = client.post("/slow");
+    let count = 20_000;
+    for _ in 0..count {
+        asked
+            .body
+            .send_data(Bytes::from_static(b"x"), false)
+            .unwrap();
+    }
+    let claimed = worker.claim();
+    // Meanwhile others are served.
+    let other = client.get("/other");
+    worker.echo();
+    assert_eq!(client.read(other.response).text(), "/other");
+    asked.body.send_data(Bytes::new(), true).unwrap();
+    let credit = encode_credit(REQUEST_WINDOW);
+    worker.send(ResponseKind::Credit, claimed.stream, 0, &credit);
+    let mut received = 0;
+    loop {
+        let (event, payload) = worker.event_with_flags();
+        received += payload.len();
+        let ends = event.flags & flags::END != 0 || event.kind == EventKind::BodyEnd;
+        if ends {
+            break;
+        }
+    }
+    assert_eq!(received, count);
+    worker.respond(&claimed, "all");
+    assert_eq!(client.read(asked.response).text(), "all");
+}
