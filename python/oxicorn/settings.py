@@ -187,6 +187,8 @@ class SettingsDict(TypedDict, total=False):
     dirty_max_calls: int
     dirty_memory_limit: int
     dirty_serializer: Literal["values", "pickle"]
+    dirty_pool: str | None
+    dirty_ray_resources: str | Sequence[str]
     on_dirty_starting: str | Callable[[Any], object]
     dirty_post_fork: str | Callable[[Any, Any], object]
     dirty_worker_init: str | Callable[[Any], object]

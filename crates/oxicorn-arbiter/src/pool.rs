@@ -10,6 +10,7 @@
 //!
 //! * A generation has so many *places* as there are to be workers. Which applications a place has is computed
 //!   ([`applications_of`]); whoever dies is followed by one of the same place. Places without applications stay empty.
+//!   Where one process runs all applications elsewhere there is one place, and who follows has other numbers of them.
 //! * How many workers an application wants may be known only to its class. Then the first worker of a generation is started
 //!   alone: it reports the numbers before it loads anything else.
 //! * A generation is announced to the broker only when all its workers are ready, and the one before is retired in the same
@@ -32,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use self::failures::AppFailure;
+use self::places::all_applications;
 pub use self::places::applications_of;
 pub use self::plan::{Outlook, PoolAction, PoolApp, PoolEvent, PoolPlan};
 use self::record::{PoolWorker, State};
@@ -285,6 +287,15 @@ impl Load {
         limits.try_fold(0_u32, |sum, limit| Some(sum.saturating_add(limit?)))
     }
 
+    /// What a place has.
+    fn applications(&self, place: u32, limits: &[Option<u32>]) -> Vec<usize> {
+        if self.plan.one_process {
+            all_applications(self.wanted, limits)
+        } else {
+            applications_of(place, self.wanted, limits)
+        }
+    }
+
     fn least(&self) -> u32 {
         let limits = self.limits.iter().flatten();
         limits.flatten().copied().max().unwrap_or(1).max(1)
@@ -369,7 +380,7 @@ impl Pool {
             load.limits = Some(limits);
         }
         let Some(limits) = &load.limits else { return };
-        let applications = applications_of(place, load.wanted, limits);
+        let applications = load.applications(place, limits);
         if let Some(record) = self.workers.get_mut(&worker)
             && record.applications.is_none()
         {

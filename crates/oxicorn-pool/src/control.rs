@@ -63,6 +63,8 @@ pub struct AddWorker {
     pub generation: u32,
     /// The applications it has, by their paths.
     pub applications: Vec<String>,
+    /// How many calls of each it may run at once.
+    pub calls_each: Vec<usize>,
 }
 
 /// What the settings say about calls.
@@ -146,6 +148,7 @@ mod tests {
             age: 3,
             generation: 1,
             applications: vec!["app:Model".into()],
+            calls_each: vec![2],
         });
         let packet = encode(&add).expect("it is plain");
         assert_eq!(decode::<ToBroker>(&packet), Some(add));

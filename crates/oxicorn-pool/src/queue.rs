@@ -58,7 +58,8 @@ struct Running {
 
 #[derive(Debug)]
 struct Worker {
-    apps: Vec<AppId>,
+    /// And how many calls of each it may run at once.
+    apps: Vec<(AppId, usize)>,
     lanes: Vec<Option<Running>>,
     takes_calls: bool,
 }
@@ -71,6 +72,21 @@ impl Worker {
     fn free_lane(&self) -> Option<usize> {
         let free = self.lanes.iter().position(Option::is_none);
         free.filter(|_| self.takes_calls)
+    }
+
+    fn has(&self, app: AppId) -> bool {
+        self.apps.iter().any(|(held, _)| *held == app)
+    }
+
+    /// The applications of which it may run another call, if a lane is free.
+    fn can_take(&self) -> impl Iterator<Item = AppId> + '_ {
+        let running = |app: AppId| {
+            let lanes = self.lanes.iter().flatten();
+            lanes.filter(|one| one.app == app).count()
+        };
+        let apps = self.apps.iter();
+        apps.filter(move |(app, most)| *most >= self.lanes.len() || running(*app) < *most)
+            .map(|(app, _)| *app)
     }
 }
 
@@ -161,12 +177,17 @@ impl Queue {
 
     fn has_worker(&self, app: AppId) -> bool {
         let mut workers = self.workers.values();
-        workers.any(|worker| worker.takes_calls && worker.apps.contains(&app))
+        workers.any(|worker| worker.takes_calls && worker.has(app))
     }
 
-    /// A worker that takes no calls yet.
-    pub(crate) fn add_worker(&mut self, worker: WorkerId, paths: &[String], lanes: usize) {
-        let apps = paths.iter().map(|path| self.name(path)).collect();
+    /// A worker that takes no calls yet: applications, and how many calls of each it may run at once.
+    pub(crate) fn add_worker<'a>(
+        &mut self,
+        worker: WorkerId,
+        apps: impl Iterator<Item = (&'a String, usize)>,
+        lanes: usize,
+    ) {
+        let apps = apps.map(|(path, most)| (self.name(path), most)).collect();
         let lanes = vec![None; lanes];
         self.workers.insert(
             worker,
@@ -178,11 +199,11 @@ impl Queue {
         );
     }
 
-    /// It has these applications, and no others.
-    pub(crate) fn set_apps(&mut self, worker: WorkerId, paths: &[String]) {
-        let apps = paths.iter().map(|path| self.name(path)).collect();
+    /// Of its applications it has these, and no others.
+    pub(crate) fn keep_apps(&mut self, worker: WorkerId, paths: &[String]) {
+        let kept: Vec<AppId> = paths.iter().map(|path| self.name(path)).collect();
         if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.apps = apps;
+            worker.apps.retain(|(app, _)| kept.contains(app));
         }
     }
 
@@ -233,7 +254,7 @@ impl Queue {
     pub(crate) fn enter(&mut self, call: CallId, app: AppId) -> Fate {
         let able = self.workers.iter_mut().filter_map(|(&id, worker)| {
             let lane = worker.free_lane()?;
-            let is_able = worker.apps.contains(&app);
+            let is_able = worker.can_take().any(|able| able == app);
             is_able.then(|| (worker.running(), id, lane, worker))
         });
         if let Some((_, id, lane, worker)) = able.min_by_key(|(running, ..)| *running) {
@@ -289,7 +310,7 @@ impl Queue {
         let lane = worker.free_lane()?;
         let apps = &mut self.apps;
         // Calls are numbered in the order in which they came.
-        let heads = worker.apps.iter().filter_map(|&app| {
+        let heads = worker.can_take().filter_map(|app| {
             let head = apps[app].waiting.front()?;
             Some((*head, app))
         });
@@ -314,16 +335,18 @@ mod tests {
         expected.iter().map(app).collect()
     }
 
-    fn paths(paths: &[&str]) -> Vec<String> {
-        paths.iter().map(|&path| path.to_owned()).collect()
+    /// A worker whose lanes are for all of its applications.
+    fn add_worker(queue: &mut Queue, worker: WorkerId, paths: &[&str], lanes: usize) {
+        let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+        queue.add_worker(worker, paths.iter().map(|path| (path, lanes)), lanes);
     }
 
     /// Worker 1 has both applications and two lanes, worker 2 has "b" and one.
     fn two_workers() -> Queue {
         let mut queue = Queue::default();
         queue.expect(&apps(&[("a", true), ("b", true)]));
-        queue.add_worker(1, &paths(&["a", "b"]), 2);
-        queue.add_worker(2, &paths(&["b"]), 1);
+        add_worker(&mut queue, 1, &["a", "b"], 2);
+        add_worker(&mut queue, 2, &["b"], 1);
         for worker in [1, 2] {
             queue.set_takes_calls(worker, true);
         }
@@ -377,7 +400,7 @@ mod tests {
         }
         assert_eq!(queue.remove_worker(1), [1, 2]);
         assert_eq!(queue.next_for(2), None);
-        queue.add_worker(3, &paths(&["a"]), 1);
+        add_worker(&mut queue, 3, &["a"], 1);
         assert_eq!(queue.next_for(3), None);
         queue.set_takes_calls(3, true);
         assert_eq!(queue.next_for(3), Some((0, 3)));
@@ -418,6 +441,27 @@ mod tests {
         queue.enter(6, a);
         queue.expect(&[]);
         assert_eq!(queue.next_change(), Some((a, 0, 0)));
+    }
+
+    #[test]
+    fn an_application_with_a_bound_of_its_own_leaves_lanes_to_the_others() {
+        let mut queue = Queue::default();
+        queue.expect(&apps(&[("a", true), ("b", true)]));
+        let paths = ["a".to_owned(), "b".to_owned()];
+        queue.add_worker(1, paths.iter().zip([1, 2]), 3);
+        queue.set_takes_calls(1, true);
+        let [a, b] = ["a", "b"].map(|path| queue.app(path).expect("it is named"));
+        assert_eq!(queue.enter(1, a), Fate::Placed(1, 0));
+        assert_eq!(queue.enter(2, a), Fate::Queued);
+        assert_eq!(queue.next_for(1), None);
+        assert_eq!(queue.enter(3, b), Fate::Placed(1, 1));
+        assert_eq!(queue.enter(4, b), Fate::Placed(1, 2));
+        assert_eq!(queue.enter(5, b), Fate::Queued);
+        queue.end(1, 1);
+        // The older one has no right to the lane.
+        assert_eq!(queue.next_for(1), Some((1, 5)));
+        queue.end(1, 0);
+        assert_eq!(queue.next_for(1), Some((0, 2)));
     }
 
     #[test]

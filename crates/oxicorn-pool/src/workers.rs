@@ -48,7 +48,9 @@ impl Broker {
             Connection::new(stream.into(), token_of_lane(id, lane), &self.epoll).ok()
         };
         let lanes: Vec<_> = descriptors.into_iter().enumerate().map(lane).collect();
-        self.queue.add_worker(id, &about.applications, lanes.len());
+        let calls_each = about.calls_each.iter().copied();
+        let applications = about.applications.iter().zip(calls_each);
+        self.queue.add_worker(id, applications, lanes.len());
         self.workers.insert(
             id,
             Worker {
@@ -68,7 +70,7 @@ impl Broker {
         };
         if found.stage == Stage::Booting {
             found.stage = Stage::Ready;
-            self.queue.set_apps(worker, &applications);
+            self.queue.keep_apps(worker, &applications);
             found.about.applications = applications;
             self.queue.set_takes_calls(worker, true);
             self.fill(worker);

@@ -47,6 +47,7 @@ Plan = tuple[
     tuple[float, float, float],
     tuple[int, int],
     bool,
+    bool,
 ]
 
 
@@ -62,6 +63,7 @@ def plan(cfg: Config) -> Plan | None:
         (float(cfg.dirty_timeout), float(cfg.dirty_graceful_timeout), float(cfg.boot_timeout)),
         (cfg.dirty_queue_limit, cfg.dirty_stash_size),
         cfg.dirty_serializer == "pickle",
+        cfg.dirty_pool != "processes",
     )
 
 
@@ -75,6 +77,10 @@ def refuse_nonsense(cfg: Config) -> list[tuple[str, int | None]]:
     twice = {path for path in paths if paths.count(path) > 1}
     if twice:
         raise ConfigError(f"Invalid value for dirty_apps: {min(twice)} is there twice")
+    if cfg.dirty_pool != "processes":
+        from oxicorn.dirty import ray_settings
+
+        ray_settings.check(cfg, paths)
     for entry in cfg.dirty_app_env:
         environment_of(entry, 0)
     for entry in cfg.dirty_affinity:
@@ -202,10 +208,14 @@ class DirtyArbiter:
         all_apps: list[str],
     ) -> DirtyWorker:
         """The object that stands for the next worker, before its fork."""
-        from oxicorn.dirty.worker import DirtyWorker
+        kind: type[DirtyWorker]
+        if cfg.dirty_pool == "processes":
+            from oxicorn.dirty.worker import DirtyWorker as kind
+        else:
+            from oxicorn.dirty.ray_worker import RayWorker as kind
 
         self.worker_age = age
-        worker = DirtyWorker(age, os.getpid(), app_paths or [], cfg, self.log, self.socket_path)
+        worker = kind(age, os.getpid(), app_paths or [], cfg, self.log, self.socket_path)
         worker.undecided = all_apps if app_paths is None else None
         worker.place = place
         return worker

@@ -94,7 +94,7 @@ class DirtyWorker:
         self.calls = 0
         self._looked_at_memory = 0.0
         self._context: DirtyContext | None = None
-        self._loop: _Loop | None = None
+        self._runner = Runner()
         self._replaced = False
 
     def __str__(self) -> str:
@@ -224,8 +224,7 @@ class DirtyWorker:
                 app.close()
             except Exception:
                 self.log.exception("Error closing dirty app %s", path)
-        if self._loop is not None:
-            self._loop.stop()
+        self._runner.stop()
 
     # Signals.
 
@@ -306,8 +305,7 @@ class DirtyWorker:
 
     def _cancel(self, context: DirtyContext, call: int) -> None:
         """Nobody waits for ``call`` any more."""
-        loop = self._loop
-        if loop is None or not loop.cancel(call):
+        if not self._runner.cancel(call):
             context.interrupt(call)
 
     # Called by the native side, on a lane's thread.
@@ -319,38 +317,16 @@ class DirtyWorker:
         app = self.apps.get(app_path)
         if app is None:
             raise DirtyAppNotFoundError(app_path)
-        result = app(action, *args, **kwargs)
-        if isinstance(result, GeneratorType):
-            return Streamed(result)
-        if isinstance(result, CoroutineType):
-            return self._running_loop().run(result, number)
-        if isinstance(result, AsyncGenerator):
-            return Streamed(self._running_loop().iterate(result, number))
-        return result
-
-    def _running_loop(self) -> _Loop:
-        if self._loop is None:
-            with _loop_lock:
-                if self._loop is None:
-                    self._loop = _Loop(f"dirty-worker-{self.pid}-loop")
-        return self._loop
+        return self._runner.run(app, action, args, kwargs, number)
 
     def failure(self, error: BaseException, app_path: str, action: str) -> dict[str, Any]:
         """What the caller is told of an exception; it is in the log, too, with its traceback."""
         if isinstance(error, CallCancelled):
             self.log.warning("%s.%s was cancelled", app_path, action)
             return DirtyAppError("The call was cancelled", app_path, action).to_dict()
-        shown = boot.folded(error) if self.cfg.loglevel.lower() != "debug" else error
-        text = "".join(traceback.format_exception(shown))
+        text, fields = described(error, app_path, action, self.cfg.loglevel.lower() != "debug")
         self.log.error("Error executing %s.%s: %s\n%s", app_path, action, error, text)
-        if isinstance(error, DirtyAppNotFoundError):
-            return error.to_dict()
-        kind = type(error)
-        name = kind.__qualname__
-        if kind.__module__ not in ("builtins", None):
-            name = f"{kind.__module__}.{name}"
-        message = error.message if isinstance(error, DirtyError) else _text_of(error)
-        return DirtyAppError(message, app_path, action, text, name).to_dict()
+        return fields
 
     def ended(self) -> None:
         """After each call."""
@@ -378,6 +354,25 @@ class DirtyWorker:
         return "", ""
 
 
+def described(
+    error: BaseException, app_path: str, action: str, folds: bool
+) -> tuple[str, dict[str, Any]]:
+    """The traceback of what an application raised, and what its caller is told of it.
+
+    ``folds``: without the server's own frames.
+    """
+    shown = boot.folded(error) if folds else error
+    text = "".join(traceback.format_exception(shown))
+    if isinstance(error, DirtyAppNotFoundError):
+        return text, error.to_dict()
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", None):
+        name = f"{kind.__module__}.{name}"
+    message = error.message if isinstance(error, DirtyError) else _text_of(error)
+    return text, DirtyAppError(message, app_path, action, text, name).to_dict()
+
+
 def _resident_bytes() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * _PAGE
@@ -393,8 +388,43 @@ def _text_of(error: BaseException) -> str:
         return "<exception str() failed>"
 
 
-_loop_lock = threading.Lock()
 _END = object()
+
+
+class Runner:
+    """Runs actions of applications, whatever kind of function they are."""
+
+    def __init__(self) -> None:
+        self._loop: _Loop | None = None
+        self._lock = threading.Lock()
+
+    def run(
+        self, app: Any, action: str, args: tuple[Any, ...], kwargs: dict[str, Any], number: int
+    ) -> Any:
+        """The result of a call; what is to be streamed is wrapped in ``Streamed``."""
+        result = app(action, *args, **kwargs)
+        if isinstance(result, GeneratorType):
+            return Streamed(result)
+        if isinstance(result, CoroutineType):
+            return self._running_loop().run(result, number)
+        if isinstance(result, AsyncGenerator):
+            return Streamed(self._running_loop().iterate(result, number))
+        return result
+
+    def _running_loop(self) -> _Loop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = _Loop(f"dirty-worker-{os.getpid()}-loop")
+            return self._loop
+
+    def cancel(self, number: int) -> bool:
+        """Cancels the call of this number; False: it does not run on the event loop."""
+        return self._loop is not None and self._loop.cancel(number)
+
+    def stop(self) -> None:
+        """Stops the event loop, if there is one."""
+        if self._loop is not None:
+            self._loop.stop()
 
 
 class _Loop:

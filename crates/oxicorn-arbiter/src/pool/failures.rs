@@ -111,7 +111,11 @@ impl Pool {
         };
         let held = record.held();
         let is_vain = self.in_place(record.generation, record.place).any(|other| {
-            other.is_ready() && !other.outgoing && held.iter().all(|app| other.may_have(*app))
+            other.is_ready()
+                && !other.outgoing
+                // One that is to have others is followed by this one.
+                && other.applications == record.applications
+                && held.iter().all(|app| other.may_have(*app))
         });
         if is_vain && !matches!(record.state, State::Stopping { .. }) {
             self.interrupt(worker);

@@ -24,9 +24,18 @@ pub fn applications_of(place: u32, workers: u32, limits: &[Option<u32>]) -> Vec<
     if place < workers { found } else { Vec::new() }
 }
 
+/// Those of all places together, for one process that runs them: each as often as there would be workers that have it.
+pub(super) fn all_applications(workers: u32, limits: &[Option<u32>]) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..workers)
+        .flat_map(|place| applications_of(place, workers, limits))
+        .collect();
+    all.sort_unstable();
+    all
+}
+
 #[cfg(test)]
 mod tests {
-    use super::applications_of;
+    use super::{all_applications, applications_of};
 
     fn all(workers: u32, limits: &[Option<u32>]) -> Vec<Vec<usize>> {
         let places = 0..workers;
@@ -49,6 +58,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn one_process_has_each_as_often_as_there_would_be_workers() {
+        assert_eq!(
+            all_applications(3, &[None, Some(2), Some(9)]),
+            [0, 0, 0, 1, 1, 2, 2, 2]
+        );
+        assert_eq!(all_applications(0, &[None]), []);
     }
 
     #[test]

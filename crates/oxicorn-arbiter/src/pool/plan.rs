@@ -27,6 +27,8 @@ pub struct PoolPlan {
     pub graceful_timeout: Duration,
     /// What a worker may take until it is ready; zero: as long as it likes.
     pub boot_timeout: Duration,
+    /// There is one process, which has the applications of all places run elsewhere (setting `dirty_pool`).
+    pub one_process: bool,
 }
 
 /// What callers of an application may hope for.
@@ -142,7 +144,8 @@ pub enum PoolAction {
         generation: Generation,
         /// Which of the pool's places it has, from 0 on; who dies is followed by one of the same place.
         place: u32,
-        /// What it is to load, in this order; `None`: it reports [`PoolEvent::Limits`] and waits.
+        /// What it is to load, in this order; `None`: it reports [`PoolEvent::Limits`] and waits. Where there is one process
+        /// ([`PoolPlan::one_process`]) an application is there as often as it is to be run.
         applications: Option<Vec<usize>>,
     },
     /// Tell the broker about the worker, and the worker, if it waits, which applications it has.

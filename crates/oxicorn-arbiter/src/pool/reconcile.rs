@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::record::{PoolWorker, State};
-use super::{Broker, Load, Outlook, Phase, Pool, PoolAction, applications_of};
+use super::{Broker, Load, Outlook, Phase, Pool, PoolAction};
 use crate::backoff::Backoff;
 use crate::plan::timing::STOP_GRACE;
 use crate::plan::{Generation, WorkerId};
@@ -81,8 +81,13 @@ impl Pool {
                 Vec::new()
             };
         };
-        (0..load.wanted)
-            .map(|place| (place, applications_of(place, load.wanted, limits)))
+        let places = if load.plan.one_process {
+            load.wanted.min(1)
+        } else {
+            load.wanted
+        };
+        (0..places)
+            .map(|place| (place, load.applications(place, limits)))
             .filter(|(_, applications)| !applications.is_empty())
             .map(|(place, applications)| (place, Some(applications)))
             .collect()
@@ -115,6 +120,9 @@ impl Pool {
                 loads: Vec::new(),
             });
         };
+        if !there.is_empty() && self.keeps_its_process(load) {
+            return None;
+        }
         // An application that is being tried is not tried twice.
         let is_free = |app: &usize| {
             let mut workers = self.workers.values();
@@ -170,6 +178,13 @@ impl Pool {
             of_place,
             loads,
         })
+    }
+
+    /// There is one process and it serves. A second one would start everything again to try one application that could not be
+    /// loaded: that is left to whoever reloads.
+    fn keeps_its_process(&self, load: &Load) -> bool {
+        let mut there = self.in_place(load.generation, 0);
+        load.plan.one_process && there.any(|record| record.is_ready() && !record.outgoing)
     }
 
     fn may_fill(&self, place: u32) -> Duration {
@@ -346,12 +361,13 @@ impl Pool {
         let openings = self.openings();
         let is_hopeful = |app: usize, load: &Load| {
             let failure = load.failures.get(&app);
-            failure.is_none_or(|failure| failure.not_before <= self.now)
-                && (load.generation != self.newest().generation
-                    || openings.iter().all(|opening| {
-                        opening.due <= self.now
-                            || !(opening.of_place.as_ref()).is_none_or(|all| all.contains(&app))
-                    }))
+            failure.is_none_or(|failure| {
+                failure.not_before <= self.now && !self.keeps_its_process(load)
+            }) && (load.generation != self.newest().generation
+                || openings.iter().all(|opening| {
+                    opening.due <= self.now
+                        || !(opening.of_place.as_ref()).is_none_or(|all| all.contains(&app))
+                }))
         };
         let mut expected: Vec<Outlook> = Vec::new();
         for load in [Some(&self.serving), self.next.as_ref()]

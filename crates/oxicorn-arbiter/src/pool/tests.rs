@@ -14,6 +14,7 @@ fn plan(workers: u32, apps: &[(&str, Option<u32>)]) -> PoolPlan {
             .collect(),
         graceful_timeout: Duration::from_secs(30),
         boot_timeout: Duration::from_mins(5),
+        one_process: false,
     }
 }
 
@@ -158,6 +159,53 @@ fn the_first_worker_tells_what_the_classes_want() {
     assert_eq!(scene.serving(), [1, 2, 3]);
     // The first one has a:A, which wants one worker.
     assert_eq!(scene.pool.workers[&WorkerId(1)].applications, Some(vec![0]));
+}
+
+#[test]
+fn one_process_has_all_and_is_followed_by_one_with_other_numbers() {
+    let one_process = PoolPlan {
+        one_process: true,
+        ..plan(2, &[("a:A", None), ("b:B", None)])
+    };
+    let mut scene = Scene::new(one_process, &[None, Some(1)]);
+    assert_eq!(scene.spawned, [(WorkerId(1), None)]);
+    let has = |scene: &Scene, worker| scene.pool.applications(WorkerId(worker));
+    assert_eq!(has(&scene, 1), [0, 0, 1]);
+    scene.tell(PoolEvent::More(1));
+    assert_eq!(
+        (scene.serving(), has(&scene, 2)),
+        (vec![2], vec![0, 0, 0, 1])
+    );
+    assert_eq!(scene.retired, [WorkerId(1)]);
+    scene.exits(2, Exit::Signal(9));
+    assert_eq!(
+        (scene.serving(), has(&scene, 3)),
+        (vec![3], vec![0, 0, 0, 1])
+    );
+}
+
+#[test]
+fn one_process_is_not_joined_by_a_second_for_what_cannot_be_loaded() {
+    let one_process = PoolPlan {
+        one_process: true,
+        ..plan(1, &[("a:A", None), ("b:B", None)])
+    };
+    let mut scene = Scene::new(one_process, &[None, None]);
+    scene.boots = false;
+    scene.tell(PoolEvent::More(1));
+    scene.tell(PoolEvent::AppFailed {
+        worker: WorkerId(2),
+        app: 1,
+        reason: "no".into(),
+    });
+    scene.tell(PoolEvent::WorkerReady(WorkerId(2)));
+    let spawned = scene.spawned.len();
+    scene.wait(Duration::from_hours(1));
+    assert_eq!(scene.spawned.len(), spawned);
+    assert_eq!(
+        scene.expected,
+        [("a:A".to_owned(), true), ("b:B".to_owned(), false)]
+    );
 }
 
 #[test]

@@ -64,7 +64,9 @@ struct DirtyProcess {
 struct PoolFile {
     cfg: Py<PyAny>,
     apps: Vec<String>,
-    lanes: usize,
+    /// Calls that each worker, or each of what one process runs elsewhere, may run at once.
+    threads: usize,
+    one_process: bool,
     broker: Settings,
     unpickles: bool,
 }
@@ -107,6 +109,31 @@ impl Told {
             refusal: refusal.to_owned(),
             failures: failures.collect(),
         }
+    }
+}
+
+impl PoolFile {
+    /// How many lanes a process has where there are to be so many workers.
+    fn lanes(&self, workers: u32) -> usize {
+        if !self.one_process {
+            return self.threads;
+        }
+        let most = usize::try_from(workers).unwrap_or(usize::MAX);
+        let most = most.saturating_mul(self.apps.len());
+        most.saturating_mul(self.threads).clamp(1, POOL_THREADS_MAX)
+    }
+
+    /// Applications by their places in the plan, each once, with how many calls of it a process may run at once.
+    fn capacity(&self, places: &[usize]) -> (Vec<String>, Vec<usize>) {
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        for place in places {
+            *counts.entry(*place).or_default() += 1;
+        }
+        let each = counts.iter().map(|(&place, count)| {
+            let path = self.apps[place].clone();
+            (path, count.saturating_mul(self.threads))
+        });
+        each.unzip()
     }
 }
 
@@ -207,13 +234,14 @@ impl PoolProcesses {
 }
 
 /// What Python says of the settings: workers, applications with their numbers, threads, then seconds: timeout, graceful,
-/// boot; then queue limit, stash size and whether values may be pickled.
+/// boot; then queue limit, stash size, whether values may be pickled, and whether one process has all applications.
 type Said = (
     u32,
     Vec<(String, Option<u32>)>,
     usize,
     (f64, f64, f64),
     (usize, usize),
+    bool,
     bool,
 );
 
@@ -274,13 +302,14 @@ impl<'py> Supervisor<'py> {
         let Some(said) = said.extract::<Option<Said>>()? else {
             return Ok(None);
         };
-        let (workers, apps, threads, seconds, bounds, unpickles) = said;
+        let (workers, apps, threads, seconds, bounds, unpickles, one_process) = said;
         let (timeout, graceful, boot) = seconds;
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         let file = PoolFile {
             cfg: cfg.clone().unbind(),
             apps: apps.iter().map(|(path, _)| path.clone()).collect(),
-            lanes: threads.clamp(1, POOL_THREADS_MAX),
+            threads: threads.clamp(1, POOL_THREADS_MAX),
+            one_process,
             broker: Settings {
                 timeout: (timeout > 0.0).then(|| duration(timeout)),
                 queue_limit: bounds.0,
@@ -294,6 +323,7 @@ impl<'py> Supervisor<'py> {
             apps: apps.map(|(path, limit)| PoolApp { path, limit }).collect(),
             graceful_timeout: duration(graceful),
             boot_timeout: duration(boot),
+            one_process,
         };
         Ok(Some((file, plan)))
     }
@@ -396,7 +426,8 @@ impl<'py> Supervisor<'py> {
             PoolAction::AttachWorker(worker) => self.attach_dirty_worker(worker),
             PoolAction::AnnounceReady(worker) => {
                 pool.set_serves(worker, true);
-                let applications = pool.paths_of(worker);
+                let mut applications = pool.paths_of(worker);
+                applications.dedup();
                 let message = ToBroker::WorkerReady {
                     worker: worker.0,
                     applications,
@@ -548,7 +579,7 @@ impl<'py> Supervisor<'py> {
             (worker.0, place, paths, &file.cfg, &file.apps),
         )?;
         let (mut lanes, mut of_broker) = (Vec::new(), Vec::new());
-        for _ in 0..file.lanes {
+        for _ in 0..file.lanes(pool.machine.wanted()) {
             let (broker, lane) = Stream::pair()?;
             lanes.push(lane);
             of_broker.push(broker.into());
@@ -613,10 +644,13 @@ impl<'py> Supervisor<'py> {
             return;
         };
         let places = pool.machine.applications(worker);
-        let applications = pool.paths_of(worker);
         let Some(found) = pool.workers.get_mut(&worker) else {
             return;
         };
+        let Some(file) = pool.files.get(&found.generation) else {
+            return;
+        };
+        let (applications, calls_each) = file.capacity(&places);
         if let Some(assignment) = found.assignment.take() {
             let mut packet = b"A".to_vec();
             let numbers = places
@@ -636,6 +670,7 @@ impl<'py> Supervisor<'py> {
             age: u64::from(worker.0),
             generation: found.generation.0,
             applications,
+            calls_each,
         });
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         pool.tell_broker(&message, &borrowed);
