@@ -44,6 +44,16 @@ def test_answer_read_byte_by_byte(server):
         assert received == b"x" * 20_000
 
 
+def test_deadlines_hold_on_a_server_where_nothing_else_happens(serve):
+    """The gateway sleeps when it has nothing to do, but not past the time of who sends or reads nothing."""
+    server = serve(None, "--body-timeout", "2", "--write-timeout", "2", spec="matrix")
+    with server.connect() as sender, server.connect(receive_buffer=4096) as reader:
+        reader.send(encode(target="/big?10000000"))
+        sender.send(encode("POST", "/reads_input", body=b"x" * 1000)[:-10])
+        assert sender.answer().status == 408
+        server.wait_for_log("it takes its response too slowly")
+
+
 def test_slow_sender_holds_no_worker(serve):
     """One sync worker, twenty clients stuck in head or body: everybody else is served."""
     server = serve(None, spec="matrix")

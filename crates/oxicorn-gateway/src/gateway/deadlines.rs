@@ -182,7 +182,8 @@ impl Gateway {
         if needed {
             return Duration::ZERO;
         }
-        let deadlines = self.connections.iter().filter_map(|(_, one)| one.deadline);
+        let all = self.connections.iter();
+        let deadlines = all.filter_map(|(_, one)| one.next_deadline());
         let deadlines = deadlines.chain(self.tracer.next_look(now));
         deadlines.min().map_or(NEVER, |deadline| {
             deadline.saturating_sub(now).saturating_sub(TICK)
