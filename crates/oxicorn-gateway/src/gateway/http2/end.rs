@@ -1,5 +1,6 @@
 //! Ends of streams, and of connections that carry them.
 
+use std::io;
 use std::mem;
 use std::time::Duration;
 
@@ -115,6 +116,12 @@ impl Gateway {
 
 /// What the log says of an end; `None`: nothing.
 fn complaint(error: &h2::Error) -> Option<String> {
+    if let Some(odd) = error
+        .get_io()
+        .filter(|io| io.kind() == io::ErrorKind::InvalidData)
+    {
+        return Some(odd.to_string());
+    }
     let reason = error.reason()?;
     let by_client = error.is_remote() || reason == Reason::NO_ERROR;
     (!by_client).then(|| format!("{reason:?}: {}", reason.description()))

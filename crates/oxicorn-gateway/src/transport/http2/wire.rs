@@ -73,9 +73,32 @@ struct Ends {
     /// Frames that are put behind the first that the client sends.
     request: Vec<u8>,
     seen: FrameScanner,
+    beginning: Beginning,
     written: FrameScanner,
     passed: Passed,
     flood: FloodCounts,
+}
+
+/// What the client has sent behind its preface: every client begins with its settings (RFC 9113 section 3.4), and h2
+/// asks nobody for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// Nothing.
+    Awaited,
+    /// SETTINGS.
+    Good,
+    /// Something else: it does not speak HTTP/2, and is not told (which the RFC allows).
+    Bad,
+}
+
+impl Beginning {
+    /// A frame has passed.
+    fn note(&mut self, frame: &Frame) {
+        if *self == Self::Awaited {
+            let is_good = frame.kind == FrameKind::Settings && !frame.has_first_flag();
+            *self = if is_good { Self::Good } else { Self::Bad };
+        }
+    }
 }
 
 /// What h2 has of bodies, of each stream (by its number) and of all.
@@ -120,7 +143,11 @@ impl Wire {
     pub(crate) fn new(transport: Transport, early: Vec<u8>, list_size: Option<u32>) -> Self {
         let mut seen = FrameScanner::after(PREFACE.len());
         let mut flood = FloodCounts::default();
-        seen.pass(&early, |frame| flood.received(&frame));
+        let mut beginning = Beginning::Awaited;
+        seen.pass(&early, |frame| {
+            beginning.note(&frame);
+            flood.received(&frame);
+        });
         Self {
             ends: RefCell::new(Ends {
                 transport,
@@ -133,6 +160,7 @@ impl Wire {
                 list_size,
                 request: Vec::new(),
                 seen,
+                beginning,
                 written: FrameScanner::default(),
                 passed: Passed::default(),
                 flood,
@@ -280,9 +308,15 @@ impl Ends {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
             self.seen.pass(scratch, |frame| {
+                self.beginning.note(&frame);
                 self.flood.received(&frame);
                 forget_reset(&frame, outstanding);
             });
+            if self.beginning == Beginning::Bad {
+                // Nothing of it is h2's; the next look says why.
+                self.incoming.extend_from_slice(scratch);
+                return Poll::Ready(Ok(()));
+            }
             let (now, later) = scratch.split_at(scratch.len().min(buffer.remaining()));
             if self.request.is_empty() && self.incoming.is_empty() {
                 buffer.put_slice(now);
@@ -403,6 +437,10 @@ impl AsyncRead for Link {
     ) -> Poll<io::Result<()>> {
         let mut ends = self.0.ends.borrow_mut();
         loop {
+            if ends.beginning == Beginning::Bad {
+                let error = "the preface is not followed by settings";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            }
             if !ends.incoming.is_empty() && ends.place_request() {
                 ends.deliver(buffer);
                 return Poll::Ready(Ok(()));
