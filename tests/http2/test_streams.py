@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import asyncio
 import json
 import socket
 
@@ -95,14 +95,20 @@ def test_wsgi_application_sees_a_request(wsgi):
 
 def test_streams_of_one_connection_go_to_whoever_is_free(wsgi):
     gate = wsgi.directory / "open"
-    with client(wsgi) as http, concurrent.futures.ThreadPoolExecutor() as pool:
-        waits = pool.submit(http.get, "/wait")
-        try:
-            assert http.get("/quick").status_code == 200
-            assert not waits.done()
-        finally:
-            gate.touch()
-        assert waits.result().status_code == 200
+    host, port = wsgi.address
+
+    async def ask():
+        base = f"http://{host}:{port}"
+        async with httpx.AsyncClient(http1=False, http2=True, base_url=base, timeout=20) as http:
+            waits = asyncio.create_task(http.get("/wait"))
+            try:
+                assert (await http.get("/quick")).status_code == 200
+                assert not waits.done()
+            finally:
+                gate.touch()
+            assert (await waits).status_code == 200
+
+    asyncio.run(ask())
     gate.unlink()
 
 

@@ -210,6 +210,8 @@ pub(crate) struct Facts {
     pub(crate) keep_alive: bool,
     pub(crate) expect_continue: bool,
     pub(crate) accepts_trailers: bool,
+    /// It came by an extended CONNECT.
+    pub(crate) extended_connect: bool,
 }
 
 /// The request head last reported, read against the bytes of its event.
@@ -309,6 +311,11 @@ impl<'a> RequestHead<'a> {
             .facts
             .authority
             .map(|_| self.parts.facts.authority_is_https)
+    }
+
+    /// It asks for a WebSocket by an extended CONNECT (RFC 8441), and is written as a GET.
+    pub fn is_extended_connect(&self) -> bool {
+        self.parts.facts.extended_connect
     }
 
     /// The peer said `TE: trailers` (RFC 9110 section 10.1.4).

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use h2::ext::Protocol;
 use http::HeaderMap;
 use oxicorn_proto::PeerFault;
 use oxicorn_proto::http1::{self, Behind, Event, Polled, Rules};
@@ -45,6 +46,8 @@ pub(crate) struct Stream {
     state: State,
     /// `:scheme` is https.
     pub(crate) https: bool,
+    /// It asks for a WebSocket (RFC 8441).
+    websocket: bool,
     /// Bytes of the body, if they were said before.
     length: Option<u64>,
     /// Bytes of it so far.
@@ -92,6 +95,7 @@ impl Stream {
             fault,
             state: State::New { ends },
             https,
+            websocket: request.extensions().get::<Protocol>().is_some(),
             length: None,
             read: 0,
             limit: rules.limits.body,
@@ -125,7 +129,7 @@ impl Stream {
                 self.begin(ends)?;
                 (0, Event::Head)
             }
-            State::Body | State::Ending if !input.is_empty() => {
+            State::Body | State::Ending if !input.is_empty() && !self.websocket => {
                 self.read += input.len() as u64;
                 self.check_length(false)?;
                 (input.len(), Event::Body(0..input.len()))
@@ -152,8 +156,12 @@ impl Stream {
             BodyFraming::Length(length) => Some(length),
             _ => None,
         };
-        self.http.came_in_frames(&self.head, ends);
-        self.state = if ends { State::Ending } else { State::Body };
+        self.http.came_in_frames(&self.head, ends, self.websocket);
+        self.state = if ends || self.websocket {
+            State::Ending
+        } else {
+            State::Body
+        };
         Ok(())
     }
 
@@ -204,8 +212,14 @@ fn write(
     out: &mut Vec<u8>,
 ) -> Result<(), PeerFault> {
     let uri = request.uri();
+    let method = match request.extensions().get::<Protocol>().map(Protocol::as_str) {
+        None => request.method().as_str(),
+        // With HTTP/1 it is a GET.
+        Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => "GET",
+        Some(_) => return Err(PeerFault::ConnectNotPermitted),
+    };
     let start = Start {
-        method: request.method().as_str().as_bytes(),
+        method: method.as_bytes(),
         authority: uri
             .authority()
             .map(|authority| authority.as_str().as_bytes()),

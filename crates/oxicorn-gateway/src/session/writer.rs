@@ -84,6 +84,13 @@ impl Writer<'_> {
         Ok(sent)
     }
 
+    /// All that follows is body, and nobody frames it: another protocol's.
+    pub(crate) fn switch(&mut self, out: &mut Vec<u8>) {
+        if self.records == Some(Records::Http2) {
+            write_empty(Kind::Raw, out);
+        }
+    }
+
     /// What stands before `len` bytes of body that the caller puts there; says how many of them may be sent.
     pub(crate) fn before_body(&mut self, len: u64, out: &mut Vec<u8>) -> Result<u64, LocalMisuse> {
         Ok(self.http.body_prefix(len, out)?.sent)

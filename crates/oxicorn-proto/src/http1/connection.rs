@@ -419,15 +419,17 @@ impl Connection {
 
     /// The head last reported came in frames of HTTP/2 (see [`http2`](crate::http2)). `ends`: nothing follows it;
     /// else its body comes by other means, with or without a length, as that of [`body_is_told`](Self::body_is_told).
-    /// Trailers need no leave: whoever speaks HTTP/2 reads them.
-    pub fn came_in_frames(&mut self, bytes: &[u8], ends: bool) {
+    /// Trailers need no leave: whoever speaks HTTP/2 reads them. `websocket`: it is an extended CONNECT for one, whose
+    /// frames are no body.
+    pub fn came_in_frames(&mut self, bytes: &[u8], ends: bool, websocket: bool) {
         let awaits = self.head(bytes).headers().any(|header| {
             header.name == b"expect" && header.value.eq_ignore_ascii_case(b"100-continue")
         });
         let facts = &mut self.parts.facts;
         facts.version = Version::Http2;
         facts.accepts_trailers = true;
-        if ends {
+        facts.extended_connect = websocket;
+        if ends || websocket {
             self.receive = Receive::Ending;
             return;
         }

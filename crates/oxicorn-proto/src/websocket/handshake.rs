@@ -42,14 +42,7 @@ pub fn check(
     head: &RequestHead<'_>,
     compression: Option<Compression>,
 ) -> Result<Option<Handshake>, HandshakeFault> {
-    // `upgrade` holds on HTTP/1.1 only, and where Connection names it.
-    if head.upgrade().is_none() || head.method() != b"GET" {
-        return Ok(None);
-    }
-    let asks = values(head, b"upgrade")
-        .flat_map(list)
-        .any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
-    if !asks {
+    if !head.is_extended_connect() && !asks_upgrade(head) {
         return Ok(None);
     }
     let mut versions = values(head, b"sec-websocket-version");
@@ -59,19 +52,39 @@ pub fn check(
     if !matches!(head.framing(), BodyFraming::None | BodyFraming::Length(0)) {
         return Err(HandshakeFault::UnexpectedBody);
     }
-    let mut keys = values(head, b"sec-websocket-key");
-    let key = keys.next().ok_or(HandshakeFault::MissingKey)?;
-    if !is_key(key) || keys.next().is_some() {
-        return Err(HandshakeFault::InvalidKey);
-    }
+    let accept_key = if head.is_extended_connect() {
+        // RFC 8441 section 5: there is none, since nobody could take it for something else.
+        [b'='; 28]
+    } else {
+        accept_key(only_key(head)?)
+    };
     if !subprotocols_of(head).all(is_token) {
         return Err(HandshakeFault::InvalidSubprotocol);
     }
     let offers = values(head, b"sec-websocket-extensions");
     Ok(Some(Handshake {
-        accept_key: accept_key(key),
+        accept_key,
         deflate: negotiate(offers, compression)?,
     }))
+}
+
+/// Whether it asks for an upgrade to it.
+fn asks_upgrade(head: &RequestHead<'_>) -> bool {
+    // `upgrade` holds on HTTP/1.1 only, and where Connection names it.
+    head.upgrade().is_some()
+        && head.method() == b"GET"
+        && values(head, b"upgrade")
+            .flat_map(list)
+            .any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+}
+
+fn only_key<'a>(head: &RequestHead<'a>) -> Result<&'a [u8], HandshakeFault> {
+    let mut keys = values(head, b"sec-websocket-key");
+    let key = keys.next().ok_or(HandshakeFault::MissingKey)?;
+    if !is_key(key) || keys.next().is_some() {
+        return Err(HandshakeFault::InvalidKey);
+    }
+    Ok(key)
 }
 
 /// The subprotocols in the values of Sec-WebSocket-Protocol, in the client's order. Empty elements

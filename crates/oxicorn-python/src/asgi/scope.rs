@@ -24,6 +24,9 @@ const ASGI_VERSION: &str = "3.0";
 /// has left, and Starlette then no longer listens for the disconnect; here `send()` has no effect then.
 const HTTP_VERSION: &str = "2.3";
 
+/// Gunicorn's extension on HTTP/2.
+const PRIORITY_EXTENSION: &str = "http.response.priority";
+
 /// The version of the WebSocket part.
 const WEBSOCKET_VERSION: &str = "2.5";
 
@@ -161,6 +164,9 @@ impl ScopeFactory {
         };
         let extensions = extensions.bind(py).copy()?;
         add_tls(&extensions, view)?;
+        if view.head.version == Version::Http2 {
+            extensions.set_item(PRIORITY_EXTENSION, priority(py)?)?;
+        }
         scope.set_item(self.keys.extensions.bind(py), extensions)?;
         scope.set_item(self.keys.method.bind(py), self.method(py, view.head.method))?;
         Ok(scope)
@@ -376,6 +382,15 @@ impl Keys {
             &self.asgi,
         ]
     }
+}
+
+/// What Gunicorn says of the priority of a stream: here that of a client that says nothing of it, since RFC 9113
+/// (section 5.3.2) has no more.
+fn priority(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let priority = PyDict::new(py);
+    priority.set_item("weight", 16)?;
+    priority.set_item("depends_on", 0)?;
+    Ok(priority)
 }
 
 fn add_tls(extensions: &Bound<'_, PyDict>, view: &RequestView<'_>) -> PyResult<()> {

@@ -49,15 +49,18 @@ fn place_of(name: &[u8]) -> usize {
     (name.len() * 7 + at(0) * 31 + middle * 131 + last * 17) % REMEMBERED_NAMES
 }
 
-/// Whether the client said `TE: trailers` (RFC 9110 section 10.1.4), in a version that has them.
+/// Whether the client said `TE: trailers` (RFC 9110 section 10.1.4), in a version that has them; who speaks HTTP/2 takes
+/// them in any case.
 pub(crate) fn takes_trailers(view: &RequestView<'_>) -> bool {
     let names_trailers = |value: &[u8]| {
         let mut codings = value.split(|&byte| byte == b',');
         codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     };
-    view.head.version != Version::Http10
-        && view
-            .headers
-            .iter()
-            .any(|(name, value)| name.eq_ignore_ascii_case(b"te") && names_trailers(value))
+    let by_frames = matches!(view.head.version, Version::Http2 | Version::Http3);
+    by_frames
+        || view.head.version != Version::Http10
+            && view
+                .headers
+                .iter()
+                .any(|(name, value)| name.eq_ignore_ascii_case(b"te") && names_trailers(value))
 }

@@ -101,7 +101,9 @@ interned_strings! {
         script_name = "SCRIPT_NAME", query_string = "QUERY_STRING",
         server_protocol = "SERVER_PROTOCOL", url_scheme = "wsgi.url_scheme", input = "wsgi.input",
         early_hints = "wsgi.early_hints", trailers = "oxicorn.trailers",
-        send_trailers = "oxicorn.send_trailers", socket = "gunicorn.socket",
+        send_trailers = "oxicorn.send_trailers", http2_trailers = "gunicorn.http2.send_trailers",
+        http_version = "HTTP_VERSION", priority_weight = "gunicorn.http2.priority_weight",
+        priority_depends_on = "gunicorn.http2.priority_depends_on", socket = "gunicorn.socket",
         remote_addr = "REMOTE_ADDR", remote_port = "REMOTE_PORT",
         server_name = "SERVER_NAME", server_port = "SERVER_PORT",
         proxy_protocol = "PROXY_PROTOCOL", proxy_addr = "PROXY_ADDR", proxy_port = "PROXY_PORT",
@@ -113,7 +115,7 @@ interned_strings! {
     Values {
         get = "GET", head = "HEAD", post = "POST", put = "PUT", delete = "DELETE",
         options = "OPTIONS", patch = "PATCH",
-        http10 = "HTTP/1.0", http11 = "HTTP/1.1", http2 = "HTTP/2.0", http3 = "HTTP/3.0", http = "http", https = "https",
+        http10 = "HTTP/1.0", http11 = "HTTP/1.1", http2 = "HTTP/2.0", two = "2", http3 = "HTTP/3.0", http = "http", https = "https",
     }
 }
 
@@ -186,6 +188,15 @@ impl EnvironFactory {
         if takes_trailers(view) {
             let send = request.exchange.getattr(intern!(py, "send_trailers"))?;
             set(&keys.send_trailers, &send)?;
+            if head.version == Version::Http2 {
+                set(&keys.http2_trailers, &send)?;
+            }
+        }
+        if head.version == Version::Http2 {
+            set(&keys.http_version, self.values.two.bind(py))?;
+            // What a client has that says nothing of it (RFC 9113 section 5.3.2 has no more).
+            environ.set_item(keys.priority_weight.bind(py), 16)?;
+            environ.set_item(keys.priority_depends_on.bind(py), 0)?;
         }
         let said = set_variables(py, &environ, view)?.or(header_script_name);
         let script_name = said.unwrap_or(&self.script_name);

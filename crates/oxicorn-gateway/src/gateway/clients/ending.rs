@@ -85,7 +85,11 @@ impl Gateway {
             return;
         };
         let unread = connection.linger || !connection.input.unread().is_empty();
-        if connection.at_end || !unread || connection.session.is_stream() {
+        if connection.session.is_stream() {
+            connection.transport.finish_sending();
+            return self.close(key);
+        }
+        if connection.at_end || !unread {
             return self.close(key);
         }
         connection.transport.finish_sending();

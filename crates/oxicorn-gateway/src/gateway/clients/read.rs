@@ -19,6 +19,7 @@ use crate::connection::{Connection, Phase};
 use crate::exchange::refusal::Refusal;
 use crate::exchange::{Exchange, Happened, Stage};
 use crate::gateway::Gateway;
+use crate::gateway::http2::begin::wants_upgrade;
 use crate::gateway::websocket;
 use crate::limits::min_rate::MinRate;
 use crate::transport::http2::StreamEnd;
@@ -141,6 +142,10 @@ impl Gateway {
     /// All of a request has come that is one of many on its connection.
     fn take_body_end(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
+            if connection.websocket.is_some() {
+                // A conversation needs both directions.
+                return self.handle_client_gone(key);
+            }
             let stream = connection.transport.stream();
             let trailers = stream.and_then(StreamEnd::take_trailers);
             connection.session.end_body(trailers.as_ref());
@@ -310,9 +315,14 @@ impl Gateway {
         if let Err(fault) = websocket::recognise(connection) {
             return self.refuse(key, Refusal::of_handshake(fault));
         }
-        let Some(connection) = self.connections.get(key) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if wants_upgrade(connection)
+            && let Some(exchange) = &mut connection.exchange
+        {
+            exchange.request.whole = true;
+        }
         // A worker that streams asks for the body when it wants it.
         if !connection.resolved.settings.stream_requests {
             self.continue_if_awaited(key);

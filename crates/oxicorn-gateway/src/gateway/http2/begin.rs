@@ -3,8 +3,10 @@
 use std::mem;
 use std::rc::Rc;
 
-use oxicorn_proto::http2::PREFACE;
+use oxicorn_proto::http2::{PREFACE, first_frames, upgrade_request};
+use oxicorn_proto::message::BodyFraming;
 
+use crate::active::ActiveConfig;
 use crate::config::settings::Http2;
 use crate::connection::{Connection, Phase};
 use crate::exchange::refusal::Refusal;
@@ -33,15 +35,16 @@ impl Gateway {
             return;
         };
         match beginning(connection) {
-            Beginning::Http2 => self.become_carrier(key, Vec::new()),
+            Beginning::Http2 => self.become_carrier(key, None),
             Beginning::Unclear => self.await_more(key),
             Beginning::Stranger => self.refuse(key, Refusal::NOT_HTTP2),
             Beginning::Other => self.advance(key),
         }
     }
 
-    /// From now on its requests are streams. `request`: frames of one that has come before.
-    fn become_carrier(&mut self, key: usize, request: Vec<u8>) {
+    /// From now on its requests are streams. `request`: frames of one that has come before, and asked for it.
+    fn become_carrier(&mut self, key: usize, request: Option<Vec<u8>>) {
+        let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -55,8 +58,11 @@ impl Gateway {
         let about = transport.about().cloned();
         let list_size = Some(settings.max_header_list_size).filter(|size| *size > 0);
         let wire = Rc::new(Wire::new(transport, early, list_size));
-        wire.put_request(request);
-        let engine = Engine::new(&settings, false, &wire);
+        if let Some(frames) = request {
+            wire.put_request(SWITCHING, frames);
+        }
+        let websockets = connection.resolved.settings.websocket.is_some();
+        let engine = Engine::new(&settings, websockets, &wire);
         let rules = connection.resolved.rules.clone();
         let before = Session::new(crate::Protocol::Http, rules, connection.trusted);
         if let Session::Http1(http) = mem::replace(&mut connection.session, before) {
@@ -72,12 +78,62 @@ impl Gateway {
         }
         connection.transport = Transport::Wire(wire);
         connection.phase = Phase::Head;
+        let head = ActiveConfig::deadline(now, connection.resolved.settings.timeouts.head);
+        connection.deadline = connection.deadline.or(head);
         if let Some(buffer) = buffer {
             self.scratch.keep_buffer(buffer);
         }
         self.account(key);
         self.wake(key);
     }
+}
+
+/// What an upgrade is granted by (RFC 7540 section 3.2).
+const SWITCHING: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+
+/// Bytes of a body that an upgrade waits for (Gunicorn's bound).
+const UPGRADE_BODY: u64 = 64 * 1024;
+
+impl Gateway {
+    /// A complete request that asks for HTTP/2, in a way that it may, becomes the first stream. `false`: it does not.
+    pub(crate) fn upgrade_to_http2(&mut self, key: usize) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        if !wants_upgrade(connection) {
+            return false;
+        }
+        let Some(exchange) = &connection.exchange else {
+            return false;
+        };
+        if exchange.request.body.file().is_some() {
+            return false;
+        }
+        let head = connection.session.head(connection.input.head());
+        let frames = first_frames(&head, exchange.request.body.bytes(), false);
+        let exchange = connection.exchange.take();
+        connection.served = 0;
+        self.scratch.keep_exchange(exchange);
+        self.become_carrier(key, Some(frames));
+        true
+    }
+}
+
+/// Whether a request asks for HTTP/2 that may have it. It is handed over with all of its body, so that it can be.
+pub(crate) fn wants_upgrade(connection: &Connection) -> bool {
+    if !matches!(connection.session, Session::Http1(_))
+        || cleartext(connection).is_none_or(|settings| !settings.upgrade)
+    {
+        return false;
+    }
+    let head = connection.session.head(connection.input.head());
+    let is_short = match head.framing() {
+        BodyFraming::None => true,
+        BodyFraming::Length(length) => length <= UPGRADE_BODY,
+        BodyFraming::Chunked => false,
+    };
+    is_short && upgrade_request(&head).is_some()
 }
 
 /// Whether a client that speaks no TLS may speak HTTP/2, and how.

@@ -12,6 +12,6 @@
 //!                                    Lingering or gone
 //! ```
 
-mod begin;
+pub(crate) mod begin;
 mod drive;
 mod end;

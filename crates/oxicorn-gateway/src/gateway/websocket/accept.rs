@@ -22,6 +22,10 @@ const OURS: [&str; 3] = [
     "upgrade",
 ];
 
+/// What accepts: with HTTP/1, and on a stream of HTTP/2 (RFC 8441 section 5).
+const SWITCHING: (u16, &[u8]) = (101, b"Switching Protocols");
+const STREAM: (u16, &[u8]) = (200, b"OK");
+
 /// Looks whether a request asks for a WebSocket, where the workers speak it.
 pub(crate) fn recognise(connection: &mut Connection) -> Result<(), HandshakeFault> {
     let Some(settings) = &connection.resolved.settings.websocket else {
@@ -89,7 +93,12 @@ impl Gateway {
         let waiting = connection.input.take_unread();
         connection.input.keep_head(logged);
         if let Some(exchange) = &mut connection.exchange {
-            exchange.response.status = 101;
+            let (status, _) = if connection.session.is_stream() {
+                STREAM
+            } else {
+                SWITCHING
+            };
+            exchange.response.status = status;
         }
         let Connection {
             websocket: Some(websocket),
@@ -141,9 +150,11 @@ fn encode_accept(
         return Ok(());
     };
     let handshake = websocket.handshake;
+    let is_stream = session.is_stream();
+    let (status, reason) = if is_stream { STREAM } else { SWITCHING };
     let head = http1::ResponseHead {
-        status: 101,
-        reason: b"Switching Protocols",
+        status,
+        reason,
         server: resolved.settings.server_header.as_bytes(),
         date,
         body_length: None,
@@ -162,12 +173,13 @@ fn encode_accept(
     ];
     let theirs = view.headers.iter().filter(|(name, _)| !is_ours(name));
     let id = id_for_response(exchange.request.trace.as_deref(), &view.headers);
-    let headers = ours.into_iter().chain(extensions).chain(theirs).chain(id);
+    let ours = ours.into_iter().filter(|_| !is_stream);
+    let headers = ours.chain(extensions).chain(theirs).chain(id);
     let out = output.bytes();
     let start = out.len();
-    session
-        .http_mut()
-        .encode_response_head(&head, headers, out)?;
+    let (mut writer, _) = session.writer(b"");
+    writer.head(&head, headers, out)?;
+    writer.switch(out);
     if keep_head {
         exchange.response.head.extend_from_slice(&out[start..]);
     }

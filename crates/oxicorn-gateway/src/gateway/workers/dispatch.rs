@@ -15,7 +15,7 @@ use crate::workers::calls::{Call, CallId, Place};
 impl Gateway {
     /// A request can go to a worker: queue it.
     pub(crate) fn submit_call(&mut self, key: usize) {
-        if self.answer_as_monitoring(key) {
+        if self.upgrade_to_http2(key) || self.answer_as_monitoring(key) {
             return;
         }
         let now = self.clock.now();

@@ -170,9 +170,12 @@ impl Wire {
         }
     }
 
-    /// These frames come as if the client had sent them behind its first, which says its settings.
-    pub(crate) fn put_request(&self, frames: Vec<u8>) {
-        self.ends.borrow_mut().request = frames;
+    /// `answer` goes before everything else, and these frames come as if the client had sent them behind its first,
+    /// which says its settings.
+    pub(crate) fn put_request(&self, answer: &[u8], frames: Vec<u8>) {
+        let mut ends = self.ends.borrow_mut();
+        ends.out.extend_from_slice(answer);
+        ends.request = frames;
     }
 
     /// A turn begins.

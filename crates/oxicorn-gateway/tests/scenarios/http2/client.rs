@@ -86,6 +86,10 @@ impl Http2Client {
         })
     }
 
+    pub(crate) fn speaks_extended_connect(&self) -> bool {
+        self.send.is_extended_connect_protocol_enabled()
+    }
+
     /// Begins a request; `ends`: it has no body.
     pub(crate) fn ask(&mut self, request: Request<()>, ends: bool) -> Asked {
         let mut send = self.send.clone();

@@ -4,6 +4,7 @@ mod abuse;
 pub(crate) mod client;
 mod ends;
 mod flow;
+mod other_ways;
 
 use http::Request;
 use oxicorn_gateway::{Http2, Settings};
