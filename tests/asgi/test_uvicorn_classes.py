@@ -86,6 +86,16 @@ def test_what_is_translated_is_a_setting(serve: Servers) -> None:
         assert client.answer.header("sec-websocket-extensions") is None
 
 
+def test_a_setting_that_the_class_makes_void_is_named(serve: Servers) -> None:
+    """uvicorn's class updates its arguments with CONFIG_KWARGS last: they hold before the command line."""
+    flags = ["-k", "app.Configured", "--root-path", "/flag", "--asgi-lifespan", "on"]
+    server = serve(SOURCE.format(module="uvicorn_worker"), *flags)
+    assert json.loads(server.get("/").text)[1] == "/api"
+    void = [line for line in server.log.splitlines() if " holds, as with uvicorn's class" in line]
+    assert len(void) == 1
+    assert "CONFIG_KWARGS['root_path'] holds, as with uvicorn's class, and not the setting root_path (/flag)" in void[0]
+
+
 @pytest.mark.parametrize(("flags", "grace"), [([], 86_400), (["--asgi-disconnect-grace-period", "3"], 3)])
 def test_calls_of_clients_that_left_go_on_unless_a_setting_ends_them(
     serve: Servers, flags: list[str], grace: int

@@ -133,6 +133,18 @@ def test_address_that_stays_in_use_ends_the_server(serve):
     assert "Booting worker" not in server.log
 
 
+@pytest.mark.parametrize("second", ["127.0.0.1:{port}", "localhost:{port}", "unix:twice.sock"])
+def test_address_that_is_named_twice_is_an_error_at_once(serve, second):
+    server = serve.new()
+    second = second.format(port=server.port)
+    first = second if second.startswith("unix:") else f"127.0.0.1:{server.port}"
+    server.start("--bind", second, app=HELLO, bind=first, ready=None)
+    assert server.wait_for_exit() == 1
+    assert "this server listens there already (bind and metrics_bind may name an address once)" in server.log
+    assert "Retrying" not in server.log
+    assert not (server.directory / "twice.sock").exists()
+
+
 def test_backlog_is_used(serve):
     server = serve(HELLO, "--backlog", "7")
     wanted = f"{server.port:04X}"

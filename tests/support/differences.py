@@ -191,6 +191,7 @@ DIFFERENCES: dict[str, str] = {
     "process/test_daemon.py::test_a_hook_that_fails_is_told_on_the_terminal": DETACHED,
     "process/test_daemon.py::test_pid_file_of_a_living_daemon_keeps_a_second_one_from_starting": DETACHED,
     # Pid file and directories
+    "cli/test_bind.py::test_address_that_is_named_twice_is_an_error_at_once": "its own address is not tried five times",
     "cli/test_bind.py::test_stale_pid_file_is_replaced[-1]": "a number that is no pid names no living process",
     "cli/test_bind.py::test_pid_file_that_cannot_be_written_refuses_the_reload": BROKEN_SETTINGS,
     "cli/test_bind.py::test_worker_tmp_dir_must_exist": "a missing directory is one line and exit code 1",

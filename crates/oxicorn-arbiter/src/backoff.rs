@@ -32,12 +32,25 @@ impl Backoff {
         now >= self.not_before
     }
 
-    /// Something started in `round` at `started` is dead now.
-    pub(crate) fn handle_death(&mut self, round: u32, started: Duration, now: Duration) {
+    /// How many rounds in a row have ended too soon.
+    pub(crate) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Something started in `round` at `started` is dead now. Gives the wait where that has become longer.
+    pub(crate) fn handle_death(
+        &mut self,
+        round: u32,
+        started: Duration,
+        now: Duration,
+    ) -> Option<Duration> {
         let young = now.saturating_sub(started) < HEALTHY_AGE;
-        if young && round == self.round {
-            self.lengthen(now);
+        if !young || round != self.round {
+            return None;
         }
+        self.lengthen(now);
+        let wait = self.not_before.saturating_sub(now);
+        (!wait.is_zero()).then_some(wait)
     }
 
     /// The user has done something about it (a reload): hope anew.

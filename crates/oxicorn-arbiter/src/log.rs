@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::event::{BootFailure, Command, Exit};
+use crate::plan::timing::HEALTHY_AGE;
 use crate::plan::{Generation, WorkerId};
 
 /// How loud.
@@ -55,6 +56,12 @@ pub enum LogLine {
     WorkerEndedEarly {
         pid: u32,
         code: i32,
+    },
+    /// Follows the line of one that died young, where the next ones are made to wait.
+    WorkersDieYoung {
+        rounds: u32,
+        wait: Duration,
+        none_served: bool,
     },
     /// It ended by the SIGKILL the arbiter sent.
     WorkerKilled {
@@ -194,6 +201,7 @@ impl LogLine {
             Self::WorkerEnded { exit, .. } | Self::TemplateEnded { exit, .. } => exit_level(*exit),
             Self::WorkerFaulty { .. }
             | Self::WorkerEndedEarly { .. }
+            | Self::WorkersDieYoung { .. }
             | Self::WorkerBootOverdue { .. }
             | Self::WorkerSpawnFailed { .. }
             | Self::WorkerUnreapable { .. }
@@ -243,6 +251,11 @@ impl fmt::Display for LogLine {
                 f,
                 "Worker (pid:{pid}) exited with code {code} before it was ready."
             ),
+            Self::WorkersDieYoung {
+                rounds,
+                wait,
+                none_served,
+            } => write_young_deaths(f, *rounds, *wait, *none_served),
             Self::WorkerKilled { pid } => write!(f, "Worker (pid:{pid}) was sent SIGKILL!"),
             Self::WorkerFaulty { pid } => {
                 write!(
@@ -310,6 +323,26 @@ impl fmt::Display for LogLine {
             Self::EventIgnored { event } => write!(f, "Ignored in this state: {event}"),
         }
     }
+}
+
+fn write_young_deaths(
+    f: &mut fmt::Formatter<'_>,
+    rounds: u32,
+    wait: Duration,
+    none_served: bool,
+) -> fmt::Result {
+    let young = HEALTHY_AGE.as_secs();
+    let seconds = wait.as_secs_f64();
+    let state = if none_served {
+        ", and none has served yet"
+    } else {
+        ""
+    };
+    write!(
+        f,
+        "Workers died within {young} s of their start, {rounds} times in a row{state}. \
+         The next start is in {seconds:.1} s; a reload (HUP) tries at once."
+    )
 }
 
 fn write_exit(f: &mut fmt::Formatter<'_>, who: &str, pid: u32, exit: Exit) -> fmt::Result {

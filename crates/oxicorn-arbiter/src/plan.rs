@@ -88,6 +88,9 @@ pub mod timing {
     /// The wait after the second young death in a row; the first is replaced at once. Doubles from here.
     pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 
+    /// A wait as long as this is told of: shorter ones may be a mishap that is over.
+    pub const BACKOFF_TOLD: Duration = Duration::from_millis(500);
+
     /// The longest wait of the back-off.
     pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
 

@@ -79,6 +79,24 @@ fn young_deaths_in_a_row_wait_longer_and_longer() {
 }
 
 #[test]
+fn a_wait_that_has_become_long_is_told_of() {
+    let mut s = Scenario::serving(1);
+    for worker in 1..=4 {
+        s.is_killed(worker);
+        s.after_ms(400);
+    }
+    s.forget();
+    s.is_killed(5);
+    s.expect([
+        "# Worker (pid:105) was sent SIGKILL! Perhaps out of memory?",
+        "forget w5",
+        "reaped w5",
+        "# Workers died within 10 s of their start, 5 times in a row. The next start is in 0.8 s; a reload (HUP) \
+         tries at once.",
+    ]);
+}
+
+#[test]
 fn a_worker_that_grew_old_is_replaced_at_once_however_often() {
     let mut s = Scenario::serving(1);
     for worker in 1..20 {

@@ -164,7 +164,11 @@ NEVER_CANCELLED = 86_400
 
 
 def translate(worker: type[UvicornWorker], cfg: Config) -> Iterator[str]:
-    """Puts ``CONFIG_KWARGS`` in force as settings; a line for each that cannot be."""
+    """Puts ``CONFIG_KWARGS`` in force as settings; a line for each that cannot be.
+
+    They hold before what the settings say, as with uvicorn's class, which updates its arguments
+    with them last; a line names each setting that this makes void.
+    """
     kwargs = dict(worker.CONFIG_KWARGS)
     where = f"worker_class {worker.__qualname__}: CONFIG_KWARGS"
     if not cfg.native.is_set("asgi_disconnect_grace_period"):
@@ -175,7 +179,13 @@ def translate(worker: type[UvicornWorker], cfg: Config) -> Iterator[str]:
         try:
             said = list(_said(name, value))
             for setting, meant in said:
+                before = cfg.get(setting) if cfg.native.is_set(setting) else None
                 cfg.set(setting, meant)
+                if before is not None and before != cfg.get(setting):
+                    yield (
+                        f"{where}[{name!r}] holds, as with uvicorn's class, and not the setting "
+                        f"{setting} ({before})"
+                    )
         except ConfigError as error:
             raise ConfigError(f"{where}[{name!r}]: {error}") from error
         if not said and not _is_seen_to(name, value):

@@ -7,7 +7,7 @@ use crate::action::{Action, ExitCode, WorkerSignal};
 use crate::event::{BootFailure, Exit};
 use crate::log::{LogLine, Reason};
 use crate::plan::WorkerId;
-use crate::plan::timing::{ABORT_GRACE, STOP_GRACE};
+use crate::plan::timing::{ABORT_GRACE, BACKOFF_TOLD, STOP_GRACE};
 use crate::worker::{Illegal, WorkerRecord, WorkerState};
 
 /// A worker's life.
@@ -257,8 +257,16 @@ impl Arbiter {
 
     /// A worker that was to serve will not. The comparison with what is wanted starts another one, when back-off lets it.
     fn count_loss(&mut self, record: &WorkerRecord) {
-        self.backoff
+        let wait = self
+            .backoff
             .handle_death(record.round(), record.started(), self.now);
+        if let Some(wait) = wait.filter(|wait| *wait >= BACKOFF_TOLD) {
+            self.log(LogLine::WorkersDieYoung {
+                rounds: self.backoff.failures(),
+                wait,
+                none_served: self.boot == Boot::Pending,
+            });
+        }
         self.count_reload_death(record.generation());
     }
 

@@ -182,6 +182,11 @@ pub(crate) fn open(
             Err(error) => error,
         };
         let in_use = error.kind() == io::ErrorKind::AddrInUse;
+        if in_use && unbound::is_held_by_us(bind) {
+            holder =
+                ": this server listens there already (bind and metrics_bind may name an address once)".into();
+            break;
+        }
         match error.kind() {
             io::ErrorKind::AddrInUse => {
                 log::write(

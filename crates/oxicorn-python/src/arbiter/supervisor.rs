@@ -819,11 +819,20 @@ pub(crate) fn bind_all(
     for (bind, scheme) in binds {
         let listener = match bound_before.iter().find(|listener| listener.bind == bind) {
             Some(listener) => listener.share()?,
-            None => listeners::open(server, &bind, options).ok_or_else(|| unbound(&bind))?,
+            None => listeners::open(server, &bind, options).ok_or_else(|| {
+                leave_no_files(&bound, bound_before);
+                unbound(&bind)
+            })?,
         };
         bound.push(listener.speaking(scheme)?);
     }
     Ok(bound)
+}
+
+/// Removes the files of sockets that were bound just now, and in vain.
+fn leave_no_files(bound: &[Listener], before: &[Listener]) {
+    let is_new = |one: &&Listener| before.iter().all(|old| old.bind != one.bind);
+    bound.iter().filter(is_new).for_each(Listener::remove_file);
 }
 
 /// Lets hooks see the listeners. The descriptors stay ours: before they are closed hooks are shown others, or none.

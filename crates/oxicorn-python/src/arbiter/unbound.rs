@@ -4,7 +4,7 @@ use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::{fs, io};
 
-use oxicorn_os::listening;
+use oxicorn_os::listening::{self, Process};
 use oxicorn_os::sockets::{Address, UNIX_PATH_MAX};
 use oxicorn_settings::BindAddress;
 
@@ -22,6 +22,18 @@ pub(super) fn reason(bind: &BindAddress, error: &io::Error) -> String {
 
 /// Who listens there already.
 pub(super) fn holder(bind: &BindAddress) -> String {
+    match process_at(bind) {
+        Some(process) => format!("{process} listens there"),
+        None => "a process of another user listens there (ss -lxtnp as root shows which)".into(),
+    }
+}
+
+/// Whether it is this process.
+pub(super) fn is_held_by_us(bind: &BindAddress) -> bool {
+    process_at(bind).is_some_and(|process| process.pid == std::process::id())
+}
+
+fn process_at(bind: &BindAddress) -> Option<Process> {
     let addresses = match bind {
         BindAddress::Tcp { host, port } => {
             let host = if host.is_empty() { "0.0.0.0" } else { host };
@@ -32,10 +44,7 @@ pub(super) fn holder(bind: &BindAddress) -> String {
         BindAddress::Abstract { name } => vec![Address::Unix(format!("\0{name}").into_bytes())],
         BindAddress::Descriptor(_) => Vec::new(),
     };
-    match addresses.iter().find_map(listening::process_at) {
-        Some(process) => format!("{process} listens there"),
-        None => "a process of another user listens there (ss -lxtnp as root shows which)".into(),
-    }
+    addresses.iter().find_map(listening::process_at)
 }
 
 /// What the system's words do not say.
