@@ -26,6 +26,7 @@ import pytest
 
 from tests.support import processes
 from tests.support.gate import APPLICATION, Gate
+from tests.support.greenlets import NEEDS_GEVENT
 from tests.support.wait import patient, wait_for
 
 
@@ -307,6 +308,44 @@ def test_tasks_are_shown_with_what_works_for_them(serve):
         assert [answer.result().status for answer in answers] == [200] * len(targets)
 
 
+@NEEDS_GEVENT
+def test_greenlets_are_shown_where_they_wait(serve):
+    """Each request's own greenlet, and none that belongs to another."""
+    source = """
+        import gevent.event
+
+        free, waiting = gevent.event.Event(), []
+
+        def waits(name):
+            waiting.append(name)
+            free.wait()
+
+        def application(environ, start_response):
+            path = environ["PATH_INFO"]
+            if path.startswith("/wait"):
+                waits(path)
+            elif path == "/free":
+                free.set()
+            start_response("200 OK", [])
+            return [str(len(waiting)).encode()]
+    """
+    server = start(serve, "-k", "gevent", source=source)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(server.get, f"/wait{number}") for number in range(3)]
+        wait_for(lambda: server.get("/").text == "3")
+        requests = wait_for(lambda: stacks_of(server))["requests"]
+        assert sorted(one["request"].split()[1] for one in requests) == ["/wait0", "/wait1", "/wait2"]
+        places = [stack["where"] for one in requests for stack in one["stacks"]]
+        assert len(places) == len(set(places)) == 3, "one stack each, of a greenlet of its own"
+        assert all(place.startswith("greenlet ") for place in places), places
+        for one in requests:
+            found = functions(one["stacks"][0])
+            assert found[-2:] == ["waits", "application"], found
+        assert "in waits" in run("oxicornctl", server, "stacks", requests[0]["id"]).stdout
+        assert server.get("/free").status == 200
+        assert [answer.result().status for answer in answers] == [200] * 3
+
+
 def test_stacks_come_also_while_c_code_keeps_the_interpreter(serve):
     source = """
         import ctypes, os
@@ -349,6 +388,72 @@ def test_orders_are_followed_and_logged(serve):
     assert ask(server, "shutdown") == {"status": "shutting_down", "mode": "graceful"}
     assert server.wait_for_exit() == 0
     assert not (server.directory / "control").exists()
+
+
+def test_orders_say_in_words_what_they_have_done(serve):
+    server = start(serve, "--workers", "1")
+    (pid,) = server.worker_pids()
+    for words, expected in [
+        (f"worker kill {pid}", f"Worker {pid} finishes what it has and is replaced"),
+        ("worker add 2", "added 2; workers wanted: 3 (before: 1)"),
+        ("worker remove", "removed 1; workers wanted: 2 (before: 3)"),
+        ("reopen", "reopening"),
+        ("reload --no-wait", "reloading"),
+    ]:
+        done = run("oxicornctl", server, *words.split())
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, expected, "")
+    refused = run("oxicornctl", server, "worker", "kill", "1")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", "Error: Worker 1 not found\n")
+    everybody = run("oxicornctl", server, "show", "all").stdout
+    assert re.search(rf"^{server.pid} +arbiter ", everybody, re.MULTILINE)
+    assert re.search(r"^\d+ +worker +\d+ +yes$", everybody, re.MULTILINE)
+    for line in run("oxicornctl", server, "show", "config", "all").stdout.splitlines():
+        assert re.match(r"\w+(  |$)", line), line
+    assert run("oxicornctl", server, "shutdown").stdout == "shutting down (graceful)\n"
+    assert server.wait_for_exit() == 0
+
+
+def test_who_follows_a_server_that_stops_is_told_so(serve):
+    server = start(serve, "--workers", "1")
+    command = [ctl("oxicornctl"), "-s", str(server.directory / "control"), "--json", "-d", "0.05"]
+    with contextlib.ExitStack() as ending:
+        followers = [
+            ending.enter_context(subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+            for words in (["trace"], ["top", "-n", "100000"])
+        ]
+        for follower in followers:
+
+            def is_told(follower=follower) -> bool:
+                assert server.get("/").status == 200
+                return bool(select.select([follower.stdout], [], [], 0.05)[0])
+
+            wait_for(is_told)
+        assert server.stop() == 0
+        for follower in followers:
+            _, complaint = follower.communicate(timeout=20)
+            assert follower.returncode == 1
+            assert complaint.decode() == f"Error: the server at {server.directory / 'control'} has gone\n"
+
+
+def test_who_has_seen_enough_ends_the_output_without_a_word(shared):
+    command = f"{ctl('oxicornctl')} -s {shared.directory / 'control'} show config all | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_clients_of_unix_sockets_have_a_name(serve):
+    server = start(serve, "--workers", "1", bind="unix:clients.sock")
+    with Gate(server) as gate, server.connect() as peer:
+        peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        gate.wait_until_reached()
+        (request,) = ask(server, "show", "requests")["requests"]
+        assert request["client"] == "unix"
+        gate.open()
+        assert peer.answer().status == 200
+    with server.connect() as peer:
+        peer.send(b"nonsense\r\n\r\n")
+        assert peer.answer().status == 400
+    server.wait_for_log("Invalid request from ip=unix: ")
 
 
 def test_requests_are_followed_as_they_pass(serve):
@@ -555,17 +660,6 @@ def test_nobody_makes_a_socket_unasked(serve, tmp_path):
     assert server.get("/").status == disabled.get("/").status == 200
     assert list(tmp_path.iterdir()) == []
     assert not (disabled.directory / "control").exists()
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_a_script(shell):
-    done = subprocess.run(
-        [sys.executable, "-m", "oxicorn.control.cli", "completion", shell], capture_output=True, text=True, check=True
-    )
-    assert "recycle" in done.stdout
-    if shell == "bash":
-        checked = subprocess.run(["bash", "-n"], input=done.stdout, text=True, capture_output=True, check=False)
-        assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_successor_takes_the_path_when_its_predecessor_is_gone(serve):

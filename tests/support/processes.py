@@ -55,6 +55,11 @@ def of_session(session: int) -> list[Process]:
 OWN_MEMORY = ("Pss_Anon:", "Pss_Shmem:")
 
 
+def resident_memory(pid: int) -> int:
+    """Bytes of RAM that a process has, what it shares included."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def proportional_memory(session: int) -> int:
     """PSS of all processes of the session without files, in bytes: shared pages are counted once."""
     total = 0

@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     words = [word for part in options.command for word in part.split()]
     if words[0] == "completion":
         shell = words[1] if len(words) > 1 else ""
-        if shell not in ("bash", "zsh", "fish"):
+        if shell not in completion.SHELLS:
             raise ControlError("completion for which shell? (bash|zsh|fish)")
         print(completion.script(shell), end="")
         return 0
@@ -81,7 +81,12 @@ def _run(options: argparse.Namespace) -> int:
 
             return top.run(client, options)
         data = client.send(*words)
-        print(json.dumps(data, indent=2) if options.json else text.of(words, data))
+        if options.json:
+            print(json.dumps(data, indent=2))
+        elif not data.get("success", True):
+            raise ControlError(str(data["error"]))
+        else:
+            print(text.of(words, data))
         return 0 if data.get("success", True) else 1
 
 

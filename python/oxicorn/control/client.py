@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from typing import Any
 
 from oxicorn.control import protocol
@@ -28,12 +29,19 @@ class ControlClient:
     """A connection to the server at ``path``."""
 
     def __init__(self, path: str, timeout: float = TIMEOUT) -> None:
+        self._path = path
         self._buffer = bytearray()
         self._next = 1
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout)
         try:
+            # A server whose backlog is full is waited for, but not for ever.
+            limit = struct.pack("ll", round(timeout), 0)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             self._socket.connect(path)
+            self._socket.settimeout(timeout)
+        except BlockingIOError:
+            self._socket.close()
+            raise ControlError(f"the server at {path} does not answer") from None
         except OSError as error:
             self._socket.close()
             reason = error.strerror or str(error)
@@ -60,8 +68,12 @@ class ControlClient:
             reply = self._receive()
         except TimeoutError:
             raise ControlError("the server did not answer in time") from None
-        except (OSError, protocol.ProtocolError) as error:
-            raise ControlError(str(error)) from None
+        except OSError:
+            raise ControlError(f"the server at {self._path} has gone") from None
+        except protocol.ProtocolError as error:
+            raise ControlError(
+                f"what listens at {self._path} does not speak as a server's control socket: {error}"
+            ) from None
         if reply.get("status") != "ok":
             raise ControlError(str(reply.get("error", "the server refused")))
         data = reply.get("data")

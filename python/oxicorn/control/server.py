@@ -20,7 +20,7 @@ from typing import Any
 
 from oxicorn.control import protocol
 
-#: Clients at a time; the next one is closed.
+#: Clients at a time; the next one takes the place of who has been silent for the longest time.
 CLIENTS = 32
 #: Seconds after which a client that says nothing is closed, as in Gunicorn.
 IDLE = 300.0
@@ -125,12 +125,23 @@ class ControlServer:
             except OSError:
                 return
             connection.setblocking(False)
-            if len(self._clients) >= CLIENTS:
+            if len(self._clients) >= CLIENTS and not self._make_room():
                 connection.close()
                 continue
             pid, uid = _peer(connection)
             self._clients[connection.fileno()] = Client(connection, pid, uid)
             self._wait_for(connection.fileno(), select.EPOLLIN)
+
+    def _make_room(self) -> bool:
+        """Closes who has said nothing for the longest time; False: all are owed something."""
+        silent = [
+            (client.seen, number)
+            for number, client in self._clients.items()
+            if not client.busy and not client.output
+        ]
+        if silent:
+            self._close(min(silent)[1])
+        return bool(silent)
 
     def _move(self, number: int) -> None:
         client = self._clients[number]

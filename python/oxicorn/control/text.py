@@ -123,7 +123,50 @@ def _pairs(data: Data) -> str:
         (key, json.dumps(value) if isinstance(value, dict | list) else value)
         for key, value in data.items()
     ]
-    return "\n".join(f"{key:<22}{_shown(value)}" for key, value in rows)
+    width = max((len(key) for key, _ in rows), default=0)
+    return "\n".join(f"{key:<{width}}  {_shown(value)}".rstrip() for key, value in rows)
+
+
+def _everybody(data: Data) -> str:
+    """All processes, as ``ps`` would list them."""
+    arbiter, gateway, pool = data["arbiter"], data["gateway"], data["dirty_arbiter"]
+    rows: list[tuple[object, ...]] = [
+        (arbiter["pid"], arbiter["type"], None, None),
+        (gateway["pid"], gateway["type"], None, None),
+    ]
+    rows += [_process(one, "worker") for one in data["web_workers"]]
+    if pool:
+        rows.append((pool["pid"], "dirty arbiter", None, None))
+    rows += [_process(one, "dirty worker") for one in data["dirty_workers"]]
+    return table(("PID", "PROCESS", "AGE", "BOOTED"), rows)
+
+
+def _process(one: Data, what: str) -> tuple[object, ...]:
+    return one["pid"], what, one["age"], "yes" if one["booted"] else "no"
+
+
+def _changed(data: Data) -> str:
+    """Of workers that are more or fewer now."""
+    words = [f"{name} {data[name]}" for name in ("added", "removed") if name in data]
+    return f"{', '.join(words)}; workers wanted: {data['total']} (before: {data['previous']})"
+
+
+def _pool_changed(data: Data) -> str:
+    words = f"added {data['spawned']}" if "spawned" in data else f"removed {data['removed']}"
+    return f"{words}; dirty workers wanted: {data['target_workers']}"
+
+
+def _killed(data: Data) -> str:
+    return f"Worker {data['killed']} finishes what it has and is replaced"
+
+
+def _recycled(data: Data) -> str:
+    return f"Replacing {', '.join(map(str, data['recycled'])) or 'no worker'}"
+
+
+def _status(data: Data) -> str:
+    words = str(data["status"]).replace("_", " ")
+    return f"{words} ({data['mode']})" if "mode" in data else words
 
 
 def _listeners(data: Data) -> str:
@@ -231,6 +274,7 @@ def _help(data: Data) -> str:
 
 
 _WRITERS: dict[str, Callable[[Data], str]] = {
+    "show all": _everybody,
     "show workers": _workers,
     "show requests": _requests,
     "show queue": _requests,
@@ -243,6 +287,16 @@ _WRITERS: dict[str, Callable[[Data], str]] = {
     "dirty add": _scaled,
     "dirty remove": _scaled,
     "stacks": _stacks,
+    "worker add": _changed,
+    "worker remove": _changed,
+    "worker kill": _killed,
+    "worker recycle": _recycled,
+    "dirty add": _pool_changed,
+    "dirty remove": _pool_changed,
+    "reload": _status,
+    "reopen": _status,
+    "upgrade": _status,
+    "shutdown": _status,
     "loglevel": _loglevel,
     "drain": _rotation,
     "undrain": _rotation,

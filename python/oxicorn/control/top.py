@@ -114,7 +114,13 @@ def _difference(before: list[Any], now: list[Any]) -> dict[float, int]:
     """Values by their upper bound, in microseconds."""
     known = {bound: count for bound, count in before}
     new = {bound: count - known.get(bound, 0) for bound, count in now}
-    return {bound or float("inf"): count for bound, count in new.items() if count > 0}
+    # What is beyond the last bound is shown as that.
+    last = max((bound for bound in new if bound is not None), default=0)
+    counts: dict[float, int] = {}
+    for bound, count in new.items():
+        if count > 0:
+            counts[bound or last] = counts.get(bound or last, 0) + count
+    return counts
 
 
 def _quantile(values: dict[float, int], part: float) -> float | None:

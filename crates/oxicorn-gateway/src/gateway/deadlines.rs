@@ -287,7 +287,7 @@ impl Gateway {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+        let address = connection.client().shown();
         let ids = RequestIds::of(connection.trace());
         self.warn_of_client(format_args!(
             "Cut off ip={address}: it takes its response too slowly (write_timeout, write_min_rate){ids}"

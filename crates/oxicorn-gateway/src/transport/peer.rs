@@ -89,6 +89,18 @@ impl End {
         }
     }
 
+    /// For people: as [`Self::text`], and something for a client on a Unix socket, too, which rarely has a path.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Ip(end) => String::from_utf8_lossy(end.text.as_bytes()).into_owned(),
+            Self::Unix(path) if path.is_empty() => "unix".into(),
+            Self::Unix(path) => {
+                let path = String::from_utf8_lossy(path);
+                format!("unix:{}", path.escape_debug())
+            }
+        }
+    }
+
     /// For the link.
     pub(crate) fn wire(&self) -> wire::Address<'_> {
         match self {

@@ -204,6 +204,14 @@ fn any_bytes_get_a_clear_answer() {
 }
 
 /// The first part of the list of `most` requests.
+#[test]
+fn who_says_nothing_keeps_no_probe_away() {
+    let scenario = Scenario::start(patient());
+    let connect = || TcpStream::connect(scenario.monitoring_address).unwrap();
+    let _silent: Vec<_> = (0..200).map(|_| connect()).collect();
+    assert_eq!(status(&ask(&scenario, "/livez", "")), "200");
+}
+
 fn list_of(scenario: &Scenario, token: u64, most: u32) -> RequestList {
     scenario.tell(&ToGateway::ListRequests { token, most });
     let is_list = |message: &FromGateway| matches!(message, FromGateway::Requests(_));

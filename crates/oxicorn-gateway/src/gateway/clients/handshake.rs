@@ -139,8 +139,7 @@ impl Gateway {
 
     fn tell_of_tls(&mut self, key: usize, text: &str) {
         let client = self.connections.get(key).map(Connection::client);
-        let address = client.map(End::text).unwrap_or_default();
-        let address = String::from_utf8_lossy(address).into_owned();
+        let address = client.map(End::shown).unwrap_or_default();
         self.warn_of_client(format_args!(
             "Closed a connection from ip={address}: {text}"
         ));

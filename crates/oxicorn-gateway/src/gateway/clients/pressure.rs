@@ -193,7 +193,7 @@ impl Gateway {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+        let address = connection.client().shown();
         let waited = waited.as_secs_f64();
         self.warn_of_client(format_args!(
             "Buffers are full (buffer_limit): cut off ip={address}, which took nothing for {waited:.1} s"

@@ -81,7 +81,7 @@ impl Gateway {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+        let address = connection.client().shown();
         let message = refusal.message;
         let ids = RequestIds::of(connection.trace());
         if refusal.whose == Whose::PeerLeft {

@@ -1,9 +1,11 @@
 //! The connections to the listener for metrics and probes: one request each, answered at once.
 //!
 //! Bounds: [`CONNECTIONS`] at a time, [`HEAD_LIMIT`] bytes of request, [`TIME_LIMIT`] for the whole exchange, so slow
-//! or dead scrapers cost a few buffers. More connections are accepted and closed: the next scrape comes anyway.
+//! or dead scrapers cost a few buffers. One more connection takes the place of the oldest, so that those who say nothing
+//! keep no probe away.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -15,7 +17,7 @@ use oxicorn_proto::PeerFault;
 use oxicorn_proto::http1::{Connection, Event, ResponseHead, Rules};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::answer::Answer;
@@ -25,7 +27,7 @@ use crate::gateway::with;
 use crate::transport::readiness::watch;
 
 /// Connections at a time.
-const CONNECTIONS: u32 = 64;
+const CONNECTIONS: usize = 64;
 
 /// Bytes of a request's head.
 const HEAD_LIMIT: usize = 16 * 1024;
@@ -43,6 +45,50 @@ const UNREAD_LIMIT: usize = 64 * 1024;
 const REFERRER: (&[u8], &[u8]) = (b"Referrer-Policy", b"no-referrer");
 const NO_SNIFFING: (&[u8], &[u8]) = (b"X-Content-Type-Options", b"nosniff");
 
+/// The connections there are, but for those that watch the dashboard, the oldest first.
+#[derive(Debug, Default)]
+struct Open {
+    last: Cell<u64>,
+    tasks: RefCell<VecDeque<(u64, AbortHandle)>>,
+}
+
+impl Open {
+    /// Serves one more, in place of the oldest where there are enough.
+    fn add(self: &Rc<Self>, socket: OwnedFd, peer: Address, rules: Arc<Rules>) {
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        let place = Place(Rc::clone(self), number);
+        let task = spawn_local(async move { exchange(socket, &peer, rules, place).await });
+        if let Some(oldest) = self.enter(number, task.abort_handle()) {
+            oldest.abort();
+        }
+    }
+
+    /// The one that has to go for it.
+    fn enter(&self, number: u64, task: AbortHandle) -> Option<AbortHandle> {
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.push_back((number, task));
+        if tasks.len() <= CONNECTIONS {
+            return None;
+        }
+        tasks.pop_front().map(|(_, oldest)| oldest)
+    }
+}
+
+/// A connection's place among the others, which ends with this.
+#[derive(Debug)]
+struct Place(Rc<Open>, u64);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Whoever lets go of a task holds no borrow: an abort drops nothing itself, the runtime does that later.
+        self.0
+            .tasks
+            .borrow_mut()
+            .retain(|(number, _)| *number != self.1);
+    }
+}
+
 /// Accepts for ever.
 pub(crate) async fn serve(listener: OwnedFd) {
     let Ok(listener) = sockets::set_nonblocking(&listener, true).and_then(|()| watch(listener))
@@ -55,18 +101,11 @@ pub(crate) async fn serve(listener: OwnedFd) {
         return;
     };
     let rules = Arc::new(Rules::default());
-    let open = Rc::new(Cell::new(0));
+    let open = Rc::<Open>::default();
     while let Ok(mut guard) = listener.readable().await {
         match sockets::accept(listener.get_ref()) {
             Ok(Accepted::Connection(socket, peer)) => {
-                if open.get() < CONNECTIONS {
-                    open.set(open.get() + 1);
-                    let (rules, open) = (Arc::clone(&rules), Rc::clone(&open));
-                    spawn_local(async move {
-                        exchange(socket, &peer, rules).await;
-                        open.set(open.get() - 1);
-                    });
-                }
+                open.add(socket, peer, Arc::clone(&rules));
             }
             Ok(Accepted::Nothing) => guard.clear_ready(),
             Ok(Accepted::Aborted) => {}
@@ -76,24 +115,29 @@ pub(crate) async fn serve(listener: OwnedFd) {
 }
 
 /// A client that is slow or gone gets no answer; nobody else needs to know.
-async fn exchange(socket: OwnedFd, peer: &Address, rules: Arc<Rules>) {
+async fn exchange(socket: OwnedFd, peer: &Address, rules: Arc<Rules>, place: Place) {
     match peer {
         Address::Ip(_) => {
             if let Ok(stream) = TcpStream::from_std(socket.into()) {
-                serve_client(stream, rules).await;
+                serve_client(stream, rules, place).await;
             }
         }
         Address::Unix(_) => {
             if let Ok(stream) = UnixStream::from_std(socket.into()) {
-                serve_client(stream, rules).await;
+                serve_client(stream, rules, place).await;
             }
         }
     }
 }
 
-async fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, rules: Arc<Rules>) {
+async fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    rules: Arc<Rules>,
+    place: Place,
+) {
     // A viewer of the dashboard stays, with bounds of its own.
     if let Ok(Ok(Some(dashboard))) = timeout(TIME_LIMIT, speak(&mut stream, rules)).await {
+        drop(place);
         dashboard.send_to(&mut stream).await;
     }
 }

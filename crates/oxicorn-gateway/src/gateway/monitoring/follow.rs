@@ -12,7 +12,7 @@ use oxicorn_proto::message::RequestHead;
 use super::requests::millis;
 use crate::control::{Followed, FollowedList, FromGateway};
 use crate::gateway::Gateway;
-use crate::gateway::workers::unattended::{escaped, text};
+use crate::gateway::workers::unattended::escaped;
 use crate::telemetry::tracing::RequestIds;
 use crate::workers::calls::CallId;
 
@@ -176,7 +176,7 @@ impl Gateway {
             event: "begin".into(),
             id: id.to_string(),
             request: escaped(&line[..line.len().min(LINE_SHOWN)]),
-            client: text(connection.client().text()),
+            client: connection.client().shown(),
             ids: RequestIds::of(connection.trace()),
             ..Followed::default()
         };
@@ -230,7 +230,7 @@ impl Gateway {
             event: "end".into(),
             id: under_way.id,
             request: escaped(&line[..line.len().min(LINE_SHOWN)]),
-            client: text(connection.client().text()),
+            client: connection.client().shown(),
             ids: RequestIds::of(connection.trace()),
             status: response.status,
             bytes: response.body_bytes,

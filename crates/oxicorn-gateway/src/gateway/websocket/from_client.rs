@@ -182,7 +182,7 @@ impl Gateway {
 
     fn handle_fault(&mut self, key: usize, fault: Fault) {
         if let Some(connection) = self.connections.get(key) {
-            let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+            let address = connection.client().shown();
             self.warn_of_client(format_args!(
                 "Invalid WebSocket data from ip={address}: {fault}"
             ));

@@ -66,7 +66,7 @@ impl Gateway {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let address = String::from_utf8_lossy(connection.client().text()).into_owned();
+        let address = connection.client().shown();
         self.warn_of_client(format_args!(
             "Buffers are full (buffer_limit): closed the WebSocket of ip={address}, whose message is not \
              complete after {held} bytes"

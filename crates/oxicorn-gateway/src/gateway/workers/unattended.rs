@@ -55,7 +55,7 @@ impl Gateway {
             return (escaped(b""), String::new());
         };
         let line = &label.line[..label.line.len().min(LINE_LISTED)];
-        (escaped(line), text(label.client.text()))
+        (escaped(line), label.client.shown())
     }
 
     /// The ids of an exchange's request.
