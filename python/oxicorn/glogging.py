@@ -345,6 +345,8 @@ class Logger:
             "p": f"<{os.getpid()}>",
             "request_id": environ.get(self._request_id_variable, "-"),
             "trace_id": "-",
+            "queue_time": _seconds(getattr(resp, "queue_time", None)),
+            "proxy_time": _seconds(getattr(resp, "proxy_time", None)),
         }
         if self._shows_traces:
             atoms["trace_id"] = request_ids.trace_id(environ.get("HTTP_TRACEPARENT", "")) or "-"
@@ -378,6 +380,10 @@ AS_MADE: dict[type[Any], dict[str, Any]] = {cls: dict(vars(cls)) for cls in (Log
 def _pairs(headers: Any) -> Iterable[tuple[str, Any]]:
     """Headers as pairs, whether they are a mapping or pairs already."""
     return headers.items() if hasattr(headers, "items") else headers  # type: ignore[no-any-return]
+
+
+def _seconds(time: float | None) -> str:
+    return "-" if time is None else f"{time:.6f}"
 
 
 def _file_handlers() -> list[logging.FileHandler]:

@@ -59,6 +59,7 @@ class SettingsDict(TypedDict, total=False):
     trace_context: Literal["off", "any", "trusted"] | bool
     tracing: bool | None
     tracing_endpoint: str | None
+    tracing_ca_certs: str | None
     tracing_headers: str | None
     tracing_service_name: str | None
     tracing_resource: str | None

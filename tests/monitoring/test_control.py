@@ -237,10 +237,16 @@ def test_each_request_has_the_stack_of_its_own_thread(serve):
     with Gate(server) as gate, ThreadPoolExecutor() as pool:
         answers = [pool.submit(server.get, gate.target) for _ in range(4)]
         gate.wait_until_reached(4)
-        requests = wait_for(lambda: stacks_of(server))["requests"]
+
+        def named() -> list[dict] | None:
+            """The requests; None where a busy machine had the stacks taken from outside, which knows no names."""
+            worker = stacks_of(server)
+            return worker["requests"] if worker and worker["taken_by"] != "signal" else None
+
+        requests = wait_for(named)
         places = [stack["where"] for request in requests for stack in request["stacks"]]
         assert len(places) == len(set(places)) == 4
-        assert all(place.startswith("thread gthread-") for place in places)
+        assert all(place.startswith("thread gthread-") for place in places), places
         (only,) = wait_for(lambda: stacks_of(server, requests[2]["id"]))["requests"]
         assert only["stacks"] == requests[2]["stacks"]
         shown = run("oxicornctl", server, "stacks", requests[1]["request"]).stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gate import APPLICATION, Gate
+from tests.support.greenlets import GEVENT
 from tests.support.wait import wait_for
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -146,3 +147,52 @@ def test_the_time_before_the_server_is_in_log_and_header(serve):
 
     assert 5 <= wait_for(line)["proxy_time"] < 1000
     assert line()["queue_time"] >= 0
+
+
+OWN_LOGGER = """
+    from gunicorn.glogging import Logger
+    class Mine(Logger):
+        def atoms(self, resp, req, environ, request_time):
+            return {**super().atoms(resp, req, environ, request_time), "mine": "own"}
+    logger_class = Mine
+    accesslog = "access.log"
+    access_log_format = "%(mine)s %(m)s %(U)s %(s)s proxy=%(proxy_time)s queue=%(queue_time)s"
+    request_start = True
+"""
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "asgi", GEVENT])
+def test_lines_that_python_writes_have_the_time_before_the_application(serve, worker_class):
+    """In the worker that served the request; and in the arbiter, of one that no worker has had."""
+    source = ASGI if worker_class == "asgi" else APPLICATION
+    server = serve(source, "-k", worker_class, "--queue-timeout", "1", "--workers", "1", config=OWN_LOGGER)
+    started = int(time.time()) - 5
+    assert server.get("/timed", [("X-Request-Start", f"t={started}.000")]).status == 200
+    assert server.get("/untold").status == 200
+
+    def line(path: str) -> re.Match[str] | None:
+        found = (
+            re.match(rf"own \w+ {path} (\d+) proxy=(\S+) queue=(\S+)$", line) for line in server.lines("access.log")
+        )
+        return next(filter(None, found), None)
+
+    _, proxy, queue = wait_for(lambda: line("/timed")).groups()
+    assert 5 <= float(proxy) < 1000
+    assert 0 <= float(queue) < 60
+    assert "." in proxy
+    assert len(queue.partition(".")[2]) == 6
+    assert wait_for(lambda: line("/untold"))[2] == "-"
+
+
+def test_lines_of_requests_that_no_worker_has_had_say_how_long_they_waited(serve):
+    server = serve(APPLICATION, "--queue-timeout", "1", "--workers", "1", "--prefetch", "0", config=OWN_LOGGER)
+    with Gate(server) as gate, server.connect() as first:
+        first.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        gate.wait_until_reached()
+        assert server.get("/waits").status == 503
+        line = wait_for(lambda: next((one for one in server.lines("access.log") if " /waits " in one), None))
+        gate.open()
+        assert first.answer().status == 200
+    found = re.match(r"own GET /waits 503 proxy=- queue=(\S+)$", line)
+    assert found is not None, line
+    assert 1 <= float(found[1]) < 60

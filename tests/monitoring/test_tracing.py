@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support.collector import Collector, collecting
 from tests.support.wait import wait_for
@@ -164,6 +165,50 @@ def test_the_environment_says_where_spans_go(serve, collector):
     assert headers["authorization"] == "Bearer abc"
     assert headers["content-type"] == "application/x-protobuf"
     assert "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'" in server.log
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.mark.parametrize("by", ["setting", "environment", "system"])
+def test_spans_go_over_tls_to_a_collector_that_is_believed(serve, tmp_path, authority, by):
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    name = {"environment": "OTEL_EXPORTER_OTLP_CERTIFICATE", "system": "SSL_CERT_FILE"}.get(by)
+    env = {**QUICKLY, **({name: str(file)} if name else {})}
+    args = [] if name else ["--tracing-ca-certs", str(file)]
+    with collecting(authority.issue_cert("localhost")) as collector:
+        server = start(serve, PLAIN, collector, *args, env=env)
+        assert server.get("/secret").status == 200
+        assert collector.of("/secret").attributes["http.response.status_code"] == 200
+        assert collector.posts[0][0] == "/v1/traces"
+
+
+def test_a_collector_that_is_not_believed_gets_nothing_until_it_is(serve, tmp_path, authority):
+    """The file is read again where a handshake has failed: certificates of authorities change, too."""
+    file = tmp_path / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    with collecting(authority.issue_cert("localhost")) as collector:
+        server = start(serve, PLAIN, collector, "--tracing-ca-certs", str(file))
+        server.get("/distrusted")
+        server.wait_for_log("Spans are not exported, the collector does not take them: .*certificate.*UnknownIssuer")
+        assert collector.posts == []
+        authority.cert_pem.write_to_path(str(file))
+
+        def is_taken() -> bool:
+            server.get("/believed")
+            return bool(collector.posts)
+
+        wait_for(is_taken)
+        server.wait_for_log("Spans are exported again")
+
+
+def test_a_file_of_authorities_that_is_missing_is_told_of_before_the_first_request(serve, tmp_path):
+    server = serve(PLAIN, "--tracing", "--tracing-endpoint", "https://localhost:1", "--tracing-ca-certs", "none.pem")
+    server.wait_for_log("Spans are not exported, tracing_ca_certs: none.pem cannot be read: No such file")
+    assert server.get("/").status == 200
 
 
 def test_nothing_is_exported_by_the_environment_alone(serve, collector):

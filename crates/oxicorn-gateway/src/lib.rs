@@ -46,7 +46,7 @@ pub use config::settings::{
     AccessLog, ErrorLog, Http2, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings,
     Statsd, StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
 };
-pub use config::tracing::{Export, RequestId, Sampler, TraceContext, Tracing};
+pub use config::tracing::{Authorities, Export, RequestId, Sampler, TraceContext, Tracing};
 pub use gateway::clients::admission::most_connections;
 pub use gateway::monitoring::{DashboardSetup, application_metrics};
 pub use telemetry::access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};

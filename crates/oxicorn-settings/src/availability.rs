@@ -129,7 +129,51 @@ fn warn_of_missing_tls(settings: &Settings, warnings: &mut Vec<String>) {
             "cert_reqs: no client is asked for a certificate, because no TLS is spoken; set certfile".into(),
         );
     }
+    if settings.number("https_redirect") > 0 {
+        warnings.push(
+            "https_redirect: no address here speaks TLS, so everybody is sent away but for requests that a proxy in \
+             forwarded_allow_ips calls https"
+                .into(),
+        );
+    }
 }
+
+/// Settings of something that nobody has switched on.
+fn warn_of_what_is_off(settings: &Settings, warnings: &mut Vec<String>) {
+    let is_on = |switch: &str| match settings.get(switch) {
+        Value::None => false,
+        Value::Bool(on) => *on,
+        _ => true,
+    };
+    for (switch, names) in PARTS_OF {
+        if is_on(switch) {
+            continue;
+        }
+        for name in names {
+            let position = TABLE.iter().position(|row| row.name == *name);
+            if position.is_some_and(|position| is_changed(settings, position)) {
+                warnings.push(format!("{name} has no effect, because {switch} is not set"));
+            }
+        }
+    }
+}
+
+/// Switches, and what says more about what they switch on.
+const PARTS_OF: [(&str, &[&str]); 4] = [
+    (
+        "tracing",
+        &[
+            "tracing_endpoint",
+            "tracing_ca_certs",
+            "tracing_headers",
+            "tracing_service_name",
+            "tracing_resource",
+        ],
+    ),
+    ("request_id", &["request_id_header", "request_id_response"]),
+    ("dashboard", &["dashboard_token"]),
+    ("monitoring_path", &["monitoring_allow_ips"]),
+];
 
 /// Most calls that a worker of the pool runs at once (setting `dirty_threads`): each costs the arbiter descriptors while the
 /// worker is started.
@@ -169,6 +213,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     warn_of_missing_tls(settings, &mut warnings);
     warn_of_unspoken_http2(settings, &mut warnings);
     warn_of_pool(settings, &mut warnings);
+    warn_of_what_is_off(settings, &mut warnings);
     if let Some(path) = settings.text("pidfile")
         && !path.is_empty()
         && path.bytes().all(|byte| byte.is_ascii_digit())
@@ -347,6 +392,39 @@ mod tests {
             let whole = [asked.clone(), (with.0, text(with.1))];
             assert_eq!(warnings(&resolve(&whole)), Vec::<String>::new(), "{with:?}");
         }
+    }
+
+    #[test]
+    fn redirects_need_tls() {
+        let said = warnings(&resolve(&[("https_redirect", Raw::Int(443))]));
+        assert!(
+            said.len() == 1 && said[0].starts_with("https_redirect: "),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn parts_of_what_is_off_are_told_of() {
+        let endpoint = ("tracing_endpoint", text("http://collector:4318"));
+        let said = [
+            endpoint.clone(),
+            ("request_id_response", Raw::Bool(true)),
+            ("dashboard_token", text("0123456789abcdef")),
+            ("monitoring_allow_ips", text("10.0.0.0/8")),
+            // As in Gunicorn, and often said for a development that sets `reload`.
+            ("reload_engine", text("poll")),
+        ];
+        assert_eq!(
+            warnings(&resolve(&said)),
+            [
+                "tracing_endpoint has no effect, because tracing is not set",
+                "request_id_response has no effect, because request_id is not set",
+                "dashboard_token has no effect, because dashboard is not set",
+                "monitoring_allow_ips has no effect, because monitoring_path is not set",
+            ]
+        );
+        let on = [endpoint, ("tracing", Raw::Bool(true))];
+        assert_eq!(warnings(&resolve(&on)), Vec::<String>::new());
     }
 
     #[test]

@@ -253,7 +253,7 @@ pub enum Kind {
     LogFields,
     /// The name of a header that is not the protocol's.
     HeaderName,
-    /// `http://HOST:PORT`, with or without a path, or None.
+    /// `http://HOST:PORT` or `https://HOST:PORT`, with or without a path, or None.
     HttpUrl,
     /// `NAME=VALUE` separated by commas, percent-encoded, or None.
     Pairs,
@@ -283,7 +283,7 @@ impl Kind {
             Self::Directory => "existing directory",
             Self::StatsdAddress => "`HOST:PORT` or `unix://PATH`",
             Self::HeaderName => "name of a header",
-            Self::HttpUrl => "`http://HOST:PORT`, with or without a path",
+            Self::HttpUrl => "`http://HOST:PORT` or `https://HOST:PORT`, with or without a path",
             Self::Pairs => "`NAME=VALUE` separated by commas, percent-encoded",
             Self::Ratio => "number from 0 to 1",
             Self::Anything => "anything",

@@ -34,6 +34,8 @@ const BATCH: u64 = 512;
 pub struct Otlp {
     /// The URL spans are posted to.
     pub endpoint: String,
+    /// Whose certificates an `https` collector may have; none: those the system believes.
+    pub authorities: Option<Authorities>,
     /// Further headers of those posts.
     pub headers: Vec<(String, String)>,
     /// Attributes of the resource, `service.name` first.
@@ -48,6 +50,15 @@ pub struct Otlp {
     pub queue: usize,
     /// How many go in one post at most.
     pub batch: usize,
+}
+
+/// A file of certificates, PEM, and who has named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorities {
+    /// The setting or the variable.
+    pub name: String,
+    /// Where the file is.
+    pub path: String,
 }
 
 /// Which traces are sampled.
@@ -140,6 +151,7 @@ pub fn otlp(
     }
     let endpoint = environment.endpoint(settings)?;
     environment.look_at_protocol();
+    let authorities = environment.authorities(settings, &endpoint);
     let queue = environment.number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE, MOST_QUEUE);
     let batch = environment.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH, MOST_QUEUE);
     let timeout = environment.number("OTEL_EXPORTER_OTLP_TIMEOUT", TIMEOUT, MOST_TIMEOUT);
@@ -148,6 +160,7 @@ pub fn otlp(
     let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
     Some(Otlp {
         endpoint,
+        authorities,
         headers: environment.headers(settings),
         resource: environment.resource(settings),
         sampler: sampler(settings, variable, environment.complaints),
@@ -229,6 +242,38 @@ impl Variables<'_> {
         }
     }
 
+    /// Matters for `https` alone; what asks for more than that is complained of there.
+    fn authorities(&mut self, settings: &Settings, endpoint: &str) -> Option<Authorities> {
+        if !endpoint.starts_with("https://") {
+            return None;
+        }
+        for name in [
+            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        ] {
+            if self.filled(name).is_some() {
+                self.complain(format!(
+                    "{name} has no effect: the server shows a collector no certificate"
+                ));
+            }
+        }
+        let named = |name: &str, path| Authorities {
+            name: name.into(),
+            path,
+        };
+        let set = settings.text("tracing_ca_certs");
+        let set = set.map(|path| named("tracing_ca_certs", path.to_owned()));
+        set.or_else(|| {
+            let variables = [
+                "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+            ];
+            variables
+                .iter()
+                .find_map(|name| Some(named(name, self.filled(name)?)))
+        })
+    }
+
     /// The setting's pairs after the variables': of one name the last holds.
     fn joined(&mut self, variables: &[&str], setting: Option<&str>) -> Vec<(String, String)> {
         let mut all: Vec<(String, String)> = Vec::new();
@@ -302,7 +347,7 @@ impl Variables<'_> {
 }
 
 fn with_path(url: &str) -> String {
-    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let rest = without_scheme(url).unwrap_or(url);
     match rest.split_once('/') {
         None => format!("{url}{TRACES_PATH}"),
         Some((_, "")) => format!("{}{TRACES_PATH}", url.trim_end_matches('/')),
@@ -312,20 +357,20 @@ fn with_path(url: &str) -> String {
 
 /// What is wrong with the URL of a collector, if anything is; to be said behind its name.
 pub(crate) fn url_fault(url: &str) -> Option<String> {
-    if url.starts_with("https://") {
-        return Some(
-            "must be http://HOST:PORT: https is not spoken, a collector beside the server can"
-                .into(),
-        );
-    }
-    let authority = url.strip_prefix("http://").map(|rest| {
+    let authority = without_scheme(url).map(|rest| {
         rest.split_once('/')
             .map_or(rest, |(authority, _)| authority)
     });
     let is_good = url.bytes().all(|byte| byte.is_ascii_graphic())
         && authority.is_some_and(is_authority)
         && !url.contains('#');
-    (!is_good).then(|| "must be http://HOST:PORT, with or without a path".into())
+    (!is_good)
+        .then(|| "must be http://HOST:PORT or https://HOST:PORT, with or without a path".into())
+}
+
+fn without_scheme(url: &str) -> Option<&str> {
+    url.strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
 }
 
 /// `HOST`, `HOST:PORT`, `[ADDRESS]:PORT`; names and passwords have headers of their own.

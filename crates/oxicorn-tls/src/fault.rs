@@ -42,6 +42,8 @@ pub enum Fault {
     Authorities(PathBuf, String),
     /// The lists of revoked certificates cannot be used.
     RevocationLists(PathBuf, String),
+    /// The system has no authorities that could be believed.
+    NobodyBelieved,
     /// None of the cipher suites that were asked for is offered.
     Ciphers(String),
     /// What was handed over between processes is not what was written.
@@ -119,6 +121,9 @@ impl fmt::Display for Fault {
             Self::RevocationLists(file, reason) => {
                 write!(f, "crlfile: {} cannot be used: {reason}", file.display())
             }
+            Self::NobodyBelieved => f.write_str(
+                "the system has no certificates of authorities (Debian: ca-certificates; or set SSL_CERT_FILE)",
+            ),
             Self::Ciphers(asked) => write!(
                 f,
                 "ciphers: none of {asked} is offered; with TLS 1.2 are {}",

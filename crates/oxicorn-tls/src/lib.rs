@@ -20,6 +20,7 @@ mod pem;
 mod provider;
 mod read;
 mod reason;
+mod trust;
 
 pub use ciphers::offered;
 pub use client::ClientCertificate;
@@ -28,3 +29,4 @@ pub use material::{Authorities, Certified, ClientCertificates, Material, Version
 pub use offer::{Offer, Tickets};
 pub use read::{CertificateFiles, Files, read};
 pub use reason::reason;
+pub use trust::{believed, cryptography};

@@ -45,6 +45,15 @@ def environ_of(request: Any) -> dict[str, Any]:
     return environ
 
 
+#: Microseconds in the queue, and with proxies before the server; None: not known.
+Waits = tuple[int | None, int | None]
+
+
+def note_waits(resp: Any, waits: Waits) -> None:
+    """Leaves with ``resp``, which loggers get, where the time before the application went."""
+    resp.queue_time, resp.proxy_time = (time if time is None else time / 1e6 for time in waits)
+
+
 def record_of(
     *,
     method: str,
@@ -59,6 +68,7 @@ def record_of(
     status: int,
     sent: int,
     microseconds: int,
+    waits: Waits,
 ) -> tuple[Response, Request, dict[str, Any], timedelta]:
     """The arguments of ``Logger.access`` for what the gateway tells about a request."""
     host, port = client
@@ -79,4 +89,6 @@ def record_of(
     environ["SERVER_PROTOCOL"] = protocol
     if server[1] is not None:
         environ.update(SERVER_NAME=server[0], SERVER_PORT=str(server[1]))
-    return error_response(status, sent), request, environ, timedelta(microseconds=microseconds)
+    resp = error_response(status, sent)
+    note_waits(resp, waits)
+    return resp, request, environ, timedelta(microseconds=microseconds)

@@ -72,6 +72,9 @@ class Response:
         #: Body bytes the application produced.
         self.sent = 0
         self.response_length: int | None = None
+        #: Seconds in the queue, and with proxies before the server; None where nobody knows.
+        self.queue_time: float | None = None
+        self.proxy_time: float | None = None
         self._chunked: bool | None = None
         self.must_close = False
         self.upgrade = False

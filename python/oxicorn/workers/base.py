@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import _native, boot, forked, log_files, native_logs, request_ids, util
 from oxicorn.http.message import Request
-from oxicorn.http.unserved import environ_of, error_response
+from oxicorn.http.unserved import Waits, environ_of, error_response, note_waits
 from oxicorn.workers.finding import Finding, find
 from oxicorn.workers.workertmp import WorkerTmp
 
@@ -367,6 +367,7 @@ class Worker:
         environ: dict[str, Any] | None,
         failed: int | None,
         microseconds: int,
+        waits: Waits,
     ) -> None:
         """Has the logger write an access line; what it raises harms no request.
 
@@ -374,6 +375,7 @@ class Worker:
         """
         if failed is not None:
             resp = error_response(failed, resp.sent)
+        note_waits(resp, waits)
         if environ is None:
             environ = environ_of(req)
         try:

@@ -1,5 +1,6 @@
 //! What is decided by about ids and traces.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -67,8 +68,10 @@ impl Default for Sampler {
 /// A collector that takes OTLP over HTTP, and what it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Export {
-    /// Where spans are posted to: an `http` URL.
+    /// Where spans are posted to: an `http` or `https` URL.
     pub endpoint: String,
+    /// Whose certificates an `https` collector may have; none: those the system believes.
+    pub authorities: Option<Authorities>,
     /// Further headers of those posts.
     pub headers: Vec<(String, String)>,
     /// Attributes of the resource.
@@ -81,4 +84,13 @@ pub struct Export {
     pub queue: usize,
     /// Spans in one post at most; not 0.
     pub batch: usize,
+}
+
+/// A file of certificates, PEM, and who has named it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authorities {
+    /// The setting or the variable.
+    pub name: String,
+    /// Where the file is.
+    pub path: PathBuf,
 }

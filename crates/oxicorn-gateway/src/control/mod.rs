@@ -233,6 +233,10 @@ pub struct AccessRecord {
     pub body_bytes: u64,
     /// From the request's first byte to the answer's last.
     pub elapsed_us: u64,
+    /// In the queue, where it got that far.
+    pub queue_us: Option<u64>,
+    /// With proxies, where they said it.
+    pub proxy_us: Option<u64>,
 }
 
 /// See [`FromGateway::Dashboard`].

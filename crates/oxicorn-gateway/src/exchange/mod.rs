@@ -55,7 +55,7 @@ pub(crate) struct Request {
     pub(crate) upload: Option<Upload>,
     /// A worker that does not stream was chosen: it is handed over with all of its body.
     pub(crate) whole: bool,
-    /// How long it waited for the worker that was given it last.
+    /// How long it waited for the worker that was given it last, or until it was refused.
     pub(crate) queued: Option<Duration>,
     /// Its id, its trace and what happened when, where any of that is wanted.
     pub(crate) trace: Option<Box<RequestTrace>>,

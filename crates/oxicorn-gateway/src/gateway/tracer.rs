@@ -101,9 +101,9 @@ impl Gateway {
         exporter.tick(now);
         match exporter.take_news() {
             None => {}
-            Some(News::Failing(reason)) => self.error_log.warning(format_args!(
-                "Spans are not exported, the collector does not take them: {reason}"
-            )),
+            Some(News::Failing(reason)) => self
+                .error_log
+                .warning(format_args!("Spans are not exported, {reason}")),
             Some(News::Recovered) => self
                 .error_log
                 .info(format_args!("Spans are exported again")),

@@ -208,6 +208,7 @@ fn exporting() -> (TcpListener, Settings) {
     let mut settings = with_ids();
     settings.tracing.export = Some(Export {
         endpoint: format!("http://{}/v1/traces", collector.local_addr().unwrap()),
+        authorities: None,
         headers: Vec::new(),
         resource: vec![("service.name".into(), "shop".into())],
         timeout: Duration::from_secs(10),

@@ -41,8 +41,8 @@ pub use headers::{HeaderList, Headers};
 pub use in_hand::{CallInHand, CallsInHand};
 pub use kinds::{AbortReason, CancelReason, EventKind, ResponseKind, flags};
 pub use request::{
-    Address, BodyPlace, ProxyInfo, RequestEncoder, RequestHead, RequestView, Scheme, TLS, TRAILERS,
-    Version,
+    Address, BodyPlace, PROXY_TIME, ProxyInfo, RequestEncoder, RequestHead, RequestView, Scheme,
+    TLS, TRAILERS, Version, is_for_the_worker,
 };
 pub use response::{ResponseEncoder, ResponseHead, ResponseView, append_header};
 pub use small::{

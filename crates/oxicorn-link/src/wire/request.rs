@@ -24,6 +24,15 @@ pub const TLS: &[u8] = b"oxicorn.tls";
 /// (Those of a streamed body come with its end.)
 pub const TRAILERS: &[u8] = b"oxicorn.trailers";
 
+/// Name of the variable that says how long the request was with proxies before it came here: microseconds, a number of
+/// four bytes in the machine's order.
+pub const PROXY_TIME: &[u8] = b"oxicorn.proxy_time";
+
+/// Whether a variable is for the worker alone and not for environs.
+pub fn is_for_the_worker(name: &[u8]) -> bool {
+    [TLS, TRAILERS, PROXY_TIME].contains(&name)
+}
+
 /// HTTP version of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -381,6 +390,13 @@ impl<'a> RequestView<'a> {
         found.map_or(Ok(HeaderList::default()), |(_, list)| {
             HeaderList::decode(list)
         })
+    }
+
+    /// How long it was with proxies, in microseconds, where they said it.
+    pub fn proxy_time_us(&self) -> Option<u32> {
+        let mut variables = self.variables.iter();
+        let (_, value) = variables.find(|(name, _)| *name == PROXY_TIME)?;
+        value.try_into().ok().map(u32::from_ne_bytes)
     }
 
     /// Checks and takes a payload apart.

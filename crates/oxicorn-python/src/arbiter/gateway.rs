@@ -8,9 +8,9 @@ use std::time::Duration;
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
 use oxicorn_gateway::{
-    AccessLog, ErrorLog, Export, Http2, JsonAccessLog, Level, Protocol, ProxyProtocol, Relay,
-    RequestId, Sampler, Settings as GatewaySettings, Statsd, StatsdAddress, TemporaryDirectory,
-    TraceContext, Tracing, WebSocket, WebSocketCompression,
+    AccessLog, Authorities, ErrorLog, Export, Http2, JsonAccessLog, Level, Protocol, ProxyProtocol,
+    Relay, RequestId, Sampler, Settings as GatewaySettings, Statsd, StatsdAddress,
+    TemporaryDirectory, TraceContext, Tracing, WebSocket, WebSocketCompression,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
 use oxicorn_os::{poll, process};
@@ -258,6 +258,10 @@ fn tracing(settings: &Settings) -> Tracing {
         },
         export: export.map(|export| Export {
             endpoint: export.endpoint,
+            authorities: export.authorities.map(|file| Authorities {
+                name: file.name,
+                path: file.path.into(),
+            }),
             headers: export.headers,
             resource: export.resource,
             timeout: export.timeout,

@@ -54,6 +54,7 @@ fn access_arguments<'py>(py: Python<'py>, record: &AccessRecord) -> PyResult<Bou
     fields.set_item("status", record.status)?;
     fields.set_item("sent", record.body_bytes)?;
     fields.set_item("microseconds", record.elapsed_us)?;
+    fields.set_item("waits", (record.queue_us, record.proxy_us))?;
     Ok(fields)
 }
 

@@ -22,6 +22,7 @@ use super::request_body::{Piece, RequestBody};
 use super::response::{Response, Taken};
 use super::shared::Shared;
 use super::waiting::{Waiters, thrown};
+use crate::request::Waits;
 
 /// See the head of this file.
 #[pyclass(module = "oxicorn._native")]
@@ -52,6 +53,8 @@ pub(crate) struct HttpExchange {
     trailers: Vec<u8>,
     /// When the worker began with it.
     since: Duration,
+    /// How long it had waited until then.
+    waits: Waits,
     /// The worker writes the access line, and has not yet.
     logs: bool,
     socket: ClientSocket,
@@ -80,6 +83,7 @@ impl HttpExchange {
         shared: Arc<Shared>,
         response: Response,
         logs: bool,
+        waits: Waits,
         body: RequestBody,
     ) -> Self {
         Self {
@@ -98,9 +102,15 @@ impl HttpExchange {
             start: None,
             trailers: Vec::new(),
             since: time::monotonic(),
+            waits,
             logs,
             socket: ClientSocket::AtGateway,
         }
+    }
+
+    /// How long it had waited until the worker had it.
+    pub(crate) fn waits(&self) -> Waits {
+        self.waits
     }
 
     /// Since when the worker has it, if its access line is to be written here. A request that the

@@ -110,7 +110,8 @@ impl AsgiServer {
         };
         let elapsed = oxicorn_os::time::monotonic().saturating_sub(since);
         let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        let arguments = (response, request, py.None(), failed, microseconds);
+        let waits = exchange.try_borrow()?.waits().python();
+        let arguments = (response, request, py.None(), failed, microseconds, waits);
         let worker = self.context.get().worker()?.bind(py);
         worker
             .call_method1(intern!(py, "log_access"), arguments)

@@ -28,7 +28,7 @@ use super::websocket::WebSocketExchange;
 use crate::forked;
 use crate::locks::lock;
 use crate::request::headers::takes_trailers;
-use crate::request::{Hooks, make_request};
+use crate::request::{Hooks, Waits, make_request};
 use crate::settings::with_settings;
 use crate::worker::{Standing, WorkerContext};
 
@@ -136,7 +136,7 @@ impl AsgiServer {
             Scheme::Http | Scheme::Https => {
                 let to_head = view.head.method == b"HEAD";
                 let response = Response::new(stream, to_head, takes_trailers(&view), logs);
-                let exchange = HttpExchange::new(shared, response, logs, body);
+                let exchange = HttpExchange::new(shared, response, logs, Waits::of(&view), body);
                 let request = this
                     .hooks
                     .before(py, worker, &view, py.None().bind(py), None);

@@ -11,6 +11,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use oxicorn_link::wire::RequestView;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -86,5 +87,26 @@ impl Watched {
             }
         }
         Ok(false)
+    }
+}
+
+/// How long a request waited before a worker had it, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    queue: u32,
+    proxy: Option<u32>,
+}
+
+impl Waits {
+    pub(crate) fn of(view: &RequestView<'_>) -> Self {
+        Self {
+            queue: view.head.queued_us,
+            proxy: view.proxy_time_us(),
+        }
+    }
+
+    /// As `log_access` takes it.
+    pub(crate) fn python(self) -> (u32, Option<u32>) {
+        (self.queue, self.proxy)
     }
 }

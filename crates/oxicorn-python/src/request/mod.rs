@@ -6,6 +6,6 @@ pub(crate) mod headers;
 mod hooks;
 mod objects;
 
-pub(crate) use access::{AccessLogging, Watched};
+pub(crate) use access::{AccessLogging, Waits, Watched};
 pub(crate) use hooks::Hooks;
 pub(crate) use objects::{is_https, make_request, make_response, server_of, set_trailers};

@@ -180,8 +180,7 @@ impl EnvironFactory {
             set(&keys.trailers, PyList::new(py, pairs)?.as_any())?;
         }
         for (name, value) in view.variables {
-            // The trailers are there already, and what is settled with a client by TLS is for scopes.
-            if name != wire::TRAILERS && name != wire::TLS {
+            if !wire::is_for_the_worker(name) {
                 environ.set_item(latin1::to_string(py, name), latin1::to_string(py, value))?;
             }
         }

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::call::Made;
 use super::exchange::{Exchange, Phase};
-use crate::request::{Hooks, make_request, make_response};
+use crate::request::{Hooks, Waits, make_request, make_response};
 
 /// Runs `post_request`.
 pub(super) fn run_post_request<'py>(
@@ -53,6 +53,7 @@ pub(super) fn log_access<'py>(
         &made.environ,
         failed,
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        Waits::of(view).python(),
     );
     worker
         .bind(py)

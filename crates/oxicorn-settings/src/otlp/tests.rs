@@ -64,7 +64,7 @@ fn the_collector_is_named_by_settings_then_by_variables() {
 
 #[test]
 fn a_collector_that_cannot_be_spoken_to_is_complained_of() {
-    let (otlp, complaints) = found(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318")]);
+    let (otlp, complaints) = found(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://c:4317")]);
     assert_eq!(otlp, None);
     assert_eq!(complaints.len(), 1);
     assert!(
@@ -75,6 +75,36 @@ fn a_collector_that_cannot_be_spoken_to_is_complained_of() {
     assert!(otlp.is_some() && complaints[0].contains("'grpc'"));
     let (otlp, complaints) = found(&[], &[("OTEL_SDK_DISABLED", "True")]);
     assert_eq!((otlp, complaints.len()), (None, 1));
+}
+
+#[test]
+fn whom_to_believe_is_said_by_the_setting_or_the_environment() {
+    let traces = ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/traces.pem");
+    let general = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/general.pem");
+    let of = |url, set: Set<'_>, variables: Set<'_>| {
+        let set = [&[("tracing_endpoint", url)], set].concat();
+        let (otlp, complaints) = found(&set, variables);
+        let authorities = otlp.expect("settings").authorities;
+        (
+            authorities.map(|file| format!("{} {}", file.name, file.path)),
+            complaints.len(),
+        )
+    };
+    let secure = "https://collector:4318";
+    assert_eq!(of(secure, &[], &[]), (None, 0));
+    assert_eq!(
+        of(secure, &[], &[general, traces]),
+        (Some(format!("{} {}", traces.0, traces.1)), 0)
+    );
+    let set = [("tracing_ca_certs", "/set.pem")];
+    assert_eq!(
+        of(secure, &set, &[general]),
+        (Some("tracing_ca_certs /set.pem".into()), 0)
+    );
+    let own = [("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/own.pem")];
+    assert_eq!(of(secure, &[], &own), (None, 1));
+    // Without TLS there is nobody to believe.
+    assert_eq!(of("http://collector", &set, &own), (None, 0));
 }
 
 #[test]

@@ -101,8 +101,17 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         Flags::text(&["--tracing-endpoint"], "URL"),
         Kind::HttpUrl,
         Default::None,
-        "The collector, `http://HOST:PORT`. Without a path it is `/v1/traces`. Where it is not set: \
+        "The collector, `http://HOST:PORT` or `https://HOST:PORT`. Without a path it is `/v1/traces`. Where it is not set: \
          `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, `OTEL_EXPORTER_OTLP_ENDPOINT`, `http://localhost:4318`.",
+    ),
+    own(
+        "tracing_ca_certs",
+        Flags::text(&["--tracing-ca-certs"], "FILE"),
+        Kind::Text,
+        Default::None,
+        "The authorities that the certificate of an `https` collector is checked against, a PEM file. Where it is not set: \
+         `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CERTIFICATE`, those of the system (`SSL_CERT_FILE`, \
+         `SSL_CERT_DIR`, the distribution's).",
     ),
     own(
         "tracing_headers",
@@ -192,6 +201,7 @@ mod tests {
             "http://localhost:4318",
             "http://[::1]:4318/v1/traces",
             "http://collector",
+            "https://collector:4318",
         ] {
             assert_eq!(
                 accepted("tracing_endpoint", text(url)),
@@ -199,7 +209,7 @@ mod tests {
             );
         }
         for (url, reason) in [
-            ("https://collector:4318", "https is not spoken"),
+            ("grpc://collector:4317", "http://HOST:PORT"),
             ("localhost:4318", "http://HOST:PORT"),
             ("http://", "http://HOST:PORT"),
             ("http://a b", "http://HOST:PORT"),

@@ -3,6 +3,8 @@
 //! Decides what is left out when they come faster than the arbiter takes them: they are counted, and the
 //! count is told when there is room again. The control channel has more important messages to carry.
 
+use std::time::Duration;
+
 use oxicorn_proto::http1::percent_decode;
 use oxicorn_proto::message::RequestHead;
 
@@ -75,7 +77,9 @@ fn describe(record: &Record<'_>) -> AccessRecord {
         https: record.https,
         status: record.status,
         body_bytes: record.body_bytes,
-        elapsed_us: u64::try_from(record.elapsed.as_micros()).unwrap_or(u64::MAX),
+        elapsed_us: micros(record.elapsed),
+        queue_us: record.queue_time.map(micros),
+        proxy_us: record.proxy_time().map(micros),
         ..AccessRecord::default()
     };
     match &record.request {
@@ -111,6 +115,10 @@ fn describe_first_line(line: &[u8], described: &mut AccessRecord) {
     described.method = word();
     described.request_target = word();
     described.protocol = word();
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn shortened(bytes: &[u8]) -> &[u8] {

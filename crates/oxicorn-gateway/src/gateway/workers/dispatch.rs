@@ -174,8 +174,15 @@ impl Gateway {
     }
 
     fn reject(&mut self, request: RequestId, retry_after: Duration) {
-        let call = self.calls.remove(CallId::of_request(request));
-        if let Some(key) = call.and_then(|call| call.client) {
+        let Some(call) = self.calls.remove(CallId::of_request(request)) else {
+            return;
+        };
+        if let Some(key) = call.client {
+            let waited = self.clock.now().saturating_sub(call.submitted);
+            let connection = self.connections.get_mut(key);
+            if let Some(exchange) = connection.and_then(|one| one.exchange.as_deref_mut()) {
+                exchange.request.queued = Some(waited);
+            }
             self.refuse(key, Refusal::overload(retry_after));
         }
     }

@@ -169,6 +169,9 @@ fn encode_request(
             }
         }
     }
+    if let Some(time) = request.trace.as_deref().and_then(|trace| trace.proxy_time) {
+        encoder.variable(wire::PROXY_TIME, &clamp(time.as_micros()).to_ne_bytes());
+    }
     if !request.trailers.is_empty() {
         encoder.variable(wire::TRAILERS, &request.trailers);
     }

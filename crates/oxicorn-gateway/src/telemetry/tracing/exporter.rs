@@ -5,16 +5,19 @@
 //! tries again where the specification says that this may help, and gives up after a while. What a collector answers is
 //! read up to a bound, and nothing in it is followed.
 
+use std::error::Error;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
 use super::protobuf::{Fields, Value};
 use super::span::Sender;
-use crate::config::tracing::Export;
+use crate::config::tracing::{Authorities, Export};
 
 /// How long the end of the process waits for the last spans to be sent.
 pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -67,6 +70,8 @@ struct Batch {
 struct Shared {
     exported: AtomicU64,
     dropped: AtomicU64,
+    /// The thread has looked at what it needs to reach the collector.
+    prepared: AtomicBool,
     /// Of what was handed over: what is settled, one way or the other.
     settled: AtomicU64,
     state: Mutex<State>,
@@ -127,6 +132,7 @@ impl Exporter {
             .name("spans".into())
             .stack_size(STACK)
             .spawn(move || {
+                collector.prepare();
                 for batch in waiting {
                     collector.export(&batch);
                 }
@@ -170,7 +176,8 @@ impl Exporter {
     /// When a tick is needed: spans have been gathered for long enough, or something may have become of those that the
     /// thread has.
     pub(crate) fn next_look(&self, now: Duration) -> Option<Duration> {
-        let is_busy = self.shared.settled.load(Ordering::Acquire) < self.handed_over;
+        let is_busy = self.shared.settled.load(Ordering::Acquire) < self.handed_over
+            || !self.shared.prepared.load(Ordering::Acquire);
         if is_busy || self.has_news() {
             return Some(now + LOOK);
         }
@@ -180,6 +187,7 @@ impl Exporter {
     fn has_news(&self) -> bool {
         let counts = [&self.shared.exported, &self.shared.dropped];
         counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+            || self.shared.lock().news.is_some()
     }
 
     /// `false`: the thread has as many as it may have.
@@ -235,8 +243,10 @@ impl Exporter {
 /// The thread's end: the collector as far as we know it.
 #[derive(Debug)]
 struct Collector {
-    agent: ureq::Agent,
+    /// None: it is made by the next post, of certificates that are read anew.
+    agent: Option<ureq::Agent>,
     endpoint: String,
+    authorities: Option<Authorities>,
     headers: Vec<(String, String)>,
     timeout: Duration,
     sender: Sender,
@@ -260,8 +270,32 @@ enum Outcome {
 
 impl Collector {
     fn new(settings: &Export, shared: Arc<Shared>) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(settings.timeout))
+        Self {
+            agent: None,
+            endpoint: settings.endpoint.clone(),
+            authorities: settings.authorities.clone(),
+            headers: settings.headers.clone(),
+            timeout: settings.timeout,
+            sender: Sender::new(&settings.resource),
+            shared,
+            failing: false,
+        }
+    }
+
+    /// Finds out before the first span whether there is what it takes to reach the collector.
+    fn prepare(&mut self) {
+        if let Err(reason) = self.agent() {
+            self.tell(Some(reason));
+        }
+        self.shared.prepared.store(true, Ordering::Release);
+    }
+
+    fn agent(&mut self) -> Result<ureq::Agent, String> {
+        if let Some(agent) = &self.agent {
+            return Ok(agent.clone());
+        }
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(self.timeout))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -270,17 +304,12 @@ impl Collector {
             .user_agent(concat!(
                 "OTel-OTLP-Exporter-oxicorn/",
                 env!("CARGO_PKG_VERSION")
-            ))
-            .build();
-        Self {
-            agent: config.into(),
-            endpoint: settings.endpoint.clone(),
-            headers: settings.headers.clone(),
-            timeout: settings.timeout,
-            sender: Sender::new(&settings.resource),
-            shared,
-            failing: false,
+            ));
+        if self.endpoint.starts_with("https://") {
+            config = config.tls_config(tls(self.authorities.as_ref())?);
         }
+        let agent: ureq::Agent = config.build().into();
+        Ok(self.agent.insert(agent).clone())
     }
 
     fn export(&mut self, batch: &Batch) {
@@ -292,7 +321,9 @@ impl Collector {
                 Outcome::Taken { rejected, message } => {
                     self.tell(match rejected {
                         0 => None,
-                        _ => Some(format!("{rejected} spans were rejected: {message}")),
+                        _ => Some(format!(
+                            "the collector does not take them: {rejected} spans were rejected: {message}"
+                        )),
                     });
                     return self.shared.settle(batch.spans, rejected);
                 }
@@ -323,25 +354,28 @@ impl Collector {
         }
     }
 
-    fn post(&self, body: &[u8], stopping: bool) -> Outcome {
-        let timeout = if stopping {
-            self.timeout.min(FLUSH_LIMIT)
-        } else {
-            self.timeout
+    fn post(&mut self, body: &[u8], stopping: bool) -> Outcome {
+        let agent = match self.agent() {
+            Ok(agent) => agent,
+            Err(reason) => return Outcome::Refused { reason },
         };
-        let mut request = self
-            .agent
-            .post(&self.endpoint)
-            .config()
-            .timeout_global(Some(timeout))
-            .build()
-            .header("Content-Type", "application/x-protobuf");
+        let mut request = agent.post(&self.endpoint);
+        if stopping {
+            let timeout = self.timeout.min(FLUSH_LIMIT);
+            request = request.config().timeout_global(Some(timeout)).build();
+        }
+        request = request.header("Content-Type", "application/x-protobuf");
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         let mut response = match request.send(body) {
             Ok(response) => response,
-            Err(error) => return of_error(&error),
+            Err(error) => {
+                if is_of_tls(&error) {
+                    self.agent = None;
+                }
+                return of_error(&error);
+            }
         };
         let status = response.status().as_u16();
         let after = response.headers().get("retry-after");
@@ -353,10 +387,37 @@ impl Collector {
     }
 }
 
+/// TLS as a client.
+fn tls(authorities: Option<&Authorities>) -> Result<TlsConfig, String> {
+    let file = authorities.map(|file| file.path.as_path());
+    let believed = oxicorn_tls::believed(file).map_err(|fault| match authorities {
+        Some(file) => format!("{}: {fault}", file.name),
+        None => fault.to_string(),
+    })?;
+    let certificates = believed
+        .iter()
+        .map(|one| Certificate::from_der(one).to_owned());
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::from(certificates))
+        .unversioned_rustls_crypto_provider(oxicorn_tls::cryptography())
+        .build())
+}
+
+fn is_of_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => error
+            .get_ref()
+            .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>),
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        _ => false,
+    }
+}
+
 /// What may pass is tried again: nobody listens, the name is not known yet, it takes too long.
 fn of_error(error: &ureq::Error) -> Outcome {
-    let reason = error.to_string();
+    let reason = format!("the collector does not take them: {error}");
     match error {
+        _ if is_of_tls(error) => Outcome::Refused { reason },
         ureq::Error::Io(_)
         | ureq::Error::Timeout(_)
         | ureq::Error::HostNotFound
@@ -370,7 +431,7 @@ fn of_error(error: &ureq::Error) -> Outcome {
 
 /// OTLP/HTTP, "Failures" and "Partial Success".
 fn of_answer(status: u16, after: Option<Duration>, answer: &[u8]) -> Outcome {
-    let reason = format!("it answers with status {status}");
+    let reason = format!("the collector does not take them: it answers with status {status}");
     match status {
         200..=299 => {
             let (rejected, message) = partial_success(answer);

@@ -28,6 +28,7 @@ fn exporting(sampler: Sampler) -> Tracing {
         sampler,
         export: Some(Export {
             endpoint: "http://localhost".into(),
+            authorities: None,
             headers: Vec::new(),
             resource: Vec::new(),
             timeout: Duration::from_secs(1),

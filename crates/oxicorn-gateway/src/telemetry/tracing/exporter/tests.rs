@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn export(endpoint: &str) -> Export {
     Export {
         endpoint: endpoint.into(),
+        authorities: None,
         headers: vec![("api-key".into(), "secret".into())],
         resource: vec![("service.name".into(), "shop".into())],
         timeout: PATIENCE,
@@ -219,7 +220,8 @@ fn partial_success_is_counted() {
     eventually("settled", || {
         exporter.shared.settled.load(Ordering::Relaxed) == 2
     });
-    let news = News::Failing("1 spans were rejected: too old".into());
+    let news =
+        News::Failing("the collector does not take them: 1 spans were rejected: too old".into());
     assert_eq!(exporter.take_news(), Some(news));
     assert_eq!(exporter.take_counts(), (1, 1));
     collector.join().expect("a post");
