@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes everything bench/run.py needs beside oxicorn itself: wrk, h2load, nginx, a certificate, oha in bench/.oha, the peers in bench/.venv-peers, the
+# Makes everything bench/run.py needs beside oxicorn itself: wrk, Redis, h2load, nginx, a certificate, oha in bench/.oha, the peers in bench/.venv-peers, the
 # floor in bench/floor/target, the WebSocket load in bench/websocket/target. Safe to run again; what is there already
 # is left alone.
 #
@@ -49,6 +49,11 @@ if [ ! -e "$bench/.tls/cert.pem" ]; then
         2>/dev/null
 fi
 
+command -v redis-server >/dev/null || install_package redis-server || {
+    echo "setup: redis-server is missing and could not be installed" >&2
+    exit 1
+}
+
 [ -x "$bench/.oha/bin/oha" ] || cargo install --quiet --locked --root "$bench/.oha" oha@1.16.0
 
 [ -x "$venv/bin/python" ] || "$PYTHON" -m venv "$venv"
@@ -63,6 +68,11 @@ fi
 [ -d "$venv/async/fastapi" ] ||
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$venv/async" \
         fastapi==0.165.0 uvloop==0.23.0
+
+# And the packages of worker classes; gevent's class of Gunicorn asks packaging for versions.
+[ -d "$venv/classes/gevent" ] ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$venv/classes" \
+        gevent==26.9.0 tornado==6.6.1 aiohttp==3.14.5 redis==8.1.0 packaging
 
 # bjoern has no wheels and is only there for orientation: no target is measured against it.
 if ! "$venv/bin/python" -c 'import bjoern' 2>/dev/null; then

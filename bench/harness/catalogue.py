@@ -6,7 +6,7 @@ from harness import measures, tls
 from harness.clients import Load, Messages
 from harness.experiment import Experiment, Target
 from harness.measures import START_CPU, WORKERS_MEMORY
-from harness.servers import ASYNC, FLASK, Shape
+from harness.servers import ASYNC, CLASSES, FLASK, Shape
 
 HELLO_LENGTH = 14
 CPU = "CPU us/request"
@@ -41,6 +41,13 @@ def asgi(application: str, connections: int | None = None) -> Shape:
     return Shape(application, variables=(("PYTHONPATH", str(ASYNC)),), interface="asgi", connections=connections)
 
 
+def of_class(worker_class: str, application: str) -> Shape:
+    return Shape(
+        application, variables=(("PYTHONPATH", str(CLASSES)),), interface="class", worker_class=worker_class
+    )
+
+
+GEVENT = of_class("gevent", "gevent_hello")
 ASGI_PEERS = ("granian", "uvicorn", "gunicorn", "gunicorn-uvicorn")
 AHEAD_OF_GRANIAN = (Target(1.0, "granian", strictly=True),)
 
@@ -340,6 +347,52 @@ EXPERIMENTS = (
         measures.cpu_per_request(Load(), 27),
         ("oxicorn", *ASGI_PEERS),
         (than("granian", 0.55),),
+    ),
+    Experiment(
+        "gevent",
+        "gevent hello",
+        CPU,
+        GEVENT,
+        measures.cpu_per_request(Load(), HELLO_LENGTH),
+        ("oxicorn", "gunicorn"),
+        (than("gunicorn", 0.35),),
+    ),
+    Experiment(
+        "gevent-sleeping",
+        "gevent.sleep, 10 ms, 200 connections",
+        CPU,
+        GEVENT,
+        measures.cpu_per_request(Load("/sleep", connections=200), HELLO_LENGTH),
+        ("oxicorn", "gunicorn"),
+        (than("gunicorn", 0.50),),
+    ),
+    Experiment(
+        "gevent-redis",
+        "gevent, a round trip to Redis in each request",
+        CPU,
+        GEVENT,
+        measures.beside_redis(measures.cpu_per_request(Load("/redis"), HELLO_LENGTH)),
+        ("oxicorn", "gunicorn"),
+        (than("gunicorn", 0.70),),
+    ),
+    Experiment(
+        "tornado",
+        "Tornado hello handler",
+        CPU,
+        of_class("tornado", "tornado_hello"),
+        measures.cpu_per_request(Load(), HELLO_LENGTH),
+        ("oxicorn", "gunicorn", "tornado"),
+        (than("gunicorn", 0.60), than("tornado", 0.60)),
+    ),
+    Experiment(
+        # The class has a server of its own: what is measured is what stands around it.
+        "aiohttp",
+        "aiohttp hello, aiohttp.GunicornWebWorker",
+        CPU,
+        of_class("aiohttp.GunicornWebWorker", "aiohttp_hello"),
+        measures.cpu_per_request(Load(), HELLO_LENGTH),
+        ("oxicorn", "gunicorn"),
+        (than("gunicorn", 1.02),),
     ),
     Experiment(
         "websocket",

@@ -8,6 +8,7 @@ import os
 import resource
 import threading
 import time
+from dataclasses import replace
 from typing import Self
 
 from harness import processes
@@ -27,6 +28,7 @@ from harness.clients import (
     slow_clients,
 )
 from harness.experiment import START_PATIENCE, Bench, Measure, Sample
+from harness.servers import free_port
 
 WARM_UP = 1.0
 #: After a load: the server notices that its clients have gone; that belongs to its work.
@@ -72,6 +74,18 @@ def cpu_per_request(load: Load, length: int, body: bytes | None = None) -> Measu
             return _loaded_sample(server, bench, load)
 
     return measure
+
+
+def beside_redis(measure: Measure) -> Measure:
+    """The same with a Redis that the application can ask; what it uses is not the server's."""
+
+    def with_redis(bench: Bench) -> Sample:
+        port = free_port()
+        with processes.helper(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]):
+            bench.shape = replace(bench.shape, variables=(*bench.shape.variables, ("BENCH_REDIS", str(port))))
+            return measure(bench)
+
+    return with_redis
 
 
 def _loaded_sample(server: processes.Server, bench: Bench, load: Load) -> Sample:
@@ -175,6 +189,7 @@ class Accounts:
     def _now(self) -> tuple[float, float, float, float]:
         usages = map(resource.getrusage, (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
         ours = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+        ours += sum(map(processes.cpu_seconds, processes.helpers))
         server, machine = processes.cpu_seconds(self._pid), processes.machine_busy_seconds()
         return server, ours, machine, time.monotonic()
 

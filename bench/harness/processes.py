@@ -140,6 +140,26 @@ def spinning_neighbours(count: int) -> Iterator[None]:
             neighbour.wait()
 
 
+#: Processes that applications ask: what they use is neither the server's nor a disturbance.
+helpers: set[int] = set()
+
+
+@contextlib.contextmanager
+def helper(command: list[str]) -> Iterator[None]:
+    """A process that applications need, as long as the context."""
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise StartFailure(f"{command[0]} is missing: run bench/setup.sh") from error
+    helpers.add(process.pid)
+    try:
+        yield
+    finally:
+        helpers.discard(process.pid)
+        process.terminate()
+        process.wait()
+
+
 class Server:
     """A started server: its own session, its output in a file, ended with its whole tree on leaving the context."""
 

@@ -1,4 +1,6 @@
-"""Starts a server that has no command of its own: serve_inline.py floor|decoupled|bjoern PORT WORKERS MODULE:CALLABLE THREADS.
+"""Starts a server that has no command of its own: serve_inline.py KIND PORT WORKERS MODULE:CALLABLE THREADS.
+
+KIND is floor, decoupled, bjoern or tornado.
 
 The application is imported from the current directory, once, and inherited by the other workers; each worker listens
 for itself on the same port (SO_REUSEPORT). TERM to the first process ends all of them.
@@ -25,10 +27,23 @@ def serve(kind: str, application: Callable[..., object], port: int, workers: int
             floor.serve_decoupled(application, port, workers > 1, threads)
         else:
             floor.serve(application, port, workers > 1)
+    elif kind == "tornado":
+        serve_tornado(application, port)
     else:
         import bjoern
 
         bjoern.run(application, "127.0.0.1", port, reuse_port=workers > 1)
+
+
+def serve_tornado(application: Callable[..., object], port: int) -> None:
+    """As Tornado's documentation runs it."""
+    import asyncio
+
+    async def listen() -> None:
+        application.listen(port, "127.0.0.1")  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    asyncio.run(listen())
 
 
 def main() -> None:

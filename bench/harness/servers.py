@@ -21,6 +21,8 @@ FLOOR = BENCH / "floor"
 FLASK = PEERS / "flask"
 ASYNC = PEERS / "async"
 NGINX = Path("/usr/sbin/nginx")
+# And so do the packages of worker classes, with what their applications import.
+CLASSES = PEERS / "classes"
 WEBSOCKET_LOAD = BENCH / "websocket" / "target" / "release" / "websocket-load"
 
 #: As many as h2load has connections, and one for whoever asks whether it answers.
@@ -42,6 +44,8 @@ class Shape:
     threads: int = 1
     variables: tuple[tuple[str, str], ...] = ()
     interface: str = "wsgi"
+    #: where ``interface`` is ``class``: the workers', by the name of Gunicorn's setting
+    worker_class: str | None = None
     #: connections one worker must hold at once, where that is more than servers allow of themselves
     connections: int | None = None
     #: spoken with the certificate of all
@@ -71,7 +75,9 @@ class Contender:
 
 def _gunicorn_options(shape: Shape, port: int, asgi_worker: str = "asgi") -> list[str]:
     options = ["-b", f"127.0.0.1:{port}", "-w", str(shape.workers), "--chdir", str(APPLICATIONS)]
-    if shape.threads > 1:
+    if shape.worker_class:
+        options += ["-k", shape.worker_class]
+    elif shape.threads > 1:
         options += ["-k", "gthread", "--threads", str(shape.threads)]
     if shape.interface == "asgi":
         options += ["-k", asgi_worker, "--asgi-loop", "uvloop"]
@@ -144,16 +150,18 @@ def _inline(kind: str) -> Callable[[Shape, int], list[str]]:
 
 _SETUP = "run bench/setup.sh"
 _BOTH = ("wsgi", "asgi")
+_ALL = (*_BOTH, "class")
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("oxicorn", OXICORN, "run make build", _oxicorn, interfaces=_BOTH),
+        Contender("oxicorn", OXICORN, "run make build", _oxicorn, interfaces=_ALL),
         Contender("granian", PEERS / "bin" / "granian", _SETUP, _granian, interfaces=_BOTH),
-        Contender("gunicorn", PEERS / "bin" / "gunicorn", _SETUP, _gunicorn, interfaces=_BOTH),
+        Contender("gunicorn", PEERS / "bin" / "gunicorn", _SETUP, _gunicorn, interfaces=_ALL),
         Contender("uvicorn", PEERS / "bin" / "uvicorn", _SETUP, _uvicorn, interfaces=("asgi",)),
         Contender("gunicorn-uvicorn", PEERS / "bin" / "uvicorn", _SETUP, _gunicorn_uvicorn, interfaces=("asgi",)),
         Contender("hypercorn", PEERS / "bin" / "hypercorn", _SETUP, _hypercorn, interfaces=("asgi",)),
         Contender("nginx", NGINX, _SETUP, _nginx, interfaces=_BOTH),
+        Contender("tornado", CLASSES / "tornado", _SETUP, _inline("tornado"), False, ("class",)),
         Contender("floor", FLOOR / "target/release/floor.so", _SETUP, _inline("floor"), False),
         Contender("decoupled", FLOOR / "target/release/floor.so", _SETUP, _inline("decoupled")),
         Contender(
