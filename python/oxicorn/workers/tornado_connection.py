@@ -43,7 +43,7 @@ __all__ = ["Callback", "ClientStream", "Connection", "tasks_of"]
 MAX_BODY_SIZE = 100 * 1024 * 1024
 #: The last event of a response.
 END = {"type": "http.response.body"}
-#: Names of headers of responses that are remembered as bytes.
+#: Names of headers, and reasons, that are remembered as bytes or as text.
 NAMES = 256
 #: Close code of WebSockets of a worker that ends: come again (registered with RFC 6455).
 SERVICE_RESTART = 1012
@@ -90,17 +90,19 @@ class Context:
     def __init__(self, scope: dict[str, Any]) -> None:
         client = scope["client"]
         self.address = client if client is not None else ""
-        self.address_family = socket.AF_UNIX if client is None else _family(client[0])
         # As Tornado: a client on a Unix socket has none.
         self.remote_ip = "0.0.0.0" if client is None else client[0]
         self.protocol = scope["scheme"]
 
+    @property
+    def address_family(self) -> socket.AddressFamily:
+        """The kind of socket that the client is connected by."""
+        if not self.address:
+            return socket.AF_UNIX
+        return socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+
     def __str__(self) -> str:
         return self.remote_ip if self.address else ""
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 class ClientStream(IOStream):
@@ -192,6 +194,8 @@ class Connection(HTTPConnection):
         self._closed = False
         self._has_head = False
         self._write_finished = False
+        #: All of the response has left, whether ``finish()`` was called or is yet to be.
+        self._has_all = False
         #: Of a response with ``Content-Length``: bytes that are still to be written.
         self._expected: int | None = None
         #: The head of a response after which the stream will be detached.
@@ -232,8 +236,17 @@ class Connection(HTTPConnection):
     async def _tell_head(self, delegate: HTTPMessageDelegate) -> None:
         scope = self._scope
         headers = HTTPHeaders()
+        length = 0
+        seen = set()
+        # The gateway has seen to it that they are well-formed, and lengths numbers.
         for name, value in scope["headers"]:
-            headers.add(name.decode("latin-1"), value.decode("latin-1"))
+            if name in seen:
+                headers.add(_text(name), value.decode("latin-1"))
+            else:
+                seen.add(name)
+                headers[_text(name)] = value.decode("latin-1")
+            if name == b"content-length":
+                length = int(value)
         target = scope["raw_path"].decode("latin-1")
         if query := scope["query_string"]:
             target = f"{target}?{query.decode('latin-1')}"
@@ -242,12 +255,13 @@ class Connection(HTTPConnection):
         told = delegate.headers_received(start_line, headers)
         if told is not None:
             await told
-        # The gateway has seen to it that it is a number.
-        if "Content-Length" in headers and int(headers["Content-Length"]) > self._max_body_size:
+        if length > self._max_body_size:
             self._refuse(413)
 
     async def _tell_body(self, delegate: HTTPMessageDelegate) -> bool:
         """Whether there is an end of the body to be told of."""
+        if self._exchange._take_empty_body():
+            return not self._write_finished
         count = 0
         loop = asyncio.get_running_loop()
         deadline = None if self._body_timeout is None else loop.time() + self._body_timeout
@@ -282,7 +296,7 @@ class Connection(HTTPConnection):
 
     async def _see_to_the_end(self) -> None:
         if self._detached is None:
-            if not self._write_finished:
+            if not self._write_finished and not self._has_all:
                 self._handle_close()
             return
         # Until it is closed it is one of the worker's connections.
@@ -328,7 +342,10 @@ class Connection(HTTPConnection):
     ) -> asyncio.Future[None]:
         """The head, and perhaps the first of the body."""
         assert isinstance(start_line, ResponseStartLine)
-        pairs = [(_name(name), _bytes_of(value)) for name, value in headers.get_all()]
+        pairs = [
+            (_name(name), value.encode("latin-1") if isinstance(value, str) else value)
+            for name, value in headers.get_all()
+        ]
         status = start_line.code
         self._has_head = True
         if self._scope["method"] == "HEAD" or status == 304:
@@ -340,7 +357,15 @@ class Connection(HTTPConnection):
             return self._worker.done
         event = {"type": "http.response.start", "status": status, "headers": pairs}
         if start_line.reason:
-            event["oxicorn.reason"] = _bytes_of(start_line.reason)
+            event["oxicorn.reason"] = _name(start_line.reason)
+        # Who does not want to hear of its client any more, and has all there is of the response
+        # here, calls ``finish()`` next.
+        if self._close_callback is None and len(chunk or b"") == self._expected:
+            event["oxicorn.body"] = bytes(chunk or b"")
+            sent = self._emit(event)
+            self._has_all = True
+            self._expected = 0
+            return sent
         sent = self._emit(event)
         return self.write(chunk) if chunk else sent
 
@@ -351,6 +376,8 @@ class Connection(HTTPConnection):
             if self._expected < 0:
                 self.close()
                 raise HTTPOutputError("Tried to write more data than Content-Length")
+        if self._has_all:
+            return self._worker.done
         body = chunk if isinstance(chunk, bytes) else bytes(chunk)
         return self._emit({"type": "http.response.body", "body": body, "more_body": True})
 
@@ -361,7 +388,7 @@ class Connection(HTTPConnection):
             self.close()
             raise HTTPOutputError(f"Tried to write {expected} bytes less than Content-Length")
         self._write_finished = True
-        if self._kept_head is None:
+        if self._kept_head is None and not self._has_all:
             self._emit(END)
 
     def _emit(self, event: dict[str, Any]) -> asyncio.Future[None]:
@@ -436,6 +463,11 @@ class Connection(HTTPConnection):
 @functools.lru_cache(maxsize=NAMES)
 def _name(name: str) -> bytes:
     return _bytes_of(name)
+
+
+@functools.lru_cache(maxsize=NAMES)
+def _text(name: bytes) -> str:
+    return name.decode("latin-1")
 
 
 def _bytes_of(text: str | bytes) -> bytes:

@@ -13,8 +13,12 @@ use super::head::{Head, append_trailers, early_hint};
 
 /// An event of the HTTP part.
 pub(crate) enum HttpEvent<'py> {
-    /// `http.response.start`
-    Start { head: Head, trailers: bool },
+    /// `http.response.start`; `whole`: all of the body, and the end.
+    Start {
+        head: Head,
+        trailers: bool,
+        whole: Option<Bound<'py, PyBytes>>,
+    },
     /// `http.response.body`
     Body {
         body: Option<Bound<'py, PyBytes>>,
@@ -74,6 +78,10 @@ impl<'py> HttpEvent<'py> {
             "http.response.start" => Self::Start {
                 head: start(dict)?,
                 trailers: truth(dict, intern!(py, "trailers"))?,
+                // ASGI has no place for it; Tornado's face of this class has.
+                whole: optional(dict, intern!(py, "oxicorn.body"))?
+                    .map(Bound::cast_into)
+                    .transpose()?,
             },
             "http.response.body" => Self::Body {
                 body: body(dict)?,

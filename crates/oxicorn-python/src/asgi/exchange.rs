@@ -481,6 +481,11 @@ impl HttpExchange {
         self.gone
     }
 
+    /// Whether the request has no body, and the client waits: `receive` does not tell of it then.
+    fn _take_empty_body(&mut self, py: Python<'_>) -> bool {
+        !self.gone && self.body.take_empty(py)
+    }
+
     /// Ends the exchange without a word: the client's connection is cut.
     fn _abort(&mut self, py: Python<'_>) -> PyResult<()> {
         let shared = Arc::clone(&self.shared);

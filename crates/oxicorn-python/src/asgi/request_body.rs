@@ -92,6 +92,15 @@ impl RequestBody {
         }
     }
 
+    /// Whether there is no body; nothing more is said of it then.
+    pub(crate) fn take_empty(&mut self, py: Python<'_>) -> bool {
+        let is_empty = matches!(self, Self::Whole(bytes) if bytes.as_bytes(py).is_empty());
+        if is_empty {
+            *self = Self::Delivered;
+        }
+        is_empty
+    }
+
     /// A piece came.
     pub(crate) fn push(&mut self, piece: &[u8], last: bool) {
         if let Self::Streamed(streamed) = self {

@@ -157,11 +157,18 @@ impl Response {
         event: HttpEvent<'_>,
     ) -> PyResult<Taken> {
         match event {
-            HttpEvent::Start { head, trailers } => {
+            HttpEvent::Start {
+                head,
+                trailers,
+                whole,
+            } => {
                 self.expect(Said::Nothing, "http.response.start")?;
                 self.head = head;
                 self.announced = trailers;
                 self.said = Said::Body;
+                if let Some(body) = whole {
+                    return self.take_body(py, link, body.as_bytes(), false);
+                }
                 // Where no body follows in this turn the head leaves alone: a client that waits for
                 // events is to know that it is connected.
                 Ok(Taken::Held)
