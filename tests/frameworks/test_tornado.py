@@ -289,6 +289,31 @@ def test_wsgi_application(serve: Servers, kind: Kind, container: str) -> None:
     assert told == (container == "application" and not kind.is_gunicorn)
 
 
+@pytest.mark.parametrize("application", ["application", "WSGIContainer(lambda environ, start_response: None)"])
+def test_application_without_its_class_says_which(serve: Servers, kind: Kind, application: str) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it answers with 500")
+    source = SOURCE + f"from tornado.wsgi import WSGIContainer\napplication = {application}\n"
+    server = serve(source, "--threads", "2", "-k", "gthread", ready=None)
+    server.wait_for_log("The application is Tornado's, which worker_class gthread does not serve: set worker_class to")
+    server.stop()
+    checked = serve(source, "--check-config", "-k", "sync", ready=None)
+    assert checked.wait_for_exit() == 1
+    assert "The application is Tornado's, which worker_class sync does not serve" in checked.log
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+def test_application_is_served_where_nobody_chose(serve: Servers, kind: Kind, preload: tuple[str, ...]) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it answers with 500")
+    server = serve(SOURCE, *preload)
+    assert server.get("/").body == b"hello"
+    assert "The application is Tornado's: worker class tornado serves it (worker_class is not set)" in server.log
+    server.reload()
+    assert server.get("/").body == b"hello"
+    assert server.stop() == 0
+
+
 def test_missing_package_is_one_line(serve: Servers, kind: Kind) -> None:
     server = serve.new()
     server.write("tornado.py", "raise ImportError(\"No module named 'tornado'\")\n")

@@ -278,6 +278,9 @@ def test_hub_that_stands_still_is_noticed(serve: Servers, kind: Kind, name: str)
             server.wait_for_log("in hang$")
         server.wait_for_workers(1, without=old)
     assert server.get("/").body == b"hello"
+    # It is told of once, and by nothing of the server's own.
+    assert "Lost with worker" not in server.log
+    assert "handle_abort" not in server.log
 
 
 def test_recycled_and_killed_workers_are_replaced(serve: Servers, kind: Kind) -> None:

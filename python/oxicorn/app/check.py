@@ -97,10 +97,10 @@ def application(cfg: Config, application: Any, uri: str) -> tuple[str, bool]:
 
     finding = find(application)
     try:
-        serves = getattr(cfg.worker_class, "SERVES", None)
+        serves = getattr(cfg.worker_class, "SERVES", ())
     except Exception:
         return "", False  # It has its line already.
-    if finding is None or finding is serves:
+    if finding is None or finding in serves:
         return "", False
     from oxicorn.workers import chosen
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from oxicorn import _native, boot
 from oxicorn.errors import BootFailed
@@ -50,7 +50,7 @@ REPORTS = frozenset({"_set_state", "_report_result"})
 class AsgiWorker(Worker):
     """Serves an ASGI application; up to ``worker_connections`` requests at a time."""
 
-    SERVES = Finding.ASGI
+    SERVES: ClassVar[tuple[Finding, ...]] = (Finding.ASGI,)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -47,8 +47,8 @@ class Worker:
     #: Set by the arbiter: why workers could not boot, as far as it was told.
     told: ToldReasons
 
-    #: What kind of application the class calls.
-    SERVES: ClassVar[Finding] = Finding.WSGI
+    #: What kinds of application the class calls.
+    SERVES: ClassVar[tuple[Finding, ...]] = (Finding.WSGI,)
     #: Seconds between two calls of a ``notify()`` that a class overrides, where nothing else is
     #: done; 0: ``timeout / 2``, as Gunicorn's sync class.
     NOTIFY_PERIOD: ClassVar[float] = 1.0
@@ -251,7 +251,7 @@ class Worker:
         if self.cfg.chosen.kind == DIRECT:
             return  # What such a class serves is its own affair.
         finding = find(self.wsgi)
-        if finding is None or finding is self.SERVES:
+        if finding is None or finding in self.SERVES:
             return
         misfit = finding is not Finding.FACTORY and not self.cfg.native.is_set("worker_class")
         context.application_found(finding, misfit)

@@ -38,6 +38,9 @@ INSTEAD = {
     "sanic": "Sanic speaks ASGI: set worker_class to asgi",
     "uvicorn": "set worker_class to asgi",
 }
+#: What the log calls an application, and the class for it, where it is not WSGI's.
+SAID = {Finding.TORNADO: "is Tornado's"}
+KINDS = {Finding.ASGI: "asgi", Finding.TORNADO: "tornado"}
 OWN_RUN = (
     "derive it from gunicorn.workers.base.Worker and accept from self.sockets, or leave run() alone"
 )
@@ -160,11 +163,12 @@ def about(finding: Finding, cfg: Config, uri: str) -> str:
         module, _, name = uri.partition(":")
         name = f"{module}:{name or 'application'}()"
         return f"The application {uri} takes no arguments, as what makes one does: name it {name}"
-    said = f"The application speaks {finding.name}"
+    said = "The application " + SAID.get(finding, f"speaks {finding.name}")
     if not cfg.native.is_set("worker_class"):
         return f"{said}: worker class {kind_for(finding, cfg)} serves it (worker_class is not set)"
     instead = {
         Finding.ASGI: "set worker_class to asgi",
+        Finding.TORNADO: "set worker_class to tornado",
         Finding.WSGI: "set worker_class to gthread or sync, or wrap it in a2wsgi.WSGIMiddleware",
     }
     asked = cfg.worker_class_str
@@ -173,7 +177,7 @@ def about(finding: Finding, cfg: Config, uri: str) -> str:
 
 def kind_for(finding: Finding, cfg: Config) -> str:
     """The class for an application where nobody has chosen one."""
-    return "asgi" if finding is Finding.ASGI else cfg.native.effective_worker_class()
+    return KINDS.get(finding) or cfg.native.effective_worker_class()
 
 
 def _finish(cfg: Config, worker: type, kind: str, notes: list[str]) -> Chosen:

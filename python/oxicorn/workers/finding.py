@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 import types
 
 __all__ = ["Finding", "find"]
@@ -19,15 +20,26 @@ class Finding(enum.IntEnum):
     WSGI = 2
     #: A function that makes the application.
     FACTORY = 3
+    #: An application of Tornado's, or whatever else its HTTP server calls.
+    TORNADO = 4
 
 
 def find(application: object) -> Finding | None:
     """What ``application`` is, if that is certain."""
     if _is_plainly_wsgi(application):
         return Finding.WSGI
+    if _is_tornados(application):
+        return Finding.TORNADO
     from oxicorn.workers import interface  # it needs ``inspect``, which is large
 
     return interface.find(application)
+
+
+def _is_tornados(application: object) -> bool:
+    # Where one is, its module is loaded.
+    places = (("httputil", "HTTPServerConnectionDelegate"), ("wsgi", "WSGIContainer"))
+    found = (getattr(sys.modules.get(f"tornado.{module}"), name, ()) for module, name in places)
+    return isinstance(application, tuple(found))
 
 
 def _is_plainly_wsgi(application: object) -> bool:

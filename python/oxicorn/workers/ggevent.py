@@ -162,6 +162,8 @@ class GeventWorker(AsyncWorker):
 
     def request_expired(self, greenlet: Any) -> None:
         """A request is older than ``timeout``: logs where its greenlet waits, and ends that."""
+        if self.aborted:
+            return  # The stacks of all that runs are in the log.
         stack = "".join(traceback.format_stack(greenlet.gr_frame)).rstrip()
         self.log.error("Stack of the request that timed out:\n%s", stack)
         if greenlet is not gevent.getcurrent():

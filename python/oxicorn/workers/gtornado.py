@@ -49,7 +49,7 @@ LOOK = 0.05
 class TornadoWorker(AsgiWorker):
     """Serves a ``tornado.web.Application``, another delegate of Tornado's, or WSGI."""
 
-    SERVES = Finding.WSGI
+    SERVES = (Finding.TORNADO, Finding.WSGI)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -65,7 +65,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           `sync`, `gthread`, `gevent`, `tornado`, `asgi` and classes that derive from theirs are available, \
           and classes of other packages that derive from `gunicorn.workers.base.Worker` and have a server of their own, \
           such as `aiohttp.GunicornWebWorker`; `asgi` also serves in place of uvicorn's worker classes \
-          (`uvicorn.workers.UvicornWorker`, `uvicorn_worker.UvicornWorker`, their H11 forms and what derives from them). Where it is not set, an application that speaks ASGI is served by `asgi`.",
+          (`uvicorn.workers.UvicornWorker`, `uvicorn_worker.UvicornWorker`, their H11 forms and what derives from them). Where it is not set, an application that speaks ASGI is served by `asgi`, one of Tornado's by `tornado`.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better("a class that does not exist is refused before anything is started"),

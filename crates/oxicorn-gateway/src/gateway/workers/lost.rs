@@ -64,11 +64,14 @@ impl Gateway {
             self.metrics.count(Counter::Requeued);
             return self.dispatcher.handle_revoked(request, now);
         }
-        self.metrics.count(Counter::Lost);
-        let ((line, address), ids) = (self.describe(id), self.ids(id));
-        self.error_log.error(format_args!(
-            "Lost with worker (pid:{pid}): {line} from {address}{ids}"
-        ));
+        // One that took too long has been told of, and was answered.
+        if self.calls.get(id).is_none_or(|call| !call.expired) {
+            self.metrics.count(Counter::Lost);
+            let ((line, address), ids) = (self.describe(id), self.ids(id));
+            self.error_log.error(format_args!(
+                "Lost with worker (pid:{pid}): {line} from {address}{ids}"
+            ));
+        }
         self.dispatcher.handle_lost(request);
         if let Some(client) = self.calls.remove(id).and_then(|call| call.client) {
             self.happened(client, Happened::WorkerLost);
