@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the proxies that tests/proxies runs, what tests/monitoring checks with (shells among it), and the Redis of
-# tests/frameworks (Debian, root). None of them is started as a service.
+# Installs the proxies that tests/proxies runs, what tests/monitoring checks with (shells among it), the clients of
+# tests/http2, and the Redis of tests/frameworks (Debian, root). None of them is started as a service.
 set -euo pipefail
 
 packages=()
@@ -11,6 +11,8 @@ command -v promtool >/dev/null || packages+=(prometheus)
 command -v chromium >/dev/null || packages+=(chromium)
 command -v zsh >/dev/null || packages+=(zsh)
 command -v fish >/dev/null || packages+=(fish)
+command -v h2load >/dev/null || packages+=(nghttp2-client)
+command -v curl >/dev/null || packages+=(curl)
 command -v redis-server >/dev/null || packages+=(redis-server)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -32,9 +32,9 @@ def program() -> str:
 class Browser:
     """One page. What the page complains of (violations of its policy, exceptions) is in ``complaints``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *flags: str) -> None:
         self._profile = tempfile.mkdtemp(prefix="oxicorn-browser-")
-        command = [program(), *FLAGS, f"--user-data-dir={self._profile}", "about:blank"]
+        command = [program(), *FLAGS, *flags, f"--user-data-dir={self._profile}", "about:blank"]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self._count = 0
         self._loaded = 0
