@@ -50,7 +50,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--dirty-stash"], "URL"),
         kind: Kind::Text,
         default: Default::None,
-        doc: "Where the stash is. Left out, it lies in the pool's broker, and is this server's alone. The address of a Redis or           Valkey, as `redis://:PASSWORD@HOST:6379/0`, `rediss://...` (TLS) or `unix:///run/redis.sock?db=0`: it is shared by           all servers with that address, and needs the package `oxicorn[redis]`. `?prefix=NAME` keeps stashes of one Redis           apart, `?timeout=SECONDS` (5) is how long an operation may take.",
+        doc: "Where the stash is. Left out, it lies in the pool's broker, and is this server's alone. The address of \
+          a Redis or Valkey, as `redis://:PASSWORD@HOST:6379/0`, `rediss://...` (TLS) or \
+          `unix:///run/redis.sock?db=0`: it is shared by all servers with that address, and needs the package \
+          `oxicorn[redis]`. `?prefix=NAME` keeps stashes of one Redis apart, `?timeout=SECONDS` (5) is how long an \
+          operation may take.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
