@@ -131,9 +131,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--dirty-pool"], "STRING"),
         kind: Kind::Text,
         default: Default::Str("processes"),
-        doc: "What runs the heavy applications: `processes`, the server's own; `ray`, actors of Ray, in the cluster that \
-          `RAY_ADDRESS` names or that runs on this machine, else in one that is started for the pool; \
-          `ray://HOST:PORT`, those of a cluster elsewhere, by its client server. Ray comes with `oxicorn[ray]`.",
+        doc: "What runs the heavy applications: processes of the server's own, or actors of Ray. `processes` are the \
+          server's. `ray` has actors in the cluster that `RAY_ADDRESS` names or that runs on this machine, else in one \
+          that is started for the pool; `ray://HOST:PORT` those of a cluster elsewhere, by its client server.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
@@ -144,9 +144,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::repeat(&["--dirty-ray-resources"], "STRING"),
         kind: Kind::TextList,
         default: Default::List(&[]),
-        doc: "What an actor of Ray is placed by, `NAME=AMOUNT` separated by commas (`num_cpus`, `num_gpus`, `memory` in \
-          bytes, or a resource of the cluster's), for all applications or, behind its path and a space, for one: \
-          `app:Model num_gpus=0.5,num_cpus=2`. Where nothing is said an actor takes up nothing.",
+        doc: "What an actor of Ray is placed by: `NAME=AMOUNT`, separated by commas. Names are `num_cpus`, `num_gpus`, \
+          `memory` in bytes, or a resource of the cluster's. It holds for all applications or, behind its path and a space, \
+          for one: `app:Model num_gpus=0.5,num_cpus=2`. Where nothing is said an actor takes up nothing.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
