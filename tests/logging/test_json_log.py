@@ -168,12 +168,22 @@ def test_any_header_gives_one_valid_line(serve, value):
 def test_unreadable_request_has_its_line(serve):
     server = start(serve)
     with server.connect() as peer:
-        peer.send(b'\x16\x03\x01"\x00{\r\n\r\n')
+        peer.send(b'GET\x03\x01"\x00{\r\n\r\n')
         assert peer.answer().status == 400
     one = record(server, status=400)
-    assert one["request_line"].startswith("\x16\x03\x01")
+    assert one["request_line"].startswith("GET\x03\x01")
     assert one["method"] is None
     assert one["reason"]
+
+
+def test_another_protocol_has_its_reason_and_no_line(serve):
+    server = start(serve)
+    with server.connect() as peer:
+        peer.send(b"\x16\x03\x01\x00\xc8\x01")
+        assert peer.answer().status == 400
+    one = record(server, status=400)
+    assert one["request_line"] == ""
+    assert one["reason"].startswith("tls was sent")
 
 
 def test_refused_request(serve):
