@@ -193,6 +193,19 @@ def test_detached_stream(server: Server) -> None:
         assert peer.rest() == b"WHAT WAS READ AHEAD\n"
 
 
+def test_stream_that_is_detached_when_the_response_has_begun(server: Server) -> None:
+    """Only Tornado's own server gives it; the other cuts the response and says who does."""
+    with server.connect() as peer:
+        peer.send(encode(target="/detach/late"))
+        received = peer.rest()
+    if is_direct(server):
+        assert b"begun " in received
+        assert received.endswith(b"and detached")
+    else:
+        assert not received.endswith(b"0\r\n\r\n")
+        server.wait_for_log(r"detach\(\) after the response has begun: .* with worker_class \S+\.DirectTornadoWorker")
+
+
 def test_stream_that_is_lost_is_closed(server: Server) -> None:
     if is_direct(server):
         pytest.skip("Tornado's own server keeps it")

@@ -41,6 +41,10 @@ __all__ = ["Callback", "ClientStream", "Connection", "tasks_of"]
 #: Bytes of a body that Tornado's handlers collect in memory, unless they say otherwise
 #: (``max_buffer_size`` of Tornado's streams, which bounds it there).
 MAX_BODY_SIZE = 100 * 1024 * 1024
+LATE_DETACH = (
+    "detach() after the response has begun: the gateway has the connection; with worker_class "
+    "oxicorn.workers.gtornado.DirectTornadoWorker Tornado's own server has it"
+)
 #: The last event of a response.
 END = {"type": "http.response.body"}
 #: Names of headers, and reasons, that are remembered as bytes or as text.
@@ -440,6 +444,9 @@ class Connection(HTTPConnection):
 
     def detach(self) -> IOStream:
         """Takes the client's connection over from the gateway; nothing was sent on it yet."""
+        if self._has_head and self._kept_head is None:
+            self.close()  # The handler takes itself for finished.
+            raise RuntimeError(LATE_DETACH)
         self._close_callback = None
         self._write_finished = True
         server = self._worker.exchanges

@@ -166,6 +166,17 @@ class Detach(RequestHandler):
         stream.close()
 
 
+class DetachLate(RequestHandler):
+    """Does so when its response has begun."""
+
+    async def get(self) -> None:
+        self.write("begun ")
+        await self.flush()
+        stream = self.detach()
+        await stream.write(b"and detached")
+        stream.close()
+
+
 class Drop(RequestHandler):
     """Takes the stream and loses it."""
 
@@ -204,6 +215,7 @@ def make(**settings: object) -> Application:
         ("/poll", Poll),
         ("/upload", Upload),
         ("/detach", Detach),
+        ("/detach/late", DetachLate),
         ("/drop", Drop),
         ("/channel", Channel),
     ]
