@@ -419,6 +419,42 @@ def test_orders_say_in_words_what_they_have_done(serve):
     assert server.wait_for_exit() == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("missing", "No such file or directory. Is control_socket set to this path? (-s PATH)"),
+        ("app.py", "Connection refused. It is no socket, or of a server that was killed."),
+    ],
+)
+def test_who_finds_no_server_is_told_what_to_do(shared, path, advice):
+    path = str(shared.directory / path)
+    done = subprocess.run([ctl("oxicornctl"), "-s", path, "top"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"Error: no server answers at {path}: {advice}\n")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_who_may_not_use_the_socket_is_told_whose_it_is(serve):
+    server = start(serve)
+    code = (
+        "import os, sys; os.chdir('/'); sys.path[:] = [path for path in sys.path if path]\n"
+        "from oxicorn.control.client import ControlClient, ControlError\n"
+        f"os.chmod({str(server.directory)!r}, 0o755); os.setuid(65534)\n"
+        f"try: ControlClient({str(server.directory / 'control')!r})\n"
+        "except ControlError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith(
+        "Permission denied. It belongs to the server's user: call this as that one, or as root."
+    )
+
+
+def test_idle_workers_and_refused_orders_are_told_of(shared):
+    stacks = run("oxicornctl", shared, "stacks").stdout
+    assert len(re.findall(r"^Worker \d+: no request$", stacks, re.MULTILINE)) == 2
+    assert run("oxicornctl", shared, "loglevel", "loud").returncode == 1
+    shared.wait_for_log(r"Control: 'loglevel loud' was refused: Unknown log level: loud \(")
+
+
 def test_who_follows_a_server_that_stops_is_told_so(serve):
     server = start(serve, "--workers", "1")
     command = [ctl("oxicornctl"), "-s", str(server.directory / "control"), "--json", "-d", "0.05"]

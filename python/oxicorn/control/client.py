@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -25,6 +26,19 @@ def default_path() -> str:
     return os.path.join(os.path.expanduser("~"), ".oxicorn", "oxicorn.ctl")
 
 
+#: What there is to do about errors of the system's.
+ADVICE = {
+    errno.ENOENT: "Is control_socket set to this path? (-s PATH)",
+    errno.EACCES: "It belongs to the server's user: call this as that one, or as root.",
+    errno.ECONNREFUSED: "It is no socket, or of a server that was killed.",
+}
+
+
+def _reason(error: OSError) -> str:
+    advice = ADVICE.get(error.errno or 0, "Is control_socket set there? (-s PATH)")
+    return f"{error.strerror or error}. {advice}"
+
+
 class ControlClient:
     """A connection to the server at ``path``."""
 
@@ -44,10 +58,7 @@ class ControlClient:
             raise ControlError(f"the server at {path} does not answer") from None
         except OSError as error:
             self._socket.close()
-            reason = error.strerror or str(error)
-            raise ControlError(
-                f"no server answers at {path}: {reason}. Is control_socket set there? (-s PATH)"
-            ) from None
+            raise ControlError(f"no server answers at {path}: {_reason(error)}") from None
 
     def __enter__(self) -> ControlClient:
         return self

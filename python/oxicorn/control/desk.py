@@ -75,6 +75,8 @@ class ControlDesk:
         try:
             data = commands.execute(self._arbiter, words, commands.Facts(**facts))
         except commands.CommandError as error:
+            if commands.changes(words):
+                log.info("Control: %r was refused: %s", " ".join(words), error)
             return self._refuse(request, f"Invalid argument: {error}")
         except Exception as error:
             log.exception("Command error")

@@ -98,7 +98,8 @@ def _stacks(data: Data) -> str:
 
 def _worker_stacks(worker: Data) -> list[str]:
     how = {"signal": " (its interpreter is busy: taken without it)", None: " (gave no stacks)"}
-    shown = [f"Worker {worker['pid']}{how.get(worker['taken_by'], '')}"]
+    none = "" if worker["requests"] or worker["others"] else ": no request"
+    shown = [f"Worker {worker['pid']}{how.get(worker['taken_by'], '')}{none}"]
     for one in worker["requests"]:
         age = duration(one["age_ms"] / 1000)
         line = f"{one['request']} from {one['client']}{request_ids.of_fact(one)}"
@@ -153,7 +154,8 @@ def _changed(data: Data) -> str:
 
 def _pool_changed(data: Data) -> str:
     words = f"added {data['spawned']}" if "spawned" in data else f"removed {data['removed']}"
-    return f"{words}; dirty workers wanted: {data['target_workers']}"
+    text = f"{words}; dirty workers wanted: {data['target_workers']}"
+    return f"{text} ({data['reason']})" if "reason" in data else text
 
 
 def _killed(data: Data) -> str:
@@ -257,18 +259,6 @@ def _attempts(failure: Data) -> str:
     return f"{times}; " + (f"tried again in {duration(left)}" if left else "being tried again")
 
 
-def _scaled(data: Data) -> str:
-    """`worker add`, `dirty remove` and the like."""
-    if not data.get("success", True):
-        return f"Error: {data['error']}"
-    if "operation" not in data:
-        what = "added" if "added" in data else "removed"
-        return f"{what.capitalize()} {data[what]}: {data['previous']} -> {data['total']} workers"
-    what = "spawned" if "spawned" in data else "removed"
-    text = f"{what.capitalize()} {data[what]}: {data['target_workers']} dirty workers are wanted"
-    return f"{text} ({data['reason']})" if "reason" in data else text
-
-
 def _help(data: Data) -> str:
     return "\n".join(f"  {name:<28}{text}" for name, text in data["commands"].items())
 
@@ -282,10 +272,6 @@ _WRITERS: dict[str, Callable[[Data], str]] = {
     "show config": _pairs,
     "show listeners": _listeners,
     "show dirty": _dirty,
-    "worker add": _scaled,
-    "worker remove": _scaled,
-    "dirty add": _scaled,
-    "dirty remove": _scaled,
     "stacks": _stacks,
     "worker add": _changed,
     "worker remove": _changed,
