@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the proxies that tests/proxies runs, what tests/monitoring checks with (shells among it), the clients of
-# tests/http2, and the Redis of tests/frameworks (Debian, root). None of them is started as a service.
+# tests/http2, and the Redis and PostgreSQL of
+# tests/frameworks (Debian, root). None of them is started as a service.
 set -euo pipefail
 
 packages=()
@@ -14,6 +15,7 @@ command -v fish >/dev/null || packages+=(fish)
 command -v h2load >/dev/null || packages+=(nghttp2-client)
 command -v curl >/dev/null || packages+=(curl)
 command -v redis-server >/dev/null || packages+=(redis-server)
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "tests/system-packages.sh: not installed, and no right to do so: ${packages[*]}" >&2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import pwd
 import shutil
@@ -109,8 +110,11 @@ def redis_server() -> Iterator[int]:
 @contextlib.contextmanager
 def postgres_server() -> Iterator[int]:
     """A PostgreSQL of its own, which does not run as root; its port."""
-    if shutil.which("initdb") is None or shutil.which("postgres") is None:
-        pytest.skip("needs PostgreSQL's initdb and postgres on the path")
+    # Where Debian has them: it wraps them in commands for clusters of its own.
+    path = os.pathsep.join([os.environ["PATH"], *glob.glob("/usr/lib/postgresql/*/bin")])
+    initdb, postgres = (shutil.which(name, path=path) for name in ("initdb", "postgres"))
+    if initdb is None or postgres is None:
+        pytest.skip("needs PostgreSQL's initdb and postgres")
     psycopg = pytest.importorskip("psycopg")
     pytest.importorskip("sqlalchemy")
     user = "nobody" if os.getuid() == 0 else None
@@ -119,10 +123,10 @@ def postgres_server() -> Iterator[int]:
         data = Path(name)
         if user is not None:
             os.chown(data, pwd.getpwnam(user).pw_uid, -1)
-        initdb = ("initdb", "-D", data / "data", "-U", "postgres", "-A", "trust", "-N")
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, user=user, cwd=data)
+        make = (initdb, "-D", data / "data", "-U", "postgres", "-A", "trust", "-N")
+        subprocess.run(make, check=True, stdout=subprocess.DEVNULL, user=user, cwd=data)
         flags = ("-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={data}")
-        with running("postgres", "-D", data / "data", "-F", *flags, user=user):
+        with running(postgres, "-D", data / "data", "-F", *flags, user=user):
 
             def answers() -> bool:
                 with contextlib.suppress(psycopg.OperationalError):
