@@ -55,6 +55,8 @@ pub(crate) struct Stream {
     /// Most bytes of it (`limit_request_body`).
     limit: Option<u64>,
     trailers: Vec<Trailer>,
+    /// How many there may be (`limit_request_fields`).
+    most_trailers: usize,
 }
 
 /// Name and value.
@@ -100,6 +102,7 @@ impl Stream {
             read: 0,
             limit: rules.limits.body,
             trailers: Vec::new(),
+            most_trailers: rules.limits.fields,
         }
     }
 
@@ -179,6 +182,9 @@ impl Stream {
     }
 
     fn check_trailers(&self) -> Result<(), PeerFault> {
+        if self.trailers.len() > self.most_trailers {
+            return Err(PeerFault::TooManyFields);
+        }
         let mut names = self.trailers().map(|trailer| trailer.name);
         if names.any(|name| http1::check_trailer_name(name).is_err()) {
             return Err(PeerFault::ForbiddenTrailer);

@@ -95,13 +95,16 @@ impl Gateway {
     /// The preface has come, and the client's settings.
     fn note_http2_begun(&mut self, key: usize) {
         let now = self.clock.now();
+        let drain = self.drain;
         if let Some(connection) = self.connections.get_mut(key)
             && connection.phase == Phase::Head
         {
             connection.phase = Phase::Idle;
             connection.since = now;
             let keep_alive = connection.resolved.settings.timeouts.keep_alive;
-            connection.deadline = ActiveConfig::deadline(now, keep_alive);
+            let deadline = ActiveConfig::deadline(now, keep_alive);
+            let waits = drain.map(|drain| drain.wait_for_request(deadline));
+            connection.deadline = waits.or(deadline);
         }
     }
 

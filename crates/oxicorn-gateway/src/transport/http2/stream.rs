@@ -377,7 +377,9 @@ fn fields(mut text: &[u8]) -> io::Result<HeaderMap> {
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        fields.append(name, value);
+        if fields.try_append(name, value).is_err() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
     Ok(fields)
 }

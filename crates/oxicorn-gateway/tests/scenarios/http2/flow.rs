@@ -1,12 +1,14 @@
 //! Windows in both directions: who is slow holds nobody else.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use oxicorn_link::window::REQUEST_WINDOW;
 use oxicorn_link::wire::{EventKind, ResponseKind, encode_credit, flags};
 
-use super::client::Http2Client;
+use super::client::{Http2Client, RawHttp2, request};
 use super::{http2, start};
-use crate::scenario::pattern;
+use crate::scenario::{Scenario, pattern};
 
 #[test]
 fn a_stream_that_is_not_read_holds_neither_others_nor_the_worker() {
@@ -91,4 +93,61 @@ fn short_pieces_for_an_application_that_does_not_read_cost_no_connection() {
     assert_eq!(received, count);
     worker.respond(&claimed, "all");
     assert_eq!(client.read(asked.response).text(), "all");
+}
+
+#[test]
+fn a_window_that_stays_shut_ends_its_stream_alone() {
+    let mut settings = http2();
+    settings.timeouts.write = Duration::from_secs(5);
+    let mut scenario = Scenario::with_held_clock(settings);
+    let mut worker = scenario.ready_worker(8);
+    let mut client = RawHttp2::connect(&scenario);
+    // No room for any body on new streams, but for one that is given some.
+    client.frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    client.frame(1, 5, 1, &request("GET", "/shut"));
+    client.frame(1, 5, 3, &request("GET", "/open"));
+    client.frame(8, 0, 3, &[0, 0, 1, 0]);
+    worker.echo();
+    worker.echo();
+    let (_, stream, body) = client.read_kind(0);
+    assert_eq!((stream, &body[..]), (3, &b"/open"[..]));
+    scenario.pass(Duration::from_secs(1));
+    scenario.pass(Duration::from_secs(6));
+    let (_, stream, code) = client.read_kind(3);
+    assert_eq!((stream, code[3]), (1, 8), "CANCEL");
+    scenario.expect_error_log("it takes its response too slowly");
+    // The connection lives.
+    client.frame(1, 5, 5, &request("HEAD", "/"));
+    worker.echo();
+    assert_eq!(client.read_kind(1).1, 5);
+}
+
+#[test]
+fn an_upload_that_nobody_reads_holds_up_no_other() {
+    let mut settings = http2();
+    settings.stream_requests = true;
+    let (scenario, mut worker) = start(settings);
+    let mut client = Http2Client::connect(&scenario);
+    // As much as the windows of several streams have room for, and nobody takes it.
+    let mut held = Vec::new();
+    for n in 0..5 {
+        let mut asked = client.post(&format!("/{n}"));
+        client.send(&mut asked, &pattern(0, 60_000), false);
+        held.push((asked, worker.claim()));
+    }
+    let mut asked = client.post("/quick");
+    client.send(&mut asked, &pattern(0, 50_000), true);
+    let claimed = worker.claim();
+    let credit = encode_credit(REQUEST_WINDOW);
+    worker.send(ResponseKind::Credit, claimed.stream, 0, &credit);
+    // What has come whole by the time it is given to the worker goes along.
+    let mut received = claimed.view().body.len();
+    while received < 50_000 {
+        let (event, payload) = worker.event_with_flags();
+        assert_eq!(event.stream, claimed.stream);
+        received += payload.len();
+    }
+    assert_eq!(received, 50_000);
+    worker.respond(&claimed, "taken");
+    assert_eq!(client.read(asked.response).text(), "taken");
 }

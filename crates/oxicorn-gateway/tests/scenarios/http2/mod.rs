@@ -266,3 +266,21 @@ fn clients_are_told_the_settings() {
     }
     assert!(told(settings).iter().all(|(id, _)| *id != 6));
 }
+
+#[test]
+fn trailers_have_the_bounds_of_headers() {
+    let mut settings = http2();
+    settings.rules.limits.fields = 10;
+    let (scenario, _worker) = start(settings);
+    let mut client = Http2Client::connect(&scenario);
+    for (name, count, status) in [("x-many", 11, 431), ("content-length", 1, 400)] {
+        let mut asked = client.post("/");
+        client.send(&mut asked, b"body", false);
+        let mut trailers = http::HeaderMap::new();
+        for _ in 0..count {
+            trailers.append(name, "1".parse().unwrap());
+        }
+        asked.body.send_trailers(trailers).unwrap();
+        assert_eq!(client.read(asked.response).status, status, "{name}");
+    }
+}
