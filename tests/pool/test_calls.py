@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import signal
 import threading
 
 import pytest
@@ -19,6 +20,7 @@ from oxicorn.dirty import (
     DirtyProtocolError,
     DirtyTimeoutError,
 )
+from tests.support.wait import wait_for
 
 VALUES = [
     None,
@@ -303,3 +305,24 @@ print("done")
 """
     done = subprocess.run([sys.executable, "-c", script, pool.path], capture_output=True, text=True, timeout=30)
     assert done.stdout == "done\n", done.stderr
+
+
+@pytest.mark.parametrize("timeout", [30.0, None])
+def test_a_signals_handler_runs_while_a_call_waits(pool, timeout):
+    """Also where the signal lets system calls go on: the handler is what the call waits for."""
+    gate, begun = f"heard-{timeout}", f"begun-{timeout}"
+    before = signal.signal(signal.SIGUSR2, lambda *_: pool.open_gate(gate))
+    signal.siginterrupt(signal.SIGUSR2, False)
+
+    def send() -> None:
+        wait_for(lambda: pool.server.lines(begun))
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        with DirtyClient(pool.path, timeout=timeout) as client:
+            assert client.execute("heavy:App", "wait", gate, begun) in pool.workers
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR2, before)

@@ -8,17 +8,19 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    sockopt,
 };
 
 /// Most descriptors that are taken with one read; more are lost, which is an error.
 pub const MAX_DESCRIPTORS: usize = 16;
 
-/// A connected socket that never blocks. Close-on-exec.
+/// A connected socket that blocks only where that is said. Close-on-exec.
 #[derive(Debug)]
 pub struct Stream(OwnedFd);
 
@@ -104,24 +106,53 @@ impl Stream {
         }
     }
 
+    /// Makes [`wait_and_receive`](Self::wait_and_receive) wait, at most so long. With a bound every signal ends the wait, also
+    /// one that restarts system calls (signal(7)).
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        rustix::io::ioctl_fionbio(&self.0, false)?;
+        sockopt::set_socket_timeout(&self.0, sockopt::Timeout::Recv, Some(patience))?;
+        Ok(())
+    }
+
     /// Receives what there is into the front of `into` and appends descriptors that came with it.
     pub fn receive(
         &self,
         into: &mut [u8],
         descriptors: &mut VecDeque<OwnedFd>,
     ) -> io::Result<Moved> {
+        loop {
+            match self.receive_with(RecvFlags::DONTWAIT, into, descriptors) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => return received,
+            }
+        }
+    }
+
+    /// The same, and waits where there is nothing: [`Moved::WouldBlock`] after the time of
+    /// [`set_patience`](Self::set_patience), [`Interrupted`](io::ErrorKind::Interrupted) by a signal.
+    pub fn wait_and_receive(
+        &self,
+        into: &mut [u8],
+        descriptors: &mut VecDeque<OwnedFd>,
+    ) -> io::Result<Moved> {
+        self.receive_with(RecvFlags::empty(), into, descriptors)
+    }
+
+    fn receive_with(
+        &self,
+        flags: RecvFlags,
+        into: &mut [u8],
+        descriptors: &mut VecDeque<OwnedFd>,
+    ) -> io::Result<Moved> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
         let parts = &mut [IoSliceMut::new(into)];
-        let received = loop {
-            match rustix::net::recvmsg(&self.0, parts, &mut control, flags) {
-                Ok(received) => break received,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(Moved::WouldBlock),
-                Err(Errno::CONNRESET) => return Ok(Moved::Reset),
-                Err(error) => return Err(error.into()),
-            }
+        let received = match rustix::net::recvmsg(&self.0, parts, &mut control, flags) {
+            Ok(received) => received,
+            Err(Errno::AGAIN) => return Ok(Moved::WouldBlock),
+            Err(Errno::CONNRESET) => return Ok(Moved::Reset),
+            Err(error) => return Err(error.into()),
         };
         for part in control.drain() {
             if let RecvAncillaryMessage::ScmRights(arrived) = part {
@@ -197,6 +228,25 @@ mod tests {
         assert_eq!(end, Moved::Closed);
         let closed = there.send(&[IoSlice::new(b"x")], None).unwrap();
         assert_eq!(closed, Moved::Closed);
+    }
+
+    #[test]
+    fn a_receive_that_waits_ends_with_bytes_with_its_time_or_with_the_other_end() {
+        let (here, there) = Stream::pair().unwrap();
+        let receive = || here.wait_and_receive(&mut [0; 8], &mut VecDeque::new());
+        here.set_patience(Duration::from_millis(1)).unwrap();
+        assert_eq!(receive().unwrap(), Moved::WouldBlock);
+        here.set_patience(Duration::from_hours(1)).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(receive);
+            there.send(&[IoSlice::new(b"abc")], None).unwrap();
+            assert_eq!(waiting.join().unwrap().unwrap(), Moved::Bytes(3));
+        });
+        // The other way to receive does not wait.
+        let there_is = here.receive(&mut [0; 8], &mut VecDeque::new());
+        assert_eq!(there_is.unwrap(), Moved::WouldBlock);
+        drop(there);
+        assert_eq!(receive().unwrap(), Moved::Closed);
     }
 
     #[test]

@@ -63,6 +63,18 @@ class _PoolsOwn:
 POOLS_OWN: Any = _PoolsOwn()
 
 
+#: How often this process, or one it comes from, was forked: cheaper to ask than for the pid.
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 def pool_timeout() -> float | None:
     """Seconds after which a call has ended in any case; None: it may last for ever."""
     try:
@@ -142,7 +154,7 @@ class DirtyClient:
     def __init__(self, socket_path: str, timeout: float | None = POOLS_OWN) -> None:
         self.socket_path = socket_path
         self.timeout: Any = timeout
-        self._pid = os.getpid()
+        self._forks = _forks
         self._free: deque[Any] = deque()
         self._loops: dict[int, _LoopConnection] = {}
 
@@ -222,8 +234,8 @@ class DirtyClient:
 
     def _look_whether_forked(self) -> None:
         """Connections are the parent's; a child has its own."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
+        if self._forks != _forks:
+            self._forks = _forks
             self._free = deque()
             self._loops = {}
 
@@ -615,7 +627,7 @@ def get_dirty_client(timeout: float | None = POOLS_OWN) -> DirtyClient:
             close_dirty_client()
         client = clients[path, timeout] = DirtyClient(path, timeout=timeout)
         for other in clients.values():
-            if other.socket_path == path and other._pid == client._pid:
+            if other.socket_path == path and other._forks == client._forks:
                 client._free = other._free
                 break
     return client

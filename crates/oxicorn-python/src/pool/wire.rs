@@ -14,6 +14,14 @@ use pyo3::prelude::*;
 /// Bytes read at once. A longer frame is read into its own place.
 const READ: usize = 16 << 10;
 
+/// How long one system call waits where there is no deadline.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// The socket takes microseconds, and 0 for ever.
+const LEAST_WAIT: Duration = Duration::from_micros(1);
+
+/// [`Stream::receive`], or the one that waits.
+type Receive = fn(&Stream, &mut [u8], &mut VecDeque<OwnedFd>) -> io::Result<Moved>;
+
 /// A frame that arrived.
 pub(crate) struct Arrived {
     pub(crate) header: Header,
@@ -41,6 +49,8 @@ pub(crate) struct Wire {
     input: Vec<u8>,
     files: VecDeque<OwnedFd>,
     output: VecDeque<Part>,
+    /// How long a receive waits, as the socket was told.
+    patience: Duration,
 }
 
 /// One step of a wait; no Python.
@@ -59,6 +69,7 @@ impl Wire {
             input: Vec::new(),
             files: VecDeque::new(),
             output: VecDeque::new(),
+            patience: Duration::ZERO,
         }
     }
 
@@ -151,17 +162,29 @@ impl Wire {
             let Some(left) = left(deadline) else {
                 return Ok(Step::TimedOut);
             };
-            // Nearly always there is nothing yet: to look first would be a system call in vain.
-            Ok(match poll::wait_readable(&[wire.stream.as_fd()], left)? {
-                Polled::TimedOut => Step::TimedOut,
-                Polled::Interrupted => Step::Interrupted,
-                Polled::Ready(_) => match wire.take()? {
+            wire.set_patience(left.unwrap_or(LONGEST_WAIT))?;
+            // Nearly always there is nothing yet: to look first, or to poll, would be a system call more.
+            Ok(match wire.receive_once(Stream::wait_and_receive)? {
+                Moved::Bytes(_) => match wire.take()? {
                     Waited::Done(frame) => Step::Done(frame),
                     Waited::Closed => Step::Closed,
                     Waited::TimedOut => Step::Interrupted,
                 },
+                // A signal, or the time is over: the deadline says which.
+                Moved::WouldBlock => Step::Interrupted,
+                Moved::Closed | Moved::Reset => Step::Closed,
             })
         })
+    }
+
+    /// The socket is told anew only where what it was told is too short, or longer by more than a hundredth.
+    fn set_patience(&mut self, left: Duration) -> io::Result<()> {
+        if self.patience < left || self.patience > left + left / 100 {
+            // Less is left the next time, by a little; or more.
+            self.patience = left + left / 200;
+            self.stream.set_patience(self.patience.max(LEAST_WAIT))?;
+        }
+        Ok(())
     }
 
     /// Steps until one is the last; between them signal handlers run.
@@ -186,26 +209,32 @@ impl Wire {
             if let Some(frame) = self.cut()? {
                 return Ok(Waited::Done(frame));
             }
-            let missing = self.missing();
-            let moved = if missing > self.scratch.len() {
-                let before = self.input.len();
-                self.input.resize(before + missing, 0);
-                let moved = self
-                    .stream
-                    .receive(&mut self.input[before..], &mut self.files);
-                self.input.truncate(before + count_of(&moved));
-                moved
-            } else {
-                let moved = self.stream.receive(&mut self.scratch, &mut self.files);
-                self.input
-                    .extend_from_slice(&self.scratch[..count_of(&moved)]);
-                moved
-            };
-            match moved? {
+            match self.receive_once(Stream::receive)? {
                 Moved::Bytes(_) => {}
                 Moved::WouldBlock => return Ok(Waited::TimedOut),
                 Moved::Closed | Moved::Reset => return Ok(Waited::Closed),
             }
+        }
+    }
+
+    /// Appends what one system call gives to the input; a signal is nothing.
+    fn receive_once(&mut self, receive: Receive) -> io::Result<Moved> {
+        let missing = self.missing();
+        let moved = if missing > self.scratch.len() {
+            let before = self.input.len();
+            self.input.resize(before + missing, 0);
+            let moved = receive(&self.stream, &mut self.input[before..], &mut self.files);
+            self.input.truncate(before + count_of(&moved));
+            moved
+        } else {
+            let moved = receive(&self.stream, &mut self.scratch, &mut self.files);
+            self.input
+                .extend_from_slice(&self.scratch[..count_of(&moved)]);
+            moved
+        };
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Moved::WouldBlock),
+            moved => moved,
         }
     }
 
