@@ -1,4 +1,4 @@
-"""A real Prometheus (Debian's) scrapes the server, evaluates the example's rules, and finds no fault with either."""
+"""A real Prometheus (Debian's) scrapes the server and evaluates the example's rules."""
 
 from __future__ import annotations
 
@@ -107,8 +107,3 @@ def test_the_rules_of_the_example_are_evaluated(prometheus):
     rules = wait_for(evaluated, deadline=30)
     assert len(rules) >= 5
     assert [rule["name"] for rule in rules if rule["state"] == "firing"] == []
-
-
-def test_promtool_finds_no_fault_with_the_rules():
-    checked = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
