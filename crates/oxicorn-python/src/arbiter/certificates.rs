@@ -24,6 +24,7 @@ use super::fork::{self, Side};
 use super::generation::with_settings;
 use super::log;
 use super::performer::kind_of;
+use super::python::PyArbiter;
 use super::supervisor::Supervisor;
 use crate::errors::{config_error, halt};
 use crate::forked;
@@ -74,16 +75,14 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
 
 impl Certificates {
     /// What the settings ask for; none where the gateway speaks no TLS. Raises `ConfigError` with the reason.
-    pub(crate) fn of(server: &Bound<'_, PyAny>, cfg: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+    pub(crate) fn of(server: &PyArbiter<'_>, cfg: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let wanted = with_settings(cfg, |settings| {
             settings.inner.speaks_tls() && kind_of(settings) != WorkerKind::Direct
         })?;
         if !wanted {
             return Ok(None);
         }
-        let named: Vec<PathBuf> = server
-            .call_method1("certificate_files", (cfg,))?
-            .extract()?;
+        let named = server.certificate_files(cfg)?;
         // Before they are read: what changes meanwhile is noticed.
         let before = stamps(&named);
         let material = memfd::with_content("oxicorn-certificates", &[])?;
@@ -106,7 +105,7 @@ impl Certificates {
 
     /// At the start: what is broken keeps the server from starting.
     pub(crate) fn at_start(
-        server: &Bound<'_, PyAny>,
+        server: &PyArbiter<'_>,
         cfg: &Bound<'_, PyAny>,
     ) -> PyResult<Option<Self>> {
         let py = server.py();
@@ -133,7 +132,7 @@ impl Certificates {
 
 /// Has a child read and check them. Gives what is to be said, and which files they are from.
 fn read_in_child(
-    server: &Bound<'_, PyAny>,
+    server: &PyArbiter<'_>,
     cfg: &Bound<'_, PyAny>,
     material: &OwnedFd,
 ) -> PyResult<(Vec<String>, Vec<PathBuf>)> {
@@ -157,10 +156,9 @@ fn read_in_child(
 }
 
 /// In the child: `+`, notes and files, or `-` and a reason.
-fn read_here(server: &Bound<'_, PyAny>, cfg: &Bound<'_, PyAny>, material: &OwnedFd) -> String {
+fn read_here(server: &PyArbiter<'_>, cfg: &Bound<'_, PyAny>, material: &OwnedFd) -> String {
     let read = || -> PyResult<String> {
-        let read = server.call_method1("read_certificates", (cfg,))?;
-        let (bytes, notes, files): (Vec<u8>, Vec<String>, Vec<String>) = read.extract()?;
+        let (bytes, notes, files) = server.read_certificates(cfg)?;
         File::from(material.try_clone()?).write_all(&bytes)?;
         let between = BETWEEN.to_string();
         Ok(format!(

@@ -107,7 +107,7 @@ impl<'py> Supervisor<'py> {
             return Ok(());
         }
         self.control.tried = true;
-        let cfg = self.server.getattr("cfg")?;
+        let cfg = self.server.cfg()?;
         let wanted = with_settings(&cfg, |settings| {
             let settings = &settings.inner;
             let is_set = settings.source("control_socket") != Some(&Source::Default);
@@ -123,7 +123,7 @@ impl<'py> Supervisor<'py> {
         let Some((path, mode)) = wanted else {
             return Ok(());
         };
-        let desk = self.server.call_method0("control_desk")?;
+        let desk = self.server.control_desk()?;
         let descriptor: Option<i32> = desk.call_method1("open", (path, mode))?.extract()?;
         if let Some(descriptor) = descriptor {
             // SAFETY: Python's object keeps this descriptor open until `close`, and it is copied at once.

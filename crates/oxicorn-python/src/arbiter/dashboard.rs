@@ -117,8 +117,7 @@ impl Supervisor<'_> {
         match order {
             DashboardOrder::Reload => {
                 self.log(Level::Info, "Dashboard: reload");
-                let arguments = (libc::SIGHUP,);
-                if let Err(error) = self.server.call_method1("handle_signal", arguments) {
+                if let Err(error) = self.server.handle_signal(libc::SIGHUP) {
                     super::log::write_exception(&self.server, "Cannot reload", &error);
                 }
             }

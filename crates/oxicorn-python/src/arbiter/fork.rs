@@ -14,6 +14,7 @@ use oxicorn_os::signals::{self, Blocked};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::python::PyArbiter;
 use crate::forked;
 
 /// Which side of the fork this is.
@@ -26,7 +27,7 @@ pub(crate) enum Side {
 
 /// Forks; an error means that there is no child. `server` is the arbiter's face: a process that a hook
 /// forked makes no workers.
-pub(crate) fn fork(server: &Bound<'_, PyAny>) -> PyResult<Side> {
+pub(crate) fn fork(server: &PyArbiter<'_>) -> PyResult<Side> {
     let py = server.py();
     forked::end_if_forked(server, None);
     let blocked = signals::block_all()?;
@@ -60,7 +61,7 @@ const NO_CHILD: i32 = 1;
 /// nobody knows of cannot be. To the interpreter it is one fork: what runs before and after forks runs once. (A function
 /// put in the place of `os.fork` is not called: it would have to be called twice.)
 pub(crate) fn fork_for_parent(
-    server: &Bound<'_, PyAny>,
+    server: &PyArbiter<'_>,
     announce: impl FnOnce(i32) -> bool,
 ) -> PyResult<Given> {
     forked::end_if_forked(server, None);

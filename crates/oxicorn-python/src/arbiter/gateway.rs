@@ -19,6 +19,7 @@ use oxicorn_settings::{BindAddress, Settings, Value};
 use pyo3::prelude::*;
 
 use super::generation::with_settings;
+use super::python::PyArbiter;
 use super::workers::WorkerProcess;
 
 /// Everything a user may send to a process group: the arbiter tells the gateway what to do.
@@ -110,8 +111,8 @@ pub(crate) struct GatewayLogging {
 }
 
 impl GatewayLogging {
-    pub(crate) fn of(server: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let found = server.call_method0("gateway_logging")?;
+    pub(crate) fn of(server: &PyArbiter<'_>) -> PyResult<Self> {
+        let found = server.gateway_logging()?;
         let flag = |name: &str| found.getattr(name)?.is_truthy();
         Ok(Self {
             native_access: flag("native_access")?,

@@ -10,9 +10,9 @@ use oxicorn_arbiter::Level;
 use oxicorn_gateway::{ListenerSetup, Protocol};
 use oxicorn_os::sockets::{self, Address, BindOptions};
 use oxicorn_settings::{BindAddress, Scheme, Settings};
-use pyo3::prelude::*;
 
 use super::log;
+use super::python::PyArbiter;
 use super::unbound::{self, reason};
 
 /// How often an address in use is tried, and the pause in between (as Gunicorn: a predecessor may
@@ -170,7 +170,7 @@ fn file_at(path: &str) -> io::Result<(String, u64, u64)> {
 
 /// Binds `bind`, trying again where it is in use; `None` after the last try, with everything logged.
 pub(crate) fn open(
-    server: &Bound<'_, PyAny>,
+    server: &PyArbiter<'_>,
     bind: &BindAddress,
     options: Options,
 ) -> Option<Listener> {

@@ -2,12 +2,13 @@
 
 use oxicorn_arbiter::Level;
 use oxicorn_gateway::control::AccessRecord;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::python::PyArbiter;
+
 /// Writes one line. A logger that raises is the user's; the server goes on without that line.
-pub(crate) fn write(server: &Bound<'_, PyAny>, level: Level, text: &str) {
+pub(crate) fn write(server: &PyArbiter<'_>, level: Level, text: &str) {
     let method = match level {
         Level::Debug => "debug",
         Level::Info => "info",
@@ -15,26 +16,23 @@ pub(crate) fn write(server: &Bound<'_, PyAny>, level: Level, text: &str) {
         Level::Error => "error",
         Level::Critical => "critical",
     };
-    let py = server.py();
-    let written = server
-        .getattr(intern!(py, "log"))
-        .and_then(|log| log.call_method1(method, ("%s", text)));
+    let (py, written) = (server.py(), server.log(method, text));
     if let Err(error) = written {
         error.write_unraisable(py, Some(server));
     }
 }
 
-/// Gives the logger a figure, by the server's method of that name.
-pub(crate) fn report(server: &Bound<'_, PyAny>, method: &str, value: u64) {
-    if let Err(error) = server.call_method1(method, (value,)) {
+/// The logger was given a figure.
+pub(crate) fn report(server: &PyArbiter<'_>, told: PyResult<()>) {
+    if let Err(error) = told {
         error.write_unraisable(server.py(), Some(server));
     }
 }
 
 /// Writes the access line of a request that no worker wrote one for.
-pub(crate) fn write_access(server: &Bound<'_, PyAny>, record: &AccessRecord) {
-    let written = access_arguments(server.py(), record)
-        .and_then(|fields| server.call_method("log_access", (), Some(&fields)));
+pub(crate) fn write_access(server: &PyArbiter<'_>, record: &AccessRecord) {
+    let written =
+        access_arguments(server.py(), record).and_then(|fields| server.log_access(&fields));
     if let Err(error) = written {
         error.write_unraisable(server.py(), Some(server));
     }
@@ -59,10 +57,8 @@ fn access_arguments<'py>(py: Python<'py>, record: &AccessRecord) -> PyResult<Bou
 }
 
 /// Writes an exception with its traceback.
-pub(crate) fn write_exception(server: &Bound<'_, PyAny>, what: &str, error: &PyErr) {
-    let py = server.py();
-    let written = server.call_method1("log_exception", (what, error.clone_ref(py).into_value(py)));
-    if let Err(error) = written {
-        error.write_unraisable(py, Some(server));
+pub(crate) fn write_exception(server: &PyArbiter<'_>, what: &str, error: &PyErr) {
+    if let Err(error) = server.log_exception(what, error) {
+        error.write_unraisable(server.py(), Some(server));
     }
 }

@@ -20,6 +20,7 @@ mod monitoring;
 mod performer;
 mod pool;
 mod pool_figures;
+mod python;
 mod stacks;
 mod successor;
 mod supervisor;
@@ -36,6 +37,7 @@ use pyo3::prelude::*;
 
 pub(crate) use self::heartbeat::Heartbeat;
 use self::listeners::Listener;
+use self::python::PyArbiter;
 use self::supervisor::Supervisor;
 use self::template::TemplateChild;
 use crate::pool::{DirtyContext, DirtySetup};
@@ -101,7 +103,7 @@ pub(crate) struct SuccessorChild {
 /// process this returns in, which is the arbiter, a template or a worker. The gateway never returns.
 #[pyfunction]
 pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
-    let py = server.py();
+    let (py, server) = (server.py(), &PyArbiter::from(server));
     crate::forked::end_if_forked(server, None);
     let outcome = Supervisor::start(server)?.run(py)?;
     match outcome {
@@ -118,17 +120,15 @@ pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
     }
 }
 
-fn run_dirty_worker(server: &Bound<'_, PyAny>, child: DirtyChild) -> PyResult<i32> {
+fn run_dirty_worker(server: &PyArbiter<'_>, child: DirtyChild) -> PyResult<i32> {
     let _ = oxicorn_os::title::set(&child.title);
     let context = DirtyContext::new(child.setup)?;
-    server
-        .call_method1("run_dirty_worker", (child.face, context))?
-        .extract()
+    server.run_dirty_worker(child.face, context)
 }
 
-fn run_worker(server: &Bound<'_, PyAny>, child: WorkerChild) -> PyResult<i32> {
+fn run_worker(server: &PyArbiter<'_>, child: WorkerChild) -> PyResult<i32> {
     if let Some(generation) = child.generation {
-        server.call_method1("enter_generation", (generation,))?;
+        server.enter_generation(&generation)?;
     }
     // A title is a help for people: that it cannot be set is no reason not to serve.
     let _ = oxicorn_os::title::set(&performer::title(server, "worker"));
@@ -136,13 +136,11 @@ fn run_worker(server: &Bound<'_, PyAny>, child: WorkerChild) -> PyResult<i32> {
     // Python has them from here on.
     let listeners = std::mem::ManuallyDrop::new(child.listeners);
     let listeners = supervisor::described(server.py(), &listeners)?;
-    server
-        .call_method1("run_worker", (child.face, context, listeners))?
-        .extract()
+    server.run_worker(child.face, context, listeners)
 }
 
 /// Becomes the server as it is installed now; returns only if that fails.
-fn run_successor(server: &Bound<'_, PyAny>, child: SuccessorChild) -> PyResult<i32> {
+fn run_successor(server: &PyArbiter<'_>, child: SuccessorChild) -> PyResult<i32> {
     let mut numbers = Vec::with_capacity(child.listeners.len());
     for listener in &child.listeners {
         oxicorn_os::sockets::set_inheritable(listener, true)?;
@@ -154,9 +152,7 @@ fn run_successor(server: &Bound<'_, PyAny>, child: SuccessorChild) -> PyResult<i
     let monitoring = child.monitoring.as_ref().map(AsRawFd::as_raw_fd);
     // A mask is inherited by the program it turns into.
     drop(child.signals);
-    server
-        .call_method1("execute", (numbers, monitoring))?
-        .extract()
+    server.execute(numbers, monitoring)
 }
 
 fn run_gateway(py: Python<'_>, child: GatewayChild) -> ! {

@@ -15,20 +15,17 @@ use pyo3::prelude::*;
 use super::generation::with_settings;
 use super::listeners::{self, Listener, Origin};
 use super::log;
+use super::python::PyArbiter;
 use super::supervisor::{Supervisor, unbound};
 use crate::metrics;
 
 /// Opens the listener of `metrics_bind`, or takes the predecessor's.
-pub(crate) fn open(
-    server: &Bound<'_, PyAny>,
-    cfg: &Bound<'_, PyAny>,
-) -> PyResult<Option<Listener>> {
+pub(crate) fn open(server: &PyArbiter<'_>, cfg: &Bound<'_, PyAny>) -> PyResult<Option<Listener>> {
     let (bind, options) = with_settings(cfg, |settings| {
         let bind = settings.inner.metrics_bind().cloned();
         (bind, listeners::Options::of(&settings.inner))
     })?;
-    let inherited = server.call_method0("inherited_metrics_listener")?;
-    let inherited: Option<i32> = inherited.extract()?;
+    let inherited = server.inherited_metrics_listener()?;
     let Some(bind) = bind else {
         if let Some(descriptor) = inherited {
             drop(oxicorn_os::sockets::adopt(descriptor));

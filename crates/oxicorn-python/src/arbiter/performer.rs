@@ -1,6 +1,6 @@
 //! Doing what the arbiter decided, action by action.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal, timing};
 use oxicorn_gateway::Setup;
@@ -9,7 +9,6 @@ use oxicorn_link::scoreboard::{ArbiterCounter, ArbiterGauge};
 use oxicorn_link::{LinkParts, Sizes};
 use oxicorn_os::channel::Channel;
 use oxicorn_os::eventfd::EventFd;
-use oxicorn_os::privileges::Identity;
 use oxicorn_os::{memfd, process, time};
 use oxicorn_settings::{Capacity, Engine, Traits};
 use pyo3::exceptions::{PyException, PyRuntimeError};
@@ -21,6 +20,7 @@ use super::gateway::{GatewayProcess, protocol_at};
 use super::generation::{GenerationFile, plan_of, with_settings};
 use super::heartbeat::Heartbeat;
 use super::listeners::Listener;
+use super::python::PyArbiter;
 use super::stacks::PendingDump;
 use super::supervisor::{Supervisor, announce, bind_all, show};
 use super::workers::{LinkEnds, WorkerProcess};
@@ -71,27 +71,27 @@ impl<'py> Supervisor<'py> {
             Action::DumpStacks(worker) => self.dump_stacks(worker),
             Action::DrainGateway { within } => {
                 let deadline_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                self.server.call_method0("stopping")?;
+                self.server.stopping()?;
                 // First: whoever finds a socket file is let in.
                 self.remove_socket_files();
                 self.tell_gateway(&ToGateway::Drain { deadline_ms });
                 show(&self.server, &[])?;
                 self.listeners.clear();
             }
-            Action::AnnounceBooted => self.server.call_method0("booted").map(drop)?,
+            Action::AnnounceBooted => self.server.booted()?,
             Action::StartSuccessor => return self.start_successor(),
             Action::Promote => self.promote()?,
             Action::StopGateway => {
-                self.server.call_method0("stopping")?;
+                self.server.stopping()?;
                 self.tell_gateway(&ToGateway::Stop);
             }
             Action::KillGateway => self.kill_gateway(),
-            Action::LoadConfiguration { generation } => self.load_configuration(py, generation)?,
+            Action::LoadConfiguration { generation } => self.load_configuration(generation)?,
             Action::AbandonGeneration { generation, failed } => {
-                self.abandon(py, generation, failed)?;
+                self.abandon(generation, failed)?;
             }
             Action::ReopenLogs => {
-                self.server.call_method0("reopen_logs")?;
+                self.server.reopen_logs()?;
                 self.tell_gateway(&ToGateway::ReopenLogs);
                 self.reopen_logs_of_templates();
                 self.reopen_logs_of_pool();
@@ -99,7 +99,7 @@ impl<'py> Supervisor<'py> {
             // The first number was told before there was a loop, as Gunicorn does.
             Action::NumWorkersChanged { old: None, .. } => {}
             Action::NumWorkersChanged { new, old } => {
-                self.run_hook("nworkers_changed", "set_num_workers", (new, old))?;
+                self.run_hook("nworkers_changed", self.server.set_num_workers(new, old))?;
             }
             Action::WorkerReaped { worker, exit } => self.worker_reaped(worker, exit)?,
             Action::Log(line, level) => self.log(level, &line.to_string()),
@@ -116,8 +116,8 @@ impl<'py> Supervisor<'py> {
 
     fn current_file(&self) -> PyResult<GenerationFile> {
         Ok(GenerationFile {
-            cfg: self.server.getattr("cfg")?.unbind(),
-            value: self.server.call_method0("generation")?.unbind(),
+            cfg: self.server.cfg()?.unbind(),
+            value: self.server.generation()?.unbind(),
             listeners: None,
             certificates: None,
         })
@@ -129,13 +129,10 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    /// Calls a method of the server that runs a hook. What the hook raises is logged: a mistake in
-    /// it does not take the server down, unless it is meant to (`SystemExit`, `HaltServer`).
-    pub(crate) fn run_hook<A>(&self, hook: &str, method: &str, arguments: A) -> PyResult<()>
-    where
-        A: for<'a> pyo3::call::PyCallArgs<'a>,
-    {
-        let Err(error) = self.server.call_method1(method, arguments) else {
+    /// What came of a method of the server that runs a hook. What the hook raised is logged: a mistake in it does not take
+    /// the server down, unless it is meant to (`SystemExit`, `HaltServer`).
+    pub(crate) fn run_hook(&self, hook: &str, ran: PyResult<()>) -> PyResult<()> {
+        let Err(error) = ran else {
             return Ok(());
         };
         if !error.is_instance_of::<PyException>(self.server.py()) {
@@ -191,7 +188,7 @@ impl<'py> Supervisor<'py> {
     pub(crate) fn serving_cfg(&self) -> PyResult<Bound<'py, PyAny>> {
         match self.generations.get(self.arbiter.serving()) {
             Some(file) => Ok(file.cfg.bind(self.server.py()).clone()),
-            None => self.server.getattr("cfg"),
+            None => self.server.cfg(),
         }
     }
 
@@ -210,21 +207,15 @@ impl<'py> Supervisor<'py> {
             .transpose()?;
         let scoreboard = self.scoreboard_file.try_clone()?;
         let metric_store = self.metric_store_file.try_clone()?;
-        let identity = self.server.call_method0("identity")?;
-        let identity: Option<(u32, u32, Option<Vec<u32>>)> = identity.extract()?;
-        let log_files: Option<RawFd> = self.server.call_method0("offered_logs")?.extract()?;
-        let log_files = log_files.map(|number| {
+        let identity = self.server.identity()?;
+        let log_files = self.server.offered_logs()?.map(|number| {
             // SAFETY: the arbiter's Python keeps it open as long as it lives, and so during this call.
             unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()
         });
         Ok(Setup {
             log_files: log_files.transpose()?,
             settings,
-            identity: identity.map(|(user, group, groups)| Identity {
-                user,
-                group,
-                groups,
-            }),
+            identity,
             control: control.into(),
             listeners,
             certificates: certificates.transpose()?,
@@ -261,7 +252,7 @@ impl<'py> Supervisor<'py> {
         let title = self.title("master");
         // A title is a help for people: that it cannot be set is no reason not to serve.
         let _ = oxicorn_os::title::set(&title);
-        self.server.call_method0("ready").map(drop)
+        self.server.ready()
     }
 
     fn kill_gateway(&self) {
@@ -324,8 +315,8 @@ impl<'py> Supervisor<'py> {
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
         let (messages, messages_of_worker) = Channel::pair()?;
         forked::keep_from_children(&messages);
-        let face = match self.server.call_method1("make_worker", (age, &value)) {
-            Ok(face) => face.unbind(),
+        let face = match self.server.make_worker(age, &value) {
+            Ok(face) => face,
             Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
             Err(error) => {
                 log::write_exception(&self.server, "Exception in hook pre_fork", &error);
@@ -335,12 +326,11 @@ impl<'py> Supervisor<'py> {
         };
         if let Some(slot) = &slot {
             let heartbeat = Heartbeat::of(slot.clone());
-            self.server
-                .call_method1("show_heartbeat", (&face, heartbeat))?;
+            self.server.show_heartbeat(&face, heartbeat)?;
         }
         match fork::fork(&self.server)? {
             Side::Parent(pid) => {
-                self.server.call_method1("worker_started", (&face, pid))?;
+                self.server.worker_started(&face, pid)?;
                 if let Some(slot) = &slot {
                     slot.assign(pid, age, generation.0, time::monotonic());
                 }
@@ -410,14 +400,11 @@ impl<'py> Supervisor<'py> {
     }
 
     /// What was in force before a reload is in force again.
-    fn return_to(&self, py: Python<'py>, generation: Generation) -> PyResult<()> {
+    fn return_to(&self, generation: Generation) -> PyResult<()> {
         let Some(file) = self.generations.get(generation) else {
             return Ok(());
         };
-        let value = file.value.bind(py);
-        self.server
-            .call_method1("enter_generation", (value,))
-            .map(drop)
+        self.server.enter_generation(&file.value)
     }
 
     fn attach(&self, id: WorkerId) {
@@ -438,7 +425,7 @@ impl<'py> Supervisor<'py> {
             return Ok(());
         };
         if self.overrides.kill_worker {
-            return self.run_hook("kill_worker", "kill_worker", (worker.pid, signal));
+            return self.run_hook("kill_worker", self.server.kill_worker(worker.pid, signal));
         }
         // It may have ended by itself; its end is reaped either way.
         let _ = process::kill(worker.pid, signal);
@@ -471,8 +458,7 @@ impl<'py> Supervisor<'py> {
         pid: i32,
         file: OwnedFd,
     ) -> Option<PendingDump> {
-        let signal = self.server.getattr("stack_dump_signal").ok()?;
-        let signal = signal.extract().ok()?;
+        let signal = self.server.stack_dump_signal()?;
         // What was asked for before is not to be shown again. Who writes shares the position.
         memfd::empty(&file).ok()?;
         let asked = process::kill(pid, signal).unwrap_or(false);
@@ -486,13 +472,13 @@ impl<'py> Supervisor<'py> {
         if let Some(slot) = &worker.slot {
             slot.clear();
         }
-        self.run_hook("child_exit", "worker_reaped", (worker.face,))
+        self.run_hook("child_exit", self.server.worker_reaped(worker.face))
     }
 
     // Configuration.
 
-    fn load_configuration(&mut self, py: Python<'py>, generation: Generation) -> PyResult<()> {
-        self.server.call_method0("reloading")?;
+    fn load_configuration(&mut self, generation: Generation) -> PyResult<()> {
+        self.server.reloading()?;
         match self.try_load(generation) {
             Ok(plan) => {
                 self.tell(Event::ConfigurationLoaded(plan));
@@ -501,13 +487,12 @@ impl<'py> Supervisor<'py> {
                 }
             }
             Err(error) => {
-                let error = error.into_value(py);
-                let told = self.server.call_method1("reload_refused", (error,))?;
+                let is_of_hook = self.server.reload_refused(error)?;
                 self.forget_generation(generation);
                 let serving = self.arbiter.serving();
-                self.return_to(py, serving)?;
+                self.return_to(serving)?;
                 self.settled()?;
-                self.tell(if told.is_truthy()? {
+                self.tell(if is_of_hook {
                     Event::ReloadHookFailed
                 } else {
                     Event::ConfigurationRefused
@@ -518,8 +503,8 @@ impl<'py> Supervisor<'py> {
     }
 
     fn try_load(&mut self, generation: Generation) -> PyResult<oxicorn_arbiter::Plan> {
-        self.server.call_method0("reload_settings")?;
-        let cfg = self.server.getattr("cfg")?;
+        self.server.reload_settings()?;
+        let cfg = self.server.cfg()?;
         // What makes no sense is refused here.
         self.pool_plan(&cfg)?;
         let certificates = Certificates::of(&self.server, &cfg)?;
@@ -533,7 +518,7 @@ impl<'py> Supervisor<'py> {
                 .all(|(new, old)| (&new.bind, new.scheme) == (&old.bind, old.scheme));
         file.listeners = (!same).then_some(listeners);
         self.generations.insert(generation, file);
-        self.server.call_method0("reloaded")?;
+        self.server.reloaded()?;
         plan_of(&cfg)
     }
 
@@ -551,14 +536,14 @@ impl<'py> Supervisor<'py> {
         bind_all(&self.server, cfg, &self.listeners)
     }
 
-    fn abandon(&mut self, py: Python<'py>, generation: Generation, failed: bool) -> PyResult<()> {
+    fn abandon(&mut self, generation: Generation, failed: bool) -> PyResult<()> {
         if failed {
             let block = self.scoreboard.arbiter();
             block.count(ArbiterCounter::ReloadsFailed);
         }
         self.forget_generation(generation);
         let serving = self.arbiter.serving();
-        self.return_to(py, serving)?;
+        self.return_to(serving)?;
         self.settled()
     }
 
@@ -577,7 +562,7 @@ impl<'py> Supervisor<'py> {
     /// No reload is under way any more.
     fn settled(&self) -> PyResult<()> {
         if self.arbiter.loading().is_none() {
-            self.server.call_method0("settled")?;
+            self.server.settled()?;
         }
         Ok(())
     }
@@ -671,17 +656,17 @@ impl<'py> Supervisor<'py> {
             listener.remove_file();
         }
         self.close_control()?;
-        self.run_hook("on_exit", "ended", ())?;
+        self.run_hook("on_exit", self.server.ended())?;
         Ok(Outcome::Exit(code))
     }
 }
 
 /// How a process of this role is called in the list of processes.
-pub(crate) fn title(server: &Bound<'_, PyAny>, role: &str) -> String {
-    let name = server
-        .getattr("proc_name")
-        .and_then(|name| name.extract::<String>());
-    format!("oxicorn: {role} [{}]", name.unwrap_or_default())
+pub(crate) fn title(server: &PyArbiter<'_>, role: &str) -> String {
+    format!(
+        "oxicorn: {role} [{}]",
+        server.proc_name().unwrap_or_default()
+    )
 }
 
 /// What the worker class in force is.

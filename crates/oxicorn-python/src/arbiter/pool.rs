@@ -10,7 +10,6 @@ use oxicorn_arbiter::pool::{Pool, PoolAction, PoolApp, PoolEvent, PoolPlan, ende
 use oxicorn_arbiter::{Exit, Generation, Level, WorkerId, WorkerSignal};
 use oxicorn_link::scoreboard::PoolBlock;
 use oxicorn_os::channel::{self, Blocking, Channel, Received};
-use oxicorn_os::privileges::Identity;
 use oxicorn_os::signals::Blocked;
 use oxicorn_os::stream::Stream;
 use oxicorn_os::{memfd, poll, process, sockets, time};
@@ -248,7 +247,7 @@ type Said = (
 impl<'py> Supervisor<'py> {
     /// Starts the pool, if the settings want one.
     pub(crate) fn start_pool(&mut self) -> PyResult<()> {
-        let cfg = self.server.getattr("cfg")?;
+        let cfg = self.server.cfg()?;
         let Some((file, plan)) = self.pool_settings(&cfg)? else {
             return Ok(());
         };
@@ -256,10 +255,7 @@ impl<'py> Supervisor<'py> {
     }
 
     fn open_pool(&mut self, file: PoolFile, plan: PoolPlan) -> PyResult<()> {
-        let face = self.server.call_method1(
-            "make_dirty_arbiter",
-            (file.cfg.clone_ref(self.server.py()),),
-        )?;
+        let face = self.server.make_dirty_arbiter(&file.cfg)?;
         let path: String = face.getattr("socket_path")?.extract()?;
         let listener = sockets::bind_unix(path.as_bytes(), Some(0o177))?;
         sockets::listen(&listener, BACKLOG)?;
@@ -298,7 +294,7 @@ impl<'py> Supervisor<'py> {
     }
 
     fn pool_settings(&self, cfg: &Bound<'py, PyAny>) -> PyResult<Option<(PoolFile, PoolPlan)>> {
-        let said = self.server.call_method1("dirty_plan", (cfg,))?;
+        let said = self.server.dirty_plan(cfg)?;
         let Some(said) = said.extract::<Option<Said>>()? else {
             return Ok(None);
         };
@@ -330,7 +326,7 @@ impl<'py> Supervisor<'py> {
 
     /// The settings were loaded anew.
     pub(crate) fn reload_pool(&mut self) -> PyResult<()> {
-        let cfg = self.server.getattr("cfg")?;
+        let cfg = self.server.cfg()?;
         let wanted = self.pool_settings(&cfg)?;
         match (&mut self.pool, wanted) {
             (None, Some((file, plan))) => self.open_pool(file, plan)?,
@@ -380,7 +376,7 @@ impl<'py> Supervisor<'py> {
     /// Everything of it has ended.
     pub(crate) fn close_pool(&mut self) -> PyResult<()> {
         if self.pool.take().is_some() {
-            self.server.call_method0("dirty_arbiter_ended")?;
+            self.server.dirty_arbiter_ended()?;
         }
         Ok(())
     }
@@ -492,18 +488,13 @@ impl<'py> Supervisor<'py> {
     fn try_spawn_broker(&mut self) -> PyResult<Option<Outcome>> {
         let (control, of_broker) = Channel::pair()?;
         forked::keep_from_children(&control);
-        let identity = self.server.call_method0("identity")?;
-        let identity: Option<(u32, u32, Option<Vec<u32>>)> = identity.extract()?;
+        let identity = self.server.identity()?;
         let title = self.title("dirty-arbiter");
         let Some(pool) = &mut self.pool else {
             return Ok(None);
         };
         let setup = oxicorn_pool::Setup {
-            identity: identity.map(|(user, group, groups)| Identity {
-                user,
-                group,
-                groups,
-            }),
+            identity,
             listener: pool.listener.try_clone()?,
             control: of_broker.into(),
             stash: [pool.stash[0].try_clone()?, pool.stash[1].try_clone()?],
@@ -520,7 +511,7 @@ impl<'py> Supervisor<'py> {
                 pool.tell_broker(&ToBroker::Settings(settings), &[]);
                 let face = pool.face.bind(self.server.py());
                 face.call_method1("broker_started", (pid,))?;
-                self.server.setattr("dirty_arbiter_pid", pid)?;
+                self.server.set_broker(pid)?;
                 Ok(None)
             }
             Side::Child(signals) => Ok(Some(Outcome::PoolBroker(Box::new(PoolBrokerChild {
@@ -807,7 +798,7 @@ impl<'py> Supervisor<'py> {
             return Ok(false);
         };
         if pool.broker.take_if(|broker| broker.pid == pid).is_some() {
-            self.server.setattr("dirty_arbiter_pid", 0)?;
+            self.server.set_broker(0)?;
             pool.handle(PoolEvent::BrokerExited(exit));
             return Ok(true);
         }

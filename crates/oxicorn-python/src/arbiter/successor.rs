@@ -27,7 +27,7 @@ impl Supervisor<'_> {
         match fork::fork(&self.server) {
             Ok(Side::Parent(pid)) => {
                 self.successor = Some(pid);
-                self.server.setattr("reexec_pid", pid)?;
+                self.server.set_successor(pid)?;
                 self.tell(Event::SuccessorStarted);
                 self.tell_settings()?;
                 Ok(None)
@@ -49,7 +49,7 @@ impl Supervisor<'_> {
     }
 
     pub(crate) fn promote(&mut self) -> PyResult<()> {
-        self.server.call_method0("promote")?;
+        self.server.promote()?;
         let title = self.title("master");
         let _ = oxicorn_os::title::set(&title);
         self.tell_settings()
@@ -66,12 +66,7 @@ impl Supervisor<'_> {
     }
 
     pub(crate) fn look_for_predecessor(&mut self) -> PyResult<()> {
-        if self.arbiter.shares_listeners()
-            && self
-                .server
-                .call_method0("is_abandoned")?
-                .extract::<bool>()?
-        {
+        if self.arbiter.shares_listeners() && self.server.is_abandoned()? {
             self.tell(Event::PredecessorGone);
         }
         Ok(())
@@ -93,7 +88,7 @@ impl Supervisor<'_> {
         let kind = with_settings(cfg, kind_of)?;
         // Workers that accept connections themselves have them too.
         result.listeners_are_shared = self.shares_listeners() || kind == WorkerKind::Direct;
-        result.out_of_rotation = self.server.getattr("out_of_rotation")?.extract()?;
+        result.out_of_rotation = self.server.out_of_rotation()?;
         Ok(result)
     }
 }

@@ -29,6 +29,7 @@ use super::listeners::{self, Listener, Origin};
 use super::log;
 use super::monitoring;
 use super::pool::PoolProcesses;
+use super::python::PyArbiter;
 use super::stacks::PendingDump;
 use super::templates::TemplateProcess;
 use super::workers::{WorkerProcess, Workers};
@@ -80,8 +81,8 @@ pub(crate) struct Overrides {
 }
 
 impl Overrides {
-    fn of(server: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let overrides = |name| server.call_method1("overrides", (name,))?.extract();
+    fn of(server: &PyArbiter<'_>) -> PyResult<Self> {
+        let overrides = |name| server.overrides(name);
         Ok(Self {
             manage_workers: overrides("manage_workers")?,
             kill_worker: overrides("kill_worker")?,
@@ -101,7 +102,7 @@ pub(crate) struct Ending {
 /// Everything the arbiter process holds. Dropping it closes descriptors and does nothing else, since a
 /// forked child drops its copy.
 pub(crate) struct Supervisor<'py> {
-    pub(crate) server: Bound<'py, PyAny>,
+    pub(crate) server: PyArbiter<'py>,
     pub(crate) arbiter: Arbiter,
     pub(crate) listeners: Vec<Listener>,
     /// For the listeners that speak TLS.
@@ -153,14 +154,14 @@ pub(crate) struct Supervisor<'py> {
 
 impl<'py> Supervisor<'py> {
     /// Binds the listeners, says so, and takes over the signals.
-    pub(crate) fn start(server: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn start(server: &PyArbiter<'py>) -> PyResult<Self> {
         let signals = SignalPipe::new()?;
         for (signal, ..) in COMMANDS {
             signals.catch(signal)?;
         }
         signals.catch(libc::SIGCHLD)?;
-        server.call_method0("init_signals")?;
-        let cfg = server.getattr("cfg")?;
+        server.init_signals()?;
+        let cfg = server.cfg()?;
         let certificates = Certificates::at_start(server, &cfg)?;
         let (inherited, is_activated) = inherit(server, &cfg)?;
         let listeners = if is_activated {
@@ -173,9 +174,9 @@ impl<'py> Supervisor<'py> {
         if let Some(listener) = &monitoring {
             forked::keep_from_children(&listener.socket);
         }
-        server.call_method0("bound")?;
+        server.bound()?;
         let mut arbiter = Arbiter::new(plan_of(&cfg)?);
-        if server.call_method0("has_predecessor")?.extract()? {
+        if server.has_predecessor()? {
             arbiter = arbiter.with_predecessor();
         }
         let (notices, notices_of_workers) = Channel::pair()?;
@@ -331,7 +332,7 @@ impl<'py> Supervisor<'py> {
         while let Some(signal) = self.signals.next_signal()? {
             // Not among them is CHLD: reaping follows anyway.
             if COMMANDS.iter().any(|(number, ..)| *number == signal) {
-                self.server.call_method1("handle_signal", (signal,))?;
+                self.server.handle_signal(signal)?;
                 forked::end_if_forked(&self.server, None);
             }
         }
@@ -342,8 +343,7 @@ impl<'py> Supervisor<'py> {
     fn take_orders(&mut self) -> PyResult<bool> {
         let mut any = false;
         loop {
-            let order = self.server.call_method0("next_order")?;
-            let Some(order) = order.extract::<Option<String>>()? else {
+            let Some(order) = self.server.next_order()? else {
                 return Ok(any);
             };
             any = true;
@@ -382,8 +382,7 @@ impl<'py> Supervisor<'py> {
 
     /// What is worth a line was changed: workers know it as well as the gateway.
     fn tell_log_level(&self) {
-        let level = self.server.getattr("changed_log_level");
-        let Ok(level) = level.and_then(|level| level.extract::<u32>()) else {
+        let Some(level) = self.server.changed_log_level() else {
             return;
         };
         let message = ToWorker::LogLevel(level).encode();
@@ -417,7 +416,7 @@ impl<'py> Supervisor<'py> {
             return Ok(());
         }
         self.managed = Some(now);
-        self.run_hook("manage_workers", "manage_workers", ())?;
+        self.run_hook("manage_workers", self.server.manage_workers())?;
         forked::end_if_forked(&self.server, None);
         Ok(())
     }
@@ -484,8 +483,7 @@ impl<'py> Supervisor<'py> {
         };
         let told = self
             .server
-            .call_method1("application_found", (&file.cfg, finding))
-            .and_then(|changed| changed.extract::<bool>())
+            .application_found(&file.cfg, finding)
             .and_then(|changed| {
                 if changed {
                     self.tell_settings()
@@ -585,11 +583,9 @@ impl<'py> Supervisor<'py> {
     }
 
     fn log_slow_request(&self, request: &RequestSlow, answer: &Answer, pid: i32) {
-        let told = self.slow_fact(request, answer, pid).and_then(|fact| {
-            self.server
-                .call_method1("log_slow_request", (fact,))
-                .map(drop)
-        });
+        let told = self
+            .slow_fact(request, answer, pid)
+            .and_then(|fact| self.server.log_slow_request(fact));
         if let Err(error) = told {
             log::write_exception(&self.server, "Cannot tell of a slow request", &error);
         }
@@ -667,7 +663,7 @@ impl<'py> Supervisor<'py> {
             .take_if(|successor| *successor == pid)
             .is_some()
         {
-            self.server.setattr("reexec_pid", 0)?;
+            self.server.set_successor(0)?;
             self.tell(Event::SuccessorExited);
             self.tell_settings()?;
         } else if let Some(worker) = self.workers.by_pid(pid) {
@@ -692,12 +688,9 @@ impl<'py> Supervisor<'py> {
     }
 
     fn look_at_heartbeats(&mut self) {
-        let timeout = self
+        let Some(limit) = self
             .server
-            .getattr("timeout")
-            .and_then(|timeout| timeout.extract::<u64>());
-        let Some(limit) = timeout
-            .ok()
+            .timeout()
             .filter(|limit| *limit != 0)
             .map(Duration::from_secs)
         else {
@@ -722,7 +715,7 @@ impl<'py> Supervisor<'py> {
         let workers = self.workers.iter().count();
         if self.reported_workers != Some(workers) {
             self.reported_workers = Some(workers);
-            log::report(&self.server, "report_workers", workers as u64);
+            log::report(&self.server, self.server.report_workers(workers as u64));
         }
     }
 
@@ -734,7 +727,7 @@ impl<'py> Supervisor<'py> {
             return Ok(());
         }
         self.backlog_seen = now;
-        let cfg = self.server.getattr("cfg")?;
+        let cfg = self.server.cfg()?;
         if !with_settings(&cfg, |settings| {
             settings.inner.get("enable_backlog_metric").is_true()
         })? {
@@ -747,7 +740,7 @@ impl<'py> Supervisor<'py> {
         let in_kernel: u64 = self.listeners.iter().map(of_listener).sum();
         let gateway = self.scoreboard.gateway(0);
         let queued = gateway.map_or(0, |block| block.gauge(Gauge::Queued));
-        log::report(&self.server, "report_backlog", in_kernel + queued);
+        log::report(&self.server, self.server.report_backlog(in_kernel + queued));
         Ok(())
     }
 
@@ -776,9 +769,8 @@ impl<'py> Supervisor<'py> {
 }
 
 /// The listeners this process was started with, and whether they are systemd's.
-fn inherit(server: &Bound<'_, PyAny>, cfg: &Bound<'_, PyAny>) -> PyResult<(Vec<Listener>, bool)> {
-    let inherited = server.call_method0("inherited_listeners")?;
-    let (descriptors, is_activated): (Vec<i32>, bool) = inherited.extract()?;
+fn inherit(server: &PyArbiter<'_>, cfg: &Bound<'_, PyAny>) -> PyResult<(Vec<Listener>, bool)> {
+    let (descriptors, is_activated) = server.inherited_listeners()?;
     let (binds, options) = with_settings(cfg, |settings| {
         let options = listeners::Options::of(&settings.inner);
         (settings.inner.bind().to_vec(), options)
@@ -805,7 +797,7 @@ fn inherit(server: &Bound<'_, PyAny>, cfg: &Bound<'_, PyAny>) -> PyResult<(Vec<L
 
 /// Binds every address of `cfg`; those in `bound_before` are shared. On failure nothing is changed.
 pub(crate) fn bind_all(
-    server: &Bound<'_, PyAny>,
+    server: &PyArbiter<'_>,
     cfg: &Bound<'_, PyAny>,
     bound_before: &[Listener],
 ) -> PyResult<Vec<Listener>> {
@@ -836,9 +828,9 @@ fn leave_no_files(bound: &[Listener], before: &[Listener]) {
 }
 
 /// Lets hooks see the listeners. The descriptors stay ours: before they are closed hooks are shown others, or none.
-pub(crate) fn show(server: &Bound<'_, PyAny>, listeners: &[Listener]) -> PyResult<()> {
+pub(crate) fn show(server: &PyArbiter<'_>, listeners: &[Listener]) -> PyResult<()> {
     let shown = described(server.py(), listeners)?;
-    server.call_method1("listening", (shown,)).map(drop)
+    server.listening(shown)
 }
 
 /// Listeners for Python: text, descriptor, address in the settings.
@@ -856,7 +848,7 @@ pub(crate) fn described<'py>(
 
 /// `Listening at: ...`; with the pid at the start, without after a reload, as Gunicorn.
 pub(crate) fn announce(
-    server: &Bound<'_, PyAny>,
+    server: &PyArbiter<'_>,
     listeners: &[Listener],
     with_pid: bool,
 ) -> PyResult<()> {

@@ -21,6 +21,7 @@ use super::generation::with_settings;
 use super::heartbeat::Heartbeat;
 use super::listeners::Listener;
 use super::performer::{kind_of, title};
+use super::python::PyArbiter;
 use super::{WorkerChild, log};
 use crate::forked;
 use crate::worker::WorkerSetup;
@@ -115,14 +116,13 @@ fn disregard_signals() {
 }
 
 /// The life of a template.
-pub(crate) fn run(server: &Bound<'_, PyAny>, child: TemplateChild) -> PyResult<End> {
+pub(crate) fn run(server: &PyArbiter<'_>, child: TemplateChild) -> PyResult<End> {
     if process::die_with_parent(child.parent)? == Parent::Gone {
         return Ok(End::Exit(FAILED));
     }
-    let arguments = (&child.value, child.stack_dump.as_raw_fd());
     // What the application forks by itself has no part in the server.
     forked::keep_from_children(&child.channel);
-    server.call_method1("enter_template", arguments)?;
+    server.enter_template(&child.value, child.stack_dump.as_raw_fd())?;
     // A title is a help for people: that it cannot be set is no reason not to serve.
     let _ = oxicorn_os::title::set(&title(server, "template"));
     let TemplateChild {
@@ -137,7 +137,7 @@ pub(crate) fn run(server: &Bound<'_, PyAny>, child: TemplateChild) -> PyResult<E
     } = child;
     disregard_signals();
     drop(signals);
-    if !server.call_method0("load_in_template")?.extract()? {
+    if !server.load_in_template()? {
         return Ok(End::Exit(FAILED));
     }
     // The application may have put handlers of its own in their place.
@@ -154,7 +154,7 @@ pub(crate) fn run(server: &Bound<'_, PyAny>, child: TemplateChild) -> PyResult<E
 }
 
 struct Template<'a, 'py> {
-    server: &'a Bound<'py, PyAny>,
+    server: &'a PyArbiter<'py>,
     generation: u32,
     channel: Channel,
     notices: Channel,
@@ -210,11 +210,7 @@ impl Template<'_, '_> {
     fn obey(&self, ordered: WorkerOrder) -> PyResult<Option<WorkerChild>> {
         let prepared = self
             .server
-            .call_method1(
-                "prepare_fork",
-                (ordered.order.age, &ordered.order.state[..]),
-            )
-            .and_then(|prepared| prepared.extract::<(Py<PyAny>, Vec<u8>)>());
+            .prepare_fork(ordered.order.age, &ordered.order.state);
         let (face, left) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -247,8 +243,8 @@ impl Template<'_, '_> {
         ordered: WorkerOrder,
         signals: Blocked,
     ) -> PyResult<WorkerChild> {
-        self.server.call_method0("left_template")?;
-        let cfg = self.server.getattr("cfg")?;
+        self.server.left_template()?;
+        let cfg = self.server.cfg()?;
         let (kind, graceful_timeout, beat) = with_settings(&cfg, |settings| {
             let inner = &settings.inner;
             let beat = timing::heartbeat_interval(inner.timeout());
@@ -266,8 +262,7 @@ impl Template<'_, '_> {
                 time::monotonic(),
             );
             let heartbeat = Heartbeat::of(slot.clone());
-            self.server
-                .call_method1("show_heartbeat", (&face, heartbeat))?;
+            self.server.show_heartbeat(&face, heartbeat)?;
         }
         let listeners = self.listeners.iter().map(Listener::share);
         Ok(WorkerChild {

@@ -153,7 +153,7 @@ impl Supervisor<'_> {
         }
         let cfg = match self.generations.get(generation) {
             Some(file) => file.cfg.bind(self.server.py()).clone(),
-            None => self.server.getattr("cfg")?,
+            None => self.server.cfg()?,
         };
         let (traits, capacity, beat) = with_settings(&cfg, |settings| {
             (
@@ -168,12 +168,10 @@ impl Supervisor<'_> {
         let release = EventFd::new()?;
         let (messages, messages_of_worker) = Channel::pair()?;
         forked::keep_from_children(&messages);
-        let made = self.server.call_method1("make_ordered", (age, cfg))?;
-        let (face, state): (Py<PyAny>, Vec<u8>) = made.extract()?;
+        let (face, state) = self.server.make_ordered(age, cfg)?;
         if let Some(slot) = &slot {
             let heartbeat = Heartbeat::of(slot.clone());
-            self.server
-                .call_method1("show_heartbeat", (&face, heartbeat))?;
+            self.server.show_heartbeat(&face, heartbeat)?;
         }
         let ends = LinkEnds::of(&link)?;
         let ordered = WorkerOrder {
@@ -281,8 +279,7 @@ impl Supervisor<'_> {
     fn worker_forked(&mut self, ordered: Ordered, pid: i32, left: &[u8]) -> PyResult<()> {
         let Ordered { id, mut worker } = ordered;
         worker.pid = pid;
-        let arguments = (&worker.face, pid, left);
-        self.server.call_method1("ordered_started", arguments)?;
+        self.server.ordered_started(&worker.face, pid, left)?;
         self.workers.insert(id, worker);
         self.tell(Event::WorkerSpawned {
             worker: id,
