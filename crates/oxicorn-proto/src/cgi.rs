@@ -18,7 +18,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::fault::PeerFault;
-use crate::http1::{check_field_name, check_field_value, percent_decode};
+use crate::http1::{check_field_name, check_field_value};
+use crate::percent;
 
 /// Most variables of one request (Gunicorn's bound).
 pub const VARIABLES_MAX: usize = 1000;
@@ -363,7 +364,7 @@ fn decoded_path(uri: &[u8]) -> Vec<u8> {
         _ => path,
     };
     let mut decoded = Vec::with_capacity(path.len());
-    percent_decode(path, &mut decoded);
+    percent::decode(path, &mut decoded);
     decoded
 }
 

@@ -20,6 +20,7 @@ pub mod http1;
 pub mod http2;
 pub mod message;
 pub mod other_protocol;
+pub mod percent;
 pub mod pool;
 pub mod proxy_protocol;
 pub mod request_id;

@@ -1,4 +1,4 @@
-//! The head of a request, whatever protocol brought it.
+//! The heads of a request and of its response, whatever protocol carries them.
 //!
 //! Nothing is copied: a head is a table of positions, kept by the protocol's machine and read against
 //! the bytes it was found in (those of its [`Head`](crate::http1::Event::Head) event). The few values
@@ -29,6 +29,22 @@ pub enum BodyFraming {
     Length(u64),
     /// Chunks, until the one of size zero and the trailers after it.
     Chunked,
+}
+
+/// The start of a response, beside the application's headers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResponseHead<'a> {
+    /// 200 to 999, or 101.
+    pub status: u16,
+    /// The reason phrase; may be empty.
+    pub reason: &'a [u8],
+    /// Value of the Server line; empty: no such line.
+    pub server: &'a [u8],
+    /// Value of the Date line; empty: no such line.
+    pub date: &'a [u8],
+    /// Length of the whole body where the caller has it already: counted framing is used then even
+    /// if the application gave no Content-Length.
+    pub body_length: Option<u64>,
 }
 
 /// One header line, or one trailer.

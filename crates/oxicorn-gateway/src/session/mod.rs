@@ -13,9 +13,10 @@ mod writer;
 use std::sync::Arc;
 
 use oxicorn_proto::cgi;
-use oxicorn_proto::http1::{self, Polled, Rules, percent_decode};
+use oxicorn_proto::http1::{self, Polled, Rules};
 use oxicorn_proto::message::RequestHead;
 use oxicorn_proto::other_protocol::is_binary;
+use oxicorn_proto::percent;
 use oxicorn_proto::{LocalMisuse, PeerFault};
 
 use crate::Protocol;
@@ -145,7 +146,7 @@ impl Session {
     /// Writes the path of the request, decoded.
     pub(crate) fn path(&self, head: &RequestHead<'_>, out: &mut Vec<u8>) {
         match self.relayed() {
-            None => percent_decode(head.path(), out),
+            None => percent::decode(head.path(), out),
             Some(request) => out.extend_from_slice(&request.path),
         }
     }

@@ -13,13 +13,14 @@
 
 use std::ops::Range;
 
-use super::grammar::{CLASS, TOKEN, hex_value, is_field_value};
+use super::grammar::{CLASS, TOKEN, is_field_value};
 use super::policy::{is_forbidden_trailer, keeps_name};
 use super::rules::{Limits, Rules};
 use super::scan::find_line_feed;
 use super::section::Section;
 use crate::fault::PeerFault;
 use crate::message::FieldTable;
+use crate::percent::hex_value;
 
 /// A chunk size has at most so many digits: more do not fit 64 bits, or are padding.
 const SIZE_DIGITS_MAX: usize = 16;

@@ -26,13 +26,15 @@ use std::sync::Arc;
 use super::chunked::{ChunkDecoder, Decoded};
 use super::head::{HeadEnd, HeadParser};
 use super::response::{
-    Asked, BodyOutcome, CloseReason, Next, Outgoing, ResponseFraming, ResponseHead, decide_framing,
+    Asked, BodyOutcome, CloseReason, Next, Outgoing, ResponseFraming, decide_framing,
     write_cgi_status, write_chunk_size, write_framing, write_headers, write_informational,
     write_last_chunk, write_own_line, write_status_line,
 };
 use super::rules::Rules;
 use crate::fault::{LocalMisuse, PeerFault};
-use crate::message::{BodyFraming, Facts, FieldTable, Fields, HeadParts, RequestHead, Version};
+use crate::message::{
+    BodyFraming, Facts, FieldTable, Fields, HeadParts, RequestHead, ResponseHead, Version,
+};
 
 /// What `poll_event` found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -332,7 +334,8 @@ impl Connection {
     // --- what the peer is told ---
 
     /// Encodes 100, 102, 103. Writes nothing and says `false` where the peer speaks HTTP/1.0 (RFC
-    /// 9110 section 15.2).
+    /// 9110 section 15.2), and to a web server that speaks uwsgi or FastCGI: it expects one response of
+    /// a CGI program (RFC 3875 section 6), and takes the first head for that of the answer.
     pub fn encode_informational<'h>(
         &mut self,
         status: u16,

@@ -206,17 +206,6 @@ fn has_whole_escapes(name: &[u8]) -> bool {
         })
 }
 
-/// Value of a hexadecimal digit.
-#[inline]
-pub(super) const fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
 /// Is it a token (RFC 9110 section 5.6.2)? Names of headers, of the application's too.
 pub fn check_field_name(name: &[u8]) -> Result<(), LocalMisuse> {
     if is_token(name) {
@@ -233,29 +222,6 @@ pub fn check_field_value(value: &[u8]) -> Result<(), LocalMisuse> {
     } else {
         Err(LocalMisuse::InvalidFieldValue)
     }
-}
-
-/// Appends `path` with its percent-encoded bytes decoded; what is not two hexadecimal digits after
-/// a `%` stays as it is.
-pub fn percent_decode(path: &[u8], out: &mut Vec<u8>) {
-    let mut rest = path;
-    while let Some(at) = memchr::memchr(b'%', rest) {
-        let (plain, escape) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        let decoded = match escape {
-            [_, high, low, ..] => hex_value(*high).zip(hex_value(*low)),
-            _ => None,
-        };
-        let taken = if let Some((high, low)) = decoded {
-            out.push(high << 4 | low);
-            3
-        } else {
-            out.push(b'%');
-            1
-        };
-        rest = &escape[taken..];
-    }
-    out.extend_from_slice(rest);
 }
 
 /// The first line of `input` as far as it has come, without its end and the empty line a peer may
@@ -361,24 +327,6 @@ mod tests {
         assert_eq!(decimal(b"18446744073709551616"), Some(None));
         for bad in [&b""[..], b"+1", b"-1", b"1 ", b"0x1", b"1_0", b"\xd9\xa1"] {
             assert_eq!(decimal(bad), None);
-        }
-    }
-
-    #[test]
-    fn percent_decoding_leaves_what_is_no_escape() {
-        for (path, decoded) in [
-            (&b"/a%20b"[..], &b"/a b"[..]),
-            (b"/%C3%a4", b"/\xc3\xa4"),
-            (b"/100%", b"/100%"),
-            (b"/%2", b"/%2"),
-            (b"/%zz%41", b"/%zzA"),
-            (b"/%%41", b"/%A"),
-            (b"/%2541", b"/%41"),
-            (b"", b""),
-        ] {
-            let mut out = Vec::new();
-            percent_decode(path, &mut out);
-            assert_eq!(out, decoded);
         }
     }
 

@@ -88,12 +88,10 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use crate::message::{BodyFraming, Fields, Header, RequestHead, Version};
+pub use crate::message::{BodyFraming, Fields, Header, RequestHead, ResponseHead, Version};
 pub use connection::{Behind, Connection, Event, Polled};
-pub use grammar::{check_field_name, check_field_value, first_line, percent_decode};
-pub use response::{
-    BodyOutcome, CloseReason, Next, ResponseFraming, ResponseHead, check_trailer_name,
-};
+pub use grammar::{check_field_name, check_field_value, first_line};
+pub use response::{BodyOutcome, CloseReason, Next, ResponseFraming, check_trailer_name};
 pub use rules::{
     FIELD_SIZE_DEFAULT, FIELDS_MAX, HeaderMap, Limits, REQUEST_LINE_MAX, REQUEST_LINE_UNLIMITED,
     Rules, Strictness,

@@ -13,23 +13,7 @@ use std::io::Write as _;
 use super::grammar::{check_field_name, check_field_value, decimal, list, same_name, trim};
 use super::policy::is_forbidden_trailer;
 use crate::fault::LocalMisuse;
-use crate::message::Version;
-
-/// The start of a response, beside the application's headers.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ResponseHead<'a> {
-    /// 200 to 999, or 101.
-    pub status: u16,
-    /// The reason phrase; may be empty.
-    pub reason: &'a [u8],
-    /// Value of the Server line; empty: no such line.
-    pub server: &'a [u8],
-    /// Value of the Date line; empty: no such line.
-    pub date: &'a [u8],
-    /// Length of the whole body where the caller has it already: counted framing is used then even
-    /// if the application gave no Content-Length.
-    pub body_length: Option<u64>,
-}
+use crate::message::{ResponseHead, Version};
 
 /// How the end of a response body is told to the peer (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

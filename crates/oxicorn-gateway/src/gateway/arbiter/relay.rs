@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use oxicorn_proto::http1::percent_decode;
 use oxicorn_proto::message::RequestHead;
+use oxicorn_proto::percent;
 
 use crate::config::settings::Level;
 use crate::control::end::ControlEnd;
@@ -91,7 +91,7 @@ fn describe(record: &Record<'_>) -> AccessRecord {
 
 fn describe_head(head: &RequestHead<'_>, record: &Record<'_>, described: &mut AccessRecord) {
     let mut path = Vec::new();
-    percent_decode(shortened(head.path()), &mut path);
+    percent::decode(shortened(head.path()), &mut path);
     described.method = text(head.method());
     described.request_target = text(shortened(head.request_target()));
     described.path = text(&path);

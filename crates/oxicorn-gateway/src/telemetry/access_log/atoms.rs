@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use oxicorn_proto::http1::percent_decode;
 use oxicorn_proto::message::{Header, RequestHead};
+use oxicorn_proto::percent;
 
 use super::basic_auth;
 use super::escape::escape;
@@ -136,7 +136,7 @@ impl Record<'_> {
             return Cow::Borrowed(raw);
         }
         let mut decoded = Vec::with_capacity(raw.len());
-        percent_decode(raw, &mut decoded);
+        percent::decode(raw, &mut decoded);
         Cow::Owned(decoded)
     }
 
