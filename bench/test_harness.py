@@ -280,6 +280,32 @@ status codes: {good} 2xx, 0 3xx, 0 4xx, 0 5xx
                 tls.parse_h2load(output)
 
 
+class SliceTest(unittest.TestCase):
+    PROGRAM = """
+import os, subprocess, sys, threading
+from harness.with_slice import set_slice, slice_of
+before = slice_of(0)
+set_slice(0, 700)
+print(before, slice_of(0), flush=True)
+tell = lambda: print(slice_of(0), flush=True)
+thread = threading.Thread(target=tell); thread.start(); thread.join()
+if os.fork() == 0:
+    tell(); os._exit(0)
+os.wait()
+subprocess.run([sys.executable, "-c", "from harness.with_slice import slice_of; print(slice_of(0))"], check=True)
+"""
+
+    def test_a_slice_is_one_threads_and_nobody_inherits_it(self) -> None:
+        command = [sys.executable, "-c", self.PROGRAM]
+        bench = Path(__file__).resolve().parent
+        run = subprocess.run(command, cwd=bench, check=True, capture_output=True, text=True)
+        before, after, *inherited = map(int, run.stdout.split())
+        if before == after:
+            self.skipTest("this kernel has no slices to set")
+        self.assertEqual(after, 700)
+        self.assertEqual(inherited, [before] * 3)
+
+
 class CommandTest(unittest.TestCase):
     def test_oxicorn_and_gunicorn_take_the_same_options(self) -> None:
         shape = Shape("sleeping", workers=2, threads=16)

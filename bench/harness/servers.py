@@ -96,6 +96,14 @@ def _oxicorn(shape: Shape, port: int) -> list[str]:
     return [str(OXICORN), *_gunicorn_options(shape, port)]
 
 
+def _with_slice(microseconds: int) -> Callable[[Shape, int], list[str]]:
+    def command(shape: Shape, port: int) -> list[str]:
+        launcher = [str(PEERS / "bin" / "python"), str(BENCH / "harness" / "with_slice.py"), str(microseconds)]
+        return [*launcher, *_oxicorn(shape, port)]
+
+    return command
+
+
 def _gunicorn(shape: Shape, port: int) -> list[str]:
     # With HTTP/2 each connection has a thread of its own, as long as it is open.
     threads = ["--threads", str(HTTP2_THREADS)] if shape.http2 and shape.interface == "wsgi" else []
@@ -155,6 +163,11 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("oxicorn", OXICORN, "run make build", _oxicorn, interfaces=_ALL),
+        # Experiments with the gateway's time slice; no target is measured against them.
+        *(
+            Contender(f"oxicorn-slice-{microseconds}", OXICORN, "run make build", _with_slice(microseconds), interfaces=_BOTH)
+            for microseconds in (100, 500, 10_000)
+        ),
         Contender("granian", PEERS / "bin" / "granian", _SETUP, _granian, interfaces=_BOTH),
         Contender("gunicorn", PEERS / "bin" / "gunicorn", _SETUP, _gunicorn, interfaces=_ALL),
         Contender("uvicorn", PEERS / "bin" / "uvicorn", _SETUP, _uvicorn, interfaces=("asgi",)),
