@@ -147,15 +147,25 @@ impl Connection {
             return Some(READ_SIZE);
         };
         match stage {
-            Stage::Receiving | Stage::Discarding if self.input.was_filled() => Some(BODY_READ_SIZE),
+            Stage::Receiving | Stage::Discarding if self.input.was_filled() => Some(self.bulk()),
             Stage::Receiving | Stage::Discarding => Some(READ_SIZE),
             Stage::Waiting | Stage::Answering if self.is_uploading() => {
                 let in_bulk = self.input.was_filled() && !is_short;
-                let room = if in_bulk { BODY_READ_SIZE } else { READ_SIZE };
+                let room = if in_bulk { self.bulk() } else { READ_SIZE };
                 self.may_read_body(is_short).then_some(room)
             }
             Stage::Waiting | Stage::Answering | Stage::Flushing(_) => self.read_ahead(),
             Stage::Talking => None,
+        }
+    }
+
+    /// Room for one read of a body of which much comes: no more than is missing, so that the buffer
+    /// of one that has come nearly whole stays one of the usual size.
+    fn bulk(&self) -> usize {
+        let missing = self.session.missing().map(usize::try_from);
+        match missing {
+            Some(Ok(missing)) => missing.clamp(READ_SIZE, BODY_READ_SIZE),
+            _ => BODY_READ_SIZE,
         }
     }
 

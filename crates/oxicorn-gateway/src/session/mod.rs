@@ -216,6 +216,14 @@ impl Session {
         }
     }
 
+    /// How many bytes of the body are still to come, where that is known.
+    pub(crate) fn missing(&self) -> Option<u64> {
+        match self {
+            Self::Http1(http) => http.missing(),
+            Self::Uwsgi(_) | Self::FastCgi(_) | Self::Stream(_) | Self::Carrier(_) => None,
+        }
+    }
+
     /// What a log shows of bytes that could not be read.
     pub(crate) fn first_line<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
         match self {

@@ -318,6 +318,14 @@ impl Connection {
         self.idle
     }
 
+    /// How many bytes of the body are still to come, where its length was said.
+    pub fn missing(&self) -> Option<u64> {
+        match self.receive {
+            Receive::Length { remaining } => Some(remaining),
+            _ => None,
+        }
+    }
+
     // --- what an event reported ---
 
     /// View of the head last reported; `bytes` is `input[..consumed]` of that [`Event::Head`].

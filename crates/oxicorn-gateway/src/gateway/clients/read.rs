@@ -451,14 +451,16 @@ impl Gateway {
 
 /// The client makes us wait for the rest of a body.
 fn await_more_of_body(connection: &mut Connection, demand: MinRate, now: Duration) {
+    let under_way = |one: &Exchange| one.deadline.is_some();
+    if connection.exchange.as_deref().is_none_or(under_way) {
+        return;
+    }
     let moved = match connection.stage() {
         Some(Stage::Receiving | Stage::Discarding) => connection.received,
         Some(_) if connection.owes_body() => connection.moved(),
         _ => return,
     };
-    if let Some(exchange) = &mut connection.exchange
-        && exchange.deadline.is_none()
-    {
+    if let Some(exchange) = &mut connection.exchange {
         exchange.begin_span(demand, moved, now);
     }
 }

@@ -81,11 +81,16 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.output.is_empty() {
+            if let Some(exchange) = &mut connection.exchange {
+                exchange.deadline = None;
+            }
+            return;
+        }
         let demand = connection.resolved.settings.timeouts.demand_on_reader();
-        let (moved, idle) = (connection.moved(), connection.output.is_empty());
+        let moved = connection.moved();
         if let Some(exchange) = &mut connection.exchange {
             exchange.begin_span(demand, moved, now);
-            exchange.deadline = exchange.deadline.filter(|_| !idle);
         }
     }
 

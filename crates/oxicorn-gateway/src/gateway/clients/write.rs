@@ -14,7 +14,7 @@ use oxicorn_os::sendfile::read_at;
 use crate::buffer::output::{FilePiece, Next};
 use crate::buffer::records::Records;
 use crate::connection::Connection;
-use crate::exchange::{Happened, Stage};
+use crate::exchange::{Exchange, Happened, Stage};
 use crate::gateway::Gateway;
 use crate::transport::Transport;
 use crate::transport::socket::{Sent, SentFile};
@@ -162,11 +162,14 @@ fn set_write_deadline(connection: &mut Connection, now: Duration) {
     if connection.is_talking() {
         return connection.set_websocket_write_deadline(now);
     }
+    let starts = |one: &Exchange| {
+        (one.stage().is_served() || one.stage().is_flushing()) && one.deadline.is_none()
+    };
+    if !connection.exchange.as_deref().is_some_and(starts) {
+        return;
+    }
     let (moved, timeouts) = (connection.moved(), connection.resolved.settings.timeouts);
-    if let Some(exchange) = &mut connection.exchange
-        && (exchange.stage().is_served() || exchange.stage().is_flushing())
-        && exchange.deadline.is_none()
-    {
+    if let Some(exchange) = &mut connection.exchange {
         exchange.begin_span(timeouts.demand_on_reader(), moved, now);
     }
 }

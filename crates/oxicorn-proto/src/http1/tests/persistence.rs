@@ -180,3 +180,13 @@ fn nothing_of_a_request_is_left_for_the_next() {
     );
     assert_eq!((head.headers().len(), head.keep_alive()), (0, false));
 }
+
+#[test]
+fn what_is_missing_of_a_body_is_known_where_its_length_is() {
+    let mut counted = after(POST.as_bytes());
+    assert_eq!(counted.missing(), Some(5));
+    feed(&mut counted, b"he");
+    assert_eq!(counted.missing(), Some(3));
+    assert_eq!(after(POST_CHUNKED.as_bytes()).missing(), None);
+    assert_eq!(after(GET.as_bytes()).missing(), None);
+}
