@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn
 
 import oxicorn
 from oxicorn import (
@@ -39,8 +38,10 @@ from oxicorn.service_manager import ServiceManager
 from oxicorn.workers.base import STACK_DUMP_SIGNAL
 from oxicorn.workers.finding import Finding
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import Any, NoReturn
 
     from oxicorn.app.base import BaseApplication
     from oxicorn.config import Config
@@ -755,7 +756,7 @@ class Arbiter(Commands):
 
         self._let_go_of_listeners()
         # The application that hooks or the config file may have loaded stays what it is.
-        self.enter_generation(generation._replace(application=self.app.callable))
+        self.enter_generation(generation.with_application(self.app.callable))
         signal.signal(signal.SIGUSR1, self._reopen_logs_of_template)
         faulthandler.register(STACK_DUMP_SIGNAL, file=stack_dump, all_threads=True)
 

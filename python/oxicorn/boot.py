@@ -17,11 +17,11 @@ import signal
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from oxicorn import _native
 from oxicorn.errors import AppImportError, BootFailed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

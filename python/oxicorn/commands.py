@@ -11,7 +11,10 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from typing import Any, ClassVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 __all__ = ["Commands"]
 

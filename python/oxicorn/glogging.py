@@ -7,8 +7,6 @@ writes by itself, and when it must not, is decided in ``oxicorn.native_logs``.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import logging
 import os
@@ -18,12 +16,15 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import Any, ClassVar
 
 from oxicorn import log_files, logconfig, request_ids, syslog, terminal
 from oxicorn.logconfig import CONFIG_DEFAULTS, LoggingConfiguration
 from oxicorn.syslog import SYSLOG_FACILITIES, parse_syslog_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from typing import Any, ClassVar
 
 __all__ = [
     "CONFIG_DEFAULTS",
@@ -48,7 +49,7 @@ def _escaped(match: re.Match[str]) -> str:
     return "".join(f"\\x{byte:02x}" for byte in encoded)
 
 
-class SafeAtoms(dict[str, Any]):
+class SafeAtoms(dict[str, "Any"]):
     """Atoms for a log line: nothing in them ends a quoted field or the line, none is missing."""
 
     def __init__(self, atoms: Mapping[str, Any]) -> None:
@@ -365,10 +366,12 @@ class Logger:
         scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "basic" or not credentials:
             return None
+        from base64 import b64decode  # few servers see such a header
+
         try:
-            pair = base64.b64decode(credentials.strip().encode())
+            pair = b64decode(credentials.strip().encode())
             return pair.split(b":", 1)[0].decode()
-        except (binascii.Error, ValueError) as error:
+        except ValueError as error:
             self.debug("Couldn't get username: %s", error)
             return None
 

@@ -20,7 +20,10 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Offer", "advice", "appended", "offer", "only_look", "open_for", "reopened"]
 

@@ -7,11 +7,13 @@ file has changed since (a reload whose configuration turns out unusable falls ba
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["CONFIG_DEFAULTS", "LoggingConfiguration", "read"]
 
@@ -140,6 +142,7 @@ def _of_json(path: str) -> LoggingConfiguration:
 
 def _of_file(path: str) -> LoggingConfiguration:
     import configparser
+    import copy
 
     if not os.path.exists(path):
         raise RuntimeError(f"Error: log config '{path}' not found")

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, NamedTuple
 
 from oxicorn import _native
 from oxicorn.glogging import AS_MADE, Logger, SafeAtoms
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = [
-    "AccessLogging",
     "GatewayLogging",
     "access_logging",
     "gateway_logging",
@@ -46,39 +48,51 @@ _SAFE_ATOMS = frozenset(("__init__", "__getitem__"))
 _MEASURES = ("access", "increment", "timer", "_sock_send")
 
 
-class AccessLogging(NamedTuple):
-    """Who writes the access lines of a worker's requests."""
-
-    #: The worker, through Python's logging; else the gateway, if anybody.
-    by_worker: bool
-    #: Keys of the environ that an application may change and the lines show: a request for which it
-    #: did is the first one that the worker writes.
-    watched: list[str]
-
-
-class GatewayLogging(NamedTuple):
+class GatewayLogging:
     """What the gateway does with its own lines and figures."""
 
-    #: Access lines go straight to ``accesslog``.
-    native_access: bool
-    #: Access lines of requests no worker wrote one for go to the arbiter.
-    relayed_access: bool
-    #: Lines for the error log go to the arbiter.
-    relayed_errors: bool
-    #: What is worth a line in the error log (a level of Python's logging).
-    error_level: int
-    #: Metrics of requests are sent: address, prefix, tags.
-    statsd: tuple[str | tuple[str, int], str, str] | None
+    __slots__ = (
+        "error_level",
+        "native_access",
+        "relayed_access",
+        "relayed_errors",
+        "statsd",
+    )
+
+    def __init__(
+        self,
+        *,
+        native_access: bool,
+        relayed_access: bool,
+        relayed_errors: bool,
+        error_level: int,
+        statsd: tuple[str | tuple[str, int], str, str] | None,
+    ) -> None:
+        #: Access lines go straight to ``accesslog``.
+        self.native_access = native_access
+        #: Access lines of requests no worker wrote one for go to the arbiter.
+        self.relayed_access = relayed_access
+        #: Lines for the error log go to the arbiter.
+        self.relayed_errors = relayed_errors
+        #: What is worth a line in the error log (a level of Python's logging).
+        self.error_level = error_level
+        #: Metrics of requests are sent: address, prefix, tags.
+        self.statsd = statsd
 
 
-def access_logging(log: Any) -> AccessLogging:
-    """Decides for a worker that has loaded its application."""
+def access_logging(log: Any) -> tuple[bool, list[str]]:
+    """Decides for a worker that has loaded its application who writes the lines of its requests.
+
+    First, whether the worker does, through Python's logging; else it is the gateway, if anybody.
+    Then the keys of the environ that an application may change and the lines show: a request for
+    which it did is the first one that the worker writes.
+    """
     if _is_switched_off(log):
-        return AccessLogging(by_worker=False, watched=[])
+        return False, []
     if not _writes_access_natively(log):
-        return AccessLogging(by_worker=True, watched=[])
+        return True, []
     shown = _native.access_log_shows(log.cfg.access_log_format) or []
-    return AccessLogging(by_worker=False, watched=shown)
+    return False, shown
 
 
 def gateway_logging(log: Any) -> GatewayLogging:

@@ -8,7 +8,6 @@ has no effect is named once, with what to use instead.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import oxicorn
 from oxicorn.compat import can_be_sent
@@ -16,7 +15,10 @@ from oxicorn.http import wsgi
 from oxicorn.http.message import Request
 from oxicorn.unused import replaced
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from oxicorn.config import Config
 
 __all__ = ["found", "found_too_late"]

@@ -7,7 +7,10 @@ an application sees; here they are found there again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 USUAL_HEADER = "X-Request-ID"
 

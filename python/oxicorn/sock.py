@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn.unused import unused
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, ClassVar
 
 __all__ = [
     "BaseSocket",
@@ -108,6 +108,8 @@ class TCPSocket(BaseSocket):
 
     def get_backlog(self) -> int:
         """How many connections wait in the kernel; -1 where that is not known."""
+        import struct  # only StatsD and a hook ask for it
+
         try:
             size = struct.calcsize(TCP_INFO)
             info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)

@@ -19,7 +19,10 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["PatientStream", "patient"]
 

@@ -9,7 +9,10 @@ import contextlib
 import fcntl
 import os
 import socket
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SD_LISTEN_FDS_START", "listen_fds", "pass_on", "sd_notify"]
 

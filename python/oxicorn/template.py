@@ -11,10 +11,11 @@ where they are.
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from oxicorn.arbiter import Arbiter
     from oxicorn.workers.base import Worker

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["LevelInColour", "formatter", "is_terminal", "is_watched", "where_to_look"]
 

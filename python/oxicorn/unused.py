@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    C = TypeVar("C", bound=type)
 
 __all__ = ["overridden", "replaced", "unused", "unused_function", "used"]
 
-C = TypeVar("C", bound=type)
 
+class _Unused:
+    __slots__ = ("advice", "module", "name", "owner", "stub")
 
-class _Unused(NamedTuple):
-    module: str
-    #: Name of the class; empty for a function of the module.
-    owner: str
-    name: str
-    stub: Any
-    advice: str
+    def __init__(self, module: str, owner: str, name: str, stub: Any, advice: str) -> None:
+        self.module = module
+        #: Name of the class; empty for a function of the module.
+        self.owner = owner
+        self.name = name
+        self.stub = stub
+        self.advice = advice
 
 
 _registered: list[_Unused] = []

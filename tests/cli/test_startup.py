@@ -13,12 +13,18 @@ APPLICATION = """
         return []
 """
 
+HELLO = """
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+"""
+
 #: Parts of the standard library that take milliseconds each.
 LARGE = frozenset(
     """
     argparse asyncio concurrent.futures dataclasses email.utils http.client importlib.abc importlib.resources
     inspect ipaddress json linecache logging multiprocessing pathlib random selectors shutil socket ssl subprocess
-    ast tempfile threading tokenize traceback typing unittest urllib.parse uuid
+    ast base64 copy datetime http struct tempfile threading tokenize traceback typing unittest urllib.parse uuid
     """.split()
 )
 
@@ -29,6 +35,10 @@ import logging, socket, threading, traceback, typing
 class Fields(typing.NamedTuple):
     field: int
 """
+
+
+#: What serving needs beside that: the arbiter's listeners are sockets, its logger is one of Python's.
+SERVED = "import logging, signal, socket"
 
 
 @functools.cache
@@ -68,3 +78,15 @@ def test_nothing_large_is_imported(serve, kind, args, config, allowed):
     imported = imported_modules(server.log)
     assert "oxicorn._native" in imported
     assert imported & LARGE <= imports_of(allowed)
+
+
+def test_a_server_that_serves_has_imported_nothing_else(serve, kind):
+    if kind.is_gunicorn:
+        pytest.skip("Gunicorn imports most of it")
+    command = [sys.executable, "-X", "importtime", kind.executable]
+    server = serve(HELLO, command=command)
+    assert server.get("/").status == 200
+    # The worker that answered is a fork: what it has imported since stands in the same file.
+    imported = imported_modules(server.log)
+    assert "oxicorn.arbiter" in imported
+    assert imported & LARGE <= imports_of(SERVED)

@@ -6,7 +6,9 @@ and writes their line into the access log, and never reach a worker.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["NoMoreData", "ParseException"]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from oxicorn.http.unreader import RequestUnreader
 from oxicorn.unused import unused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Message", "Request"]
 

@@ -7,7 +7,10 @@ itself, and ``req.unreader`` in hooks knows the client's address.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["IterUnreader", "SocketUnreader", "Unreader"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from http import HTTPStatus
-from typing import Any
-
 from oxicorn.http.message import Request
 from oxicorn.http.wsgi import Response, response
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from typing import Any
 
 __all__ = ["environ_of", "error_response", "record_of"]
 
@@ -16,6 +17,8 @@ _VERSIONS = {"HTTP/1.0": (1, 0), "HTTP/2.0": (2, 0), "HTTP/3.0": (3, 0)}
 
 def error_response(status: int, sent: int) -> Response:
     """The server's own answer."""
+    from http import HTTPStatus  # not to be loaded where all requests are served
+
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:  # such as 499, by which the client's leave is told
@@ -71,6 +74,8 @@ def record_of(
     waits: Waits,
 ) -> tuple[Response, Request, dict[str, Any], timedelta]:
     """The arguments of ``Logger.access`` for what the gateway tells about a request."""
+    from datetime import timedelta  # not to be loaded where all requests are served
+
     host, port = client
     request = Request(
         method,

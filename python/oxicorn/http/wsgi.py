@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import oxicorn
 from oxicorn import util
 from oxicorn.http.message import Request
 from oxicorn.unused import unused, unused_function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["FileWrapper", "Response"]
 

@@ -8,8 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import _native, boot, forked, log_files, native_logs, request_ids, util
 from oxicorn.http.message import Request
@@ -17,14 +15,15 @@ from oxicorn.http.unserved import Waits, environ_of, error_response, note_waits
 from oxicorn.workers.finding import Finding, find
 from oxicorn.workers.workertmp import WorkerTmp
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import Any, ClassVar
 
     from oxicorn.app.base import BaseApplication
     from oxicorn.boot import ToldReasons
     from oxicorn.config import Config
     from oxicorn.glogging import Logger
-    from oxicorn.native_logs import AccessLogging
     from oxicorn.reloader import ReloaderBase, SharedFiles
 
 __all__ = ["DIRECT", "Worker"]
@@ -356,7 +355,7 @@ class Worker:
         ids = request_ids.suffix(self.cfg, headers)
         self.log.error("%s%s", what, ids, exc_info=error)
 
-    def access_logging(self) -> AccessLogging:
+    def access_logging(self) -> tuple[bool, list[str]]:
         """Who writes the access lines; asked when application and hooks have had their say."""
         return native_logs.access_logging(self.log)
 
@@ -378,6 +377,8 @@ class Worker:
         note_waits(resp, waits)
         if environ is None:
             environ = environ_of(req)
+        from datetime import timedelta  # most workers write no lines themselves
+
         try:
             self.log.access(resp, req, environ, timedelta(microseconds=microseconds))
         except Exception:

@@ -7,13 +7,13 @@ connection is the gateway's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from oxicorn.unused import unused
 from oxicorn.workers.base import HANDLERS, SERVED, Worker
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 __all__ = ["ALREADY_HANDLED", "AsyncWorker"]
 

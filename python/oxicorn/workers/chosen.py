@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import TYPE_CHECKING, Any
 
 from oxicorn import unused, util
 from oxicorn.errors import ConfigError
@@ -19,8 +18,10 @@ from oxicorn.workers.base import DIRECT, Worker
 from oxicorn.workers.base_async import AsyncWorker
 from oxicorn.workers.finding import Finding
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from oxicorn.config import Config
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from types import SimpleNamespace
-from typing import Any
 
 from oxicorn import _native
 from oxicorn.unused import unused
 from oxicorn.workers.base import HANDLERS, SERVED, Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ThreadWorker"]
 
