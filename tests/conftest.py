@@ -22,7 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="server under test; gunicorn is what oxicorn is compared with, uvicorn (as a worker of it) what the tests "
         "marked `uvicorn` are",
     )
-    parser.addoption("--many", action="store_true", help="leak tests of the asgi worker with a million requests")
+    parser.addoption(
+        "--many",
+        action="store_true",
+        help="leak tests of the asgi worker with a million requests, 100 reloads of the pool",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

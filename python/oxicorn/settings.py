@@ -187,6 +187,7 @@ class SettingsDict(TypedDict, total=False):
     dirty_affinity: str | Sequence[str]
     dirty_max_calls: int
     dirty_memory_limit: int
+    dirty_idle_timeout: int
     dirty_serializer: Literal["values", "pickle"]
     dirty_pool: str | None
     dirty_ray_resources: str | Sequence[str]

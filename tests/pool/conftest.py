@@ -138,6 +138,12 @@ class App(DirtyApp):
         self.held = b"x" * size
         return os.getpid()
 
+    def eat(self):
+        eaten = []
+        yield b"begun"
+        while True:
+            eaten.append(b"x" * (1 << 20))
+
     def user(self):
         return [os.getuid(), os.getgid()]
 

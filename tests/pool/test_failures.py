@@ -164,7 +164,7 @@ def test_orders_count_by_what_the_applications_want(start):
     wait_for(lambda: len(booted(pool)) == 2)
     # broken:App wants one, heavy:App two.
     assert ctl(pool, "dirty", "add", "5").stdout == (
-        "Spawned 1: 3 dirty workers are wanted (the applications want 3 workers in all: others would have none)\n"
+        "added 1; dirty workers wanted: 3 (the applications want 3 workers in all: others would have none)\n"
     )
     wait_for(lambda: len(booted(pool)) == 3)
     done = asked(pool, "dirty", "add")
@@ -173,8 +173,8 @@ def test_orders_count_by_what_the_applications_want(start):
     assert (done["removed"], done["target_workers"]) == (1, 2)
     assert "reason" in done
     wait_for(lambda: len(booted(pool)) == 2)
-    assert ctl(pool, "worker", "add", "1").stdout == "Added 1: 1 -> 2 workers\n"
-    assert ctl(pool, "worker", "remove").stdout == "Removed 1: 2 -> 1 workers\n"
+    assert ctl(pool, "worker", "add", "1").stdout == "added 1; workers wanted: 2 (before: 1)\n"
+    assert ctl(pool, "worker", "remove").stdout == "removed 1; workers wanted: 1 (before: 2)\n"
 
 
 @pytest.mark.parametrize(

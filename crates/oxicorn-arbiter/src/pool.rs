@@ -21,13 +21,17 @@
 //!   more and more slowly, in a worker of its own place that loads it first and, if that fails, goes ([`failures`]).
 //! * An application is *expected* as long as somebody has it or is about to; where that is not so, the broker lets callers
 //!   know at once.
+//! * Of an application each worker has an index, which whoever follows it inherits: so it has the same GPU.
 //! * With the broker die the calls, so the workers go, too: they notice by themselves.
 
 mod failures;
+mod orders;
 mod places;
 mod plan;
 mod reconcile;
 mod record;
+mod rest;
+mod staffing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -93,6 +97,8 @@ pub struct Pool {
     last_generation: Generation,
     workers: BTreeMap<WorkerId, PoolWorker>,
     last_worker: u32,
+    /// Places of what serves whose worker ended because nobody called it; the next call brings another.
+    resting: BTreeSet<u32>,
     /// By place.
     backoffs: BTreeMap<u32, Backoff>,
     expected: Vec<Outlook>,
@@ -119,6 +125,7 @@ impl Pool {
             last_generation: generation,
             workers: BTreeMap::new(),
             last_worker: 0,
+            resting: BTreeSet::new(),
             backoffs: BTreeMap::new(),
             expected: Vec::new(),
             reloads_refused: 0,
@@ -164,7 +171,20 @@ impl Pool {
                 reason,
             } => self.app_failed(worker, app, &reason),
             PoolEvent::WorkerReady(worker) => self.worker_ready(worker),
-            PoolEvent::WorkerExited { worker, exit } => self.worker_exited(worker, exit),
+            PoolEvent::WorkerExited {
+                worker,
+                exit,
+                out_of_memory,
+            } => {
+                let how = if out_of_memory {
+                    OUT_OF_MEMORY.to_owned()
+                } else {
+                    ended(exit)
+                };
+                self.worker_exited(worker, exit, how);
+            }
+            PoolEvent::WorkerIdle(worker) => self.worker_idle(worker),
+            PoolEvent::Wanted { path } => self.wake(&path),
             PoolEvent::WorkerStuck { worker, call } => self.worker_stuck(worker, &call),
             PoolEvent::WorkerWantsReplacement(worker) => {
                 if let Some(record) = self.workers.get_mut(&worker) {
@@ -225,6 +245,11 @@ impl Pool {
     pub fn applications(&self, worker: WorkerId) -> Vec<usize> {
         let found = self.workers.get(&worker);
         found.map_or_else(Vec::new, PoolWorker::held)
+    }
+
+    /// How many workers have ended because nobody called them, and come again when somebody does.
+    pub fn resting(&self) -> usize {
+        self.resting.len()
     }
 
     /// Which load of the settings serves.
@@ -384,6 +409,8 @@ impl Pool {
         if let Some(record) = self.workers.get_mut(&worker)
             && record.applications.is_none()
         {
+            // The first of its generation.
+            record.indexes = applications.iter().map(|app| (*app, 0)).collect();
             record.applications = Some(applications);
             self.act(PoolAction::AttachWorker(worker));
         }
@@ -407,13 +434,16 @@ impl Pool {
             record.state = State::Ready { announced: false };
             record.loading = None;
             let (generation, held) = (record.generation, record.held());
+            if generation == self.serving.generation {
+                self.resting.remove(&record.place);
+            }
             if let Some(load) = self.load_of(generation) {
                 load.failures.retain(|app, _| !held.contains(app));
             }
         }
     }
 
-    fn worker_exited(&mut self, worker: WorkerId, exit: Exit) {
+    fn worker_exited(&mut self, worker: WorkerId, exit: Exit, how: String) {
         let Some(record) = self.workers.remove(&worker) else {
             return;
         };
@@ -428,15 +458,13 @@ impl Pool {
             let text = format!("Dirty worker failed to boot (pid:{})", record.pid);
             self.log(Level::Error, text);
         } else if !expected {
-            let text = format!("Dirty worker (pid:{}) {}", record.pid, ended(exit));
+            let text = format!("Dirty worker (pid:{}) {how}", record.pid);
             self.log(Level::Error, text);
         }
-        self.act(PoolAction::WorkerReaped { worker, exit });
-        if record.failed {
+        let blamed = was_booting && !record.failed && self.blame(worker, &record, &how);
+        self.act(PoolAction::WorkerReaped { worker, how });
+        if record.failed || blamed {
             // That was counted where it belongs: at its applications.
-            return;
-        }
-        if was_booting && self.blame(worker, &record, exit) {
             return;
         }
         if !expected || record.lost {
@@ -582,104 +610,11 @@ impl Pool {
     }
 }
 
-/// What users order.
-impl Pool {
-    fn reload(&mut self, plan: PoolPlan) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        self.log(Level::Info, "Reloading dirty workers".to_owned());
-        self.drop_reload();
-        // Workers that were added or removed by hand stay so, unless the setting itself has changed.
-        let wanted = if plan.workers == self.serving.plan.workers {
-            self.serving.wanted
-        } else {
-            plan.workers
-        };
-        self.last_generation = Generation(self.last_generation.0 + 1);
-        let mut load = Load::new(self.last_generation, plan);
-        load.wanted = wanted;
-        for backoff in self.backoffs.values_mut() {
-            backoff.forgive();
-        }
-        self.broker_backoff.forgive();
-        self.next = Some(load);
-    }
-
-    fn drop_reload(&mut self) {
-        let Some(next) = self.next.take() else {
-            return;
-        };
-        for worker in self.select(|record| record.generation == next.generation) {
-            self.interrupt(worker);
-        }
-        self.act(PoolAction::AbandonGeneration(next.generation));
-    }
-
-    fn give_up_reload(&mut self, why: &str) {
-        self.drop_reload();
-        self.reloads_refused += 1;
-        why.clone_into(&mut self.refusal);
-        let text = format!("Dirty workers were not reloaded, the old ones go on: {why}");
-        self.log(Level::Error, text);
-    }
-
-    fn change_wanted(&mut self, by: i64) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let (least, most) = (self.least(), self.most());
-        let (mut too_few, mut too_many) = (false, false);
-        let loads = [Some(&mut self.serving), self.next.as_mut()];
-        for load in loads.into_iter().flatten() {
-            let asked = (i64::from(load.wanted) + by).max(0);
-            let asked = u32::try_from(asked).unwrap_or(u32::MAX);
-            let new = if by < 0 {
-                asked.max(least.min(load.wanted))
-            } else {
-                asked.min(most.map_or(u32::MAX, |most| most.max(load.wanted)))
-            };
-            too_few |= new > asked;
-            too_many |= new < asked;
-            load.wanted = new;
-        }
-        if too_few {
-            let text =
-                format!("Cannot decrease below {least} dirty workers (required by app specs)");
-            self.log(Level::Warning, text);
-        }
-        if let Some(most) = most.filter(|_| too_many) {
-            let text = format!(
-                "More than {most} dirty workers would have no application: each has as many as it wants"
-            );
-            self.log(Level::Warning, text);
-        }
-    }
-
-    fn stop(&mut self) {
-        if self.phase == Phase::Running {
-            self.phase = Phase::Stopping;
-            self.drop_reload();
-            for worker in self.select(|_| true) {
-                self.retire(worker);
-            }
-        }
-    }
-
-    fn stop_quickly(&mut self) {
-        if self.phase == Phase::Over {
-            return;
-        }
-        self.phase = Phase::Stopping;
-        self.next = None;
-        for worker in self.select(|record| !matches!(record.state, State::Stopping { .. })) {
-            self.interrupt(worker);
-        }
-    }
-}
+/// How a worker ended that took the last memory there was.
+const OUT_OF_MEMORY: &str = "was ended by the kernel: the memory of its control group was used up";
 
 /// How a process ended, for a line in the log and for whoever called it.
-pub fn ended(exit: Exit) -> String {
+fn ended(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exited with code {code}"),
         Exit::Signal(signal) => format!("was ended by signal {signal}"),

@@ -78,6 +78,13 @@ impl Stream {
         Some(found.pid.as_raw_nonzero().get())
     }
 
+    /// Whether the other end is gone and has left nothing to read; nothing is taken.
+    pub fn is_over(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let received = rustix::net::recv(&self.0, &mut [0_u8; 1][..], flags);
+        !matches!(received, Ok((1.., _)) | Err(Errno::AGAIN | Errno::INTR))
+    }
+
     /// Sends what fits of `parts`; the descriptor goes with the first byte.
     pub fn send(
         &self,

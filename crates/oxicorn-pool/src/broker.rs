@@ -1,6 +1,6 @@
 //! The loop and what it holds.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(crate) struct Broker {
     pub(crate) deadlines: BTreeSet<(Duration, CallId)>,
     /// Bytes of calls that wait.
     pub(crate) queued_bytes: usize,
+    /// Applications for which a worker that rests was asked for.
+    pub(crate) asked_for: HashSet<String>,
     /// Where short reads go first.
     pub(crate) scratch: Vec<u8>,
     pub(crate) stash: Stash,
@@ -83,7 +85,12 @@ impl Broker {
             read: true,
             write: false,
         };
-        epoll.add(&listener, LISTENER, read)?;
+        // Nobody is listened to before it is known which applications there are: they would be told that there are none.
+        let rest = Interest {
+            read: false,
+            write: false,
+        };
+        epoll.add(&listener, LISTENER, rest)?;
         epoll.add(&control, CONTROL, read)?;
         epoll.add(signals.as_fd(), SIGNALS, read)?;
         Ok(Self {
@@ -99,6 +106,7 @@ impl Broker {
             last_call: 0,
             deadlines: BTreeSet::new(),
             queued_bytes: 0,
+            asked_for: HashSet::new(),
             scratch: vec![0; READ],
             stash,
             journal,
@@ -124,6 +132,7 @@ impl Broker {
             }
             self.enforce_deadlines();
             self.expire_entries();
+            self.report_idle();
             self.show_figures();
             if self.is_abandoned() {
                 return 0;
@@ -135,7 +144,8 @@ impl Broker {
         let call = self.deadlines.first().map(|(deadline, _)| *deadline);
         let end = self.orphaned.map(|since| since + ORPHANED);
         let life = self.stash.next_end();
-        call.into_iter().chain(end).chain(life).min()
+        let rest = self.next_rest();
+        call.into_iter().chain(end).chain(life).chain(rest).min()
     }
 
     /// The arbiter is gone, and nobody is left to serve, or it has been long enough.
@@ -242,6 +252,7 @@ impl Broker {
             ToBroker::RetireWorker(worker) => self.retire(worker),
             ToBroker::WorkerGone { worker, reason } => self.worker_gone(worker, &reason),
             ToBroker::Applications(all) => {
+                self.rest_listener(false);
                 for call in self.queue.expect(&all) {
                     self.fail_without_workers(call);
                 }

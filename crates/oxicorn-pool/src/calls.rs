@@ -106,6 +106,8 @@ impl Broker {
         if let Some(entry) = self.calls.get_mut(&call) {
             entry.is_queued = true;
             self.queued_bytes += entry.request.payload.len();
+            let app = entry.app;
+            self.ask_for_worker(app);
         }
     }
 
@@ -185,6 +187,7 @@ impl Broker {
         if let Some(entry) = self.calls.get_mut(&call) {
             entry.request = request;
         }
+        self.note_busy(worker);
         if let Some(timeout) = self.settings.timeout {
             self.set_deadline(call, Some(self.now + timeout));
         }

@@ -74,6 +74,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// How many calls may wait for one application (setting `dirty_queue_limit`); 0: as many as come.
     pub queue_limit: usize,
+    /// After how long without a call a worker is to end, until it is wanted (setting `dirty_idle_timeout`); `None`: never.
+    pub idle_timeout: Option<Duration>,
     /// How many bytes the stash may hold (setting `dirty_stash_size`); 0: as many as come.
     pub stash_limit: usize,
 }
@@ -90,6 +92,10 @@ pub enum FromBroker {
         /// What runs there, in words.
         call: String,
     },
+    /// A worker has not been called for `idle_timeout`.
+    Idle(u32),
+    /// A call waits for this application, and nobody who has it is about to be ready.
+    Wanted(String),
     /// Somebody sent the broker a signal that is an order.
     Signal(i32),
     /// A caller wants more workers (or fewer, with a negative number).

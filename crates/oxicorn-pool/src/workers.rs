@@ -1,6 +1,7 @@
 //! The pool's workers as the broker sees them: their lanes, and what they are told beside calls.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use oxicorn_os::channel::{Blocking, Channel};
 use oxicorn_os::epoll::Ready;
@@ -10,7 +11,7 @@ use crate::answer::Payload;
 use crate::broker::{Broker, token_of_lane};
 use crate::connection::{Connection, End, Frame};
 use crate::control::{AddWorker, FromBroker, ToWorker};
-use crate::queue::{CallId, WorkerId};
+use crate::queue::{AppId, CallId, WorkerId};
 
 /// Reads of one lane in one turn of the loop.
 const READS_PER_TURN: usize = 16;
@@ -34,6 +35,8 @@ pub(crate) struct Worker {
     unread: Vec<usize>,
     control: Channel,
     stage: Stage,
+    /// Since when it is ready and has nothing to do.
+    idle_since: Option<Duration>,
     /// It was reported as one that does not come back.
     pub(crate) given_up: bool,
 }
@@ -59,6 +62,7 @@ impl Broker {
                 unread: Vec::new(),
                 control: control.into(),
                 stage: Stage::Booting,
+                idle_since: None,
                 given_up: false,
             },
         );
@@ -70,7 +74,11 @@ impl Broker {
         };
         if found.stage == Stage::Booting {
             found.stage = Stage::Ready;
+            found.idle_since = Some(self.now);
             self.queue.keep_apps(worker, &applications);
+            for path in &applications {
+                self.asked_for.remove(path);
+            }
             found.about.applications = applications;
             self.queue.set_takes_calls(worker, true);
             self.fill(worker);
@@ -84,6 +92,58 @@ impl Broker {
             found.stage = Stage::Retiring;
             self.queue.set_takes_calls(worker, false);
             self.release_if_idle(worker);
+        }
+    }
+
+    /// It has something to do.
+    pub(crate) fn note_busy(&mut self, worker: WorkerId) {
+        if let Some(found) = self.workers.get_mut(&worker) {
+            found.idle_since = None;
+        }
+    }
+
+    /// When the next worker will have had nothing to do for long enough, and which.
+    fn next_idle(&self) -> Option<(Duration, WorkerId)> {
+        let timeout = self.settings.idle_timeout?;
+        let idle = self.workers.iter().filter_map(|(&worker, found)| {
+            let since = found.idle_since.filter(|_| found.stage == Stage::Ready)?;
+            Some((since + timeout, worker))
+        });
+        idle.min()
+    }
+
+    pub(crate) fn next_rest(&self) -> Option<Duration> {
+        self.next_idle().map(|(due, _)| due)
+    }
+
+    /// Tells the arbiter of workers that have had nothing to do for long enough. It has them end, or has other plans.
+    pub(crate) fn report_idle(&mut self) {
+        while let Some((due, worker)) = self.next_idle()
+            && due <= self.now
+        {
+            if let Some(found) = self.workers.get_mut(&worker) {
+                found.idle_since = None;
+                for path in &found.about.applications {
+                    self.asked_for.remove(path);
+                }
+            }
+            self.tell(&FromBroker::Idle(worker));
+        }
+    }
+
+    /// A call waits: where workers rest one may be wanted. Asked once, until one that has the application is ready.
+    pub(crate) fn ask_for_worker(&mut self, app: AppId) {
+        if self.settings.idle_timeout.is_none() {
+            return;
+        }
+        let path = self.queue.path(app);
+        let is_coming = self.workers.values().any(|found| {
+            found.stage == Stage::Booting && found.about.applications.iter().any(|one| one == path)
+        });
+        if !is_coming && !self.asked_for.contains(path) {
+            let path = path.to_owned();
+            self.asked_for.insert(path.clone());
+            self.tell(&FromBroker::Wanted(path));
         }
     }
 
@@ -189,6 +249,11 @@ impl Broker {
     /// A call of this worker's has ended.
     pub(crate) fn lane_is_free(&mut self, worker: WorkerId) {
         self.fill(worker);
+        if self.queue.is_idle(worker)
+            && let Some(found) = self.workers.get_mut(&worker)
+        {
+            found.idle_since = Some(self.now);
+        }
         self.release_if_idle(worker);
     }
 

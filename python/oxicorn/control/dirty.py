@@ -65,6 +65,7 @@ def show(pool: DirtyArbiter | None) -> Data:
             for one in status["apps"]
         ],
         "target_workers": pool.num_workers,
+        "resting_workers": pool.resting,
         "queued": sum(one["queued"] for one in status["apps"]),
     }
 

@@ -244,12 +244,21 @@ def _dirty(data: Data) -> str:
     ]
     return "\n\n".join(
         [
-            f"Dirty arbiter PID: {data['pid']}",
+            f"Dirty arbiter PID: {data['pid']}{_resting(data)}",
             table(("PID", "AGE", "GEN", "STATE", "BUSY", "APPS"), workers),
             table(("WORKERS", "WANTED", "QUEUED", "APP"), apps),
             *(["\n".join(failures)] if failures else []),
             table(("AGE", "WAITED", "PID", "CALLER", "CALL"), calls),
         ]
+    )
+
+
+def _resting(data: Data) -> str:
+    count = data.get("resting_workers", 0)
+    return (
+        f" ({count} of {data['target_workers']} workers rest until they are called)"
+        if count
+        else ""
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DirtyArbiter",
     "Failure",
+    "affinity_of",
     "environment_of",
     "plan",
     "processors_of",
@@ -44,7 +45,7 @@ Plan = tuple[
     int,
     list[tuple[str, int | None]],
     int,
-    tuple[float, float, float],
+    tuple[float, float, float, float],
     tuple[int, int],
     bool,
     bool,
@@ -60,7 +61,12 @@ def plan(cfg: Config) -> Plan | None:
         cfg.dirty_workers,
         apps,
         cfg.dirty_threads,
-        (float(cfg.dirty_timeout), float(cfg.dirty_graceful_timeout), float(cfg.boot_timeout)),
+        (
+            float(cfg.dirty_timeout),
+            float(cfg.dirty_graceful_timeout),
+            float(cfg.boot_timeout),
+            float(cfg.dirty_idle_timeout),
+        ),
         (cfg.dirty_queue_limit, cfg.dirty_stash_size),
         cfg.dirty_serializer == "pickle",
         cfg.dirty_pool != "processes",
@@ -81,10 +87,15 @@ def refuse_nonsense(cfg: Config) -> list[tuple[str, int | None]]:
         from oxicorn.dirty import ray_settings
 
         ray_settings.check(cfg, paths)
-    for entry in cfg.dirty_app_env:
-        environment_of(entry, 0)
+    for name in ("dirty_app_env", "dirty_affinity"):
+        for entry in cfg.get(name):
+            app, _ = _addressee(entry)
+            if app is not None and app not in paths:
+                text = f"Invalid value for {name}: {entry!r}: {app} is not in dirty_apps"
+                raise ConfigError(text)
+    environment_of(cfg, 0, dict.fromkeys(paths, 0))
     for entry in cfg.dirty_affinity:
-        processors_of(entry)
+        processors_of(_addressee(entry)[1])
     refuse_unusable_stash(cfg)
     return apps
 
@@ -105,12 +116,52 @@ def use_stash(cfg: Config) -> None:
         stash.use_redis(cfg.dirty_stash, cfg.dirty_stash_size)
 
 
-def environment_of(entry: str, place: int) -> tuple[str, str]:
-    """Name and value of an entry of ``dirty_app_env``, for this place of the pool. ConfigError."""
-    name, equals, value = entry.partition("=")
-    if not name or not equals:
-        raise ConfigError(f"Invalid value for dirty_app_env: {entry!r}: must be NAME=VALUE")
-    return name, value.replace("{place}", str(place))
+def _addressee(entry: str) -> tuple[str | None, str]:
+    """The application that an entry (``model:Model NAME=VALUE``) is for, None: all; the rest."""
+    head, space, rest = entry.strip().partition(" ")
+    if space and ":" in head and "=" not in head:
+        return head, rest.strip()
+    return None, entry.strip()
+
+
+def environment_of(cfg: Config, place: int, indexes: dict[str, int]) -> dict[str, str]:
+    """What ``dirty_app_env`` gives to a worker, the later of two entries for a name.
+
+    ``place`` is its place in the pool, ``indexes`` has the applications it has and which of their
+    workers it is. ConfigError: an entry makes no sense.
+    """
+    found = {}
+    for entry in cfg.dirty_app_env:
+        app, rest = _addressee(entry)
+        name, equals, value = rest.partition("=")
+        wrong = ""
+        if not name or not equals:
+            wrong = "must be NAME=VALUE, or APP NAME=VALUE"
+        elif app is None and "{index}" in value:
+            wrong = "{index} needs APP before NAME=VALUE"
+        if wrong:
+            raise ConfigError(f"Invalid value for dirty_app_env: {entry!r}: {wrong}")
+        if app is None or app in indexes:
+            value = value.replace("{place}", str(place))
+            found[name] = value.replace("{index}", str(indexes[app])) if app else value
+    return found
+
+
+def affinity_of(cfg: Config, place: int, indexes: dict[str, int]) -> set[int] | None:
+    """The processors that ``dirty_affinity`` gives to a worker; None: it says nothing of it.
+
+    Those of its applications go before those of its place.
+    """
+    entries = [_addressee(entry) for entry in cfg.dirty_affinity]
+    found: set[int] = set()
+    for path, index in indexes.items():
+        own = [processors for app, processors in entries if app == path]
+        if own:
+            found |= processors_of(own[index % len(own)])
+    if found:
+        return found
+    of_all = [processors for app, processors in entries if app is None]
+    return processors_of(of_all[place % len(of_all)]) if of_all else None
 
 
 def processors_of(entry: str) -> set[int]:
@@ -167,6 +218,8 @@ class DirtyArbiter:
         self.loading: int | None = 1
         self.reloads_failed = 0
         self.refusal = ""
+        #: Workers that have ended because nobody called them, and come again when somebody does.
+        self.resting = 0
         #: Applications that cannot be loaded, by their paths.
         self.failures: dict[str, Failure] = {}
 
@@ -204,6 +257,7 @@ class DirtyArbiter:
         age: int,
         place: int,
         app_paths: list[str] | None,
+        indexes: dict[str, int],
         cfg: Config,
         all_apps: list[str],
     ) -> DirtyWorker:
@@ -218,6 +272,8 @@ class DirtyArbiter:
         worker = kind(age, os.getpid(), app_paths or [], cfg, self.log, self.socket_path)
         worker.undecided = all_apps if app_paths is None else None
         worker.place = place
+        # The first of its generation is the first of whatever it will have.
+        worker.indexes = indexes if app_paths is not None else dict.fromkeys(all_apps, 0)
         return worker
 
     def worker_started(self, worker: DirtyWorker, pid: int) -> None:
@@ -249,9 +305,11 @@ class DirtyArbiter:
     def set_state(
         self,
         reload: tuple[int, int | None, int, str],
+        resting: int,
         failures: list[tuple[str, str, int, float]],
     ) -> None:
-        """What serves, what is being loaded, what was refused, and what cannot be loaded."""
+        """What serves, is being loaded and was refused; who rests; what cannot be loaded."""
+        self.resting = resting
         self.generation, self.loading, self.reloads_failed, self.refusal = reload
         self.failures = {
             path: Failure(reason, times, again) for path, reason, times, again in failures

@@ -105,6 +105,7 @@ class _Cooperative:
         self._connection = connection
         self._sockets = sockets
         self.close = connection.close
+        self.is_open = connection.is_open
         self.cancel = connection.cancel
 
     def post(self, *call: Any) -> int:
@@ -207,12 +208,18 @@ class DirtyClient:
         return value
 
     def _take(self, seconds: float | None) -> Any:
-        """A free connection, or a new one."""
+        """A free connection, or a new one: those to a broker that has died lead nowhere."""
         self._look_whether_forked()
-        try:
-            return self._free.pop()
-        except IndexError:
-            return self._connected(seconds)
+        while self._free:
+            try:
+                connection = self._free.pop()
+            except IndexError:
+                # Another thread was quicker.
+                break
+            if connection.is_open():
+                return connection
+            connection.close()
+        return self._connected(seconds)
 
     def _connected(self, seconds: float | None) -> Any:
         try:

@@ -176,7 +176,7 @@ class RayWorker(DirtyWorker):
         }
         actors = []
         for place in range(number):
-            env = dict(environment_of(entry, place) for entry in self.cfg.dirty_app_env)
+            env = environment_of(self.cfg, place, {path: place})
             own = {"runtime_env": {"env_vars": env}} if env else {}
             kind = self._ray.remote(**options, **own)(ray_host.Host)
             actors.append(_Actor(kind.remote(path, *self._code())))

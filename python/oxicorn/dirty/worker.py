@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from oxicorn import boot, forked, log_files, util
 from oxicorn.dirty.app import load_dirty_app, workers_attribute
-from oxicorn.dirty.arbiter import environment_of, processors_of, use_stash
+from oxicorn.dirty.arbiter import affinity_of, environment_of, use_stash
 from oxicorn.dirty.errors import (
     CallCancelled,
     DirtyAppError,
@@ -90,6 +90,11 @@ class DirtyWorker:
         self.failures: dict[str, str] = {}
         #: Which of the pool's places it has, from 0 on.
         self.place = 0
+        #: Which of each application's workers it is, from 0 on.
+        self.indexes: dict[str, int] = {}
+        #: What was before the settings gave it something else.
+        self._environment_before: dict[str, str | None] = {}
+        self._processors: set[int] | None = None
         #: Calls that have ended.
         self.calls = 0
         self._looked_at_memory = 0.0
@@ -147,12 +152,25 @@ class DirtyWorker:
         self._serve(context)
 
     def _take_resources(self) -> None:
-        """What the settings give to this place of the pool."""
-        cfg = self.cfg
-        os.environ.update(environment_of(entry, self.place) for entry in cfg.dirty_app_env)
-        if cfg.dirty_affinity:
-            entry = cfg.dirty_affinity[self.place % len(cfg.dirty_affinity)]
-            os.sched_setaffinity(0, processors_of(entry))
+        """What the settings give to this place of the pool, and to its applications.
+
+        Called again where the applications have become known: what was others' is taken back.
+        """
+        for name, before in self._environment_before.items():
+            if before is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = before
+        given = environment_of(self.cfg, self.place, self.indexes)
+        self._environment_before = {name: os.environ.get(name) for name in given}
+        os.environ.update(given)
+        processors = affinity_of(self.cfg, self.place, self.indexes)
+        if processors is None:
+            processors = self._processors
+        if self._processors is None:
+            self._processors = os.sched_getaffinity(0)
+        if processors is not None:
+            os.sched_setaffinity(0, processors)
 
     def _change_user(self) -> None:
         cfg = self.cfg
@@ -172,6 +190,8 @@ class DirtyWorker:
                 limits[-1] = workers_attribute(path)
         chosen = context.report_limits(limits)
         self.app_paths = [paths[place] for place in chosen]
+        self.indexes = {path: self.indexes[path] for path in self.app_paths}
+        self._take_resources()
 
     def load_apps(self) -> None:
         """Makes the applications and has them initialize themselves.

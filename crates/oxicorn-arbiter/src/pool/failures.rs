@@ -6,10 +6,9 @@
 
 use std::time::Duration;
 
+use super::Pool;
 use super::record::{PoolWorker, State};
-use super::{Pool, ended};
 use crate::backoff::wait_after;
-use crate::event::Exit;
 use crate::log::Level;
 use crate::plan::WorkerId;
 
@@ -46,10 +45,10 @@ impl Pool {
 
     /// A worker that died while it loaded an application; whether that was laid to the application. Not so in a reload,
     /// which is given up when this goes on.
-    pub(super) fn blame(&mut self, worker: WorkerId, record: &PoolWorker, exit: Exit) -> bool {
+    pub(super) fn blame(&mut self, worker: WorkerId, record: &PoolWorker, how: &str) -> bool {
         match record.loading {
             Some(app) if record.generation == self.serving.generation => {
-                let reason = format!("its worker {} while it was loaded", ended(exit));
+                let reason = format!("its worker {how} while it was loaded");
                 self.note_failure(worker, app, &reason);
                 true
             }

@@ -103,6 +103,16 @@ pub enum PoolEvent {
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
+        /// The kernel ended it, because the memory of its control group was used up.
+        out_of_memory: bool,
+    },
+    /// Nobody has called its applications for so long that it is to end, until somebody does (setting
+    /// `dirty_idle_timeout`).
+    WorkerIdle(WorkerId),
+    /// A call waits for an application: a worker of it that rests is wanted.
+    Wanted {
+        /// Its path.
+        path: String,
     },
     /// A call there does not end although it was told to.
     WorkerStuck {
@@ -147,6 +157,8 @@ pub enum PoolAction {
         /// What it is to load, in this order; `None`: it reports [`PoolEvent::Limits`] and waits. Where there is one process
         /// ([`PoolPlan::one_process`]) an application is there as often as it is to be run.
         applications: Option<Vec<usize>>,
+        /// Of each application of its place, which of the application's workers it is, from 0 on.
+        indexes: Vec<(usize, u32)>,
     },
     /// Tell the broker about the worker, and the worker, if it waits, which applications it has.
     AttachWorker(WorkerId),
@@ -167,8 +179,8 @@ pub enum PoolAction {
     WorkerReaped {
         /// Who.
         worker: WorkerId,
-        /// How.
-        exit: Exit,
+        /// How, in words.
+        how: String,
     },
     /// Tell the broker which applications have workers, or will have.
     Expect(Vec<Outlook>),

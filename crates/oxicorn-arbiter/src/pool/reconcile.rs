@@ -1,25 +1,11 @@
 //! Compares the book with what is wanted and orders the difference.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::record::{PoolWorker, State};
 use super::{Broker, Load, Outlook, Phase, Pool, PoolAction};
-use crate::backoff::Backoff;
 use crate::plan::timing::STOP_GRACE;
 use crate::plan::{Generation, WorkerId};
-
-/// A worker that could be started.
-#[derive(Debug)]
-struct Opening {
-    place: u32,
-    /// Not before.
-    due: Duration,
-    /// All applications of the place; `None`: they are to be found out.
-    of_place: Option<Vec<usize>>,
-    /// What it would load, in this order.
-    loads: Vec<usize>,
-}
 
 impl Pool {
     pub(super) fn reconcile(&mut self) {
@@ -58,7 +44,7 @@ impl Pool {
         }
     }
 
-    const fn has_broker(&self) -> bool {
+    pub(super) const fn has_broker(&self) -> bool {
         matches!(self.broker, Broker::Serving { .. })
     }
 
@@ -73,7 +59,7 @@ impl Pool {
 
     /// The places of a generation that should have a worker, with their applications. `None` for the applications: they
     /// are to be found out.
-    fn places(load: &Load) -> Vec<(u32, Option<Vec<usize>>)> {
+    pub(super) fn places(load: &Load) -> Vec<(u32, Option<Vec<usize>>)> {
         let Some(limits) = &load.limits else {
             return if load.wanted > 0 {
                 vec![(0, None)]
@@ -91,158 +77,6 @@ impl Pool {
             .filter(|(_, applications)| !applications.is_empty())
             .map(|(place, applications)| (place, Some(applications)))
             .collect()
-    }
-
-    /// While a generation is loaded, nobody of the old one is started: it would run the new code.
-    fn openings(&self) -> Vec<Opening> {
-        if self.phase != Phase::Running || !self.has_broker() {
-            return Vec::new();
-        }
-        let load = self.newest();
-        let places = Self::places(load).into_iter();
-        let openings = places.filter_map(|(place, of_place)| self.opening(load, place, of_place));
-        openings.collect()
-    }
-
-    /// Whether a worker could be started here, and what it would load.
-    fn opening(&self, load: &Load, place: u32, of_place: Option<Vec<usize>>) -> Option<Opening> {
-        let there: Vec<&PoolWorker> = self
-            .in_place(load.generation, place)
-            .filter(|record| {
-                record.is_active() && !record.outgoing && fits(record, of_place.as_deref())
-            })
-            .collect();
-        let Some(all) = &of_place else {
-            return there.is_empty().then(|| Opening {
-                place,
-                due: self.may_fill(place),
-                of_place,
-                loads: Vec::new(),
-            });
-        };
-        if !there.is_empty() && self.keeps_its_process(load) {
-            return None;
-        }
-        // An application that is being tried is not tried twice.
-        let is_free = |app: &usize| {
-            let mut workers = self.workers.values();
-            !load.failures.contains_key(app)
-                || !workers.any(|record| {
-                    record.generation == load.generation
-                        && record.is_active()
-                        && !record.is_ready()
-                        && record.may_have(*app)
-                })
-        };
-        let not_before = |app: &usize| {
-            let failure = load.failures.get(app);
-            failure.map_or(Duration::ZERO, |failure| failure.not_before)
-        };
-        let (wanted, least): (Vec<usize>, Duration) = if there.is_empty() {
-            (all.clone(), self.may_fill(place))
-        } else if there.iter().all(|record| record.is_ready()) {
-            let is_missing = |app: &usize| there.iter().all(|record| !record.may_have(*app));
-            (
-                all.iter().copied().filter(is_missing).collect(),
-                Duration::ZERO,
-            )
-        } else {
-            return None;
-        };
-        let wanted: Vec<usize> = wanted.into_iter().filter(is_free).collect();
-        let due = least.max(wanted.iter().map(not_before).min()?);
-        let due_by_then = |app: &usize| not_before(app) <= due.max(self.now);
-        let mut loads: Vec<usize> = if there.is_empty() {
-            // What is known to load comes first.
-            all.iter()
-                .copied()
-                .filter(|app| !load.failures.contains_key(app))
-                .collect()
-        } else {
-            Vec::new()
-        };
-        let rest = wanted.into_iter().filter(due_by_then);
-        let rest: Vec<usize> = rest.filter(|app| !loads.contains(app)).collect();
-        loads.extend(rest);
-        if !there.is_empty() {
-            let others = all
-                .iter()
-                .copied()
-                .filter(|app| !load.failures.contains_key(app));
-            let others: Vec<usize> = others.filter(|app| !loads.contains(app)).collect();
-            loads.extend(others);
-        }
-        Some(Opening {
-            place,
-            due,
-            of_place,
-            loads,
-        })
-    }
-
-    /// There is one process and it serves. A second one would start everything again to try one application that could not be
-    /// loaded: that is left to whoever reloads.
-    fn keeps_its_process(&self, load: &Load) -> bool {
-        let mut there = self.in_place(load.generation, 0);
-        load.plan.one_process && there.any(|record| record.is_ready() && !record.outgoing)
-    }
-
-    fn may_fill(&self, place: u32) -> Duration {
-        let backoff = self.backoffs.get(&place);
-        backoff.map_or(Duration::ZERO, Backoff::not_before)
-    }
-
-    /// When the next worker can be started.
-    pub(super) fn next_start(&self) -> Option<Duration> {
-        self.openings().iter().map(|opening| opening.due).min()
-    }
-
-    fn staff(&mut self) {
-        let (generation, boot_limit) = {
-            let load = self.newest();
-            (load.generation, load.plan.boot_timeout)
-        };
-        // Each changes what the next one may try.
-        while let Some(opening) = self
-            .openings()
-            .into_iter()
-            .find(|opening| opening.due <= self.now)
-        {
-            let Opening {
-                place,
-                of_place,
-                loads,
-                ..
-            } = opening;
-            self.last_worker += 1;
-            let worker = WorkerId(self.last_worker);
-            let applications = of_place.is_some().then(|| loads.clone());
-            let missing = of_place.iter().flatten().copied();
-            self.workers.insert(
-                worker,
-                PoolWorker {
-                    generation,
-                    place,
-                    missing: missing.filter(|app| !loads.contains(app)).collect(),
-                    applications: of_place,
-                    loading: None,
-                    failed: false,
-                    pid: 0,
-                    state: State::Starting,
-                    started: self.now,
-                    round: self.backoffs.get(&place).map_or(0, Backoff::round),
-                    boot_limit,
-                    outgoing: false,
-                    lost: false,
-                },
-            );
-            self.act(PoolAction::SpawnWorker {
-                worker,
-                generation,
-                place,
-                applications,
-            });
-        }
     }
 
     /// The generation being loaded serves when every place has a ready worker; or when the old one has nobody left.
@@ -266,13 +100,14 @@ impl Pool {
                 && Self::places(next).into_iter().all(|(place, applications)| {
                     is_staffed(next, place) || is_hopeless(applications)
                 });
-        let is_needed = serves(next) && !serves(&self.serving);
+        let is_needed = serves(next) && !serves(&self.serving) && self.resting.is_empty();
         if !is_complete && !is_needed {
             return;
         }
         let Some(next) = self.next.take() else { return };
         self.serving = next;
         self.serving.settled = true;
+        self.resting.clear();
         let generation = self.serving.generation;
         self.act(PoolAction::ServeGeneration(generation));
         self.announce();
@@ -415,7 +250,7 @@ impl Pool {
 }
 
 /// Whether a worker has the applications its place should have; one that does not know them yet is about to.
-fn fits(record: &PoolWorker, applications: Option<&[usize]>) -> bool {
+pub(super) fn fits(record: &PoolWorker, applications: Option<&[usize]>) -> bool {
     match (&record.applications, applications) {
         (Some(held), Some(wanted)) => held == wanted,
         (None, _) | (_, None) => true,

@@ -1,6 +1,6 @@
 //! One pool worker in the book.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::plan::Generation;
@@ -29,6 +29,8 @@ pub(super) struct PoolWorker {
     pub(super) applications: Option<Vec<usize>>,
     /// Those of them that it does not have: they could not be loaded, or were not tried.
     pub(super) missing: BTreeSet<usize>,
+    /// Of each, which of the application's workers it is, from 0 on.
+    pub(super) indexes: BTreeMap<usize, u32>,
     /// What it loads.
     pub(super) loading: Option<usize>,
     /// It was counted with one of its applications that it could not load.

@@ -31,6 +31,8 @@ struct Scene {
     spawned: Vec<(WorkerId, Option<Vec<usize>>)>,
     expected: Vec<(String, bool)>,
     signals: Vec<(WorkerId, WorkerSignal)>,
+    /// Of the last one spawned.
+    indexes: Vec<(usize, u32)>,
     lines: Vec<String>,
 }
 
@@ -46,6 +48,7 @@ impl Scene {
             spawned: Vec::new(),
             expected: Vec::new(),
             signals: Vec::new(),
+            indexes: Vec::new(),
             lines: Vec::new(),
         };
         scene.follow();
@@ -62,6 +65,7 @@ impl Scene {
         self.tell(PoolEvent::WorkerExited {
             worker: WorkerId(worker),
             exit,
+            out_of_memory: exit == OUT_OF_MEMORY_HERE,
         });
     }
 
@@ -79,9 +83,11 @@ impl Scene {
                 PoolAction::SpawnWorker {
                     worker,
                     applications,
+                    indexes,
                     ..
                 } => {
                     self.spawned.push((worker, applications.clone()));
+                    self.indexes = indexes;
                     let spawned = PoolEvent::WorkerSpawned {
                         worker,
                         pid: 100 + worker.0,
@@ -496,4 +502,93 @@ fn a_worker_without_any_application_ends_by_itself() {
             .any(|line| line == "Dirty worker failed to boot (pid:102)")
     );
     assert_eq!(scene.spawned.len(), 3);
+}
+
+/// Stands for a worker whom the kernel ended.
+const OUT_OF_MEMORY_HERE: Exit = Exit::Signal(99);
+
+#[test]
+fn who_took_the_last_memory_is_named() {
+    let mut scene = Scene::new(plan(1, &[("a:A", Some(1))]), &[]);
+    scene.exits(1, OUT_OF_MEMORY_HERE);
+    let expected = "Dirty worker (pid:101) was ended by the kernel: the memory of its control group was used up";
+    assert_eq!(scene.lines, [expected]);
+}
+
+#[test]
+fn each_worker_of_an_application_is_another_of_its_workers() {
+    let mut scene = Scene::new(plan(3, &[("a:A", Some(2)), ("b:B", Some(2))]), &[]);
+    let of = |scene: &Scene, app: usize| {
+        let workers = scene.pool.workers.values();
+        let active = workers.filter(|record| record.is_active());
+        let mut all: Vec<u32> = active
+            .filter_map(|record| record.indexes.get(&app).copied())
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!((of(&scene, 0), of(&scene, 1)), (vec![0, 1], vec![0, 1]));
+    // Who dies is followed by one with the same.
+    let before = scene.pool.workers[&WorkerId(2)].indexes.clone();
+    scene.exits(2, Exit::Signal(9));
+    assert_eq!(scene.indexes, before.into_iter().collect::<Vec<_>>());
+    // Also where applications have moved.
+    scene.tell(PoolEvent::More(1));
+    assert_eq!((of(&scene, 0), of(&scene, 1)), (vec![0, 1], vec![0, 1]));
+    // And a successor is what its predecessor is.
+    let last = *scene.serving.last().expect("they serve");
+    let before = scene.pool.workers[&last].indexes.clone();
+    scene.tell(PoolEvent::WorkerWantsReplacement(last));
+    assert_eq!(scene.indexes, before.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn who_is_not_called_rests_until_somebody_calls() {
+    let mut scene = Scene::new(plan(2, ONE_AND_TWO), &[]);
+    scene.tell(PoolEvent::WorkerIdle(WorkerId(1)));
+    assert_eq!(scene.retired, [WorkerId(1)]);
+    scene.exits(1, Exit::Code(0));
+    assert_eq!(
+        (scene.serving(), scene.spawned.len(), scene.pool.resting()),
+        (vec![2], 2, 1)
+    );
+    // Whoever calls it waits for it, instead of being told that there is none.
+    assert!(scene.expects("one:A"));
+    assert_eq!(scene.pool.next_deadline(), None);
+    let wanted = |path: &str| PoolEvent::Wanted {
+        path: path.to_owned(),
+    };
+    scene.tell(wanted("two:B"));
+    assert_eq!(scene.spawned.len(), 2);
+    scene.tell(wanted("one:A"));
+    assert_eq!((scene.serving(), scene.pool.resting()), (vec![2, 3], 0));
+    assert_eq!(scene.pool.applications(WorkerId(3)), [0]);
+}
+
+#[test]
+fn a_reload_wakes_all_and_waits_for_all() {
+    let mut scene = Scene::new(plan(2, ONE_AND_TWO), &[]);
+    for worker in [1, 2] {
+        scene.tell(PoolEvent::WorkerIdle(WorkerId(worker)));
+        scene.exits(worker, Exit::Code(0));
+    }
+    scene.boots = false;
+    scene.tell(PoolEvent::Reload(plan(2, ONE_AND_TWO)));
+    scene.tell(PoolEvent::WorkerReady(WorkerId(3)));
+    assert_eq!(scene.pool.serving(), Generation(1));
+    // A call meanwhile is not forgotten if the reload is given up.
+    scene.tell(PoolEvent::Wanted {
+        path: "two:B".to_owned(),
+    });
+    scene.fails(4, 1, false);
+    assert_eq!(scene.pool.refused().0, 1);
+    assert_eq!(scene.spawned.last(), Some(&(WorkerId(5), Some(vec![1]))));
+    scene.tell(PoolEvent::Reload(plan(2, ONE_AND_TWO)));
+    for worker in [6, 7] {
+        scene.tell(PoolEvent::WorkerReady(WorkerId(worker)));
+    }
+    assert_eq!(
+        (scene.pool.serving(), scene.pool.resting()),
+        (Generation(3), 0)
+    );
 }

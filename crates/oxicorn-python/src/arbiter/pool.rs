@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use oxicorn_arbiter::pool::{Pool, PoolAction, PoolApp, PoolEvent, PoolPlan, ended};
+use oxicorn_arbiter::pool::{Pool, PoolAction, PoolApp, PoolEvent, PoolPlan};
 use oxicorn_arbiter::{Exit, Generation, Level, WorkerId, WorkerSignal};
-use oxicorn_link::scoreboard::PoolBlock;
+use oxicorn_link::scoreboard::{PoolBlock, PoolCounter};
 use oxicorn_os::channel::{self, Blocking, Channel, Received};
 use oxicorn_os::signals::Blocked;
 use oxicorn_os::stream::Stream;
@@ -82,6 +82,7 @@ struct Told {
     /// Reloads that were given up, and why the last one was.
     refused: u64,
     refusal: String,
+    resting: usize,
     /// Applications that cannot be loaded: path, reason, how often, when it is tried again (seconds of the monotonic clock).
     failures: Vec<(String, String, u32, f64)>,
 }
@@ -106,6 +107,7 @@ impl Told {
             loading: machine.loading().map(|generation| generation.0),
             refused,
             refusal: refusal.to_owned(),
+            resting: machine.resting(),
             failures: failures.collect(),
         }
     }
@@ -134,6 +136,16 @@ impl PoolFile {
         });
         each.unzip()
     }
+}
+
+/// A worker to be forked: see [`PoolAction::SpawnWorker`].
+#[derive(Debug)]
+struct Order {
+    worker: WorkerId,
+    generation: Generation,
+    place: u32,
+    applications: Option<Vec<usize>>,
+    indexes: Vec<(usize, u32)>,
 }
 
 /// Everything of the pool.
@@ -233,12 +245,12 @@ impl PoolProcesses {
 }
 
 /// What Python says of the settings: workers, applications with their numbers, threads, then seconds: timeout, graceful,
-/// boot; then queue limit, stash size, whether values may be pickled, and whether one process has all applications.
+/// boot, idle; then queue limit, stash size, whether values may be pickled, and whether one process has all applications.
 type Said = (
     u32,
     Vec<(String, Option<u32>)>,
     usize,
-    (f64, f64, f64),
+    (f64, f64, f64, f64),
     (usize, usize),
     bool,
     bool,
@@ -299,7 +311,7 @@ impl<'py> Supervisor<'py> {
             return Ok(None);
         };
         let (workers, apps, threads, seconds, bounds, unpickles, one_process) = said;
-        let (timeout, graceful, boot) = seconds;
+        let (timeout, graceful, boot, idle) = seconds;
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         let file = PoolFile {
             cfg: cfg.clone().unbind(),
@@ -309,6 +321,7 @@ impl<'py> Supervisor<'py> {
             broker: Settings {
                 timeout: (timeout > 0.0).then(|| duration(timeout)),
                 queue_limit: bounds.0,
+                idle_timeout: (idle > 0.0).then(|| duration(idle)),
                 stash_limit: bounds.1,
             },
             unpickles,
@@ -367,7 +380,8 @@ impl<'py> Supervisor<'py> {
             let face = pool.face.bind(self.server.py());
             face.call_method1("set_numbers", (told.wanted, told.least, told.most))?;
             let reload = (told.serving, told.loading, told.refused, &told.refusal);
-            face.call_method1("set_state", (reload, told.failures.clone()))?;
+            let failures = told.failures.clone();
+            face.call_method1("set_state", (reload, told.resting, failures))?;
             pool.told = told;
         }
         Ok(())
@@ -410,8 +424,16 @@ impl<'py> Supervisor<'py> {
                 generation,
                 place,
                 applications,
+                indexes,
             } => {
-                return self.spawn_dirty_worker(worker, generation, place, applications.as_deref());
+                let order = Order {
+                    worker,
+                    generation,
+                    place,
+                    applications,
+                    indexes,
+                };
+                return self.spawn_dirty_worker(&order);
             }
             PoolAction::StopBroker => pool.tell_broker(&ToBroker::Stop, &[]),
             PoolAction::KillBroker => {
@@ -446,7 +468,7 @@ impl<'py> Supervisor<'py> {
                     self.ask_for_stacks("dirty worker", pid, file);
                 }
             }
-            PoolAction::WorkerReaped { worker, exit } => self.dirty_worker_reaped(worker, exit)?,
+            PoolAction::WorkerReaped { worker, how } => self.dirty_worker_reaped(worker, &how)?,
             PoolAction::Expect(applications) => {
                 for one in &applications {
                     pool.figures.give_row(&one.path);
@@ -522,14 +544,8 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    fn spawn_dirty_worker(
-        &mut self,
-        worker: WorkerId,
-        generation: Generation,
-        place: u32,
-        applications: Option<&[usize]>,
-    ) -> PyResult<Option<Outcome>> {
-        match self.try_spawn_dirty_worker(worker, generation, place, applications) {
+    fn spawn_dirty_worker(&mut self, order: &Order) -> PyResult<Option<Outcome>> {
+        match self.try_spawn_dirty_worker(order) {
             Ok(outcome) => Ok(outcome),
             Err(error)
                 if !error.is_instance_of::<pyo3::exceptions::PyException>(self.server.py()) =>
@@ -539,20 +555,21 @@ impl<'py> Supervisor<'py> {
             Err(error) => {
                 log::write_exception(&self.server, "Cannot start a dirty worker", &error);
                 if let Some(pool) = &mut self.pool {
-                    pool.handle(PoolEvent::WorkerSpawnFailed(worker));
+                    pool.handle(PoolEvent::WorkerSpawnFailed(order.worker));
                 }
                 Ok(None)
             }
         }
     }
 
-    fn try_spawn_dirty_worker(
-        &mut self,
-        worker: WorkerId,
-        generation: Generation,
-        place: u32,
-        applications: Option<&[usize]>,
-    ) -> PyResult<Option<Outcome>> {
+    fn try_spawn_dirty_worker(&mut self, order: &Order) -> PyResult<Option<Outcome>> {
+        let &Order {
+            worker,
+            generation,
+            place,
+            ..
+        } = order;
+        let applications = order.applications.as_deref();
         let py = self.server.py();
         let title = self.title("dirty-worker");
         let Some(pool) = &mut self.pool else {
@@ -564,10 +581,14 @@ impl<'py> Supervisor<'py> {
         };
         let paths: Option<Vec<&String>> =
             applications.map(|places| places.iter().map(|&place| &file.apps[place]).collect());
+        let indexes = order.indexes.iter();
+        let indexes: HashMap<&String, u32> = indexes
+            .map(|&(app, index)| (&file.apps[app], index))
+            .collect();
         let face = pool.face.bind(py);
         let face = face.call_method1(
             "make_worker",
-            (worker.0, place, paths, &file.cfg, &file.apps),
+            (worker.0, place, paths, indexes, &file.cfg, &file.apps),
         )?;
         let (mut lanes, mut of_broker) = (Vec::new(), Vec::new());
         for _ in 0..file.lanes(pool.machine.wanted()) {
@@ -667,14 +688,14 @@ impl<'py> Supervisor<'py> {
         pool.tell_broker(&message, &borrowed);
     }
 
-    fn dirty_worker_reaped(&mut self, worker: WorkerId, exit: Exit) -> PyResult<()> {
+    fn dirty_worker_reaped(&mut self, worker: WorkerId, how: &str) -> PyResult<()> {
         let Some(pool) = &mut self.pool else {
             return Ok(());
         };
         let Some(gone) = pool.workers.remove(&worker) else {
             return Ok(());
         };
-        let reason = format!("The dirty worker (pid:{}) {}", gone.pid, ended(exit));
+        let reason = format!("The dirty worker (pid:{}) {how}", gone.pid);
         let message = ToBroker::WorkerGone {
             worker: worker.0,
             reason,
@@ -743,6 +764,8 @@ impl<'py> Supervisor<'py> {
                 call,
             }),
             FromBroker::Manage(by) => self.scale_pool(by),
+            FromBroker::Idle(worker) => pool.handle(PoolEvent::WorkerIdle(WorkerId(worker))),
+            FromBroker::Wanted(path) => pool.handle(PoolEvent::Wanted { path }),
             FromBroker::Signal(signal) => match signal {
                 libc::SIGTTIN => pool.handle(PoolEvent::More(1)),
                 libc::SIGTTOU => pool.handle(PoolEvent::Fewer(1)),
@@ -805,7 +828,15 @@ impl<'py> Supervisor<'py> {
         let Some(worker) = pool.by_pid(pid) else {
             return Ok(false);
         };
-        pool.handle(PoolEvent::WorkerExited { worker, exit });
+        let out_of_memory = exit == Exit::Signal(libc::SIGKILL) && self.out_of_memory.take_one();
+        if out_of_memory {
+            pool.figures.count(PoolCounter::OutOfMemory);
+        }
+        pool.handle(PoolEvent::WorkerExited {
+            worker,
+            exit,
+            out_of_memory,
+        });
         Ok(true)
     }
 }

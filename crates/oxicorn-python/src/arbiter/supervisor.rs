@@ -138,7 +138,7 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) pool: Option<PoolProcesses>,
     pub(crate) ending: Ending,
     pub(crate) dashboard: Dashboard,
-    out_of_memory: OutOfMemory,
+    pub(crate) out_of_memory: OutOfMemory,
     /// Whether the hook `when_ready` has run.
     pub(crate) was_ready: bool,
     /// What a program's own arbiter overrides.

@@ -96,6 +96,11 @@ impl PoolConnection {
         self.with(|inner| Ok(inner.wire.as_fd().as_raw_fd()))
     }
 
+    /// Whether the pool is still at the other end.
+    fn is_open(&self) -> PyResult<bool> {
+        self.with(|inner| Ok(!inner.wire.is_over()))
+    }
+
     /// Hangs up; calls under way are cancelled by that.
     fn close(&self) {
         if let Ok(mut inner) = self.inner.try_lock() {

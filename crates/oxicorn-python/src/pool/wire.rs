@@ -73,6 +73,11 @@ impl Wire {
         }
     }
 
+    /// Whether the other end is gone and has left nothing to read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stream.is_over()
+    }
+
     /// Puts a frame behind those that are to be sent.
     pub(crate) fn put(
         &mut self,

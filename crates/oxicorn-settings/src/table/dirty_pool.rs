@@ -62,11 +62,13 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
         name: "dirty_app_env",
         section: Section::DirtyArbiters,
-        flags: Flags::repeat(&["--dirty-app-env"], "NAME=VALUE"),
+        flags: Flags::repeat(&["--dirty-app-env"], "[APP ]NAME=VALUE"),
         kind: Kind::TextList,
         default: Default::List(&[]),
-        doc: "Environment variables of the pool's workers, set before they load anything; `{place}` in a value is the \
-          worker's place in the pool, from 0 on: `CUDA_VISIBLE_DEVICES={place}`.",
+        doc: "Environment variables of the pool's workers, set before they load anything: `NAME=VALUE` for all of them, \
+          `MODULE:CLASS NAME=VALUE` for those that have the application. `{index}` in the latter is which of the \
+          application's workers it is, from 0 on: `model:Model CUDA_VISIBLE_DEVICES={index}`; `{place}` is its place in \
+          the whole pool.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
@@ -74,11 +76,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
         name: "dirty_affinity",
         section: Section::DirtyArbiters,
-        flags: Flags::repeat(&["--dirty-affinity"], "CPUS"),
+        flags: Flags::repeat(&["--dirty-affinity"], "[APP ]CPUS"),
         kind: Kind::TextList,
         default: Default::List(&[]),
         doc: "The processors that the pool's workers run on, by their places in the pool: `0-3,8` for the first, the next \
-          entry for the second, and again from the first. Empty: all.",
+          entry for the second, and again from the first. Entries such as `model:Model 0-3` are those of an application's \
+          workers alone, in the same way. Empty: all.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
@@ -109,6 +112,21 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         default: Default::Int(0),
         doc: "How many bytes of memory a worker of the pool may hold after a call before another takes its place, which \
           is ready first; 0: any number. It is looked at between calls: a call is not interrupted.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
+        name: "dirty_idle_timeout",
+        section: Section::DirtyArbiters,
+        flags: Flags::integer(&["--dirty-idle-timeout"]),
+        kind: Kind::Integer {
+            least: 0,
+            most: i64::MAX,
+        },
+        default: Default::Int(0),
+        doc: "After how many seconds without a call a worker of the pool ends, to give back its memory; the next call of one \
+          of its applications starts another and waits for it. 0: never.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
