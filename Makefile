@@ -9,7 +9,7 @@ SOURCES := $(shell find crates python -name '*.rs' -o -name '*.py' -o -name '*.p
            Cargo.toml Cargo.lock pyproject.toml
 WHEEL := .build/wheel.stamp
 
-.PHONY: run build docs test test-rust test-loom test-python test-pythons wheels lint lint-python bench bench-parser fuzz clean
+.PHONY: run build docs test test-rust test-loom test-python test-pythons wheels lint lint-python bench bench-parser bench-gateway fuzz clean
 
 ## Build, install into .venv and serve the example on 127.0.0.1:8000.
 run: build
@@ -102,6 +102,10 @@ bench: build
 ## Instructions from head to checked request, beside httparse (needs valgrind).
 bench-parser:
 	cargo bench --quiet --package oxicorn-proto --bench instructions
+
+## Instructions of the gateway for a request, a WebSocket message and 1 MiB, and memory of a connection at rest (needs valgrind).
+bench-gateway:
+	cargo bench --quiet --package oxicorn-gateway --bench instructions
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust uwsgi_packet fastcgi_records \
