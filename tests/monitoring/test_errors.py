@@ -45,6 +45,25 @@ def test_requests_lost_with_a_worker_are_named(serve):
     server.wait_for_log(rf"Worker \(pid:{worker}\) was sent SIGSEGV!")
 
 
+def test_faults_of_workers_are_shown_with_their_stack_where_python_is_told_to(serve):
+    source = """
+        import os, signal
+
+        def application(environ, start_response):
+            if environ["PATH_INFO"] == "/crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+    """
+    server = serve(source, "--workers", "1", env={"PYTHONFAULTHANDLER": "1"})
+    (worker,) = server.worker_pids()
+    assert server.get("/crash").status == 502
+    server.wait_for_log("Fatal Python error: Segmentation fault")
+    server.wait_for_log(r'File ".*app\.py", line 6 in application')
+    server.wait_for_log(rf"Worker \(pid:{worker}\) was sent SIGSEGV!")
+    server.wait_for_workers(1, without=[worker])
+
+
 @pytest.fixture
 def control_group() -> Iterator[Path]:
     """A control group of the kernel's with 128 MiB of memory, for who writes themselves into it."""

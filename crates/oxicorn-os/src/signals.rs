@@ -98,11 +98,15 @@ pub fn reset(signal: i32) -> io::Result<()> {
     set_action(signal, libc::SIG_DFL)
 }
 
-/// Every signal has its default effect again (first thing in a child), but for those that are
+/// By these the kernel tells of faults. Who catches them wants to say where they were (Python's `faulthandler`), in a
+/// child as well. `SIGABRT` is none of them: the arbiter sends it.
+const FAULTS: [i32; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
+
+/// Every signal has its default effect again (first thing in a child), but for faults and for those that are
 /// ignored: SIGPIPE, which Rust and Python ignore, and what the parent's caller ignored (nohup).
 pub fn reset_all_caught() {
     for signal in 1..=LAST_SIGNAL {
-        if is_caught(signal) {
+        if is_caught(signal) && !FAULTS.contains(&signal) {
             // Signals that cannot be changed cannot be caught either.
             let _ = reset(signal);
         }
