@@ -25,7 +25,7 @@ APP = "heavy:App"
 CONFIG = """
 dirty_workers = 1
 dirty_queue_limit = 2
-dirty_timeout = 1
+dirty_timeout = 60
 control_socket = "control"
 """
 
@@ -53,12 +53,18 @@ class Figures:
         return {key: value for key, value in samples if key[0].endswith(("_total", "_count", "_bucket", "_sum"))}
 
 
-@pytest.fixture(scope="module")
-def scene(serve_module) -> Iterator[tuple[Pool, Figures]]:
+def begun(serve, config: str = CONFIG) -> tuple[Pool, Figures]:
+    """A pool whose worker is there, and what the metrics say of it."""
     port = free_port()
-    pool = started(serve_module, CONFIG, "--metrics-bind", f"127.0.0.1:{port}")
+    pool = started(serve, config, "--metrics-bind", f"127.0.0.1:{port}")
     figures = Figures(Monitoring(("127.0.0.1", port)))
     wait_for(lambda: figures("workers", app=APP) == 1)
+    return pool, figures
+
+
+@pytest.fixture(scope="module")
+def scene(serve_module) -> Iterator[tuple[Pool, Figures]]:
+    pool, figures = begun(serve_module)
     yield pool, figures
     pool.close()
 
@@ -105,9 +111,9 @@ def test_calls_nobody_serves_are_counted_under_one_name(scene):
     assert not figures.outcomes("no:Such")
 
 
-def test_calls_over_their_time_are_timeouts(scene):
-    pool, figures = scene
-    with counted(figures, "timeout"):
+def test_calls_over_their_time_are_timeouts(serve):
+    pool, figures = begun(serve, CONFIG.replace("dirty_timeout = 60", "dirty_timeout = 1"))
+    with contextlib.closing(pool), counted(figures, "timeout"):
         failing(lambda: pool.call("wait", "never"))
     wait_for(lambda: figures("calls_in_flight", app=APP) == 0)
 

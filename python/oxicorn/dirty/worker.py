@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from types import CoroutineType, GeneratorType
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
     from oxicorn.config import Config
 
 __all__ = ["DirtyWorker", "Streamed"]
-
-#: Seconds between two looks at the memory that a worker holds.
-MEMORY_PAUSE = 0.2
 
 
 class Streamed:
@@ -97,7 +93,7 @@ class DirtyWorker:
         self._processors: set[int] | None = None
         #: Calls that have ended.
         self.calls = 0
-        self._looked_at_memory = 0.0
+        self._statm: int | None = None
         self._context: DirtyContext | None = None
         self._runner = Runner()
         self._replaced = False
@@ -365,13 +361,16 @@ class DirtyWorker:
         if 0 < cfg.dirty_max_calls <= self.calls:
             return "max_calls", f"it has run {self.calls} calls"
         if cfg.dirty_memory_limit > 0:
-            now = time.monotonic()
-            if now - self._looked_at_memory >= MEMORY_PAUSE:
-                self._looked_at_memory = now
-                held = _resident_bytes()
-                if held > cfg.dirty_memory_limit:
-                    return "memory", f"it holds {held} bytes"
+            held = self._resident_bytes()
+            if held > cfg.dirty_memory_limit:
+                return "memory", f"it holds {held} bytes"
         return "", ""
+
+    def _resident_bytes(self) -> int:
+        """Read through a file that stays open: after each call, so it must cost little."""
+        if self._statm is None:
+            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        return int(os.pread(self._statm, 128, 0).split()[1]) * _PAGE
 
 
 def described(
@@ -391,11 +390,6 @@ def described(
         name = f"{kind.__module__}.{name}"
     message = error.message if isinstance(error, DirtyError) else _text_of(error)
     return text, DirtyAppError(message, app_path, action, text, name).to_dict()
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * _PAGE
 
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -190,6 +191,8 @@ class Worker:
     def _change_user(self) -> None:
         """Gives up what only the arbiter needs (settings ``user``, ``group``, ``initgroups``)."""
         cfg = self.cfg
+        if cfg.uid != os.geteuid():
+            self._import_before_it_is_too_late()
         try:
             util.set_owner_process(cfg.uid, cfg.gid, cfg.initgroups)
             log_files.only_look()
@@ -197,6 +200,16 @@ class Worker:
             raise RuntimeError(
                 f"Cannot run as user {cfg.uid} and group {cfg.gid}: {error.strerror}"
             ) from error
+
+    def _import_before_it_is_too_late(self) -> None:
+        """What is imported where it is needed: another user may not be allowed to read it."""
+        for name in ("base64", "datetime", "faulthandler", "http", "random"):
+            importlib.import_module(name)
+        ours = ["replacements", "reloader", "workers.stacks"]
+        if "asyncio" in sys.modules:
+            ours.append("workers.task_stacks")
+        for name in ours:
+            importlib.import_module(f"oxicorn.{name}")
 
     def _make_reloader(self) -> None:
         from oxicorn.reloader import reloader_engines  # only development needs it
