@@ -704,10 +704,14 @@ def test_nobody_makes_a_socket_unasked(serve, tmp_path):
     assert not (disabled.directory / "control").exists()
 
 
-def test_successor_takes_the_path_when_its_predecessor_is_gone(serve):
+@pytest.mark.parametrize("by", ["signal", "order"])
+def test_successor_takes_the_path_when_its_predecessor_is_gone(serve, by):
     server = start(serve, "--pid", "pid", "--workers", "1")
     old = server.pid
-    server.kill(signal.SIGUSR2)
+    if by == "signal":
+        server.kill(signal.SIGUSR2)
+    else:
+        ask(server, "upgrade")
     successor = int(wait_for(lambda: server.read("pid.2").strip()))
     try:
         server.wait_for_workers(2)

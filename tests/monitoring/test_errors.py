@@ -33,16 +33,34 @@ def test_slow_request_is_shown_with_its_stack_and_goes_on(serve, args):
     assert server.log.count("Slow request") == 1
 
 
-def test_requests_lost_with_a_worker_are_named(serve):
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])
+def test_requests_lost_with_a_worker_are_named(serve, name):
     server = serve(APPLICATION, "--workers", "1")
     (worker,) = server.worker_pids()
     with Gate(server) as gate, server.connect() as peer:
         peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         gate.wait_until_reached()
-        os.kill(worker, signal.SIGSEGV)
+        os.kill(worker, signal.Signals[name])
         assert peer.answer().status == 502
     server.wait_for_log(rf"\[ERROR\] Lost with worker \(pid:{worker}\): GET /gate\?gate HTTP/1\.1 from 127\.0\.0\.1")
-    server.wait_for_log(rf"Worker \(pid:{worker}\) was sent SIGSEGV!")
+    server.wait_for_log(rf"Worker \(pid:{worker}\) was sent {name}!")
+
+
+def test_worker_that_aborts_is_named(serve):
+    source = """
+        import os
+
+        def application(environ, start_response):
+            if environ["PATH_INFO"] == "/abort":
+                os.abort()
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+    """
+    server = serve(source, "--workers", "1")
+    (worker,) = server.worker_pids()
+    assert server.get("/abort").status == 502
+    server.wait_for_log(rf"\[ERROR\] Lost with worker \(pid:{worker}\): GET /abort HTTP/1\.1 from 127\.0\.0\.1")
+    server.wait_for_log(rf"Worker \(pid:{worker}\) was sent SIGABRT!")
 
 
 def test_faults_of_workers_are_shown_with_their_stack_where_python_is_told_to(serve):

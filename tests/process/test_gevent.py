@@ -79,6 +79,24 @@ SOURCE = """
 """
 
 
+def test_a_request_may_ask_the_same_worker_by_requests(serve: Servers) -> None:
+    source = """
+        import requests
+
+        def application(environ, start_response):
+            body = b"inner"
+            if environ["PATH_INFO"] == "/outer":
+                address = f"http://{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+                with requests.Session() as session:
+                    answers = [session.get(address + "/inner", timeout=20).content for _ in range(2)]
+                body = b"outer of " + b" and ".join(answers)
+            start_response("200 OK", [("Content-Length", str(len(body)))])
+            return [body]
+    """
+    server = serve(source, "-k", "gevent", "--workers", "1")
+    assert server.get("/outer").body == b"outer of inner and inner"
+
+
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
 @pytest.mark.parametrize("name", ["gevent", "gevent_wsgi"])
 def test_greenlets_in_a_patched_process(serve: Servers, kind: Kind, name: str, preload: tuple[str, ...]) -> None:

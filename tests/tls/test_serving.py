@@ -90,6 +90,14 @@ def test_classes_with_a_server_of_their_own_speak_it_too(serve, pki, name):
     assert (status, json.loads(body)["scheme"]) == (200, "https")
 
 
+@pytest.mark.parametrize("name", ["gthread", "gevent", "tornado"])
+def test_every_class_is_told_what_the_gateway_decrypts(serve, pki, name):
+    server = serve(WSGI, *pki.flags, "--workers", "1", "-k", name, ready=None)
+    server.wait_for_log("Booting worker")
+    status, body = get(server, pki.context())
+    assert (status, json.loads(body)["scheme"]) == (200, "https")
+
+
 def test_requests_of_one_connection_are_https(wsgi, pki):
     connection = connect(wsgi, pki.context())
     for length in (0, 10, MEGABYTE):
