@@ -206,6 +206,13 @@ impl Book {
         recoveries.min().unwrap_or(NEVER)
     }
 
+    /// When the next that was placed ahead has waited too long to stay there.
+    pub(crate) fn next_expiry(&self, requests: &Requests, bounds: &Bounds) -> Nanos {
+        let expiries = self.slots.iter();
+        let expiries = expiries.map(|slot| slot.expires_ahead(requests, bounds));
+        expiries.min().unwrap_or(NEVER)
+    }
+
     /// Whether there is another worker to which requests could move.
     pub(crate) fn has_several(&self) -> bool {
         self.slots.len() > 1

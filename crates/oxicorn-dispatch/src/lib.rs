@@ -52,6 +52,7 @@
 //! * None is placed ahead while a worker has room, and never more than [`Policy`] allows.
 //! * A request that is not yet claimed does not stay behind a slow one, or at a worker that hangs, while
 //!   another worker is free, for much longer than [`Policy::stall_after`].
+//! * What is placed ahead waits no longer than [`Policy::queue_timeout`] in all, unless its worker goes on.
 //!
 //! # What is not here
 //!

@@ -200,7 +200,18 @@ impl Worker {
             .saturating_add(bounds.stall_after);
         placement
             .running
-            .then(|| self.movable(key, overdue, overdue))
+            .then(|| self.movable(key, overdue, overdue, NEVER))
+    }
+
+    /// When the oldest of those placed ahead has waited as long as one in the queue may. A worker that
+    /// makes progress will soon have it, and is left to it.
+    pub(crate) fn expires_ahead(&self, requests: &Requests, bounds: &Bounds) -> Nanos {
+        let key = self.flight.first_ahead();
+        if key == NONE || !self.flight.may_be_unclaimed(requests, key) {
+            return NEVER;
+        }
+        let submitted = requests.get(key).submitted;
+        (submitted.saturating_add(bounds.queue_timeout)).max(self.stalls_at(bounds))
     }
 
     fn oldest_ahead(&self, requests: &Requests, bounds: &Bounds) -> Option<Movable> {
@@ -215,10 +226,11 @@ impl Worker {
             let since = requests.get(key).placement().since;
             since.saturating_add(bounds.stall_after).min(to_ahead)
         };
-        Some(self.movable(key, to_free, to_ahead))
+        let to_queue = self.expires_ahead(requests, bounds);
+        Some(self.movable(key, to_free, to_ahead, to_queue))
     }
 
-    fn movable(&self, key: Key, to_free: Nanos, to_ahead: Nanos) -> Movable {
+    fn movable(&self, key: Key, to_free: Nanos, to_ahead: Nanos, to_queue: Nanos) -> Movable {
         match self.stage {
             Stage::Retiring => Movable {
                 key,
@@ -230,7 +242,7 @@ impl Worker {
                 key,
                 to_free,
                 to_ahead,
-                to_queue: NEVER,
+                to_queue,
             },
         }
     }

@@ -605,6 +605,27 @@ fn waiting_too_long_ends_with_a_rejection() {
 }
 
 #[test]
+fn waiting_too_long_ahead_at_the_only_worker_ends_with_a_rejection_too() {
+    let mut scenario = Scenario::new(1, 1);
+    scenario.train(1, 1, us(50));
+    scenario.submit(1..=2);
+    let submitted = scenario.now;
+    assert_eq!(scenario.actions(), [place(1, 1), place(2, 1)]);
+    scenario.ring();
+    assert_eq!(scenario.now, submitted + Policy::default().queue_timeout);
+    assert_eq!(scenario.actions(), [revoke(2, 1)]);
+    scenario.revoked(2);
+    assert!(matches!(
+        scenario.actions()[..],
+        [Action::Reject {
+            reason: RejectReason::WaitedTooLong,
+            ..
+        }]
+    ));
+    assert_eq!(scenario.dispatcher.next_deadline(), None);
+}
+
+#[test]
 fn a_place_that_came_free_in_time_beats_the_rejection() {
     let mut scenario = Scenario::new(1, 1);
     scenario.submit(1..=2);

@@ -6,7 +6,8 @@
 //! 4. The best place there is goes to the request that arrived first, be it the head of the queue or one
 //!    that lies badly at a worker (behind a slow one, at a worker that hangs, or ahead while somebody else
 //!    is free). The latter is revoked, so comes to the head of the queue, and is placed in the next step.
-//! 5. With no place left, the head of the queue is rejected if it waited too long,
+//! 5. With no place left, the head of the queue is rejected if it waited too long (so is one that was placed
+//!    ahead at a worker which has stalled: it is revoked first),
 //! 6. and the youngest one if more wait than may.
 //!
 //! The last two come last so that a request that can be served is never rejected.
@@ -56,8 +57,10 @@ impl Dispatcher {
     }
 
     fn next_move(&self) -> Nanos {
-        if self.placed == 0 || !self.book.has_several() {
+        if self.placed == 0 {
             NEVER
+        } else if !self.book.has_several() {
+            self.book.next_expiry(&self.requests, &self.bounds)
         } else if self.look_again > self.now {
             self.look_again
         } else {
@@ -107,7 +110,7 @@ impl Dispatcher {
         let offer = head.and_then(|_| self.book.best_offer(&self.bounds, self.now));
         match (head, offer, misplaced) {
             (Some(head), Some(offer), _) => Some(self.place(head, offer)),
-            // Only a retired worker gives back without a place to be had.
+            // Without a place to be had: a retired worker gives back, or one has waited too long where it is.
             (_, None, Some(misplaced)) => Some(self.revoke(misplaced)),
             _ => self.reject(),
         }
