@@ -80,19 +80,15 @@ def test_the_banner_says_https(wsgi):
     assert f"Listening at: https://127.0.0.1:{wsgi.address[1]} (" in wsgi.log
 
 
-@pytest.mark.parametrize("name", ["gevent_pywsgi", "oxicorn.workers.gtornado.DirectTornadoWorker"])
-def test_classes_with_a_server_of_their_own_speak_it_too(serve, pki, name):
-    if name == "gevent_pywsgi":
+GATEWAYS = ["gthread", "gevent", "tornado"]
+THEIR_OWN = ["gevent_pywsgi", "oxicorn.workers.gtornado.DirectTornadoWorker"]
+
+
+@pytest.mark.parametrize("name", GATEWAYS + THEIR_OWN)
+def test_every_class_serves_it_whoever_speaks_it(serve, pki, name):
+    if "gevent" in name:
         pytest.importorskip("gevent")
     server = serve(WSGI, *pki.flags, "-k", name, ready=None)
-    server.wait_for_log("Booting worker")
-    status, body = get(server, pki.context())
-    assert (status, json.loads(body)["scheme"]) == (200, "https")
-
-
-@pytest.mark.parametrize("name", ["gthread", "gevent", "tornado"])
-def test_every_class_is_told_what_the_gateway_decrypts(serve, pki, name):
-    server = serve(WSGI, *pki.flags, "--workers", "1", "-k", name, ready=None)
     server.wait_for_log("Booting worker")
     status, body = get(server, pki.context())
     assert (status, json.loads(body)["scheme"]) == (200, "https")

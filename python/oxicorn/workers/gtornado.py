@@ -44,6 +44,8 @@ HANG_UP_PERIOD = 0.2
 #: a server of its own.
 BEAT = 0.25
 LOOK = 0.05
+#: Seconds a client that is connected has for a request when the server stops: it may be on its way.
+REQUEST_GRACE = 1.0
 
 
 class TornadoWorker(AsgiWorker):
@@ -232,9 +234,11 @@ class DirectTornadoWorker(TornadoWorker):
         assert self.loop is not None
         server.conn_params.no_keep_alive = True
         until = self.loop.time() + self.cfg.graceful_timeout
+        silent_until = self.loop.time() + REQUEST_GRACE
         while server.open and self.loop.time() < until and not self._hurry:
-            for connection in server.open - server.busy:
-                connection.stream.close()
+            if self.loop.time() >= silent_until:
+                for connection in server.open - server.busy:
+                    connection.stream.close()
             self.notify()
             await asyncio.sleep(LOOK)
         if server.open:
