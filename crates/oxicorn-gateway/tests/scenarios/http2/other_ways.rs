@@ -7,7 +7,7 @@ use http::{Method, Request};
 use oxicorn_gateway::WebSocket;
 use oxicorn_link::wire::{EventKind, ResponseKind, Scheme, Version, WebSocketClose, flags};
 
-use super::client::{Http2Client, RawHttp2, frame, request, uri};
+use super::client::{Asked, Http2Client, RawHttp2, frame, request, uri};
 use super::{http2, start};
 use crate::scenario::{Scenario, eventually, header, response_head};
 use crate::websocket;
@@ -114,26 +114,32 @@ fn who_does_not_go_on_after_an_upgrade_is_not_waited_for() {
     assert!(answer.starts_with(SWITCHED.as_bytes()));
 }
 
+/// Asks for a WebSocket on a stream (RFC 8441), once that is offered.
+fn ask_websocket(client: &mut Http2Client, path: &str, headers: &[(&str, &str)]) -> Asked {
+    eventually("extended CONNECT is offered", || {
+        client.speaks_extended_connect()
+    });
+    let mut asked = Request::builder()
+        .method(Method::CONNECT)
+        .uri(uri(path))
+        .header("sec-websocket-version", "13");
+    for (name, value) in headers {
+        asked = asked.header(*name, *value);
+    }
+    let mut asked = asked.body(()).unwrap();
+    asked
+        .extensions_mut()
+        .insert(Protocol::from_static("websocket"));
+    client.ask(asked, false)
+}
+
 #[test]
 fn a_websocket_is_spoken_on_a_stream_beside_others() {
     let mut settings = http2();
     settings.websocket = Some(WebSocket::default());
     let (scenario, mut worker) = start(settings);
     let mut client = Http2Client::connect(&scenario);
-    eventually("extended CONNECT is offered", || {
-        client.speaks_extended_connect()
-    });
-    let mut asked = Request::builder()
-        .method(Method::CONNECT)
-        .uri(uri("/chat"))
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", "talk")
-        .body(())
-        .unwrap();
-    asked
-        .extensions_mut()
-        .insert(Protocol::from_static("websocket"));
-    let mut asked = client.ask(asked, false);
+    let mut asked = ask_websocket(&mut client, "/chat", &[("sec-websocket-protocol", "talk")]);
     let claimed = worker.claim();
     let head = claimed.view().head;
     assert_eq!((head.version, head.scheme), (Version::Http2, Scheme::Ws));
@@ -202,19 +208,7 @@ fn a_websocket_whose_stream_is_reset_is_gone() {
     settings.websocket = Some(WebSocket::default());
     let (scenario, mut worker) = start(settings);
     let mut client = Http2Client::connect(&scenario);
-    eventually("extended CONNECT is offered", || {
-        client.speaks_extended_connect()
-    });
-    let mut asked = Request::builder()
-        .method(Method::CONNECT)
-        .uri(uri("/"))
-        .header("sec-websocket-version", "13")
-        .body(())
-        .unwrap();
-    asked
-        .extensions_mut()
-        .insert(Protocol::from_static("websocket"));
-    let mut asked = client.ask(asked, false);
+    let mut asked = ask_websocket(&mut client, "/", &[]);
     let claimed = worker.claim();
     worker.send(
         ResponseKind::WebSocketAccept,
