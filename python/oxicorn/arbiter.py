@@ -372,11 +372,11 @@ class Arbiter(Commands):
             self._service_manager.stopping(self.log)
 
     def announce_worker_class(self) -> None:
-        """Says which worker class serves, and what settings ask for in vain."""
+        """Says which worker class serves, and what is probably not meant."""
         self.log.info("Using worker: %s", self.cfg.worker_class_str)
         for text in (*self.cfg.native.replacements(), *self.cfg.chosen.notes):
             self.log.info("%s", text)
-        for text in (*self.cfg.native.warnings(), *self.cfg.native.not_available_yet()):
+        for text in self.cfg.native.warnings():
             self.log.warning("%s", text)
 
     def reopen_logs(self) -> None:

@@ -183,5 +183,5 @@ def test_differences_in_meaning_say_how_or_why():
     """Each row of the table says how far Gunicorn's meaning is kept, and wherever it is not the same, why."""
     for name in NAMES:
         kept, text = _native.setting_row(name)["parity"]
-        assert kept in ("same", "better", "not yet", "not applicable"), name
+        assert kept in ("same", "better", "not applicable"), name
         assert (text is None) == (kept == "same"), name

@@ -20,8 +20,7 @@ fn table() -> String {
     let mut table = "| setting | what differs |\n|---|---|\n".to_owned();
     for definition in &TABLE {
         let difference = match definition.parity {
-            // What is not there yet is listed by feature at the end of the settings reference.
-            Parity::Same | Parity::Own | Parity::NotYet(_) => continue,
+            Parity::Same | Parity::Own => continue,
             Parity::Better(how) => how.to_owned(),
             Parity::NotApplicable(why) => format!("checked, without effect: {why}"),
         };

@@ -45,14 +45,8 @@ fn row(definition: &Definition) -> Option<String> {
         process.described(),
         definition.doc
     );
-    match definition.parity {
-        Parity::NotYet(feature) => {
-            let _ = write!(row, " Not yet: {feature} is not available.");
-        }
-        Parity::Better(how) => {
-            let _ = write!(row, " Differs from Gunicorn: {how}.");
-        }
-        _ => {}
+    if let Parity::Better(how) = definition.parity {
+        let _ = write!(row, " Differs from Gunicorn: {how}.");
     }
     row.push_str(" |\n");
     Some(row)

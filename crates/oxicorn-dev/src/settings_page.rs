@@ -1,6 +1,5 @@
 //! The settings reference, rendered from the table.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use oxicorn_settings::{Action, Applies, Definition, Parity, Section, Since, TABLE};
@@ -29,7 +28,6 @@ pub(crate) fn render() -> String {
             page.push_str(&entry(definition));
         }
     }
-    page.push_str(&not_available());
     page
 }
 
@@ -84,30 +82,9 @@ fn parity(parity: Parity) -> String {
     match parity {
         Parity::Same => "the same".to_owned(),
         Parity::Better(how) => format!("the same, and more: {how}"),
-        Parity::NotYet(feature) => format!("checked, but {feature} is not available yet"),
         Parity::NotApplicable(why) => format!("checked, without effect: {why}"),
         Parity::Own => "only here".to_owned(),
     }
-}
-
-/// The settings whose feature is missing, by feature.
-fn not_available() -> String {
-    let mut by_feature: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for definition in &TABLE {
-        if let Parity::NotYet(feature) = definition.parity {
-            by_feature
-                .entry(feature)
-                .or_default()
-                .push(format!("`{}`", definition.name));
-        }
-    }
-    let mut list =
-        "\n## Not available yet\n\nWhoever sets these is told so when the server starts.\n\n"
-            .to_owned();
-    for (feature, names) in by_feature {
-        let _ = writeln!(list, "* {feature}: {}", names.join(", "));
-    }
-    list
 }
 
 #[cfg(test)]

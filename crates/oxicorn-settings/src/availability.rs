@@ -1,6 +1,5 @@
 //! What a configuration asks for that is not there, and what in it is probably not meant.
 
-use crate::definition::{Definition, Parity};
 use crate::resolver::default_value;
 use crate::settings::{LOG_LEVELS, Settings};
 use crate::table::TABLE;
@@ -13,33 +12,9 @@ pub const REQUEST_LINE_MAX: u16 = 8190;
 /// Larger values of `limit_request_fields` are cut down to it, as in Gunicorn.
 pub const FIELDS_MAX: u16 = 32_768;
 
-/// One line for each setting that was set to something this release cannot do yet.
-///
-/// A setting that only says more about a feature nobody switched on (`ca_certs` without `certfile`) has no effect in
-/// Gunicorn either and is not worth a line.
-pub fn not_available_yet(settings: &Settings) -> Vec<String> {
-    let rows = TABLE
-        .iter()
-        .enumerate()
-        .filter(|(position, _)| is_changed(settings, *position));
-    rows.filter_map(|(_, definition)| complaint(settings, definition))
-        .collect()
-}
-
-fn complaint(settings: &Settings, definition: &Definition) -> Option<String> {
-    let name = definition.name;
-    let source = settings.source(name)?;
-    if name == "worker_class" {
-        return unavailable_worker_class(settings, source);
-    }
-    let Parity::NotYet(feature) = definition.parity else {
-        return None;
-    };
-    (asks_for_more(settings, name))
-        .then(|| format!("{name} ({source}): {feature} is not available in this release"))
-}
-
-fn unavailable_worker_class(settings: &Settings, source: &Source) -> Option<String> {
+/// The line for a `worker_class` that nobody knows.
+pub fn unavailable_worker_class(settings: &Settings) -> Option<String> {
+    let source = settings.source("worker_class")?;
     let class = settings.asked_worker_class();
     match &class {
         // Whether a class of the user's can serve is known when it is loaded.
@@ -81,17 +56,6 @@ fn is_changed(settings: &Settings, position: usize) -> bool {
     let default = default_value(position, settings.environment(), settings.host());
     settings.source(name) != Some(&Source::Default)
         && default.map_or(true, |(default, _)| default != *settings.get(name))
-}
-
-/// Whether the changed setting makes a difference: it switches a feature on, or the feature it belongs to is on.
-fn asks_for_more(settings: &Settings, name: &str) -> bool {
-    let is_set = |name: &str| !matches!(settings.get(name), Value::None);
-    match name {
-        "reload_engine" | "reload_extra_files" => settings.switch("reload"),
-        "enable_stdio_inheritance" => settings.switch("daemon"),
-        "raw_paste_global_conf" => is_set("paste"),
-        _ => true,
-    }
 }
 
 fn speaks_http2(settings: &Settings) -> bool {
@@ -323,7 +287,9 @@ mod tests {
     use crate::value::Raw;
 
     fn lines(said: &[(&str, Raw)]) -> Vec<String> {
-        not_available_yet(&resolve(said))
+        let settings = resolve(said);
+        let class = unavailable_worker_class(&settings);
+        class.into_iter().chain(warnings(&settings)).collect()
     }
 
     #[test]

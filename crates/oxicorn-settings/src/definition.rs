@@ -448,8 +448,6 @@ pub enum Parity {
     Same,
     /// Kept and bettered: how.
     Better(&'static str),
-    /// Understood and checked, but what it asks for is not there yet: which part of the server that is.
-    NotYet(&'static str),
     /// Understood, checked and without effect: why.
     NotApplicable(&'static str),
     /// Gunicorn has no such setting.

@@ -42,7 +42,8 @@ mod value;
 mod worker_class;
 
 pub use availability::{
-    FIELDS_MAX, POOL_THREADS_MAX, REQUEST_LINE_MAX, not_available_yet, replacements, warnings,
+    FIELDS_MAX, POOL_THREADS_MAX, REQUEST_LINE_MAX, replacements, unavailable_worker_class,
+    warnings,
 };
 pub use bind_address::{BindAddress, BindAddressError, Scheme};
 pub use command_line::{CommandLine, Stop};

@@ -162,7 +162,7 @@ fn any_value_is_accepted_or_refused_in_one_line() {
                     settings.networks("proxy_allow_ips"),
                 );
                 let _ = (
-                    oxicorn_settings::not_available_yet(&settings),
+                    oxicorn_settings::unavailable_worker_class(&settings),
                     oxicorn_settings::warnings(&settings),
                 );
                 let _ = settings.print_config(|object| format!("<{object}>"));

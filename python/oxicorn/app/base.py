@@ -29,16 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "BaseApplication"]
 
-#: Settings that are refused where they are not available yet; others get a warning.
-NOT_WITHOUT = frozenset(
-    (
-        "certfile",
-        "keyfile",
-        "protocol",
-        "worker_class",
-    )
-)
-
 
 class BaseApplication:
     """Holds the settings and the application; subclasses say where both come from."""
@@ -74,7 +64,7 @@ class BaseApplication:
             self.load_default_config()
             self.load_config()
             self.cfg.validate()
-            _refuse_what_is_missing(self.cfg)
+            _refuse_unknown_class(self.cfg)
         except Exception as error:
             config_file.add_line(error)
             raise
@@ -295,7 +285,7 @@ class Application(BaseApplication):
         self._launch = detach(self.cfg.enable_stdio_inheritance)
 
     def _check(self) -> NoReturn:
-        for text in (*self.cfg.native.warnings(), *self.cfg.native.not_available_yet()):
+        for text in self.cfg.native.warnings():
             print(f"Warning: {text}", file=sys.stderr)
         from oxicorn.app import check  # needs most of what a server needs
 
@@ -378,14 +368,14 @@ class _LazyParser:
         return getattr(parser, name)
 
 
-def _refuse_what_is_missing(cfg: Config) -> None:
-    """Serving without these would be something else than what was asked for."""
-    for text in cfg.native.not_available_yet():
-        name = text.partition(" ")[0]
-        if name in NOT_WITHOUT:
-            path = cfg.native.file_of(name)
-            line = config_file.line_of(path, name) if path is not None else None
-            raise ConfigError(text if line is None else text.replace("):", f", line {line}):", 1))
+def _refuse_unknown_class(cfg: Config) -> None:
+    """Serving by another worker class would be something else than what was asked for."""
+    text = cfg.native.unavailable_worker_class()
+    if text is None:
+        return
+    path = cfg.native.file_of("worker_class")
+    line = config_file.line_of(path, "worker_class") if path is not None else None
+    raise ConfigError(text if line is None else text.replace("):", f", line {line}):", 1))
 
 
 def _refuse(error: BaseException) -> NoReturn:

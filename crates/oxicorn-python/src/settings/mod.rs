@@ -248,9 +248,9 @@ impl Settings {
         self.inner.sendfile()
     }
 
-    /// What was set and is not available in this version; a line each.
-    fn not_available_yet(&self) -> Vec<String> {
-        oxicorn_settings::not_available_yet(&self.inner)
+    /// The line for a worker class that nobody knows.
+    fn unavailable_worker_class(&self) -> Option<String> {
+        oxicorn_settings::unavailable_worker_class(&self.inner)
     }
 
     /// What is served by something else than its name says; a line each.

@@ -122,7 +122,6 @@ fn parity(parity: Parity) -> (&'static str, Option<&'static str>) {
     match parity {
         Parity::Same => ("same", None),
         Parity::Better(how) => ("better", Some(how)),
-        Parity::NotYet(feature) => ("not yet", Some(feature)),
         Parity::NotApplicable(why) => ("not applicable", Some(why)),
         Parity::Own => ("own", None),
     }

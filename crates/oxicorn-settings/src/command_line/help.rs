@@ -1,12 +1,12 @@
 //! `--help`, `--help GROUP` and `--help SETTING`.
 //!
 //! One layout for all of it: flags on the left, their meaning in a column of its own. The whole is for searching, a group
-//! fits a screen. What this release cannot do stands at the end.
+//! fits a screen.
 
 use std::fmt::Write;
 
 use super::USAGE;
-use crate::definition::{Action, Default, Definition, Parity, Section};
+use crate::definition::{Action, Default, Definition, Section};
 use crate::table::TABLE;
 
 /// Columns; the terminal is not asked, so that help is the same everywhere.
@@ -15,19 +15,22 @@ const WIDTH: usize = 100;
 const INDENT: usize = 38;
 
 /// Groups by the word that asks for them.
-const GROUPS: [(&str, Section); 9] = [
+const GROUPS: [(&str, Section); 14] = [
     ("config", Section::ConfigFile),
     ("socket", Section::ServerSocket),
     ("workers", Section::WorkerProcesses),
     ("gateway", Section::Gateway),
+    ("tracing", Section::Tracing),
     ("security", Section::Security),
     ("debugging", Section::Debugging),
     ("mechanics", Section::ServerMechanics),
     ("logging", Section::Logging),
     ("naming", Section::ProcessNaming),
+    ("tls", Section::Tls),
+    ("http2", Section::Http2),
+    ("dirty", Section::DirtyArbiters),
+    ("control", Section::Control),
 ];
-/// The group of what is understood and not there yet.
-const UNAVAILABLE: &str = "unavailable";
 
 /// The text for `--help TOPIC`; a topic nobody knows gets the whole, as argparse gives it.
 pub(super) fn text(topic: Option<&str>) -> String {
@@ -36,9 +39,6 @@ pub(super) fn text(topic: Option<&str>) -> String {
     };
     if let Some(section) = section_called(&topic) {
         return group(section);
-    }
-    if topic == UNAVAILABLE || topic == "not available yet" {
-        return unavailable();
     }
     setting_called(&topic).map_or_else(whole, about)
 }
@@ -58,42 +58,16 @@ fn whole() -> String {
     );
     entry(&mut text, "  -v, --version", "Print the version and exit.");
     let words: Vec<_> = GROUPS.iter().map(|(word, _)| *word).collect();
-    entry(
-        &mut text,
-        "  groups",
-        &format!("{}, {UNAVAILABLE}", words.join(", ")),
-    );
+    entry(&mut text, "  groups", &words.join(", "));
     for (_, section) in GROUPS {
         let _ = write!(text, "\n{}", group(section));
     }
-    let _ = write!(text, "\n{}", unavailable());
     text
 }
 
 fn group(section: Section) -> String {
-    let rows = TABLE
-        .iter()
-        .filter(|row| row.section == section && !is_unavailable(row));
-    listed(section.title(), rows)
-}
-
-fn unavailable() -> String {
-    listed(
-        "Not available yet (understood and checked)",
-        TABLE.iter().filter(|row| is_unavailable(row)),
-    )
-}
-
-/// Whether it has no effect yet, as all that is said about a feature that is not there.
-fn is_unavailable(definition: &Definition) -> bool {
-    let in_a_group = GROUPS
-        .iter()
-        .any(|(_, section)| *section == definition.section);
-    matches!(definition.parity, Parity::NotYet(_)) || !(in_a_group || definition.is_hook())
-}
-
-fn listed<'a>(title: &str, rows: impl Iterator<Item = &'a Definition>) -> String {
-    let mut text = format!("{title}:\n");
+    let mut text = format!("{}:\n", section.title());
+    let rows = TABLE.iter().filter(|row| row.section == section);
     for row in rows.filter(|row| !row.flags.names.is_empty()) {
         entry(&mut text, &flags_of(row), &meaning(row));
     }
@@ -177,9 +151,6 @@ fn about(definition: &Definition) -> String {
     ] {
         let _ = writeln!(text, "  {what:<9}{said}");
     }
-    if is_unavailable(definition) {
-        text.push_str("  not available in this release\n");
-    }
     let _ = writeln!(text, "\n{}", filled(&definition.doc.replace('`', ""), 0));
     text
 }
@@ -233,7 +204,6 @@ mod tests {
             );
             assert!(whole.contains(&text), "{word}");
         }
-        assert!(whole.ends_with(&unavailable()));
     }
 
     #[test]
@@ -248,17 +218,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_at_the_end() {
+    fn every_flag_stands_in_one_group() {
         let whole = whole();
-        let end = whole.find("Not available yet").expect("that group");
-        for row in TABLE.iter().filter(|row| is_unavailable(row)) {
-            for flag in row.flags.names.iter().filter(|flag| flag.starts_with("--")) {
-                let at = whole
-                    .find(&format!("{flag} "))
-                    .or(whole.find(flag))
-                    .expect(flag);
-                assert!(at > end, "{flag}");
-            }
+        for row in TABLE.iter().filter(|row| !row.flags.names.is_empty()) {
+            let flags = flags_of(row);
+            let is_it = |line: &&str| {
+                let rest = line.strip_prefix(flags.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("  "))
+            };
+            assert_eq!(whole.lines().filter(is_it).count(), 1, "{flags}");
         }
     }
 
@@ -270,7 +238,7 @@ mod tests {
             assert_eq!(text(Some(topic)), expected, "{topic}");
         }
         assert!(text(Some("post_fork")).contains("set in the config file"));
-        assert!(text(Some("certfile")).contains("not available in this release"));
+        assert!(text(Some("certfile")).starts_with("certfile (SSL)\n"));
     }
 
     #[test]
