@@ -2,8 +2,11 @@
 //!
 //! A ring of lines in a memory file: who writes takes the next number, and with it a place that he alone writes until
 //! the ring has gone round. A line counts when its place bears its number, before and after it was read; so what is
-//! being written, what was overtaken and what somebody died over is left out. Nobody waits for anybody.
+//! being written and what somebody died over is left out. Who is stopped amid a line until the ring has gone round
+//! writes the rest of it over another's, which then bears a number as if it were whole: that is told by its sum, and
+//! left out as well. Nobody waits for anybody.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -23,11 +26,13 @@ pub const LINES: usize = 128;
 const PLACE: usize = 1024;
 const WORD: usize = 8;
 
-/// Within a place: its line's number, when it was written, by whom and how long it is, and the text.
+/// Within a place: its line's number, the sum of all that follows, when it was written, by whom and how long it is, and
+/// the text.
 const NUMBER: usize = 0;
-const TIME: usize = 8;
-const ABOUT: usize = 16;
-const TEXT: usize = 24;
+const SUM: usize = 8;
+const TIME: usize = 16;
+const ABOUT: usize = 24;
+const TEXT: usize = 32;
 /// The longest text in bytes.
 const LONGEST: usize = PLACE - TEXT;
 
@@ -92,6 +97,7 @@ impl LogTail {
             whole[..bytes.len()].copy_from_slice(bytes);
             word(TEXT + place * WORD).store(u64::from_le_bytes(whole), Relaxed);
         }
+        word(SUM).store(sum(number, micros, about, text.as_bytes()), Relaxed);
         word(NUMBER).store(number, Release);
     }
 
@@ -120,8 +126,9 @@ impl LogTail {
             text.extend(word(TEXT + place * WORD).load(Relaxed).to_le_bytes());
         }
         text.truncate(len);
+        let expected = word(SUM).load(Relaxed);
         fence(Acquire);
-        if word(NUMBER).load(Relaxed) != number {
+        if word(NUMBER).load(Relaxed) != number || sum(number, time, about, &text) != expected {
             return None;
         }
         Some(TailLine {
@@ -141,6 +148,16 @@ impl LogTail {
         let place = usize::try_from(number.wrapping_sub(1) % LINES as u64).unwrap_or(0);
         self.mapping.atomic_u64(HEAD + place * PLACE + at)
     }
+}
+
+/// The same in every process of a server, since all run the same build.
+fn sum(number: u64, time: u64, about: u64, text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for word in [number, time, about] {
+        hasher.write_u64(word);
+    }
+    hasher.write(text);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -209,6 +226,24 @@ mod tests {
             }
             done.store(true, Relaxed);
         });
+    }
+
+    #[test]
+    fn a_line_written_over_by_who_was_overtaken_is_left_out() {
+        let (tail, _file) = LogTail::create().unwrap();
+        for number in 0..=LINES {
+            tail.write(Duration::ZERO, 30, 1, &number.to_string().repeat(10));
+        }
+        let whole = tail.since(0);
+        assert_eq!(whole.len(), LINES);
+        // Whoever wrote the first line was stopped amid it, and goes on now that its place has another line.
+        let overtaken = tail.word(1, TEXT + WORD);
+        let others = overtaken.swap(u64::from_le_bytes([b'x'; WORD]), Relaxed);
+        assert_eq!(tail.since(0), whole[..LINES - 1]);
+        overtaken.store(others, Relaxed);
+        assert_eq!(tail.since(0), whole);
+        tail.word(1, NUMBER).store(1, Relaxed);
+        assert_eq!(tail.since(0), whole[..LINES - 1]);
     }
 
     #[test]
