@@ -8,8 +8,8 @@
 # The application reads as Werkzeug does: read() where the server sets wsgi.input_terminated (Granian, Gunicorn, waitress;
 # cheroot for chunks), else as much as Content-Length says.
 # Seen: Granian's read() gives an empty body and no error for both: even the 100 bytes are gone, so that the application
-# sees a client that sent nothing (its read(1000) gives the 100). Hypercorn and uvicorn give the 100 bytes as if they were all, for both. Gunicorn does so with a length only,
-# and raises for chunks, as cheroot does.
+# sees a client that sent nothing (its read(1000) gives the 100). Hypercorn and uvicorn give the 100 bytes as if they were
+# all, for both. Gunicorn and cheroot do so with a length only, and raise for chunks.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
