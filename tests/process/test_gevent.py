@@ -15,6 +15,7 @@ import websocket
 from tests.support.gate import APPLICATION as GATED
 from tests.support.gate import Gate
 from tests.support.http import encode
+from tests.support.isolation import without_gunicorn
 from tests.support.load import reload_under_load
 from tests.support.wait import stays, wait_for
 
@@ -313,7 +314,10 @@ def test_recycled_and_killed_workers_are_replaced(serve: Servers, kind: Kind) ->
     assert server.get("/").body == b"hello"
 
 
-def test_websockets_of_gevent_websocket(serve: Servers) -> None:
+@pytest.mark.parametrize("installed", [True, False], ids=["", "without gunicorn"])
+def test_websockets_of_gevent_websocket(serve: Servers, kind: Kind, installed: bool) -> None:
+    if kind.is_gunicorn and not installed:
+        pytest.skip("it is the server")
     source = """
         def application(environ, start_response):
             channel = environ.get("wsgi.websocket")
@@ -324,7 +328,9 @@ def test_websockets_of_gevent_websocket(serve: Servers) -> None:
                 channel.send(message)
             return []
     """
-    server = serve(source, "-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker")
+    name = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
+    options = {} if installed else without_gunicorn("gevent-websocket", "gevent")
+    server = serve(source, "-k", name, **options)
     channels = [websocket.create_connection(f"ws://{server.bind}/", timeout=10) for _ in range(10)]
     for number, channel in enumerate(channels):
         channel.send(f"message {number}")
