@@ -35,6 +35,7 @@ HERE = Path(__file__).parent
 
 class App(DirtyApp):
     def init(self):
+        self.lock = threading.Lock()
         self.together = 0
         self.most = 0
         if "DEVICE" in os.environ:
@@ -64,15 +65,17 @@ class App(DirtyApp):
 
     def wait(self, name="gate", begun="begun"):
         # Until the test opens the gate; it knows that this has begun.
+        with self.lock:
+            self.together += 1
+            self.most = max(self.most, self.together)
         with open(HERE / begun, "a") as file:
             print(os.getpid(), file=file)
-        self.together += 1
-        self.most = max(self.most, self.together)
         try:
             while not (HERE / name).exists():
                 time.sleep(0.005)
         finally:
-            self.together -= 1
+            with self.lock:
+                self.together -= 1
         return os.getpid()
 
     def hold(self):

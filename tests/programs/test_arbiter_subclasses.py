@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.support.server import BOOTED
 from tests.support.wait import wait_for
 
 #: An application that says which process serves, run by the arbiter that a test writes.
@@ -20,9 +21,13 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]
 
+def note_boot(worker):
+    with open("BOOTED", "a") as file:
+        file.write(f"{worker.pid}\\n")
+
 class Application(BaseApplication):
     def load_config(self):
-        options = {"bind": "{bind}", "workers": 2, "graceful_timeout": 5}
+        options = {"bind": "{bind}", "workers": 2, "graceful_timeout": 5, "post_worker_init": note_boot}
         for name, value in options.items():
             self.cfg.set(name, value)
 
@@ -70,9 +75,9 @@ def run(program, kind):
     def start(body):
         if kind.is_gunicorn:
             pytest.skip("what Gunicorn's own arbiter does in these programs is what oxicorn's is made after")
-        server = program(PROGRAM.replace("BODY", body))
+        server = program(PROGRAM.replace("BODY", body).replace("BOOTED", BOOTED))
         server.wait_until_ready()
-        server.wait_for_workers(2)
+        server.wait_until_booted(2)
         return server
 
     return start

@@ -184,11 +184,14 @@ class Server:
         if ready is not None:
             self.wait_until_ready(ready)
         if ready is not None and "--workers" in args:
-            self._wait_until_booted(int(args[args.index("--workers") + 1]))
+            self.wait_until_booted(int(args[args.index("--workers") + 1]))
         return self
 
-    def _wait_until_booted(self, count: int) -> None:
-        """One worker is enough to answer; tests with several want each of them ready for signals."""
+    def wait_until_booted(self, count: int) -> None:
+        """One worker is enough to answer; tests with several want each of them ready for signals.
+
+        Workers of a program that has a configuration of its own must write to ``BOOTED`` themselves.
+        """
         self.wait_for_workers(count)
         wait_for(
             lambda: {str(pid) for pid in self.worker_pids()} <= set(self.lines(BOOTED)),
