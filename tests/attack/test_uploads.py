@@ -114,7 +114,8 @@ def test_application_that_does_not_read(server):
             stays(lambda: swarm.closed() == 0, 2 * DEADLINE + 1)
             under.holds()
             grown = worker_memory(server) - before
-            assert grown < CLIENTS * 2 * WINDOW, f"the worker grew by {grown >> 10} KiB"
+            # A window for each, and what the allocator keeps where pieces of every size came and went.
+            assert grown < CLIENTS * 3 * WINDOW, f"the worker grew by {grown >> 10} KiB"
             for peer in swarm.sockets:
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         # They give up: that is noticed although nobody reads.
