@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from oxicorn import compat
+from oxicorn.dirty import tensors
 from oxicorn.dirty.app import load_dirty_app, workers_attribute
 from oxicorn.dirty.errors import CallCancelled
 from oxicorn.dirty.worker import Runner, Streamed, described
@@ -26,6 +27,8 @@ from oxicorn.dirty.worker import Runner, Streamed, described
 __all__ = ["Host", "limits_of", "sendable"]
 
 Answer = tuple[str, Any]
+#: What is certainly no tensor.
+SMALL = (type(None), bool, int, float, str, bytes)
 #: Interrupted calls that are remembered until they come.
 UNWANTED_KEPT = 256
 
@@ -76,7 +79,8 @@ def sendable(value: Any) -> Any:
         return type(value)(map(sendable, value))
     if type(value) is dict:
         return {key: sendable(item) for key, item in value.items()}
-    return value
+    parts = None if isinstance(value, SMALL) else tensors.taken_apart(value)
+    return tensors.Apart(*parts) if isinstance(parts, tuple) else value
 
 
 class _Running:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
-from oxicorn.dirty import ray_host, ray_settings
+from oxicorn.dirty import ray_host, ray_settings, tensors
 from oxicorn.dirty.arbiter import environment_of
 from oxicorn.dirty.errors import (
     CallCancelled,
@@ -106,6 +106,8 @@ class RayWorker(DirtyWorker):
         if self._ray is not None:
             return self._ray
         address = ray_settings.address(self.cfg.dirty_pool)
+        # Tensors are for the actors; nothing here needs PyTorch.
+        tensors.keep_apart()
         # A server tells nobody about itself unless its user says so.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray

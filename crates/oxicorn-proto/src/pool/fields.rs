@@ -55,7 +55,7 @@ fn one(input: &[u8]) -> Result<(usize, usize), Fault> {
         tag::BYTES | tag::TEXT | tag::BIG_INT | tag::BYTE_ARRAY => Ok((5 + number()?, 0)),
         tag::LIST | tag::TUPLE => items(1),
         tag::MAP | tag::PAIRS => items(2),
-        tag::BUFFER => Ok((1, 3)),
+        tag::BUFFER | tag::TENSOR => Ok((1, 3)),
         tag::PICKLE => Ok((1, 2)),
         tag::EXTERNAL => Ok((1 + EXTERNAL_LENGTH, 0)),
         tag => Err(Fault::Tag(tag)),
@@ -110,13 +110,14 @@ mod tests {
 
     /// A dictionary in which every kind of value is.
     fn payload() -> Vec<u8> {
-        let mut payload = b"\x21\0\0\0\x04".to_vec();
+        let mut payload = b"\x21\0\0\0\x05".to_vec();
         payload.extend(
             b"\x11\0\0\0\x01a\x22\0\0\0\x03\x07\0\0\0\x09123456789\x05\0\0\0\0\0\0\0\x01\x00",
         );
         payload.extend(b"\x11\0\0\0\x01b\x23\0\0\0\x01\x05\0\0\0\0\0\0\0\x01\x12\0\0\0\x02xy");
         payload.extend(b"\x11\0\0\0\x01c\x24\x11\0\0\0\x01d\x20\0\0\0\0\x30\x10");
         payload.extend([0; 16]);
+        payload.extend(b"\x11\0\0\0\x01t\x25\x11\0\0\0\x01b\x20\0\0\0\0\x12\0\0\0\x01x");
         payload.extend(b"\x11\0\0\0\x01d\x31\x10\0\0\0\x01p\x20\0\0\0\x01\x01\x01");
         payload
     }

@@ -36,6 +36,8 @@ pub mod tag {
     pub const PAIRS: u8 = 0x23;
     /// A buffer (`memoryview`): three values, which are its format, its shape and its bytes.
     pub const BUFFER: u8 = 0x24;
+    /// A tensor (`torch.Tensor`): three values, which are the name of its items' type, its shape and its bytes.
+    pub const TENSOR: u8 = 0x25;
     /// Bytes that lie in the memory file of the call: what they are (one of the tags above), offset and length (64 bits).
     pub const EXTERNAL: u8 = 0x30;
     /// Pickled: two values, which are the pickle and a list of its buffers. Only where the settings say so.

@@ -116,6 +116,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             tag::TUPLE => self.nested(Self::tuple)?,
             tag::MAP | tag::PAIRS => self.nested(Self::dict)?,
             tag::BUFFER => self.nested(Self::buffer)?,
+            tag::TENSOR => self.nested(Self::tensor)?,
             tag::EXTERNAL => self.external()?,
             tag::PICKLE => self.nested(Self::pickle)?,
             _ => return self.fault("a value is of no known type"),
@@ -191,6 +192,15 @@ impl<'a, 'py> Decoder<'a, 'py> {
             return view.call_method1(intern!(self.py, "cast"), (format,));
         }
         view.call_method1(intern!(self.py, "cast"), (format, shape))
+    }
+
+    /// What of a tensor (`torch.Tensor`) can be had here.
+    fn tensor(&mut self) -> PyResult<Bound<'py, PyAny>> {
+        let parts = (self.value()?, self.value()?, self.value()?);
+        let module = self.py.import(intern!(self.py, "oxicorn.dirty.tensors"))?;
+        module
+            .call_method1(intern!(self.py, "made"), parts)
+            .or_else(|error| self.fault(&error.value(self.py).to_string()))
     }
 
     /// Bytes that lie in the memory file.

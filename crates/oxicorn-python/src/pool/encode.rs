@@ -118,12 +118,9 @@ impl<'py> Encoder<'py> {
     pub(crate) fn pickled(&mut self, name: &str, value: &Bound<'py, PyAny>) -> PyResult<()> {
         self.text(name);
         let buffers = PyList::empty(self.py);
-        let keywords = PyDict::new(self.py);
         let append = buffers.getattr(intern!(self.py, "append"))?;
-        keywords.set_item(intern!(self.py, "buffer_callback"), append)?;
-        keywords.set_item(intern!(self.py, "protocol"), 5)?;
-        let pickle = self.py.import(intern!(self.py, "pickle"))?;
-        let data = pickle.call_method(intern!(self.py, "dumps"), (value,), Some(&keywords))?;
+        let module = self.py.import(intern!(self.py, "oxicorn.dirty.tensors"))?;
+        let data = module.call_method1(intern!(self.py, "dumps"), (value, append))?;
         self.payload.push(tag::PICKLE);
         let mut encoded = self.value(&data);
         if encoded.is_ok() {
@@ -323,6 +320,9 @@ impl<'py> Encoder<'py> {
     fn buffer(&mut self, value: &Bound<'py, PyAny>) -> Result<(), Fault> {
         // SAFETY: a live object is asked whether it has a buffer.
         let has_buffer = unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } != 0;
+        if !has_buffer && self.dialect != Dialect::Gunicorn && self.tensor(value)? {
+            return Ok(());
+        }
         if !has_buffer || self.dialect == Dialect::Gunicorn {
             let name = value.get_type().fully_qualified_name()?;
             return fault(format!("a value of type {name}"));
@@ -348,6 +348,25 @@ impl<'py> Encoder<'py> {
         let bytes = bytes.cast_into::<PyBytes>().map_err(PyErr::from)?;
         let content = bytes.as_bytes();
         self.bytes(tag::BYTE_ARRAY, bytes.as_any(), content)
+    }
+
+    /// `false`: the value is no `torch.Tensor`.
+    fn tensor(&mut self, value: &Bound<'py, PyAny>) -> Result<bool, Fault> {
+        let module = self.py.import(intern!(self.py, "oxicorn.dirty.tensors"))?;
+        let parts = module.call_method1(intern!(self.py, "taken_apart"), (value,))?;
+        if parts.is_none() {
+            return Ok(false);
+        }
+        if let Ok(refusal) = parts.extract::<String>() {
+            return fault(refusal);
+        }
+        let (name, shape, content): (String, Bound<'py, PyAny>, Bound<'py, PyAny>) =
+            parts.extract()?;
+        self.payload.push(tag::TENSOR);
+        self.text(&name);
+        self.value(&shape)?;
+        self.raw_buffer(tag::BYTE_ARRAY, PyUntypedBuffer::get(&content)?)?;
+        Ok(true)
     }
 
     fn raw_buffer(&mut self, tag: u8, buffer: PyUntypedBuffer) -> Result<(), Fault> {

@@ -1,0 +1,147 @@
+"""Tensors of PyTorch on their way: taken apart into what has a buffer, and made of that again.
+
+``torch.Tensor`` has no buffer and pickles its content into the pickle. Here its content is what its
+NumPy array is, which is the same memory; so it travels as that of all buffers. PyTorch is never
+imported for it: who has a tensor has imported it, and who has not gets a ``memoryview``, as of an
+array of NumPy's.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import importlib
+import io
+import pickle
+import sys
+from collections import ChainMap
+from typing import Any
+
+__all__ = ["Apart", "dumps", "keep_apart", "made", "taken_apart"]
+
+#: Names of types of items, and what ``memoryview`` calls those that it knows.
+FORMATS = {
+    "bool": "?",
+    "uint8": "B",
+    "int8": "b",
+    "uint16": "H",
+    "int16": "h",
+    "uint32": "I",
+    "int32": "i",
+    "uint64": "Q",
+    "int64": "q",
+    "float16": "e",
+    "float32": "f",
+    "float64": "d",
+}
+
+#: The type of the items, the shape, and the bytes.
+Parts = tuple[str, list[int], Any]
+
+
+class Apart:
+    """A tensor in a process that only passes it on (see ``keep_apart``)."""
+
+    def __init__(self, dtype: str, shape: list[int], content: Any) -> None:
+        self.parts: Parts = dtype, shape, content
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        dtype, shape, content = self.parts
+        return made, (dtype, shape, pickle.PickleBuffer(content))
+
+
+_keeps_apart = False
+
+
+def keep_apart() -> None:
+    """From now on this process makes no tensors of what comes: it passes them on."""
+    global _keeps_apart
+    _keeps_apart = True
+
+
+def _torch() -> Any:
+    torch = sys.modules.get("torch")
+    # It may be on its way to being imported by another thread.
+    return torch if hasattr(torch, "Tensor") else None
+
+
+def taken_apart(value: object) -> Parts | str | None:
+    """What a tensor consists of, or why it cannot be sent; None: it is no tensor."""
+    if type(value) is Apart:
+        return value.parts
+    torch = _torch()
+    if torch is None or not isinstance(value, torch.Tensor):
+        return None
+    tensor: Any = value
+    if tensor.device.type != "cpu":
+        return f"a tensor on the device {tensor.device}: tensor.cpu() can be sent"
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+        return "a tensor that is sparse, quantized or nested: tensor.to_dense() can be sent"
+    try:
+        whole = tensor.detach().resolve_conj().resolve_neg().contiguous()
+        content = whole.reshape(-1).view(torch.uint8).numpy()
+    except (RuntimeError, TypeError) as error:
+        return f"a tensor of {tensor.dtype}: {error}"
+    return str(tensor.dtype).removeprefix("torch."), list(tensor.shape), content
+
+
+def made(dtype: str, shape: list[int], content: Any) -> Any:
+    """What a tensor's parts are here. ValueError: there is no such tensor here.
+
+    Bytes that may be written to are its memory; of others it has a copy.
+    """
+    if _keeps_apart:
+        return Apart(dtype, shape, content)
+    torch = _torch()
+    if torch is None:
+        return _view(dtype, shape, content)
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype):
+        raise ValueError(f"a tensor of torch.{dtype}, which the torch of this process has not")
+    if not len(content):
+        return torch.empty(shape, dtype=kind)
+    view = memoryview(content)
+    # The memory of a tensor is written to without a question.
+    flat = torch.frombuffer(bytearray(view) if view.readonly else view, dtype=torch.uint8)
+    return flat.view(kind).reshape(shape)
+
+
+def _view(dtype: str, shape: list[int], content: Any) -> memoryview:
+    layout = FORMATS.get(dtype)
+    if layout is None:
+        raise ValueError(
+            f"a tensor of torch.{dtype}, which only a process that has imported torch can have"
+        )
+    view: Any = memoryview(content).cast("B")
+    shaped: memoryview = view.cast(layout, shape) if shape and len(view) else view.cast(layout)
+    return shaped
+
+
+def dumps(value: object, buffer_callback: Any) -> bytes:
+    """``pickle.dumps`` of protocol 5, in which the content of tensors is a buffer, too."""
+    torch = _torch()
+    if torch is None:
+        return pickle.dumps(value, protocol=5, buffer_callback=buffer_callback)
+    file = io.BytesIO()
+    pickler: Any = pickle.Pickler(file, 5, buffer_callback=buffer_callback)
+    # Of this class and no other: others have what this does not know.
+    pickler.dispatch_table = ChainMap({torch.Tensor: _reduced}, copyreg.dispatch_table)
+    pickler.dump(value)
+    return file.getvalue()
+
+
+def _reduced(tensor: Any) -> Any:
+    parts = None
+    # What hangs on it, and where it came from, is for PyTorch's own way.
+    if not tensor.__dict__ and not tensor._backward_hooks and tensor.is_leaf:
+        parts = taken_apart(tensor)
+    if not isinstance(parts, tuple):
+        return tensor.__reduce_ex__(5)
+    dtype, shape, content = parts
+    return _unpickled, (dtype, shape, pickle.PickleBuffer(content), tensor.requires_grad)
+
+
+def _unpickled(dtype: str, shape: list[int], content: Any, requires_grad: bool) -> Any:
+    # As a pickle has all imported that it needs.
+    importlib.import_module("torch")
+    tensor = made(dtype, shape, content)
+    return tensor.requires_grad_(requires_grad) if requires_grad else tensor
