@@ -6,21 +6,27 @@
 //! same. A forked child leaves the loop with an [`Outcome`], so that everything of the arbiter's has
 //! been let go of before the child begins its own life.
 
+mod binding;
 mod certificates;
 mod control;
 mod dashboard;
 mod fork;
 mod gateway;
+mod gateway_messages;
 mod generation;
 mod heartbeat;
 mod inquiry;
 mod listeners;
 mod log;
 mod monitoring;
+mod notices;
+mod orders;
 mod performer;
 mod pool;
 mod pool_figures;
 mod python;
+mod reaping;
+mod slow_requests;
 mod stacks;
 mod successor;
 mod supervisor;
@@ -135,7 +141,7 @@ fn run_worker(server: &PyArbiter<'_>, child: WorkerChild) -> PyResult<i32> {
     let context = WorkerContext::new(child.setup)?;
     // Python has them from here on.
     let listeners = std::mem::ManuallyDrop::new(child.listeners);
-    let listeners = supervisor::described(server.py(), &listeners)?;
+    let listeners = binding::described(server.py(), &listeners)?;
     server.run_worker(child.face, context, listeners)
 }
 

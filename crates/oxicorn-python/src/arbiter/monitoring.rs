@@ -12,11 +12,12 @@ use oxicorn_os::{process, time};
 use oxicorn_settings::BindAddress;
 use pyo3::prelude::*;
 
+use super::binding::unbound;
 use super::generation::with_settings;
 use super::listeners::{self, Listener, Origin};
 use super::log;
 use super::python::PyArbiter;
-use super::supervisor::{Supervisor, unbound};
+use super::supervisor::Supervisor;
 use crate::metrics;
 
 /// Opens the listener of `metrics_bind`, or takes the predecessor's.

@@ -14,6 +14,7 @@ use oxicorn_settings::{Capacity, Engine, Traits};
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 
+use super::binding::{announce, bind_all, show};
 use super::certificates::Certificates;
 use super::fork::{self, Side};
 use super::gateway::{GatewayProcess, protocol_at};
@@ -22,7 +23,7 @@ use super::heartbeat::Heartbeat;
 use super::listeners::Listener;
 use super::python::PyArbiter;
 use super::stacks::PendingDump;
-use super::supervisor::{Supervisor, announce, bind_all, show};
+use super::supervisor::Supervisor;
 use super::workers::{LinkEnds, WorkerProcess};
 use super::{GatewayChild, Outcome, WorkerChild, log};
 use crate::forked;
