@@ -10,7 +10,9 @@ mod frames;
 mod head;
 mod upgrade;
 
-pub use flood::{CONTROL_FRAMES, Flood, FloodCounts, RESETS, SPAN, WINDOW_UPDATES};
+pub use flood::{
+    CONTINUATIONS, CONTROL_FRAMES, Flood, FloodCounts, MALFORMED, RESETS, SPAN, WINDOW_UPDATES,
+};
 pub use frames::{Frame, FrameKind, FrameScanner};
 pub use head::{Start, list_size, version_two, write_head};
 pub use upgrade::{UpgradeRequest, first_frames, upgrade_request};

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use h2::Reason;
 use oxicorn_link::scoreboard::Counter;
+use oxicorn_proto::http2::Flood;
 
 use crate::active::ActiveConfig;
 use crate::buffer::input::Input;
@@ -15,7 +16,7 @@ use crate::gateway::Gateway;
 use crate::session::Session;
 use crate::session::http2::{Carrier, Stream};
 use crate::transport::Transport;
-use crate::transport::http2::{Engine, Incoming, StreamEnd, Wire};
+use crate::transport::http2::{Engine, Incoming, Passed, StreamEnd, Wire};
 
 /// Requests of one connection before others have their turn.
 const REQUESTS_PER_TURN: u32 = 32;
@@ -30,6 +31,17 @@ enum Turn {
     Over,
     /// It broke the protocol.
     Broken(h2::Error),
+}
+
+/// What can be done about a bound that was passed.
+fn advice(flood: Flood) -> &'static str {
+    match flood {
+        Flood::Malformed => "if it is a proxy of yours, look at what it passes on",
+        Flood::Continuations => "raise http2_max_header_list_size if it needs longer headers",
+        Flood::Resets | Flood::Control | Flood::WindowUpdates => {
+            "block the address if it does not stop"
+        }
+    }
 }
 
 impl Gateway {
@@ -179,12 +191,18 @@ impl Gateway {
             connection.received += passed.received;
             connection.sent += passed.sent;
         }
-        if passed.malformed > 0 {
-            let reason = Reason::from(passed.reason);
-            let (count, what) = (passed.malformed, reason.description());
+        self.tell_of_refused(key, &passed);
+        if passed.is_bomb
+            && let Some(carrier) = self.carrier(key)
+        {
+            // h2 has said goodbye.
+            carrier.is_flood = true;
             self.warn_of_http2(
                 key,
-                format_args!("{count} stream(s) reset, {reason:?}: {what}"),
+                format_args!(
+                    "headers that are far longer than http2_max_header_list_size: closing the connection \
+                     (block the address if it does not stop)"
+                ),
             );
         }
         let Some(flood) = wire.judge(now) else {
@@ -195,9 +213,43 @@ impl Gateway {
         };
         if !mem::replace(&mut carrier.is_flood, true) {
             carrier.engine.go_away(Reason::ENHANCE_YOUR_CALM);
-            self.warn_of_http2(key, format_args!("{flood}: closing the connection"));
+            self.warn_of_http2(
+                key,
+                format_args!("{flood}: closing the connection ({})", advice(flood)),
+            );
             self.give_up_streams(key);
             self.wake(key);
+        }
+    }
+
+    /// Requests that nobody else has seen.
+    fn tell_of_refused(&mut self, key: usize, passed: &Passed) {
+        if passed.oversize > 0 {
+            self.warn_of_http2(
+                key,
+                format_args!(
+                    "{} request(s) answered with 431, since their headers are far longer than \
+                     http2_max_header_list_size",
+                    passed.oversize
+                ),
+            );
+        } else if passed.malformed > 0 {
+            let reason = Reason::from(passed.reason);
+            let (count, what) = (passed.malformed, reason.description());
+            self.warn_of_http2(
+                key,
+                format_args!("{count} stream(s) reset, {reason:?}: {what}"),
+            );
+        }
+        if passed.refused > 0 {
+            self.warn_of_http2(
+                key,
+                format_args!(
+                    "{} request(s) refused, since the client has more under way than \
+                     http2_max_concurrent_streams",
+                    passed.refused
+                ),
+            );
         }
     }
 

@@ -96,7 +96,8 @@ impl Gateway {
 
     /// The client broke the protocol, or is gone.
     pub(super) fn break_http2(&mut self, key: usize, error: &h2::Error) {
-        if let Some(text) = complaint(error) {
+        let is_told = (self.carrier(key)).is_some_and(|carrier| carrier.is_flood);
+        if let Some(text) = complaint(error).filter(|_| !is_told) {
             self.warn_of_http2(key, format_args!("{text}"));
         }
         if error.is_io() {

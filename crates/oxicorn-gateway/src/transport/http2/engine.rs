@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
+use oxicorn_proto::http2::RESETS;
 
-use super::wire::{Link, READ_PER_TURN, Wire};
+use super::wire::{Link, READ, READ_PER_TURN, Wire};
 use crate::config::settings::Http2;
 
 /// Bytes that a frame is at least on the wire with a byte of body in it.
@@ -26,6 +27,16 @@ const WINDOW_LEAST: u64 = 65_535;
 /// Header lists beyond which h2 itself answers, without a word: above every bound of ours.
 const LIST_LEAST: u32 = 1 << 20;
 const LIST_MOST: u32 = 16 << 20;
+
+/// What it permits a head to be cut into grows with its bound for header lists, and shrinks with the size of frames: so
+/// many frames fit into a list.
+const LIST_FRAMES: u32 = 40;
+
+/// Streams that may be reset before they were taken: above our bound for resets, by those of one read.
+const RESETS_UNSEEN: usize = RESETS as usize + READ / LEAST_RESET;
+
+/// Bytes of a request that is reset at once, at least: the headers of two frames, a field, an error code.
+const LEAST_RESET: usize = 23;
 
 /// Bytes of responses that one stream may leave with h2.
 const SEND_BUFFER: usize = 128 * 1024;
@@ -49,6 +60,7 @@ impl Engine {
         // So that bodies for which there is no hurry hold up no others.
         let all = (streams * u64::from(window)).clamp(WINDOW_LEAST, WINDOW_MAX);
         let list = settings.max_header_list_size.saturating_mul(4);
+        let list = list.max(settings.max_frame_size.saturating_mul(LIST_FRAMES));
         let mut builder = Builder::new();
         builder
             .max_concurrent_streams(settings.max_concurrent_streams)
@@ -58,7 +70,10 @@ impl Engine {
             .max_header_list_size(list.clamp(LIST_LEAST, LIST_MOST))
             .max_send_buffer_size(SEND_BUFFER)
             // What a turn can bring is taken out before the next: slow applications cost no connection.
-            .data_frame_budget(READ_PER_TURN / LEAST_FRAME * FRAME_CHARGE);
+            .data_frame_budget(READ_PER_TURN / LEAST_FRAME * FRAME_CHARGE)
+            .max_pending_accept_reset_streams(RESETS_UNSEEN)
+            // Those that it resets are counted as they pass.
+            .max_local_error_reset_streams(None);
         if websockets {
             builder.enable_connect_protocol();
         }

@@ -22,4 +22,4 @@ mod wire;
 
 pub(crate) use engine::{Engine, Incoming};
 pub(crate) use stream::StreamEnd;
-pub(crate) use wire::Wire;
+pub(crate) use wire::{Passed, Wire};

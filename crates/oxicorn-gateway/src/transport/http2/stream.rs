@@ -79,6 +79,7 @@ impl StreamEnd {
             End::Awaited
         };
         let number = stream.stream_id().as_u32();
+        wire.note_stream(number);
         Self {
             receiving: Receiving {
                 stream,

@@ -23,7 +23,7 @@ use crate::transport::socket::{Received, Sent};
 pub(crate) const READ_PER_TURN: usize = 128 * 1024;
 
 /// Bytes read at once.
-const READ: usize = 16 * 1024;
+pub(super) const READ: usize = 16 * 1024;
 
 /// Bytes that wait here for the socket, beyond which h2 waits.
 const OUT: usize = 64 * 1024;
@@ -75,6 +75,8 @@ struct Ends {
     seen: FrameScanner,
     beginning: Beginning,
     written: FrameScanner,
+    /// The newest stream that h2 has told of.
+    newest: u32,
     passed: Passed,
     flood: FloodCounts,
 }
@@ -136,13 +138,19 @@ pub(crate) struct Passed {
     /// Streams that h2 has refused or reset by itself because of what was sent, and the last one's reason.
     pub(crate) malformed: u32,
     pub(crate) reason: u32,
+    /// Requests that h2 has answered by itself, because their header list is longer than it takes.
+    pub(crate) oversize: u32,
+    /// Requests beyond the streams that are permitted at once.
+    pub(crate) refused: u32,
+    /// h2 ends the connection, because of a header list that is far longer than it takes.
+    pub(crate) is_bomb: bool,
 }
 
 impl Wire {
     /// `early`: what has come; `list_size`: the header list size that clients are told.
     pub(crate) fn new(transport: Transport, early: Vec<u8>, list_size: Option<u32>) -> Self {
         let mut seen = FrameScanner::after(PREFACE.len());
-        let mut flood = FloodCounts::default();
+        let mut flood = FloodCounts::new(list_size.unwrap_or(0));
         let mut beginning = Beginning::Awaited;
         seen.pass(&early, |frame| {
             beginning.note(&frame);
@@ -162,6 +170,7 @@ impl Wire {
                 seen,
                 beginning,
                 written: FrameScanner::default(),
+                newest: 0,
                 passed: Passed::default(),
                 flood,
             }),
@@ -196,6 +205,11 @@ impl Wire {
     /// The bound that the client has passed, if it has.
     pub(crate) fn judge(&self, now: Duration) -> Option<Flood> {
         self.ends.borrow_mut().flood.judge(now)
+    }
+
+    /// h2 has told of a stream's request.
+    pub(super) fn note_stream(&self, stream: u32) {
+        self.ends.borrow_mut().newest = stream;
     }
 
     /// Whether a stream may give more to h2; where not, the one of this key and serial is woken when it may.
@@ -358,10 +372,11 @@ impl Ends {
 
     /// h2 writes.
     fn write(&mut self, bytes: &[u8], outstanding: &mut Outstanding) {
-        let (passed, flood) = (&mut self.passed, &mut self.flood);
+        let (passed, flood, newest) = (&mut self.passed, &mut self.flood, self.newest);
         self.written.pass(bytes, |frame| {
             flood.sent(&frame);
-            note_written(&frame, passed);
+            note_written(&frame, newest, passed, flood);
+            passed.is_bomb |= frame.kind == FrameKind::GoAway && says_bomb(bytes);
             match frame.kind {
                 FrameKind::Data => outstanding.take(frame.stream, frame.length),
                 _ => forget_reset(&frame, outstanding),
@@ -382,11 +397,26 @@ fn forget_reset(frame: &Frame, outstanding: &mut Outstanding) {
     }
 }
 
-fn note_written(frame: &Frame, passed: &mut Passed) {
-    if frame.kind == FrameKind::Reset && is_complaint(frame.code) {
-        passed.malformed += 1;
-        passed.reason = frame.code;
+/// What h2 says by itself. `newest`: the newest stream that it has told of.
+fn note_written(frame: &Frame, newest: u32, passed: &mut Passed, flood: &mut FloodCounts) {
+    match frame.kind {
+        FrameKind::Headers if frame.stream > newest => passed.oversize += 1,
+        FrameKind::Reset if frame.code == u32::from(h2::Reason::REFUSED_STREAM) => {
+            passed.refused += 1;
+        }
+        FrameKind::Reset if is_complaint(frame.code) => {
+            flood.malformed();
+            passed.malformed += 1;
+            passed.reason = frame.code;
+        }
+        _ => {}
     }
+}
+
+/// Whether a goodbye is among the bytes that h2 says to who sends header lists far beyond its bound (as pieces that make
+/// much of a few bytes, RFC 7541 section 7.3).
+fn says_bomb(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"header_list_way_too_large").is_some()
 }
 
 /// Whether h2 resets with this code because of what the client sent: we do so with others.
@@ -448,7 +478,8 @@ impl AsyncRead for Link {
                 ends.deliver(buffer);
                 return Poll::Ready(Ok(()));
             }
-            if ends.rest == 0 {
+            // What a flood brings is not gone through to its end.
+            if ends.rest == 0 || ends.flood.passed().is_some() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -1,6 +1,6 @@
 //! Floods: each has a bound, a line in the log, and harms nobody else.
 
-use super::client::{Http2Client, RawHttp2, frame, request};
+use super::client::{Http2Client, RawHttp2, fields, frame, request};
 use super::{http2, start};
 use crate::scenario::{Scenario, StubWorker};
 
@@ -45,7 +45,102 @@ fn rapid_resets() {
         let open = frame(1, 5, stream, &request("GET", "/"));
         [open, frame(3, 0, stream, &[0, 0, 0, 8])].concat()
     };
-    flooded(reset, 400, "Invalid HTTP/2 from ip=127.0.0.1");
+    flooded(reset, 400, "more than 200 streams reset in 10 seconds");
+}
+
+#[test]
+fn who_resets_some_at_once_goes_on() {
+    let (scenario, mut worker) = start(http2());
+    let mut client = RawHttp2::connect(&scenario);
+    let mut all = Vec::new();
+    for n in 0..100 {
+        all.extend(frame(1, 5, 2 * n + 1, &request("GET", "/left")));
+        all.extend(frame(3, 0, 2 * n + 1, &[0, 0, 0, 8]));
+    }
+    all.extend(frame(1, 5, 201, &request("GET", "/stays")));
+    client.write(&all);
+    loop {
+        let claimed = worker.claim();
+        worker.respond(&claimed, "ok");
+        if claimed.target() == "/stays" {
+            break;
+        }
+    }
+    assert_eq!(client.read_kind(1).1, 201);
+}
+
+#[test]
+fn malformed_requests() {
+    let malformed = [request("GET", "/"), fields(&[("connection", "close")])].concat();
+    let many = |n: u32| {
+        let one = |k: u32| frame(1, 5, 2 * (100 * n + k) + 1, &malformed);
+        (0..100).flat_map(one).collect()
+    };
+    flooded(many, 20, "more than 1000 malformed requests in 10 seconds");
+}
+
+#[test]
+fn heads_in_very_many_pieces() {
+    let piece = |n: u32| match n {
+        0 => frame(1, 1, 1, &request("GET", "/")),
+        _ => frame(9, 0, 1, &fields(&[("x", "1")])),
+    };
+    flooded(piece, 100, "too many CONTINUATION frames in a head");
+}
+
+/// A field of 4000 bytes that is entered into the table, and its entry so many times, with a byte each.
+fn list_of(count: usize) -> Vec<u8> {
+    let mut block = request("GET", "/");
+    block.extend(b"\x40\x01x\x7f");
+    // 4000 - 127 = 30 * 128 + 33
+    block.extend([33 | 128, 30]);
+    block.extend([b'v'; 4000]);
+    block.extend(vec![0x80 | 62; count]);
+    block
+}
+
+#[test]
+fn lists_that_are_far_too_long_are_refused_and_told() {
+    let (scenario, mut worker) = start(http2());
+    let mut client = RawHttp2::connect(&scenario);
+    client.frame(1, 5, 1, &list_of(100));
+    assert_eq!(client.read_kind(1).1, 1);
+    assert!(!scenario.has_logged("far longer"), "an answer of ours");
+    client.frame(1, 5, 3, &list_of(300));
+    assert_eq!(client.read_kind(1).1, 3);
+    scenario.expect_error_log("1 request(s) answered with 431, since their headers are far longer");
+    client.frame(1, 5, 5, &request("GET", "/other"));
+    let claimed = worker.claim();
+    worker.respond(&claimed, "ok");
+    assert_eq!(client.read_kind(1).1, 5, "the connection goes on");
+}
+
+#[test]
+fn bombs_of_fields() {
+    let (scenario, mut worker) = start(http2());
+    let mut other = Http2Client::connect(&scenario);
+    let mut client = RawHttp2::connect(&scenario);
+    client.frame(1, 5, 1, &list_of(12_000));
+    let (_, _, payload) = client.read_kind(7);
+    assert_eq!(payload[7], CALM);
+    scenario.expect_error_log("far longer than http2_max_header_list_size: closing the connection");
+    serve_one(&scenario, &mut worker, &mut other);
+}
+
+#[test]
+fn more_streams_than_are_permitted() {
+    let mut settings = http2();
+    if let Some(http2) = &mut settings.http2 {
+        http2.max_concurrent_streams = 2;
+    }
+    let (scenario, _worker) = start(settings);
+    let mut client = RawHttp2::connect(&scenario);
+    for stream in [1, 3, 5] {
+        client.frame(1, 5, stream, &request("GET", "/"));
+    }
+    let (_, stream, code) = client.read_kind(3);
+    assert_eq!((stream, code[3]), (5, 7));
+    scenario.expect_error_log("1 request(s) refused, since the client has more under way");
 }
 
 #[test]
