@@ -134,6 +134,8 @@ pub(crate) struct Gateway {
 pub(crate) struct Scratch {
     /// A message of a link.
     pub(crate) message: Vec<u8>,
+    /// A piece of a file.
+    pub(crate) file: Vec<u8>,
     /// A decoded path.
     pub(crate) path: Vec<u8>,
     /// A time for the JSON log.

@@ -20,6 +20,9 @@ use crate::transport::http2::{StreamEnd, Wire};
 use crate::transport::socket::{Received, Sent, SentFile, Socket};
 use crate::transport::tls::{About, Tls};
 
+/// Bytes of a file that go through memory at once, where nothing says otherwise.
+const PIECE: usize = 64 * 1024;
+
 /// A connection's way to its client.
 #[derive(Debug)]
 pub(crate) enum Transport {
@@ -208,6 +211,14 @@ impl Transport {
             Self::Tls(_) | Self::Stream(_) | Self::Wire(_) | Self::Gone => {
                 Ok(SentFile::Unsupported)
             }
+        }
+    }
+
+    /// Bytes of a file that are worth reading at once.
+    pub(crate) fn piece(&self) -> usize {
+        match self {
+            Self::Tls(tls) => tls.piece(),
+            Self::Plain(_) | Self::Stream(_) | Self::Wire(_) | Self::Gone => PIECE,
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use oxicorn_gateway::control::{FromGateway, ToGateway};
 use oxicorn_gateway::{ProxyProtocol, Settings};
-use oxicorn_link::wire::{self, EventKind, ResponseKind, flags};
+use oxicorn_link::wire::{self, EventKind, FilePart, ResponseKind, flags};
 use oxicorn_tls::{Certified, ClientCertificates, Material, Version};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::ring::default_provider;
@@ -205,6 +205,35 @@ fn long_bodies_pass_in_both_directions() {
     assert_eq!(client.read_response().body, pattern(0, len));
     let mut worker = sender.join().unwrap();
     client.echo(&mut worker, "/next");
+}
+
+/// A file leaves with the head before it, in pieces that grow and shrink with what the client takes.
+#[test]
+fn files_follow_their_heads() {
+    let (scenario, mut worker, pki) = start(patient());
+    let config = Arc::new(pki.client_config());
+    let mut client = TlsClient::connect(&scenario, &config);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&pattern(0, 3_000_000)).unwrap();
+    for len in [1, 1000, 16 * 1024, 100 * 1024, 128 * 1024 + 1, 2_999_000] {
+        client.get("/file");
+        let claimed = worker.claim();
+        let length = len.to_string();
+        worker.head(claimed.stream, 0, 200, &[("Content-Length", &length)], b"");
+        let descriptors = &worker.parts.descriptors;
+        descriptors
+            .send(claimed.stream, file.as_fd(), PATIENCE)
+            .unwrap();
+        let part = FilePart { offset: 7, len }.encode();
+        let bits = flags::END | flags::HAS_DESCRIPTOR;
+        worker.send(ResponseKind::File, claimed.stream, bits, &part);
+        let response = client.read_response();
+        assert!(
+            response.body == pattern(7, usize::try_from(len).unwrap()),
+            "{len}"
+        );
+        client.echo(&mut worker, "/next");
+    }
 }
 
 #[test]

@@ -23,9 +23,6 @@ use crate::transport::zero_copy::SEND_FROM;
 /// Writes of one connection before others have their turn.
 const WRITES_PER_TURN: u32 = 16;
 
-/// Bytes read of a file at a time where sendfile is not used.
-const FILE_READ: usize = 64 * 1024;
-
 /// How a round of writing ended.
 enum Flushed {
     /// Everything is gone.
@@ -74,7 +71,7 @@ impl Gateway {
             return;
         };
         let (before, held) = (connection.output.remaining(), connection.output.held());
-        let flushed = write(connection, &mut self.scratch.message);
+        let flushed = write(connection, &mut self.scratch.file);
         let left = before.saturating_sub(connection.output.remaining());
         // What lay in a file was credited when it went there, and what waits behind it is still held.
         let freed = held.saturating_sub(connection.output.held());
@@ -259,12 +256,13 @@ fn copy_file(
     piece: &FilePiece,
     buffer: &mut Vec<u8>,
 ) -> std::io::Result<SentFile> {
-    let wanted = usize::try_from(piece.rest)
-        .unwrap_or(FILE_READ)
-        .min(FILE_READ);
-    buffer.clear();
-    buffer.resize(wanted, 0);
-    let read = read_at(&piece.source, buffer, piece.offset)?;
+    let most = transport.piece();
+    let wanted = usize::try_from(piece.rest).unwrap_or(most).min(most);
+    // What lies there of another file is overwritten: it is not filled anew.
+    if buffer.len() < wanted {
+        buffer.resize(wanted, 0);
+    }
+    let read = read_at(&piece.source, &mut buffer[..wanted], piece.offset)?;
     if read == 0 {
         return Ok(SentFile::EndOfFile);
     }

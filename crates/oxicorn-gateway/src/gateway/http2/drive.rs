@@ -162,14 +162,16 @@ impl Gateway {
             let Some(connection) = self.connections.get_mut(place) else {
                 continue;
             };
-            let waker = connection.waker.clone();
-            let Some(stream) = connection.transport.stream() else {
+            let Connection {
+                transport, waker, ..
+            } = connection;
+            let Some(stream) = transport.stream() else {
                 continue;
             };
             if !stream.is_receiving() {
                 continue;
             }
-            if stream.pump(&mut Context::from_waker(&waker)).is_err() {
+            if stream.pump(&mut Context::from_waker(waker)).is_err() {
                 self.handle_client_gone(place);
                 continue;
             }

@@ -52,11 +52,20 @@ const RECORD: usize = 17 * 1024;
 /// Ciphertext read at once where the client sends in bulk.
 const BULK: usize = 64 * 1024;
 
-/// Plain bytes encrypted at once. A record has 16 KiB of them.
-const SEALED_AT_ONCE: usize = 64 * 1024;
+/// Plain bytes encrypted at once. A record has 16 KiB of them. Few long sends cost far less than many short ones.
+const SEALED_AT_ONCE: usize = 128 * 1024;
 
-/// Room for their records, and for what the protocol itself has to say.
-const SEAL_ROOM: usize = SEALED_AT_ONCE + 8 * 1024;
+/// The same, while the socket does not take all of them at once: what it leaves is kept.
+const SEALED_FOR_SLOW: usize = 64 * 1024;
+
+/// Plain bytes that are not sent before others that follow at once: a head, and the file behind it.
+const HELD_BACK: usize = 4 * 1024;
+
+/// Bytes that it is encrypted to, with what the protocol itself may have had to say meanwhile.
+const HELD_BACK_ROOM: usize = HELD_BACK + 4 * 1024;
+
+/// Room for what was held back, for records, and for what the protocol itself has to say.
+const SEAL_ROOM: usize = HELD_BACK_ROOM + SEALED_AT_ONCE + 8 * 1024;
 
 /// Bytes of handshake messages that are not complete, at most: a certificate of a client with all that leads to its
 /// authority.
@@ -97,6 +106,10 @@ pub(crate) struct Tls {
     /// Ciphertext for the socket, of which so many bytes are gone.
     outgoing: Vec<u8>,
     gone: usize,
+    /// Bytes of it that are held back for what follows them.
+    held_back: usize,
+    /// Plain bytes that are encrypted next, at most.
+    piece: usize,
     /// Plain bytes whose ciphertext is on its way,
     sealed: usize,
     /// and how much of that the kernel has.
@@ -173,6 +186,8 @@ impl Tls {
             taken: 0,
             outgoing: Vec::new(),
             gone: 0,
+            held_back: 0,
+            piece: SEALED_AT_ONCE,
             sealed: 0,
             handed_over: 0,
             wants_goodbye: terms.wants_goodbye,
@@ -469,15 +484,40 @@ impl Tls {
         if let Some(sent) = self.poll_sealed(cx, more)? {
             return Ok(sent);
         }
-        let now = &bytes[..bytes.len().min(SEALED_AT_ONCE)];
+        let now = &bytes[..bytes.len().min(self.piece)];
+        let holds_back = more && now.len() <= HELD_BACK && self.held_back == 0;
         SCRATCH.with_borrow_mut(|scratch| {
             let room = scratch.for_sealing();
-            let length = self.seal(now, room)?;
+            let start = self.take_held_back(room);
+            let length = start + self.seal(now, &mut room[start..])?;
+            if holds_back {
+                self.outgoing.extend_from_slice(&room[..length]);
+                self.held_back = length;
+                return Ok(());
+            }
             let more = more || now.len() < bytes.len();
             self.hand_over(cx, &room[..length], more)
         })?;
+        if holds_back {
+            return Ok(Sent::Bytes(now.len()));
+        }
         self.sealed = now.len();
         Ok(self.poll_sealed(cx, more)?.unwrap_or(Sent::Blocked))
+    }
+
+    /// Bytes that are sent at once, at most.
+    pub(crate) fn piece(&self) -> usize {
+        self.piece
+    }
+
+    /// Puts what was held back before what follows it; says how long it is.
+    fn take_held_back(&mut self, room: &mut [u8]) -> usize {
+        if std::mem::take(&mut self.held_back) == 0 {
+            return 0;
+        }
+        let held = std::mem::take(&mut self.outgoing);
+        room[..held.len()].copy_from_slice(&held);
+        held.len()
     }
 
     /// Goes on with what is encrypted; `None`: nothing is.
@@ -486,7 +526,8 @@ impl Tls {
         cx: &mut Context<'_>,
         more: bool,
     ) -> io::Result<Option<Sent>> {
-        if self.flush(cx, more)? == Sent::Blocked {
+        let waits = self.held_back > 0 && self.outgoing.len() <= HELD_BACK_ROOM;
+        if !waits && self.flush(cx, more)? == Sent::Blocked {
             return Ok(Some(Sent::Blocked));
         }
         let sealed = std::mem::take(&mut self.sealed);
@@ -524,12 +565,18 @@ impl Tls {
             Sent::Blocked => 0,
         };
         self.handed_over = count as u64;
+        self.piece = if count < bytes.len() {
+            SEALED_FOR_SLOW
+        } else {
+            SEALED_AT_ONCE
+        };
         self.outgoing.extend_from_slice(&bytes[count..]);
         Ok(())
     }
 
     /// Sends the ciphertext that waits. `Blocked`: not all of it.
     fn flush(&mut self, cx: &mut Context<'_>, more: bool) -> io::Result<Sent> {
+        self.held_back = 0;
         while self.gone < self.outgoing.len() {
             match self
                 .socket

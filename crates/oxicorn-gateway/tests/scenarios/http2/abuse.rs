@@ -93,9 +93,9 @@ fn list_of(count: usize) -> Vec<u8> {
     let mut block = request("GET", "/");
     block.extend(b"\x40\x01x\x7f");
     // 4000 - 127 = 30 * 128 + 33
-    block.extend([33 | 128, 30]);
+    block.extend([0xa1, 30]);
     block.extend([b'v'; 4000]);
-    block.extend(vec![0x80 | 62; count]);
+    block.extend(vec![0xbe; count]);
     block
 }
 
