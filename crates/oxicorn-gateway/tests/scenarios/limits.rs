@@ -285,9 +285,12 @@ fn half_a_proxy_header_is_a_fault_too() {
     let mut settings = patient();
     settings.timeouts.head = Duration::from_millis(300);
     settings.trust.proxy_protocol = ProxyProtocol::V1;
-    let (scenario, _worker) = Scenario::with_worker(settings);
+    let scenario = Scenario::with_held_clock(settings);
     let mut client = scenario.connect();
-    client.send("PROXY TCP4 203.0.113.7");
+    let half = "PROXY TCP4 203.0.113.7";
+    client.send(half);
+    scenario.wait_for_bytes(half.len());
+    scenario.pass(Duration::from_millis(300));
     assert_eq!(client.read_response().status, 408);
     assert!(scenario.access_log(1)[0].contains(" 408 "));
 }

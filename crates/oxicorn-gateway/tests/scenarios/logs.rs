@@ -94,12 +94,13 @@ fn who_leaves_while_the_rest_of_its_body_is_read_is_told_of_once() {
 fn a_request_beyond_its_time_is_logged_here_and_the_worker_is_told_so() {
     let mut settings = patient();
     settings.timeouts.request = Duration::from_millis(200);
-    let (scenario, mut worker) = Scenario::with_worker(settings);
+    let (scenario, mut worker) = Scenario::held_with_worker(settings);
     let mut client = scenario.connect();
     client.get("/stuck");
     let claimed = worker.claim();
     worker.head(claimed.stream, flags::LOGGED, 200, &[], b"begun");
     client.read_head();
+    scenario.pass_beyond(Duration::from_millis(200));
     client.read_to_end();
     let (kind, _, payload) = worker.event();
     assert_eq!(kind, EventKind::Cancel);

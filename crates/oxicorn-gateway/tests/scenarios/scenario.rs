@@ -15,7 +15,7 @@ use oxicorn_gateway::{
 };
 use oxicorn_link::log_tail::LogTail;
 use oxicorn_link::metric_store::{LEAST_BYTES, MetricStore};
-use oxicorn_link::scoreboard::{Gauge, Scoreboard};
+use oxicorn_link::scoreboard::{Counter, Gauge, Scoreboard};
 use oxicorn_link::wire::{
     EventKind, HeaderList, RequestView, ResponseEncoder, ResponseHead, ResponseKind, flags,
 };
@@ -108,6 +108,21 @@ impl Scenario {
         let now = clock.fetch_add(by, Ordering::Release) + by;
         let figures = self.scoreboard.gateway(0).unwrap();
         eventually("a tick", || figures.gauge(Gauge::Heartbeat) >= now);
+    }
+
+    /// The same with one worker of capacity 1.
+    pub(crate) fn held_with_worker(settings: Settings) -> (Self, StubWorker) {
+        let mut scenario = Self::with_held_clock(settings);
+        let worker = scenario.ready_worker(1);
+        (scenario, worker)
+    }
+
+    /// Time passes until what workers have taken by now is late by such a limit: a tick sees that it was taken, a
+    /// later one that it is late.
+    pub(crate) fn pass_beyond(&self, limit: Duration) {
+        let moment = Duration::from_millis(1);
+        self.pass(moment);
+        self.pass(limit + moment);
     }
 
     /// A gateway that speaks TLS with these certificates. It serves generation 1.
@@ -321,6 +336,14 @@ impl Scenario {
     pub(crate) fn wait_for_connections(&self, count: u64) {
         let figures = self.scoreboard.gateway(0).unwrap();
         eventually("connections", || figures.gauge(Gauge::Connections) == count);
+    }
+
+    /// Until the gateway has read so many bytes of its clients.
+    pub(crate) fn wait_for_bytes(&self, count: usize) {
+        let figures = self.scoreboard.gateway(0).unwrap();
+        eventually("bytes", || {
+            figures.counter(Counter::BytesIn) >= count as u64
+        });
     }
 
     /// The arbiter dies.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use oxicorn_gateway::Settings;
 use oxicorn_gateway::control::{FromGateway, RequestExpired, ToGateway};
+use oxicorn_link::scoreboard::Counter;
 use oxicorn_link::wire::{AbortReason, CallInHand, EventKind, ResponseKind, encode_abort, flags};
 use oxicorn_link::{LinkParts, Sizes, StreamId};
 
@@ -12,13 +13,18 @@ use crate::scenario::{Scenario, StubWorker, eventually, patient};
 /// The end of a response whose call goes on.
 const LAST: u8 = flags::END | flags::GOES_ON;
 
+/// Less than requests wait for a worker.
+const TOO_LONG: Duration = Duration::from_secs(5);
+
 fn impatient() -> Settings {
     let mut settings = patient();
-    settings.timeouts.request = Duration::from_millis(300);
+    settings.timeouts.request = TOO_LONG;
     settings
 }
 
+/// Time passes until what is in hand is late: which one is.
 fn expired(scenario: &Scenario) -> RequestExpired {
+    scenario.pass_beyond(TOO_LONG);
     let message = scenario.expect("expired", |message| {
         matches!(message, FromGateway::RequestExpired(_))
     });
@@ -40,9 +46,17 @@ fn introduce(worker: &mut StubWorker, stream: StreamId) {
     worker.send(ResponseKind::InHand, StreamId(0), 0, &payload);
 }
 
+/// Until the gateway has read what the worker has sent: messages of a worker are read in their order.
+fn wait_for_messages(scenario: &Scenario, worker: &mut StubWorker) {
+    let mut client = scenario.connect();
+    client.get("/behind-them");
+    worker.echo();
+    client.read_response();
+}
+
 #[test]
 fn a_request_whose_client_resets_is_as_late_as_any_other() {
-    let (scenario, mut worker) = Scenario::with_worker(impatient());
+    let (scenario, mut worker) = Scenario::held_with_worker(impatient());
     let mut client = scenario.connect();
     client.get("/left\"");
     let claimed = worker.claim();
@@ -53,7 +67,7 @@ fn a_request_whose_client_resets_is_as_late_as_any_other() {
     assert_eq!(expired.request_line, "GET /left\\\" HTTP/1.1");
     assert_eq!(expired.client, "127.0.0.1");
     assert_eq!(expired.others_in_flight, 0);
-    assert!(expired.age_ms >= 300);
+    assert!(Duration::from_millis(expired.age_ms) > TOO_LONG);
     // Said once; and its end frees the worker.
     worker.respond(&claimed, "nobody's");
     let mut next = scenario.connect();
@@ -64,7 +78,7 @@ fn a_request_whose_client_resets_is_as_late_as_any_other() {
 
 #[test]
 fn a_call_that_goes_on_behind_its_response_is_late_in_its_turn() {
-    let (scenario, mut worker) = Scenario::with_worker(impatient());
+    let (scenario, mut worker) = Scenario::held_with_worker(impatient());
     let mut client = scenario.connect();
     client.get("/closes-slowly");
     let claimed = worker.claim();
@@ -72,6 +86,8 @@ fn a_call_that_goes_on_behind_its_response_is_late_in_its_turn() {
     assert_eq!(client.read_response().text(), "whole");
     // Its connection has another request when it is found to be late.
     client.get("/next");
+    let figures = scenario.scoreboard.gateway(0).unwrap();
+    eventually("it is read", || figures.counter(Counter::Requests) == 2);
     let late = expired(&scenario);
     assert_eq!(late.request_line, "GET /closes-slowly HTTP/1.1");
     assert_eq!(late.worker, worker.number);
@@ -143,7 +159,7 @@ fn a_call_goes_on_behind_each_kind_of_end() {
             false,
         ),
     ] {
-        let (scenario, mut worker) = Scenario::with_worker(impatient());
+        let (scenario, mut worker) = Scenario::held_with_worker(impatient());
         let mut client = scenario.connect();
         client.get("/tail");
         let claimed = worker.claim();
@@ -181,7 +197,7 @@ fn an_end_of_a_call_without_a_response_is_an_error() {
 
 #[test]
 fn a_socket_that_was_taken_over_may_be_used_for_ever() {
-    let (mut scenario, mut one) = Scenario::with_worker(impatient());
+    let (mut scenario, mut one) = Scenario::held_with_worker(impatient());
     let mut client = scenario.connect();
     client.get("/takes-over");
     let claimed = one.claim();
@@ -198,21 +214,21 @@ fn a_socket_that_was_taken_over_may_be_used_for_ever() {
 #[test]
 fn what_is_in_hand_of_an_earlier_gateway_is_late_in_its_turn() {
     let parts = LinkParts::create(Sizes::default()).unwrap();
-    let scenario = Scenario::start(impatient());
+    let scenario = Scenario::with_held_clock(impatient());
     let mut worker = StubWorker::new(7, &parts);
     scenario.attach_again(&parts, worker.number, 2, 1);
     let ready = ToGateway::WorkerReady { worker: 7 };
     scenario.tell(&ready);
-    scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
     let (ended, stays) = (StreamId::new(9, 0, 1), StreamId::new(9, 0, 2));
     introduce(&mut worker, ended);
     // Each message names all there are.
     introduce(&mut worker, stays);
+    wait_for_messages(&scenario, &mut worker);
     let late = expired(&scenario);
     assert_eq!(late.worker, 7);
     assert_eq!(late.request_line, "GET /from-before\\\"");
     assert_eq!(late.client, "192.0.2.1");
-    assert!(late.age_ms >= 300);
+    assert!(Duration::from_millis(late.age_ms) > TOO_LONG);
     // It is named again and again, and found to be late once.
     introduce(&mut worker, stays);
     let mut client = scenario.connect();
@@ -224,13 +240,13 @@ fn what_is_in_hand_of_an_earlier_gateway_is_late_in_its_turn() {
 #[test]
 fn what_ends_in_time_is_not_late() {
     let parts = LinkParts::create(Sizes::default()).unwrap();
-    let scenario = Scenario::start(impatient());
+    let scenario = Scenario::with_held_clock(impatient());
     let mut worker = StubWorker::new(7, &parts);
     scenario.attach_again(&parts, worker.number, 2, 1);
     scenario.tell(&ToGateway::WorkerReady { worker: 7 });
-    scenario.tell(&ToGateway::ServeGeneration { generation: 1 });
     introduce(&mut worker, StreamId::new(9, 0, 1));
     worker.send(ResponseKind::InHand, StreamId(0), 0, b"");
+    wait_for_messages(&scenario, &mut worker);
     let mut client = scenario.connect();
     client.get("/late");
     let _claimed = worker.claim();
