@@ -52,7 +52,7 @@ pub const MAX_GATEWAY_THREADS: usize = 64;
 
 /// "oxiscore", in the order of the machine that wrote it.
 const MAGIC: u64 = u64::from_be_bytes(*b"oxiscore");
-const VERSION: u64 = 5;
+const VERSION: u64 = 6;
 
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = 8;

@@ -20,8 +20,7 @@ const STATE: usize = 24;
 const SINCE: usize = 32;
 const HEARTBEAT: usize = 40;
 const BUSY: usize = 48;
-const BUSY_SINCE: usize = 56;
-const REQUESTS: usize = 64;
+const REQUESTS: usize = 56;
 
 numbered! {
     /// What a worker is doing, in the large.
@@ -75,8 +74,6 @@ pub struct SlotReading {
     pub heartbeat: Duration,
     /// Requests it works on.
     pub busy: u64,
-    /// Since when it works on at least one.
-    pub busy_since: Option<Duration>,
     /// Requests it has finished.
     pub requests: u64,
 }
@@ -112,8 +109,8 @@ impl Slot {
         write(&self.mapping, self.at + what, number);
     }
 
-    /// Gives the slot to a worker that was just started. By the arbiter, or by the worker itself
-    /// before it does anything else.
+    /// Gives the slot to a worker that is about to be started, since what that says of itself would be lost in this. By
+    /// the arbiter. `pid` is who has the slot until [`set_pid`](Self::set_pid); 0: nobody, for who looks.
     pub fn assign(&self, pid: i32, age: u64, generation: u32, now: Duration) {
         self.clear();
         self.set(AGE, age);
@@ -121,6 +118,11 @@ impl Slot {
         self.set(STATE, WorkerState::Booting.as_u8().into());
         self.set(SINCE, nanos(now));
         self.set(HEARTBEAT, nanos(now));
+        self.set_pid(pid);
+    }
+
+    /// Says which process the worker is. By who knows it first; nothing else changes.
+    pub fn set_pid(&self, pid: i32) {
         self.set(PID, u64::try_from(pid).unwrap_or(0));
     }
 
@@ -143,29 +145,16 @@ impl Slot {
 
     /// A request begins. By any thread of the worker.
     pub fn begin_request(&self, now: Duration) {
-        if self.number(BUSY).fetch_add(1, Ordering::Relaxed) == 0 {
-            self.set(BUSY_SINCE, nanos(now));
-        }
+        self.number(BUSY).fetch_add(1, Ordering::Relaxed);
         self.beat(now);
     }
 
     /// A request ends. By any thread of the worker.
     pub fn end_request(&self, now: Duration) {
-        let since = self.get(BUSY_SINCE);
         // What a slot says may be nonsense; it does not become less than nothing.
         let fewer = |busy: u64| Some(busy.saturating_sub(1));
-        let busy = self
-            .number(BUSY)
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
-        if busy.is_ok_and(|busy| busy <= 1) {
-            // Where another thread has begun one since, it has written since when.
-            let _ = self.number(BUSY_SINCE).compare_exchange(
-                since,
-                0,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-        }
+        // It always has an answer, so it always succeeds.
+        let _ = (self.number(BUSY)).fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         self.number(REQUESTS).fetch_add(1, Ordering::Relaxed);
         self.beat(now);
     }
@@ -173,7 +162,6 @@ impl Slot {
     /// What it says, if somebody has it.
     pub fn read(&self) -> Option<SlotReading> {
         let pid = i32::try_from(self.get(PID)).ok().filter(|pid| *pid != 0)?;
-        let busy_since = self.get(BUSY_SINCE);
         Some(SlotReading {
             pid,
             age: self.get(AGE),
@@ -184,7 +172,6 @@ impl Slot {
             since: Duration::from_nanos(self.get(SINCE)),
             heartbeat: Duration::from_nanos(self.get(HEARTBEAT)),
             busy: self.get(BUSY),
-            busy_since: (busy_since != 0).then(|| Duration::from_nanos(busy_since)),
             requests: self.get(REQUESTS),
         })
     }
@@ -209,18 +196,32 @@ mod tests {
         slot.set_state(WorkerState::Ready);
         slot.begin_request(second(2));
         slot.begin_request(second(3));
-        let reading = slot.read().unwrap();
-        assert_eq!((reading.busy, reading.busy_since), (2, Some(second(2))));
+        assert_eq!(slot.read().unwrap().busy, 2);
         slot.end_request(second(4));
         slot.end_request(second(5));
         let reading = slot.read().unwrap();
-        assert_eq!(
-            (reading.busy, reading.busy_since, reading.requests),
-            (0, None, 2)
-        );
+        assert_eq!((reading.busy, reading.requests), (0, 2));
         assert_eq!((reading.since, reading.heartbeat), (second(1), second(5)));
         slot.clear();
         assert_eq!(slot.read(), None);
+    }
+
+    #[test]
+    fn what_a_worker_said_before_its_pid_was_known_stays() {
+        let (board, _file) = Scoreboard::create(1, 1).unwrap();
+        let slot = board.slot(0).unwrap();
+        slot.assign(0, 1, 1, Duration::ZERO);
+        slot.set_state(WorkerState::Ready);
+        slot.begin_request(Duration::from_secs(1));
+        assert_eq!(slot.read(), None, "nobody has it yet");
+        slot.set_pid(42);
+        let reading = slot.read().unwrap();
+        assert_eq!((reading.pid, reading.age), (42, 1));
+        assert_eq!(reading.state, Some(WorkerState::Ready));
+        assert_eq!(
+            (reading.busy, reading.heartbeat),
+            (1, Duration::from_secs(1))
+        );
     }
 
     #[test]
@@ -243,8 +244,7 @@ mod tests {
             }
         });
         let reading = slot.read().unwrap();
-        assert_eq!((reading.busy, reading.busy_since), (0, None));
-        assert_eq!(reading.requests, THREADS as u64 * EACH);
+        assert_eq!((reading.busy, reading.requests), (0, THREADS as u64 * EACH));
     }
 
     #[test]

@@ -326,6 +326,8 @@ impl<'py> Supervisor<'py> {
             }
         };
         if let Some(slot) = &slot {
+            // Before the worker is there, which may be ready before this process goes on.
+            slot.assign(0, age, generation.0, time::monotonic());
             let heartbeat = Heartbeat::of(slot.clone());
             self.server.show_heartbeat(&face, heartbeat)?;
         }
@@ -333,7 +335,7 @@ impl<'py> Supervisor<'py> {
             Side::Parent(pid) => {
                 self.server.worker_started(&face, pid)?;
                 if let Some(slot) = &slot {
-                    slot.assign(pid, age, generation.0, time::monotonic());
+                    slot.set_pid(pid);
                 }
                 self.workers.insert(
                     id,

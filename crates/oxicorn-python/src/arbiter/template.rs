@@ -30,7 +30,6 @@ use crate::worker::WorkerSetup;
 pub(crate) struct TemplateChild {
     /// What it enters first of all: its generation.
     pub(crate) value: Py<PyAny>,
-    pub(crate) generation: u32,
     /// Its end of the channel to the arbiter.
     pub(crate) channel: Channel,
     /// The workers' end of the notice channel.
@@ -126,7 +125,6 @@ pub(crate) fn run(server: &PyArbiter<'_>, child: TemplateChild) -> PyResult<End>
     // A title is a help for people: that it cannot be set is no reason not to serve.
     let _ = oxicorn_os::title::set(&title(server, "template"));
     let TemplateChild {
-        generation,
         channel,
         notices,
         scoreboard,
@@ -144,7 +142,6 @@ pub(crate) fn run(server: &PyArbiter<'_>, child: TemplateChild) -> PyResult<End>
     disregard_signals();
     let template = Template {
         server,
-        generation,
         channel,
         notices,
         scoreboard,
@@ -155,7 +152,6 @@ pub(crate) fn run(server: &PyArbiter<'_>, child: TemplateChild) -> PyResult<End>
 
 struct Template<'a, 'py> {
     server: &'a PyArbiter<'py>,
-    generation: u32,
     channel: Channel,
     notices: Channel,
     scoreboard: Scoreboard,
@@ -255,12 +251,8 @@ impl Template<'_, '_> {
             .slot
             .and_then(|slot| self.scoreboard.slot(slot));
         if let Some(slot) = &slot {
-            slot.assign(
-                process::id(),
-                ordered.order.age,
-                self.generation,
-                time::monotonic(),
-            );
+            slot.set_pid(process::id());
+            slot.beat(time::monotonic());
             let heartbeat = Heartbeat::of(slot.clone());
             self.server.show_heartbeat(&face, heartbeat)?;
         }

@@ -93,7 +93,6 @@ impl Supervisor<'_> {
             }
             Side::Child(signals) => Ok(Some(Outcome::Template(Box::new(TemplateChild {
                 value,
-                generation: generation.0,
                 channel: channel_of_template,
                 notices: notices.into(),
                 scoreboard: self.scoreboard.clone(),
@@ -194,15 +193,16 @@ impl Supervisor<'_> {
             let text = "what hooks keep in server and worker objects is too much for preload_app";
             return Err(PyRuntimeError::new_err(text));
         }
-        if !template
-            .channel
-            .send(&message, &descriptors, Blocking::No)?
-        {
-            return Err(PyRuntimeError::new_err("the template takes no orders"));
-        }
         if let Some(slot) = &slot {
             // Its own from now on; the worker puts its pid in.
             slot.assign(template.pid, age, generation.0, time::monotonic());
+        }
+        let sent = template.channel.send(&message, &descriptors, Blocking::No);
+        if !matches!(sent, Ok(true)) {
+            slot.as_ref().map(Slot::clear);
+        }
+        if !sent? {
+            return Err(PyRuntimeError::new_err("the template takes no orders"));
         }
         template.ordered = Some(Ordered {
             id,
