@@ -57,10 +57,14 @@ def ask(server, *words: str) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
-def stacks_of(server, *words: str) -> dict[str, object] | None:
-    """The one worker's requests with their stacks; None where a busy machine let some of them not come in time."""
+def stacks_of(server, *words: str, taken_by: str = "interpreter") -> dict[str, object] | None:
+    """The one worker's requests with their stacks.
+
+    None where a busy machine let some of them not come in time, or had them taken from outside, which knows no names.
+    """
     (worker,) = ask(server, "stacks", *words)["workers"]
-    return worker if worker["requests"] and all(one["stacks"] for one in worker["requests"]) else None
+    is_whole = worker["requests"] and all(one["stacks"] for one in worker["requests"])
+    return worker if is_whole and worker["taken_by"] == taken_by else None
 
 
 def functions(stack: dict[str, object]) -> list[str]:
@@ -237,13 +241,7 @@ def test_each_request_has_the_stack_of_its_own_thread(serve):
     with Gate(server) as gate, ThreadPoolExecutor() as pool:
         answers = [pool.submit(server.get, gate.target) for _ in range(4)]
         gate.wait_until_reached(4)
-
-        def named() -> list[dict] | None:
-            """The requests; None where a busy machine had the stacks taken from outside, which knows no names."""
-            worker = stacks_of(server)
-            return worker["requests"] if worker and worker["taken_by"] != "signal" else None
-
-        requests = wait_for(named)
+        requests = wait_for(lambda: stacks_of(server))["requests"]
         places = [stack["where"] for request in requests for stack in request["stacks"]]
         assert len(places) == len(set(places)) == 4
         assert all(place.startswith("thread gthread-") for place in places), places
@@ -371,8 +369,7 @@ def test_stacks_come_also_while_c_code_keeps_the_interpreter(serve):
     with server.connect() as peer:
         peer.send(b"GET /fifo HTTP/1.1\r\nHost: x\r\n\r\n")
         wait_for((server.directory / "reached").exists)
-        worker = wait_for(lambda: stacks_of(server))
-        assert worker["taken_by"] == "signal"
+        worker = wait_for(lambda: stacks_of(server, taken_by="signal"))
         (request,) = worker["requests"]
         (stack,) = request["stacks"]
         assert functions(stack) == ["application"]

@@ -27,8 +27,9 @@ from tests.support.wait import wait_for
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
-#: Ray takes its time.
+#: Ray takes its time: a dozen processes start before the first call is done.
 LONG = 60.0
+pytestmark = pytest.mark.timeout(5 * LONG)
 CONFIG = """
 dirty_pool = "ray"
 dirty_apps = ["heavy:App:1", "heavy:Pair", "broken:App:1"]

@@ -49,6 +49,9 @@ class Pki:
             not_valid_after=now + 30 * DAY,
         )
         made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        # Python 3.13 and later want it (`ssl.VERIFY_X509_STRICT`).
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.own.public_key())
+        made = made.add_extension(identifier, critical=False)
         certificate, private = directory / "signed.pem", directory / "signed-key.pem"
         certificate.write_bytes(made.sign(self.own_key, hashes.SHA256()).public_bytes(Encoding.PEM))
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -171,7 +171,7 @@ def openssl(*arguments: str) -> None:
 
 
 def test_why_a_client_was_refused_is_said_in_words(serve, pki, tmp_path):
-    """A certificate of version 1 (as `openssl x509 -req` makes them), one of nobody's, none at all."""
+    """A certificate of version 1 (as `openssl x509 -req` made them until OpenSSL 3.2), one of nobody's, none at all."""
     authority = Authority(tmp_path)
     key = tmp_path / "authority-key.pem"
     own = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -182,6 +182,8 @@ def test_why_a_client_was_refused_is_said_in_words(serve, pki, tmp_path):
     signer = ["-CA", authority.path, "-CAkey", str(key), "-set_serial", "7", "-days", "9"]
     openssl("req", *new_key, "-subj", "/CN=old", "-out", csr)
     openssl("x509", "-req", "-in", csr, *signer, "-out", str(certificate))
+    if x509.load_pem_x509_certificate(certificate.read_bytes()).version != x509.Version.v1:
+        openssl("req", "-x509", "-x509v1", "-in", csr, *signer, "-out", str(certificate))
     with old.open("ab") as file:
         file.write(certificate.read_bytes())
     server = serve(WSGI, *pki.flags, "--ca-certs", authority.path, "--cert-reqs", "2", ready=None)
