@@ -404,6 +404,22 @@ def test_windows_are_opened_again_for_a_long_body(peer):
     assert b'"body": 1000000' in peer.response(stream).body
 
 
+def test_streams_that_are_reset_leave_the_connections_window_as_it_was(peer):
+    """5.4.2, 6.9: what came on them counts for the connection's window, which is opened again all the same."""
+    piece = b"x" * http2.FRAME_SIZE
+    for _ in range(120):
+        while peer.room(0) < 4 * len(piece):
+            peer.take()
+        stream = peer.start("/", "POST", end=False)
+        peer.upload(stream, piece * 3, end=False)
+        peer.send(rst_stream(stream))
+    stream = peer.start("/", "POST", end=False)
+    peer.upload(stream, piece * 64)
+    assert f'"body": {64 * len(piece)}'.encode() in peer.response(stream).body
+    # All of it was more than the window is without being opened again.
+    assert (3 * 120 + 64) * len(piece) > http2.WINDOW * 101
+
+
 def test_streams_are_served_beside_each_other(peer):
     """5.1.2: an upload that stands still holds nobody."""
     waiting = peer.start("/", "POST", end=False)
