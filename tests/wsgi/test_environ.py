@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from tests.support.http import Peer
+from tests.support.ports import free_port
+
 
 def environ(server, target="/shows_environ", headers=(), method="GET", body=None, version="1.1"):
     answer = server.request(method, target, headers, body, version)
@@ -203,3 +206,38 @@ def test_environ_is_private_to_the_request(serve):
     with server.connect() as peer:
         assert peer.get().body == b"nothing"
     assert server.get().body == b"nothing"
+
+
+def test_nothing_of_a_request_is_left_for_the_next(serve):
+    """What is as usual is not set anew for each request; what was unusual before must not show."""
+    server = serve(None, spec="matrix")
+    unusual = {"X-Forwarded-Proto": "https", "SCRIPT_NAME": "/shop", "X-One": "1", "Cookie": "a=1"}
+    for round_ in range(3):
+        with server.connect() as peer:
+            host, port = peer.socket.getsockname()
+            usual = json.loads(peer.get("/shows_environ").body)
+            assert usual["REQUEST_METHOD"] == "GET"
+            assert usual["SERVER_PROTOCOL"] == "HTTP/1.1"
+            assert usual["wsgi.url_scheme"] == "http"
+            assert (usual["SCRIPT_NAME"], usual["PATH_INFO"], usual["QUERY_STRING"]) == ("", "/shows_environ", "")
+            assert (usual["REMOTE_ADDR"], usual["REMOTE_PORT"]) == (host, str(port))
+            assert not {"HTTP_X_ONE", "HTTP_COOKIE", "CONTENT_LENGTH"}.intersection(usual)
+            headers = [*unusual.items(), ("X-Round", str(round_)), ("X-Long", "x" * (127 + round_))]
+            other = json.loads(peer.request("POST", "/shop/shows_environ?q=1", headers, b"abc").body)
+            assert other["REQUEST_METHOD"] == "POST"
+            assert other["wsgi.url_scheme"] == "https"
+            assert (other["SCRIPT_NAME"], other["PATH_INFO"]) == ("/shop", "/shows_environ")
+            assert (other["QUERY_STRING"], other["CONTENT_LENGTH"]) == ("q=1", "3")
+            assert (other["HTTP_X_ROUND"], other["HTTP_X_LONG"]) == (str(round_), "x" * (127 + round_))
+    assert environ(server, version="1.0")["SERVER_PROTOCOL"] == "HTTP/1.0"
+    assert environ(server)["SERVER_PROTOCOL"] == "HTTP/1.1"
+
+
+def test_each_listener_has_its_own_name(serve):
+    port = free_port()
+    server = serve(None, "--bind", f"127.0.0.1:{port}", spec="matrix")
+    assert environ(server)["SERVER_NAME"] == "127.0.0.1"
+    for expected in (server.port, port, server.port):
+        with Peer(("127.0.0.1", expected)) as peer:
+            found = json.loads(peer.get("/shows_environ").body)
+        assert (found["SERVER_NAME"], found["SERVER_PORT"]) == ("127.0.0.1", str(expected))

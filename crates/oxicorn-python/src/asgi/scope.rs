@@ -15,7 +15,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::tls;
 use crate::latin1;
-use crate::request::headers::HeaderNames;
+use crate::request::headers::KnownHeaders;
 
 /// The version of the interface.
 const ASGI_VERSION: &str = "3.0";
@@ -101,7 +101,7 @@ pub(crate) struct ScopeFactory {
     values: Values,
     root: Py<PyBytes>,
     empty: Py<PyBytes>,
-    names: Mutex<HeaderNames<PyBytes>>,
+    known: Mutex<KnownHeaders<PyBytes, PyTuple>>,
     /// The listener asked last, and the tuple made of it: there are few of them.
     server: Mutex<Option<KnownServer>>,
     forwarders: Option<AddressSet>,
@@ -144,7 +144,7 @@ impl ScopeFactory {
             values: Values::new(py),
             root: PyBytes::new(py, b"/").unbind(),
             empty: PyBytes::new(py, b"").unbind(),
-            names: Mutex::new(HeaderNames::default()),
+            known: Mutex::new(KnownHeaders::default()),
             server: Mutex::new(None),
             forwarders: settings.forwarders,
         })
@@ -279,11 +279,13 @@ impl ScopeFactory {
         py: Python<'py>,
         view: &RequestView<'_>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let mut names = self.names.lock().expect("nothing panics while it is held");
+        let mut known = self.known.lock().expect("nothing panics while it is held");
         let pairs = view.headers.iter().map(|(name, value)| {
             let lower = || PyBytes::new(py, &name.to_ascii_lowercase());
-            let name = names.get(py, name, lower).clone();
-            PyTuple::new(py, [name, PyBytes::new(py, value)]).expect("two of them")
+            let pair = |name: &Bound<'py, PyBytes>| {
+                PyTuple::new(py, [name, &PyBytes::new(py, value)]).expect("two of them")
+            };
+            known.get(py, (name, value), lower, pair).1
         });
         PyList::new(py, pairs)
     }

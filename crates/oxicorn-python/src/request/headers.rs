@@ -4,19 +4,31 @@ use oxicorn_link::wire::{RequestView, Version};
 use pyo3::prelude::*;
 
 /// Header names remembered; a bound, since clients choose the names. A power of two.
-const REMEMBERED_NAMES: usize = 256;
+pub(crate) const REMEMBERED_NAMES: usize = 256;
 
-/// A name and what it becomes.
-type Remembered<T> = (Box<[u8]>, Py<T>);
+/// Bytes of a value that is remembered with its name at most: as long as what browsers say in each request.
+const REMEMBERED_VALUE: usize = 128;
 
-/// Header name, as the client wrote it -> the Python object it becomes, remembered in a table where each
-/// name has one place. A name that finds its place taken takes it over, so no choice of names makes it
-/// grow or slow.
-pub(crate) struct HeaderNames<T> {
-    places: Vec<Option<Remembered<T>>>,
+/// Values of these are never remembered: how long the look for one takes would tell something of another client's.
+const SECRET: [&[u8]; 3] = [b"authorization", b"cookie", b"proxy-authorization"];
+
+/// Header name, as the client wrote it -> the Python object it becomes, and what was made of the value it had
+/// last: most clients say the same in each request. Remembered in a table where each name has one place. A
+/// name that finds its place taken takes it over, so no choice of names makes it grow or slow.
+pub(crate) struct KnownHeaders<K, V> {
+    places: Vec<Option<Known<K, V>>>,
 }
 
-impl<T> Default for HeaderNames<T> {
+struct Known<K, V> {
+    name: Box<[u8]>,
+    key: Py<K>,
+    is_secret: bool,
+    /// The last value, and what was made of it.
+    value: Vec<u8>,
+    object: Option<Py<V>>,
+}
+
+impl<K, V> Default for KnownHeaders<K, V> {
     fn default() -> Self {
         Self {
             places: (0..REMEMBERED_NAMES).map(|_| None).collect(),
@@ -24,25 +36,60 @@ impl<T> Default for HeaderNames<T> {
     }
 }
 
-impl<T> HeaderNames<T> {
-    /// What `name` becomes; `make` is called where that is not remembered.
+impl<K, V> KnownHeaders<K, V> {
+    /// What `name` becomes, and what is made of both; `make_key` and `make` are called where that is not
+    /// remembered.
     pub(crate) fn get<'a, 'py>(
         &'a mut self,
         py: Python<'py>,
-        name: &[u8],
-        make: impl FnOnce() -> Bound<'py, T>,
-    ) -> &'a Bound<'py, T> {
+        (name, value): (&[u8], &[u8]),
+        make_key: impl FnOnce() -> Bound<'py, K>,
+        make: impl FnOnce(&Bound<'py, K>) -> Bound<'py, V>,
+    ) -> (&'a Bound<'py, K>, Bound<'py, V>) {
         let place = &mut self.places[place_of(name)];
-        if place.as_ref().is_none_or(|(known, _)| **known != *name) {
-            *place = Some((name.into(), make().unbind()));
+        if place.as_ref().is_none_or(|known| *known.name != *name) {
+            *place = Some(Known::new(name, make_key().unbind()));
         }
-        let (_, object) = place.as_ref().expect("just filled");
-        object.bind(py)
+        let known = place.as_mut().expect("just filled");
+        let object = known.object_of(py, value, make);
+        (known.key.bind(py), object)
+    }
+}
+
+impl<K, V> Known<K, V> {
+    fn new(name: &[u8], key: Py<K>) -> Self {
+        Self {
+            name: name.into(),
+            key,
+            is_secret: SECRET.iter().any(|one| name.eq_ignore_ascii_case(one)),
+            value: Vec::new(),
+            object: None,
+        }
+    }
+
+    fn object_of<'py>(
+        &mut self,
+        py: Python<'py>,
+        value: &[u8],
+        make: impl FnOnce(&Bound<'py, K>) -> Bound<'py, V>,
+    ) -> Bound<'py, V> {
+        if let Some(object) = &self.object
+            && *self.value == *value
+        {
+            return object.bind(py).clone();
+        }
+        let object = make(self.key.bind(py));
+        if !self.is_secret && value.len() <= REMEMBERED_VALUE {
+            self.value.clear();
+            self.value.extend_from_slice(value);
+            self.object = Some(object.clone().unbind());
+        }
+        object
     }
 }
 
 /// Mixes length and three bytes: enough to keep the usual header names apart.
-fn place_of(name: &[u8]) -> usize {
+pub(crate) fn place_of(name: &[u8]) -> usize {
     let at = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
     let last = at(name.len().wrapping_sub(1));
     let middle = at(name.len() / 2);

@@ -13,8 +13,9 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::environ::{Constants, EnvironFactory, PerRequest};
 use super::exchange::{Exchange, Phase, body_piece};
+use super::handles::{Handles, Shelf};
 use super::plain_file::PlainFile;
-use super::{Input, LazySocket, report};
+use super::{Input, report};
 use crate::errors::ClientGone;
 use crate::forked;
 use crate::request::{AccessLogging, Hooks, make_request};
@@ -28,7 +29,7 @@ pub(crate) struct Application {
     hooks: Hooks,
     worker: Py<PyAny>,
     file_wrapper: Py<PyAny>,
-    empty_input: Py<Input>,
+    handles: Shelf,
     sendfile: bool,
     access: Arc<AccessLogging>,
     /// The worker class overrides `handle_error`.
@@ -45,13 +46,14 @@ impl Application {
         let py = callable.py();
         let sendfile = constants.sendfile;
         let file_wrapper = constants.file_wrapper.clone().unbind();
+        let empty_input = Py::new(py, Input::from_memory(Vec::new()))?;
         Ok(Self {
             callable: callable.clone().unbind(),
-            environ: EnvironFactory::new(py, constants)?,
+            environ: EnvironFactory::new(py, constants, empty_input)?,
             hooks: Hooks::of(worker)?,
             worker: worker.clone().unbind(),
             file_wrapper,
-            empty_input: Py::new(py, Input::from_memory(Vec::new()))?,
+            handles: Shelf::new(py)?,
             sendfile,
             access,
             hands_errors: worker.getattr("hands_errors")?.is_truthy()?,
@@ -73,13 +75,26 @@ impl Application {
             return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
         };
         let _entered = lane.calls().enter(py, stream, beginning, &view);
-        let exchange = self.exchange(py, lane, stream, &view)?;
-        let mut made = Made::since(time::monotonic());
+        let handles = self.handles(py, lane, stream, &view)?;
+        let exchange = handles.exchange.bind(py);
+        let mut made = Made::since(self.since(beginning));
         made.request = request.cloned();
-        let result = self.respond(py, lane, stream, &view, &exchange, &mut made);
+        let result = self.respond(py, lane, stream, &view, &handles, &mut made);
         forked::end_if_forked(self.worker.bind(py), result.as_ref().err());
-        let ended = result.or_else(|error| self.handle_error(py, &exchange, &view, error));
-        self.conclude(py, &exchange, &view, &mut made, ended)
+        let ended = result.or_else(|error| self.handle_error(py, exchange, &view, error));
+        let concluded = self.conclude(py, exchange, &view, &mut made, ended);
+        drop(made);
+        self.handles.put(handles);
+        concluded
+    }
+
+    /// When a call begins, for its access line; where none can come to be written, nobody looks at the clock.
+    fn since(&self, beginning: Beginning) -> Duration {
+        if self.access.is_possible() {
+            time::monotonic()
+        } else {
+            beginning.since
+        }
     }
 
     /// Answers a request that the worker class has not gone on with; `result` is what its method came to.
@@ -94,9 +109,10 @@ impl Application {
         let Ok(view) = RequestView::decode(payload) else {
             return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
         };
-        let exchange = self.exchange(py, lane, stream, &view)?;
+        let handles = self.handles(py, lane, stream, &view)?;
+        let exchange = handles.exchange.bind(py);
         let ended = if let Err(error) = result {
-            self.handle_error(py, &exchange, &view, error)
+            self.handle_error(py, exchange, &view, error)
         } else {
             self.log_error(
                 py,
@@ -107,7 +123,7 @@ impl Application {
             exchange.try_borrow_mut()?.fail(py, 500)
         };
         let mut made = Made::since(time::monotonic());
-        self.conclude(py, &exchange, &view, &mut made, ended)
+        self.conclude(py, exchange, &view, &mut made, ended)
     }
 
     /// Tells what the worker class raised behind a response.
@@ -120,21 +136,16 @@ impl Application {
         }
     }
 
-    fn exchange<'py>(
+    fn handles(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         lane: &Arc<Lane>,
         stream: StreamId,
         view: &RequestView<'_>,
-    ) -> PyResult<Bound<'py, Exchange>> {
-        let exchange = Exchange::new(
-            Arc::clone(lane),
-            stream,
-            view.head.method == b"HEAD",
-            self.hooks.want_response(),
-            Arc::clone(&self.access),
-        );
-        Bound::new(py, exchange)
+    ) -> PyResult<Handles> {
+        let to_head = view.head.method == b"HEAD";
+        let about = (stream, to_head, self.hooks.want_response());
+        self.handles.take(py, lane, &self.access, about)
     }
 
     /// What follows from a call that came to `ended`: access line, hook, the end for the gateway.
@@ -158,16 +169,15 @@ impl Application {
         lane: &Arc<Lane>,
         stream: StreamId,
         view: &RequestView<'_>,
-        exchange: &Bound<'py, Exchange>,
+        handles: &Handles,
         made: &mut Made<'py>,
     ) -> PyResult<()> {
         let input = self.input(py, lane, stream, view)?;
-        let socket = Bound::new(py, LazySocket::new(exchange.clone().unbind()))?;
-        let early_hints = exchange.getattr(intern!(py, "early_hints"))?;
+        let exchange = handles.exchange.bind(py);
         let request = PerRequest {
             input: input.as_any(),
-            socket: socket.as_any(),
-            early_hints: &early_hints,
+            socket: handles.socket.bind(py).as_any(),
+            early_hints: handles.early_hints.bind(py),
             exchange: exchange.as_any(),
         };
         made.input = Some(input.clone());
@@ -186,7 +196,7 @@ impl Application {
         };
         made.environ = Some(environ.clone());
         exchange.try_borrow_mut()?.watch(&environ)?;
-        let start_response = exchange.getattr(intern!(py, "start_response"))?;
+        let start_response = handles.start_response.bind(py);
         let called = self.callable.bind(py).call1((environ, start_response));
         forked::end_if_forked(self.worker.bind(py), called.as_ref().err());
         let iterable = called?;
@@ -202,8 +212,7 @@ impl Application {
         view: &RequestView<'_>,
         made: &mut Made<'py>,
     ) -> PyResult<()> {
-        let elapsed = time::monotonic().saturating_sub(made.since);
-        report::log_access(py, &self.worker, exchange, view, made, elapsed)
+        report::log_access(py, &self.worker, exchange, view, made)
     }
 
     fn input<'py>(
@@ -214,7 +223,7 @@ impl Application {
         view: &RequestView<'_>,
     ) -> PyResult<Bound<'py, Input>> {
         match view.head.body {
-            BodyPlace::None => Ok(self.empty_input.bind(py).clone()),
+            BodyPlace::None => Ok(self.environ.empty_input(py)),
             BodyPlace::Inline => Bound::new(py, Input::from_memory(view.body.to_vec())),
             BodyPlace::Descriptor { len } => {
                 let descriptor = lane.take_descriptor(stream)?;

@@ -28,6 +28,11 @@ impl LazySocket {
         }
     }
 
+    /// Whether it has not been taken over.
+    pub(crate) fn is_promise(&self) -> bool {
+        self.socket.is_none()
+    }
+
     /// The real socket (`oxicorn.client_socket.ClientSocket`), taken over now if it was not before.
     fn socket<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(socket) = &self.socket {

@@ -1,28 +1,49 @@
 //! The environ: PEP 3333's dictionary with Gunicorn's additions, built from the parsed head.
 //!
-//! What is the same for every request stands in a template that is copied (one pass over a table of
-//! known size); every key is an interned string made once, and so are the common values. Headers'
-//! keys (`HTTP_USER_AGENT`) are remembered by the bytes of the name.
+//! What is the same for every request, and what most of them have, stands in a template that is copied (one
+//! pass over a table of known size): only what is not as usual is set. Every key is an interned string made
+//! once. Headers' keys (`HTTP_USER_AGENT`) are remembered by the bytes of the name, with the value that came
+//! last; the texts of addresses likewise.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use oxicorn_link::wire::{self, Address, RequestView, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
+use super::Input;
+use super::known_addresses::KnownAddresses;
 use crate::latin1;
-use crate::request::headers::{HeaderNames, takes_trailers};
+use crate::locks::lock;
+use crate::request::headers::{KnownHeaders, takes_trailers};
 use crate::request::is_https;
 
 /// What every environ of this worker has in common.
 pub(crate) struct EnvironFactory {
     template: Py<PyDict>,
+    /// The listener that was asked first, and the template with its name in it: mostly there is but one.
+    listener: OnceLock<Listener>,
+    /// `wsgi.input` of the template.
+    empty_input: Py<Input>,
     keys: Keys,
     values: Values,
-    names: Mutex<HeaderNames<PyString>>,
+    headers: Mutex<KnownHeaders<PyString, PyString>>,
+    addresses: Mutex<KnownAddresses>,
     /// From the variable `SCRIPT_NAME`; a trusted forwarder's header overrides it.
     script_name: Vec<u8>,
+}
+
+struct Listener {
+    host: Vec<u8>,
+    port: u16,
+    template: Py<PyDict>,
+}
+
+impl Listener {
+    fn is(&self, server: &Address<'_>) -> bool {
+        matches!(*server, Address::Ip { host, port } if port == self.port && *host == *self.host)
+    }
 }
 
 /// What the worker's settings put into every environ.
@@ -120,8 +141,13 @@ interned_strings! {
 }
 
 impl EnvironFactory {
-    pub(crate) fn new(py: Python<'_>, constants: Constants<'_>) -> PyResult<Self> {
-        let keys = Keys::new(py);
+    /// `empty_input` is `wsgi.input` of requests without a body.
+    pub(crate) fn new(
+        py: Python<'_>,
+        constants: Constants<'_>,
+        empty_input: Py<Input>,
+    ) -> PyResult<Self> {
+        let (keys, values) = (Keys::new(py), Values::new(py));
         let template = PyDict::new(py);
         template.set_item("wsgi.version", (1, 0))?;
         template.set_item("wsgi.errors", constants.errors)?;
@@ -137,13 +163,80 @@ impl EnvironFactory {
         for key in keys.always_set() {
             template.set_item(key.bind(py), py.None())?;
         }
+        let script_name = latin1::to_string(py, &constants.script_name);
+        template.set_item(keys.script_name.bind(py), script_name)?;
+        template.set_item(keys.request_method.bind(py), values.get.bind(py))?;
+        template.set_item(keys.query_string.bind(py), latin1::to_string(py, b""))?;
+        template.set_item(keys.server_protocol.bind(py), values.http11.bind(py))?;
+        template.set_item(keys.url_scheme.bind(py), values.http.bind(py))?;
+        template.set_item(keys.input.bind(py), empty_input.bind(py))?;
         Ok(Self {
             template: template.unbind(),
+            listener: OnceLock::new(),
+            empty_input,
             keys,
-            values: Values::new(py),
-            names: Mutex::new(HeaderNames::default()),
+            values,
+            headers: Mutex::default(),
+            addresses: Mutex::default(),
             script_name: constants.script_name,
         })
+    }
+
+    /// `wsgi.input` of a request without a body.
+    pub(crate) fn empty_input<'py>(&self, py: Python<'py>) -> Bound<'py, Input> {
+        self.empty_input.bind(py).clone()
+    }
+
+    /// A copy of the template with what is not as usual in the first line of the request.
+    fn begin<'py>(&self, py: Python<'py>, view: &RequestView<'_>) -> PyResult<Bound<'py, PyDict>> {
+        let head = &view.head;
+        let keys = &self.keys;
+        let environ = self.template_for(py, &head.server)?.copy()?;
+        let set = |key: &Py<PyString>, value: &Bound<'py, PyString>| {
+            environ.set_item(key.bind(py), value)
+        };
+        if head.method != b"GET" {
+            set(&keys.request_method, &self.method(py, head.method))?;
+        }
+        if !head.query_string.is_empty() {
+            let query_string = latin1::to_string(py, head.query_string);
+            set(&keys.query_string, &query_string)?;
+        }
+        if head.version != Version::Http11 {
+            set(&keys.server_protocol, self.protocol(py, head.version))?;
+        }
+        if is_https(view) {
+            set(&keys.url_scheme, self.values.https.bind(py))?;
+        }
+        Ok(environ)
+    }
+
+    /// Whether the name of this listener stands in a template.
+    fn has_named(&self, server: &Address<'_>) -> bool {
+        (self.listener.get()).is_some_and(|listener| listener.is(server))
+    }
+
+    /// The template with the name of the listener, where that is known.
+    fn template_for<'a, 'py>(
+        &'a self,
+        py: Python<'py>,
+        server: &Address<'_>,
+    ) -> PyResult<&'a Bound<'py, PyDict>> {
+        if let (None, Address::Ip { host, port }) = (self.listener.get(), *server) {
+            let template = self.template.bind(py).copy()?;
+            let keys = &self.keys;
+            template.set_item(keys.server_name.bind(py), latin1::to_string(py, host))?;
+            template.set_item(keys.server_port.bind(py), port_string(py, port))?;
+            let _ = self.listener.set(Listener {
+                host: host.to_vec(),
+                port,
+                template: template.unbind(),
+            });
+        }
+        let known = self.listener.get().filter(|listener| listener.is(server));
+        Ok(known
+            .map_or(&self.template, |listener| &listener.template)
+            .bind(py))
     }
 
     /// The environ of one request.
@@ -153,22 +246,18 @@ impl EnvironFactory {
         view: &RequestView<'_>,
         request: &PerRequest<'_, 'py>,
     ) -> PyResult<Result<Bound<'py, PyDict>, ScriptNameMismatch>> {
-        let environ = self.template.bind(py).copy()?;
+        let environ = self.begin(py, view)?;
         let head = &view.head;
         let keys = &self.keys;
         let set =
             |key: &Py<PyString>, value: &Bound<'py, PyAny>| environ.set_item(key.bind(py), value);
-        set(&keys.input, request.input)?;
+        if !request.input.is(&self.empty_input) {
+            set(&keys.input, request.input)?;
+        }
         set(&keys.socket, request.socket)?;
         set(&keys.early_hints, request.early_hints)?;
-        set(&keys.request_method, &self.method(py, head.method))?;
-        set(&keys.raw_uri, &latin1::to_string(py, head.request_target))?;
-        set(
-            &keys.query_string,
-            &latin1::to_string(py, head.query_string),
-        )?;
-        set(&keys.server_protocol, self.protocol(py, head.version))?;
-        set(&keys.url_scheme, self.scheme(py, view))?;
+        let raw_uri = latin1::to_string(py, head.request_target);
+        set(&keys.raw_uri, &raw_uri)?;
         self.set_addresses(py, &environ, view)?;
         let header_script_name = self.set_headers(py, &environ, view)?;
         if let Ok(trailers) = view.trailers()
@@ -202,8 +291,14 @@ impl EnvironFactory {
         let Some(path) = head.path.strip_prefix(script_name) else {
             return Ok(Err(ScriptNameMismatch));
         };
-        set(&keys.script_name, &latin1::to_string(py, script_name))?;
-        set(&keys.path_info, &latin1::to_string(py, path))?;
+        if said.is_some() {
+            set(&keys.script_name, &latin1::to_string(py, script_name))?;
+        }
+        if path == head.request_target {
+            set(&keys.path_info, &raw_uri)?;
+        } else {
+            set(&keys.path_info, &latin1::to_string(py, path))?;
+        }
         Ok(Ok(environ))
     }
 
@@ -233,18 +328,6 @@ impl EnvironFactory {
         protocol.bind(py)
     }
 
-    fn scheme<'a, 'py>(
-        &'a self,
-        py: Python<'py>,
-        view: &RequestView<'_>,
-    ) -> &'a Bound<'py, PyString> {
-        if is_https(view) {
-            self.values.https.bind(py)
-        } else {
-            self.values.http.bind(py)
-        }
-    }
-
     fn set_addresses<'py>(
         &self,
         py: Python<'py>,
@@ -259,8 +342,9 @@ impl EnvironFactory {
             |key: &Py<PyString>, port| environ.set_item(key.bind(py), port_string(py, port));
         match view.head.client {
             Address::Ip { host, port } => {
-                set(&keys.remote_addr, host)?;
-                set_port(&keys.remote_port, port)?;
+                let (host, port) = lock(&self.addresses).texts(py, host, port);
+                environ.set_item(keys.remote_addr.bind(py), host)?;
+                environ.set_item(keys.remote_port.bind(py), port)?;
             }
             Address::Unix { .. } => {
                 set(&keys.remote_addr, b"")?;
@@ -268,6 +352,8 @@ impl EnvironFactory {
             }
         }
         match view.head.server {
+            // In the template already.
+            Address::Ip { .. } if self.has_named(&view.head.server) => {}
             Address::Ip { host, port } => {
                 set(&keys.server_name, host)?;
                 set_port(&keys.server_port, port)?;
@@ -295,16 +381,20 @@ impl EnvironFactory {
         view: &RequestView<'a>,
     ) -> PyResult<Option<&'a [u8]>> {
         let mut script_name = None;
-        let mut names = self.names.lock().expect("nothing panics while it is held");
+        let mut headers = lock(&self.headers);
         let before = environ.len();
         let mut set = 0;
         for (name, value) in view.headers {
-            let key = names.get(py, name, || PyString::intern(py, &key_text(name)));
-            let value_string = latin1::to_string(py, value);
+            let (key, text) = headers.get(
+                py,
+                (name, value),
+                || PyString::intern(py, &key_text(name)),
+                |_| latin1::to_string(py, value),
+            );
             if name.len() == 11 && name.eq_ignore_ascii_case(b"SCRIPT_NAME") {
                 script_name = Some(value);
             }
-            environ.set_item(key, &value_string)?;
+            environ.set_item(key, text)?;
             set += 1;
             if environ.len() != before + set {
                 // The key was there: a repeated header, whose values are joined in order.
@@ -397,7 +487,7 @@ fn split_host(host: &[u8], https: bool) -> (&[u8], &[u8]) {
     }
 }
 
-fn port_string(py: Python<'_>, port: u16) -> Bound<'_, PyString> {
+pub(super) fn port_string(py: Python<'_>, port: u16) -> Bound<'_, PyString> {
     let mut digits = [0; 5];
     let mut at = digits.len();
     let mut rest = port;

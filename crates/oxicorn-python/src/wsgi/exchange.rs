@@ -80,22 +80,14 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        lane: Arc<Lane>,
-        stream: StreamId,
-        is_head_request: bool,
-        keep_call: bool,
-        access: Arc<AccessLogging>,
-    ) -> Self {
-        let mut stream = Stream::new(stream);
-        // So that word of the request's expiry is not missed.
-        lane.begin(&mut stream, access.by_worker());
+    /// Of no request yet. `keep_call`: hooks want what `start_response` was called with.
+    pub(crate) fn new(lane: Arc<Lane>, access: Arc<AccessLogging>, keep_call: bool) -> Self {
         Self {
             lane,
-            stream,
-            phase: Phase::Fresh,
+            stream: Stream::new(StreamId::new(0, 0, 0)),
+            phase: Phase::Done,
             head: Head::default(),
-            is_head_request,
+            is_head_request: false,
             sent: 0,
             trailers: None,
             called_with: None,
@@ -106,6 +98,23 @@ impl Exchange {
             logged: false,
             goes_on: false,
         }
+    }
+
+    /// From now on it is about this request; of an earlier one nothing is left.
+    pub(crate) fn begin(&mut self, stream: StreamId, is_head_request: bool) {
+        self.stream = Stream::new(stream);
+        // So that word of the request's expiry is not missed.
+        self.lane.begin(&mut self.stream, self.access.by_worker());
+        self.phase = Phase::Fresh;
+        self.head.clear();
+        self.is_head_request = is_head_request;
+        self.sent = 0;
+        self.trailers = None;
+        self.called_with = None;
+        self.failed = None;
+        self.watched = None;
+        self.logged = false;
+        self.goes_on = false;
     }
 
     /// The application gets `environ` now.
@@ -333,7 +342,9 @@ impl Exchange {
     /// hear of an end, because until then the request takes up capacity of this worker: of a response
     /// that was cut short, and of a connection that was taken over.
     pub(crate) fn conclude(&mut self, py: Python<'_>) -> PyResult<()> {
+        // What is the application's does not stay until the next request.
         self.watched = None;
+        self.called_with = None;
         if std::mem::take(&mut self.goes_on) {
             self.lane.send_call_end(py, &self.stream)
         } else if self.phase == Phase::Done {

@@ -16,9 +16,26 @@ pub(crate) struct Head {
     status: u16,
     /// `Content-Length` as the application gave it.
     length: Option<u64>,
+    /// Memory for the next head: what `bytes` was before.
+    spare: Vec<u8>,
 }
 
+/// Memory for heads that is kept from one request to the next.
+const KEPT_MEMORY: usize = 2048;
+
 impl Head {
+    /// No head; small memory is kept.
+    pub(crate) fn clear(&mut self) {
+        self.status = 0;
+        self.length = None;
+        self.bytes.clear();
+        for memory in [&mut self.bytes, &mut self.spare] {
+            if memory.capacity() > KEPT_MEMORY {
+                *memory = Vec::new();
+            }
+        }
+    }
+
     /// Takes over `status` and `headers`; on error the old head stays.
     pub(crate) fn set(
         &mut self,
@@ -26,10 +43,12 @@ impl Head {
         headers: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let (code, reason) = parse_status(status)?;
-        let mut bytes = Vec::with_capacity(256);
+        let bytes = &mut self.spare;
+        bytes.clear();
+        bytes.reserve(256);
         let mut length = None;
         let mut encoder = ResponseEncoder::begin(
-            &mut bytes,
+            bytes,
             &ResponseHead {
                 status: code,
                 reason,
@@ -43,11 +62,9 @@ impl Head {
             Ok(())
         })?;
         encoder.finish();
-        *self = Self {
-            bytes,
-            status: code,
-            length,
-        };
+        std::mem::swap(&mut self.bytes, &mut self.spare);
+        self.status = code;
+        self.length = length;
         Ok(())
     }
 
@@ -57,6 +74,7 @@ impl Head {
             bytes: error_head(status, length),
             status,
             length: Some(length as u64),
+            spare: Vec::new(),
         }
     }
 

@@ -1,8 +1,7 @@
 //! What hooks and logs are told of a call that has ended.
 
-use std::time::Duration;
-
 use oxicorn_link::wire::RequestView;
+use oxicorn_os::time;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -34,11 +33,11 @@ pub(super) fn log_access<'py>(
     exchange: &Bound<'py, Exchange>,
     view: &RequestView<'_>,
     made: &mut Made<'py>,
-    elapsed: Duration,
 ) -> PyResult<()> {
     if !exchange.try_borrow_mut()?.take_logged() {
         return Ok(());
     }
+    let elapsed = time::monotonic().saturating_sub(made.since);
     let request = match (&made.request, &made.input) {
         (Some(request), _) => request.clone(),
         (None, Some(input)) => make_request(py, view, input.as_any())?,
