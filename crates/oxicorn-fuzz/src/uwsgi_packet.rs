@@ -11,7 +11,11 @@ use oxicorn_proto::uwsgi::Packet;
 /// See the head of the file.
 pub fn uwsgi_packet(data: &[u8]) {
     let whole = read(data);
-    for len in 0..data.len() {
+    // Nothing behind a packet is looked at: one cut there stands for all, however much there is.
+    let behind = [packet_len(data), data.len().saturating_sub(1)];
+    let cuts = (0..packet_len(data).min(data.len()))
+        .chain(behind.into_iter().filter(|&len| len < data.len()));
+    for len in cuts {
         let part = read(&data[..len]);
         assert!(
             part == Ok(None) || part == whole,
@@ -29,6 +33,16 @@ pub fn uwsgi_packet(data: &[u8]) {
         let head = connection.head(&request.head);
         assert!(head.headers().all(|header| !header.name.contains(&b'_')));
     }
+}
+
+/// Bytes of the packet that `data` begins with, whether they are all there or not.
+fn packet_len(data: &[u8]) -> usize {
+    let size = data
+        .first_chunk()
+        .map_or(0, |&[_, low, high, _]: &[u8; 4]| {
+            u16::from_le_bytes([low, high])
+        });
+    4 + usize::from(size)
 }
 
 fn read(data: &[u8]) -> Result<Option<(usize, Request)>, PeerFault> {

@@ -36,6 +36,10 @@ const GET_VALUES: u8 = 9;
 const GET_VALUES_RESULT: u8 = 10;
 const UNKNOWN_TYPE: u8 = 11;
 
+/// Most answers of the protocol's own for one request and what comes before it: whoever reads none of them must not
+/// fill the memory.
+const REPLIES_MAX: usize = 100;
+
 const RESPONDER: u16 = 1;
 const KEEP_CONNECTION: u8 = 1;
 
@@ -82,6 +86,8 @@ pub struct Decoder {
     is_body: bool,
     /// Answers of the protocol's own that are to be sent.
     replies: Vec<u8>,
+    /// How many there were since the last request.
+    replied: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +112,7 @@ impl Decoder {
             padding: 0,
             is_body: false,
             replies: Vec::new(),
+            replied: 0,
         }
     }
 
@@ -138,6 +145,7 @@ impl Decoder {
     pub fn start_next(&mut self) {
         self.stage = Stage::Idle;
         self.variables.clear();
+        self.replied = 0;
     }
 
     /// Reads on. So many bytes are used up, whatever the event.
@@ -202,7 +210,7 @@ impl Decoder {
             ABORT_REQUEST if own => return Err(PeerFault::AbortedRequest),
             kind if header.id == 0 => {
                 let unknown = [kind, 0, 0, 0, 0, 0, 0, 0];
-                write_record(UNKNOWN_TYPE, 0, &unknown, &mut self.replies);
+                write_record(UNKNOWN_TYPE, 0, &unknown, self.replies()?);
                 return Ok(self.pass(header, false));
             }
             // Data of a filter's, or of a request that was refused.
@@ -261,7 +269,7 @@ impl Decoder {
             if id == self.id {
                 return Err(PeerFault::InvalidRecord);
             }
-            write_end(id, CANNOT_MULTIPLEX, &mut self.replies);
+            write_end(id, CANNOT_MULTIPLEX, self.replies()?);
             return Ok(());
         }
         self.id = id;
@@ -284,8 +292,17 @@ impl Decoder {
                 answer.extend_from_slice(value);
             }
         }
-        write_record(GET_VALUES_RESULT, 0, &answer, &mut self.replies);
+        write_record(GET_VALUES_RESULT, 0, &answer, self.replies()?);
         Ok(())
+    }
+
+    /// Where one more answer of the protocol's own goes.
+    fn replies(&mut self) -> Result<&mut Vec<u8>, PeerFault> {
+        self.replied += 1;
+        if self.replied > REPLIES_MAX {
+            return Err(PeerFault::InvalidRecord);
+        }
+        Ok(&mut self.replies)
     }
 }
 
@@ -503,6 +520,23 @@ mod tests {
             replies,
             record(UNKNOWN_TYPE, 0, &[77, 0, 0, 0, 0, 0, 0, 0], 0)
         );
+    }
+
+    #[test]
+    fn who_asks_for_ever_is_refused() {
+        let ask = [
+            record(GET_VALUES, 0, b"", 0),
+            record(77, 0, b"", 0),
+            begin(3, 1, 1),
+        ];
+        for asked in &ask {
+            let opened = [begin(1, 1, 1), asked.repeat(REPLIES_MAX)].concat();
+            let (.., replies) = read(&[&opened]).expect("so many are answered");
+            assert_eq!(replies.len() % REPLIES_MAX, 0);
+            assert!(!replies.is_empty());
+            let refused = read(&[&opened, asked]);
+            assert_eq!(refused, Err(PeerFault::InvalidRecord), "{asked:?}");
+        }
     }
 
     #[test]
