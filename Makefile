@@ -109,7 +109,7 @@ bench-gateway:
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust uwsgi_packet fastcgi_records \
-  websocket_frames pool_frames
+  websocket_frames scgi_head pool_frames
 
 ## The fuzz targets under libFuzzer (fuzz/README.md); `make test` replays them without it.
 fuzz:

@@ -1,4 +1,4 @@
-"""What each address speaks: what is said to whoever speaks something else; uwsgi and FastCGI in TLS."""
+"""What each address speaks: what is said to whoever speaks something else; uwsgi, FastCGI and SCGI in TLS."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from tests.proxies.conftest import Proxy
 from tests.proxies.test_fastcgi import GET, Records, request
 from tests.proxies.test_fastcgi import HAPROXY as FASTCGI_HAPROXY
+from tests.proxies.test_scgi import request as scgi_request
 from tests.proxies.test_uwsgi import WSGI
 from tests.support.ports import free_port
 from tests.support.server import Server
@@ -25,14 +26,16 @@ VARIABLES = (b"REQUEST_METHOD", b"GET", b"PATH_INFO", b"/", b"SERVER_PROTOCOL", 
 PACKET = b"".join(struct.pack("<H", len(text)) + text for text in VARIABLES)
 UWSGI = struct.pack("<BHB", 0, len(PACKET), 0) + PACKET
 FASTCGI = request(1, *GET)
+SCGI = scgi_request(*GET)
 TLS = bytes.fromhex("16030100c8010000c40303") + bytes(194)
 
-SCHEMES = ("http", "uwsgi", "fastcgi")
-SENT = {"http": HTTP, "uwsgi": UWSGI, "fastcgi": FASTCGI, "tls": TLS}
+SCHEMES = ("http", "uwsgi", "fastcgi", "scgi")
+SENT = {"http": HTTP, "uwsgi": UWSGI, "fastcgi": FASTCGI, "scgi": SCGI, "tls": TLS}
 REASONS = {
-    "http": "http was sent to an address that speaks uwsgi or fastcgi: set protocol to http, or bind http://",
+    "http": "http was sent to an address that speaks uwsgi, fastcgi or scgi: set protocol to http, or bind http://",
     "uwsgi": "uwsgi was sent to an address that does not speak it: set protocol to uwsgi, or bind uwsgi://",
     "fastcgi": "fastcgi was sent to an address that does not speak it: set protocol to fastcgi, or bind fastcgi://",
+    "scgi": "scgi was sent to an address that does not speak it: set protocol to scgi, or bind scgi://",
     "tls": "tls was sent to an address that does not speak it: set certfile, or bind https://",
 }
 
@@ -64,7 +67,7 @@ def test_another_protocol_is_told_in_one_line(server, ports, spoken, sent):
         while piece := peer.recv(4096):
             answer += piece
     # Who speaks HTTP is told in HTTP, everybody else as the address has it.
-    status = b"Status: 400" if spoken == "fastcgi" and sent != "http" else b"HTTP/1.1 400 "
+    status = b"Status: 400" if spoken in ("fastcgi", "scgi") and sent != "http" else b"HTTP/1.1 400 "
     assert status in answer
     assert REASONS[sent].encode() in answer
     server.wait_for_log(f"Invalid request from ip=127.0.0.1: {re.escape(REASONS[sent])}")
@@ -128,6 +131,16 @@ def test_fastcgi_in_tls_by_hand_and_by_the_settings_alone(serve, pki):
     with peer:
         peer.socket.sendall(request(1, *GET))
         assert peer.answer()[0].startswith(b"Status: 200 OK\r\n")
+
+
+def test_scgi_in_tls_by_hand(secure, pki):
+    server = secure("scgi+tls")
+    with (
+        socket.create_connection(("127.0.0.1", port_of(server)), 10) as plain,
+        pki.context().wrap_socket(plain, server_hostname="localhost") as peer,
+    ):
+        peer.sendall(SCGI)
+        assert peer.recv(15) == b"Status: 200 OK\r"
 
 
 def test_a_scheme_of_others_is_named(serve):

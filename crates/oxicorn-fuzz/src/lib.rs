@@ -13,6 +13,7 @@ pub mod kept;
 mod pool_frames;
 mod proxy_protocol;
 mod request_head;
+mod scgi_head;
 pub mod seeds;
 mod uwsgi_packet;
 mod websocket_frames;
@@ -27,6 +28,7 @@ pub use header_trust::header_trust;
 pub use pool_frames::pool_frames;
 pub use proxy_protocol::proxy_protocol;
 pub use request_head::request_head;
+pub use scgi_head::scgi_head;
 pub use uwsgi_packet::uwsgi_packet;
 pub use websocket_frames::websocket_frames;
 
@@ -34,7 +36,7 @@ pub use websocket_frames::websocket_frames;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("request_head", request_head),
     ("chunked_body", chunked_body),
     ("connection_ops", connection_ops),
@@ -43,5 +45,6 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("websocket_frames", websocket_frames),
     ("uwsgi_packet", uwsgi_packet),
     ("fastcgi_records", fastcgi_records),
+    ("scgi_head", scgi_head),
     ("pool_frames", pool_frames),
 ];

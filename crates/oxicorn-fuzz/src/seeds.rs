@@ -91,6 +91,13 @@ fn own(target: &str) -> &'static [&'static [u8]] {
             b"\0\0\0\0",
             b"\x05\0\0\0",
         ],
+        "scgi_head" => &[
+            b"65:CONTENT_LENGTH\x004\0SCGI\x001\0REQUEST_METHOD\0POST\0REQUEST_URI\0/a%20b?q\0,body",
+            b"83:CONTENT_LENGTH\x000\0REQUEST_METHOD\0GET\0SCRIPT_NAME\0/a\0PATH_INFO\0/b\0SCGI\x001\0HTTP_HOST\0h\0,",
+            b"79:CONTENT_LENGTH\x000\0SCGI\x001\0HTTP_COOKIE\0a=1\0HTTP_COOKIE\0b\0REMOTE_ADDR\0::1\0HTTPS\0on\0,",
+            b"0:,",
+            b"70:",
+        ],
         "fastcgi_records" => &[
             b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0\x01\x04\0\x01\0\x0f\x01\0\x0b\x02REQUEST_URI/a\0\x01\x04\0\x01\0\0\0\0\x01\x05\0\x01\0\x02\x02\0hi\0\0\x01\x05\0\x01\0\0\0\0",
             b"\x01\x09\0\0\0\x11\0\0\x0f\0FCGI_MPXS_CONNS",

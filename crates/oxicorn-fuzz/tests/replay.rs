@@ -83,6 +83,11 @@ fn fastcgi_records_holds() {
 }
 
 #[test]
+fn scgi_head_holds() {
+    replay("scgi_head");
+}
+
+#[test]
 fn pool_frames_holds() {
     replay("pool_frames");
 }

@@ -79,6 +79,8 @@ pub enum Protocol {
     Uwsgi,
     /// FastCGI, in the role of a responder.
     FastCgi,
+    /// SCGI.
+    Scgi,
 }
 
 impl ListenerSetup {

@@ -102,21 +102,25 @@ pub enum PeerFault {
     InvalidRecord,
     /// A FastCGI request for another role than that of a responder (FastCGI 1.0 section 6).
     UnsupportedRole,
+    /// A head of SCGI whose netstring or variables are not as they must be (SCGI section 3).
+    InvalidScgiHead,
     /// A FastCGI request that the web server gave up (FastCGI 1.0 section 5.4).
     AbortedRequest,
     /// TLS at an address without it.
     UnexpectedTls,
-    /// HTTP at an address that speaks uwsgi or FastCGI.
+    /// HTTP at an address that speaks uwsgi, FastCGI or SCGI.
     UnexpectedHttp,
     /// uwsgi at an address that speaks something else.
     UnexpectedUwsgi,
     /// FastCGI at an address that speaks something else.
     UnexpectedFastCgi,
+    /// SCGI at an address that speaks something else.
+    UnexpectedScgi,
 }
 
 impl PeerFault {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::BareLineFeed,
         Self::BareCarriageReturn,
         Self::InvalidRequestLine,
@@ -162,11 +166,13 @@ impl PeerFault {
         Self::UnsupportedModifier,
         Self::InvalidRecord,
         Self::UnsupportedRole,
+        Self::InvalidScgiHead,
         Self::AbortedRequest,
         Self::UnexpectedTls,
         Self::UnexpectedHttp,
         Self::UnexpectedUwsgi,
         Self::UnexpectedFastCgi,
+        Self::UnexpectedScgi,
     ];
 
     /// The one status this fault is answered with.
@@ -207,11 +213,13 @@ impl PeerFault {
             | F::InvalidProxyHeader
             | F::InvalidPacket
             | F::InvalidRecord
+            | F::InvalidScgiHead
             | F::AbortedRequest
             | F::UnexpectedTls
             | F::UnexpectedHttp
             | F::UnexpectedUwsgi
-            | F::UnexpectedFastCgi => 400,
+            | F::UnexpectedFastCgi
+            | F::UnexpectedScgi => 400,
             F::ContentTooLarge => 413,
             F::RequestLineTooLong => 414,
             F::UnknownExpectation => 417,
@@ -285,18 +293,22 @@ impl PeerFault {
             F::InvalidPacket => "invalid uwsgi packet",
             F::InvalidRecord => "invalid fastcgi record",
             F::UnsupportedRole => "unsupported fastcgi role",
+            F::InvalidScgiHead => "invalid scgi head",
             F::AbortedRequest => "request given up by the web server",
             F::UnexpectedTls => {
                 "tls was sent to an address that does not speak it: set certfile, or bind https://"
             }
             F::UnexpectedHttp => {
-                "http was sent to an address that speaks uwsgi or fastcgi: set protocol to http, or bind http://"
+                "http was sent to an address that speaks uwsgi, fastcgi or scgi: set protocol to http, or bind http://"
             }
             F::UnexpectedUwsgi => {
                 "uwsgi was sent to an address that does not speak it: set protocol to uwsgi, or bind uwsgi://"
             }
             F::UnexpectedFastCgi => {
                 "fastcgi was sent to an address that does not speak it: set protocol to fastcgi, or bind fastcgi://"
+            }
+            F::UnexpectedScgi => {
+                "scgi was sent to an address that does not speak it: set protocol to scgi, or bind scgi://"
             }
             F::UnsupportedModifier => "no uwsgi request (modifiers other than 0)",
         }
@@ -341,10 +353,13 @@ impl PeerFault {
             F::InvalidPacket | F::UnsupportedModifier => "uwsgi protocol",
             F::InvalidRecord => "FastCGI section 3.3",
             F::UnsupportedRole => "FastCGI section 6",
+            F::InvalidScgiHead => "SCGI section 3",
             F::AbortedRequest => "FastCGI section 5.4",
-            F::UnexpectedTls | F::UnexpectedHttp | F::UnexpectedUwsgi | F::UnexpectedFastCgi => {
-                "the first byte"
-            }
+            F::UnexpectedTls
+            | F::UnexpectedHttp
+            | F::UnexpectedUwsgi
+            | F::UnexpectedFastCgi
+            | F::UnexpectedScgi => "the first bytes",
         }
     }
 
@@ -364,11 +379,15 @@ impl PeerFault {
             F::UnderscoreInFieldName => "header_map, forwarder_headers",
             F::ContentTooLarge => "limit_request_body",
             F::InvalidProxyLine | F::InvalidProxyHeader => "proxy_protocol",
-            F::InvalidPacket | F::UnsupportedModifier | F::InvalidRecord | F::UnsupportedRole => {
-                "protocol"
-            }
+            F::InvalidPacket
+            | F::UnsupportedModifier
+            | F::InvalidRecord
+            | F::UnsupportedRole
+            | F::InvalidScgiHead => "protocol",
             F::UnexpectedTls => "certfile, bind",
-            F::UnexpectedHttp | F::UnexpectedUwsgi | F::UnexpectedFastCgi => "protocol, bind",
+            F::UnexpectedHttp | F::UnexpectedUwsgi | F::UnexpectedFastCgi | F::UnexpectedScgi => {
+                "protocol, bind"
+            }
             _ => "",
         }
     }

@@ -1,4 +1,4 @@
-//! Bytes to events and back: HTTP/1.1, what HTTP/2 adds to it, WebSocket, uwsgi and FastCGI as a server speaks them, the PROXY
+//! Bytes to events and back: HTTP/1.1, what HTTP/2 adds to it, WebSocket, uwsgi, FastCGI and SCGI as a server speaks them, the PROXY
 //! protocol, and whom to believe.
 //!
 //! Decides what a peer's bytes mean, which of them are refused and with which status, how a
@@ -25,6 +25,7 @@ pub mod pool;
 pub mod proxy_protocol;
 pub mod request_id;
 pub mod request_start;
+pub mod scgi;
 pub mod trace_context;
 pub mod trust;
 pub mod uwsgi;

@@ -1,8 +1,10 @@
-//! What a client speaks that does not speak what its address does, as its first byte tells.
+//! What a client speaks that does not speak what its address does, as its first bytes tell.
 //!
-//! Decides by that byte alone, so that the same bytes are the same fault however they are cut.
+//! Decides by the first byte where it can, else by the shortest beginning that leaves no doubt, so that the same bytes
+//! are the same fault however they are cut.
 
 use crate::fault::PeerFault;
+use crate::scgi;
 
 /// A record of TLS with a handshake in it (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -18,12 +20,19 @@ pub(crate) const fn named(first: u8) -> Option<PeerFault> {
         TLS_HANDSHAKE => Some(PeerFault::UnexpectedTls),
         UWSGI_REQUEST => Some(PeerFault::UnexpectedUwsgi),
         FASTCGI_VERSION => Some(PeerFault::UnexpectedFastCgi),
+        // The length of its head.
+        b'0'..=b'9' => Some(PeerFault::UnexpectedScgi),
         b'A'..=b'Z' => Some(PeerFault::UnexpectedHttp),
         _ => None,
     }
 }
 
 /// Whether a client began with what no log can show.
-pub fn is_binary(first: u8) -> bool {
-    matches!(first, TLS_HANDSHAKE | UWSGI_REQUEST | FASTCGI_VERSION)
+pub fn is_binary(input: &[u8]) -> bool {
+    match input.first() {
+        Some(&(TLS_HANDSHAKE | UWSGI_REQUEST | FASTCGI_VERSION)) => true,
+        // Texts with zeros between them.
+        Some(b'0'..=b'9') => scgi::begins_head(input),
+        _ => false,
+    }
 }

@@ -7,7 +7,7 @@
 //!
 //! `corpus/uwsgi/NNN-slug.bytes` are the first bytes of a connection that speaks uwsgi.
 //!
-//! `corpus/fastcgi/NNN-slug.bytes` are those of one that speaks FastCGI.
+//! `corpus/fastcgi/NNN-slug.bytes` are those of one that speaks FastCGI, `corpus/scgi/NNN-slug.bytes` of one that speaks SCGI.
 //!
 //! `OXICORN_UPDATE_CORPUS=1` writes the `.expect` files anew; review the difference.
 
@@ -21,6 +21,7 @@ use oxicorn_proto::PeerFault;
 use oxicorn_proto::cgi::{Pass, Request};
 use oxicorn_proto::fastcgi::{self, Decoder};
 use oxicorn_proto::proxy_protocol::{Mode, Parsed, parse};
+use oxicorn_proto::scgi::Head;
 use oxicorn_proto::uwsgi::Packet;
 use support::{play, rules_of};
 
@@ -118,15 +119,30 @@ fn proxy_headers_are_read_as_expected() {
     check("proxy", "bytes", play_proxy, |_| true);
 }
 
-/// What is made of the packet at the front; nothing is made of any beginning of a good one.
 fn play_uwsgi(file: &Path) -> String {
-    let bytes = fs::read(file).expect("readable bytes");
-    let read = |bytes: &[u8]| match Packet::read(bytes)? {
+    play_variables(file, |bytes| match Packet::read(bytes)? {
         Some(packet) => {
             Request::read(packet.variables(), Pass::All).map(|read| Some((packet.len, read)))
         }
         None => Ok(None),
-    };
+    })
+}
+
+fn play_scgi(file: &Path) -> String {
+    play_variables(file, |bytes| match Head::read(bytes, 100_000)? {
+        Some(head) => {
+            Request::read(head.variables(), Pass::Usual).map(|read| Some((head.len, read)))
+        }
+        None => Ok(None),
+    })
+}
+
+/// What is made of the variables at the front; nothing is made of any beginning of good ones.
+fn play_variables(
+    file: &Path,
+    read: impl Fn(&[u8]) -> Result<Option<(usize, Request)>, PeerFault>,
+) -> String {
+    let bytes = fs::read(file).expect("readable bytes");
     let whole = read(&bytes);
     for len in 0..bytes.len() {
         let part = read(&bytes[..len]);
@@ -147,6 +163,11 @@ fn play_uwsgi(file: &Path) -> String {
 #[test]
 fn uwsgi_packets_are_read_as_expected() {
     check("uwsgi", "bytes", play_uwsgi, |_| true);
+}
+
+#[test]
+fn scgi_heads_are_read_as_expected() {
+    check("scgi", "bytes", play_scgi, |_| true);
 }
 
 /// What is made of the records, whole and byte by byte.
@@ -204,7 +225,7 @@ fn fastcgi_records_are_read_as_expected() {
 #[test]
 fn every_fault_has_a_message_that_shows_it() {
     let mut seen = String::new();
-    for kind in ["reject", "proxy", "uwsgi", "fastcgi"] {
+    for kind in ["reject", "proxy", "uwsgi", "fastcgi", "scgi"] {
         for file in files(kind, "expect") {
             seen += &fs::read_to_string(file).expect("a readable expectation");
         }

@@ -167,7 +167,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     warn_of_word(
         settings,
         "protocol",
-        &["http", "uwsgi", "fastcgi"],
+        &["http", "uwsgi", "fastcgi", "scgi"],
         "http",
         &mut warnings,
     );
@@ -207,6 +207,7 @@ fn warn_of_scheme_as_protocol(settings: &Settings, warnings: &mut Vec<String>) {
     let hint = match word.as_str() {
         "fcgi" => "protocol: FastCGI is written fastcgi",
         "https" => "protocol: for https set certfile, or write https:// before an address of bind",
+        "sscgi" => "protocol: for SCGI with TLS write scgi+tls:// before an address of bind",
         "suwsgi" => "protocol: for uwsgi with TLS write suwsgi:// before an address of bind",
         "h2" | "h2c" | "http2" => "protocol: HTTP/2 is chosen by http_protocols",
         _ => return,
@@ -477,7 +478,7 @@ mod tests {
             warnings(&settings),
             [
                 "loglevel: 'loud' is none of debug, info, warning, error, critical; info is used",
-                "protocol: 'https' is none of http, uwsgi, fastcgi; http is used",
+                "protocol: 'https' is none of http, uwsgi, fastcgi, scgi; http is used",
                 "protocol: for https set certfile, or write https:// before an address of bind",
                 "ssl_version has no effect, ssl_context is its successor",
                 "reload_extra_files: no file matches '*.html' at present",

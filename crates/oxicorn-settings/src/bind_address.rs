@@ -117,24 +117,32 @@ pub enum Scheme {
     FastCgi,
     /// FastCGI in TLS.
     SecureFastCgi,
+    /// SCGI.
+    Scgi,
+    /// SCGI in TLS.
+    SecureScgi,
 }
 
 /// Schemes as they are written before an address.
-const SCHEMES: [(&str, Scheme); 6] = [
+const SCHEMES: [(&str, Scheme); 8] = [
     ("http://", Scheme::Http),
     ("https://", Scheme::Https),
     ("uwsgi://", Scheme::Uwsgi),
     ("suwsgi://", Scheme::SecureUwsgi),
     ("fastcgi://", Scheme::FastCgi),
     ("fastcgi+tls://", Scheme::SecureFastCgi),
+    ("scgi://", Scheme::Scgi),
+    ("scgi+tls://", Scheme::SecureScgi),
 ];
 
 /// What others write for one of them.
-const OTHER_NAMES: [(&str, &str); 6] = [
+const OTHER_NAMES: [(&str, &str); 8] = [
     ("fcgi", "fastcgi://"),
     ("fcgis", "fastcgi+tls://"),
     ("fastcgis", "fastcgi+tls://"),
     ("uwsgi+tls", "suwsgi://"),
+    ("sscgi", "scgi+tls://"),
+    ("scgis", "scgi+tls://"),
     ("h2", "https://"),
     ("h2c", "http://"),
 ];
@@ -147,6 +155,8 @@ impl Scheme {
             ("uwsgi", true) => Self::SecureUwsgi,
             ("fastcgi", false) => Self::FastCgi,
             ("fastcgi", true) => Self::SecureFastCgi,
+            ("scgi", false) => Self::Scgi,
+            ("scgi", true) => Self::SecureScgi,
             (_, false) => Self::Http,
             (_, true) => Self::Https,
         }
@@ -154,7 +164,10 @@ impl Scheme {
 
     /// Whether TLS is spoken.
     pub const fn is_secure(self) -> bool {
-        matches!(self, Self::Https | Self::SecureUwsgi | Self::SecureFastCgi)
+        matches!(
+            self,
+            Self::Https | Self::SecureUwsgi | Self::SecureFastCgi | Self::SecureScgi
+        )
     }
 
     /// What is spoken in TLS or without it, as `protocol` names it.
@@ -163,6 +176,7 @@ impl Scheme {
             Self::Http | Self::Https => "http",
             Self::Uwsgi | Self::SecureUwsgi => "uwsgi",
             Self::FastCgi | Self::SecureFastCgi => "fastcgi",
+            Self::Scgi | Self::SecureScgi => "scgi",
         }
     }
 
@@ -432,6 +446,8 @@ mod tests {
                 (Some(Scheme::FastCgi), tcp("::1", 9000)),
             ),
             ("suwsgi://:1", (Some(Scheme::SecureUwsgi), tcp("", 1))),
+            ("scgi://unix:/a", (Some(Scheme::Scgi), unix("/a"))),
+            ("scgi+tls://:1", (Some(Scheme::SecureScgi), tcp("", 1))),
             (
                 "fastcgi+tls://:1",
                 (Some(Scheme::SecureFastCgi), tcp("", 1)),
@@ -457,7 +473,7 @@ mod tests {
             (
                 "ftp://:1",
                 "ftp:// is no scheme of an address; they are http://, https://, uwsgi://, suwsgi://, fastcgi://, \
-                fastcgi+tls://, and tcp://, unix:, fd://",
+                fastcgi+tls://, scgi://, scgi+tls://, and tcp://, unix:, fd://",
             ),
         ];
         for (text, reason) in cases {

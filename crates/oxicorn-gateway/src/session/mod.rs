@@ -6,7 +6,7 @@
 
 mod fastcgi;
 pub(crate) mod http2;
-mod uwsgi;
+mod variables;
 pub(crate) mod websocket;
 mod writer;
 
@@ -21,7 +21,7 @@ use oxicorn_proto::{LocalMisuse, PeerFault};
 
 use crate::Protocol;
 use fastcgi::FastCgi;
-use uwsgi::Uwsgi;
+use variables::{Source, Variables};
 pub(crate) use writer::Writer;
 
 /// The protocol of one connection, and where it stands in it.
@@ -32,7 +32,8 @@ pub(crate) use writer::Writer;
 )]
 pub(crate) enum Session {
     Http1(http1::Connection),
-    Uwsgi(Box<Uwsgi>),
+    /// uwsgi or SCGI: variables in one piece, then the body as it is.
+    Variables(Box<Variables>),
     FastCgi(Box<FastCgi>),
     /// A stream of HTTP/2.
     Stream(Box<http2::Stream>),
@@ -45,7 +46,8 @@ impl Session {
     pub(crate) fn new(protocol: Protocol, rules: Arc<Rules>, trusted: bool) -> Self {
         let mut session = match protocol {
             Protocol::Http => Self::Http1(http1::Connection::new(rules)),
-            Protocol::Uwsgi => Self::Uwsgi(Box::new(Uwsgi::new(rules))),
+            Protocol::Uwsgi => Self::Variables(Box::new(Variables::new(Source::Uwsgi, rules))),
+            Protocol::Scgi => Self::Variables(Box::new(Variables::new(Source::Scgi, rules))),
             Protocol::FastCgi => Self::FastCgi(Box::new(FastCgi::new(rules))),
         };
         session.http_mut().set_forwarder_trusted(trusted);
@@ -55,7 +57,7 @@ impl Session {
     fn http(&self) -> &http1::Connection {
         match self {
             Self::Http1(http) => http,
-            Self::Uwsgi(uwsgi) => &uwsgi.http,
+            Self::Variables(variables) => &variables.http,
             Self::FastCgi(fastcgi) => &fastcgi.http,
             Self::Stream(stream) => &stream.http,
             Self::Carrier(carrier) => &carrier.http,
@@ -66,7 +68,7 @@ impl Session {
     pub(crate) fn http_mut(&mut self) -> &mut http1::Connection {
         match self {
             Self::Http1(http) => http,
-            Self::Uwsgi(uwsgi) => &mut uwsgi.http,
+            Self::Variables(variables) => &mut variables.http,
             Self::FastCgi(fastcgi) => &mut fastcgi.http,
             Self::Stream(stream) => &mut stream.http,
             Self::Carrier(carrier) => &mut carrier.http,
@@ -77,7 +79,7 @@ impl Session {
     pub(crate) fn poll_event(&mut self, input: &[u8]) -> Result<Polled, PeerFault> {
         match self {
             Self::Http1(http) => http.poll_event(input),
-            Self::Uwsgi(uwsgi) => uwsgi.poll_event(input),
+            Self::Variables(variables) => variables.poll_event(input),
             Self::FastCgi(fastcgi) => fastcgi.poll_event(input),
             Self::Stream(stream) => stream.poll_event(input),
             Self::Carrier(carrier) => carrier.http.poll_event(input),
@@ -88,7 +90,7 @@ impl Session {
     pub(crate) fn head<'a>(&'a self, bytes: &'a [u8]) -> RequestHead<'a> {
         match self {
             Self::Http1(http) => http.head(bytes),
-            Self::Uwsgi(uwsgi) => uwsgi.head(),
+            Self::Variables(variables) => variables.head(),
             Self::FastCgi(fastcgi) => fastcgi.head(),
             Self::Stream(stream) => stream.head(),
             Self::Carrier(carrier) => carrier.http.head(bytes),
@@ -102,7 +104,7 @@ impl Session {
                 let records = None;
                 (Writer { http, records }, bytes)
             }
-            Self::Uwsgi(uwsgi) => uwsgi.writer(),
+            Self::Variables(variables) => variables.writer(),
             Self::FastCgi(fastcgi) => fastcgi.writer(),
             Self::Stream(stream) => stream.writer(),
             Self::Carrier(carrier) => {
@@ -124,7 +126,7 @@ impl Session {
     /// What the protocol itself answers, which goes before anything else.
     pub(crate) fn take_replies(&mut self) -> Vec<u8> {
         match self {
-            Self::Http1(_) | Self::Uwsgi(_) | Self::Stream(_) | Self::Carrier(_) => Vec::new(),
+            Self::Http1(_) | Self::Variables(_) | Self::Stream(_) | Self::Carrier(_) => Vec::new(),
             Self::FastCgi(fastcgi) => fastcgi.take_replies(),
         }
     }
@@ -133,14 +135,14 @@ impl Session {
     pub(crate) fn relayed(&self) -> Option<&cgi::Request> {
         match self {
             Self::Http1(_) | Self::Stream(_) | Self::Carrier(_) => None,
-            Self::Uwsgi(uwsgi) => Some(uwsgi.request()),
+            Self::Variables(variables) => Some(variables.request()),
             Self::FastCgi(fastcgi) => Some(fastcgi.request()),
         }
     }
 
     /// Whether a peer needs leave of `uwsgi_allow_ips` to speak so: it is believed who its clients are.
     pub(crate) fn needs_leave(&self) -> bool {
-        matches!(self, Self::Uwsgi(_) | Self::FastCgi(_))
+        matches!(self, Self::Variables(_) | Self::FastCgi(_))
     }
 
     /// Writes the path of the request, decoded.
@@ -198,7 +200,7 @@ impl Session {
     pub(crate) fn handle_eof(&mut self) -> Result<(), PeerFault> {
         match self {
             Self::Http1(http) => http.handle_eof(),
-            Self::Uwsgi(uwsgi) => uwsgi.handle_eof(),
+            Self::Variables(variables) => variables.handle_eof(),
             Self::FastCgi(fastcgi) => fastcgi.handle_eof(),
             Self::Stream(stream) => stream.http.handle_eof(),
             Self::Carrier(carrier) => carrier.http.handle_eof(),
@@ -209,7 +211,7 @@ impl Session {
     pub(crate) fn is_idle(&self) -> bool {
         match self {
             Self::Http1(http) => http.is_idle(),
-            Self::Uwsgi(uwsgi) => uwsgi.is_idle(),
+            Self::Variables(variables) => variables.is_idle(),
             Self::FastCgi(fastcgi) => fastcgi.is_idle(),
             Self::Stream(stream) => stream.http.is_idle(),
             Self::Carrier(carrier) => carrier.streams.is_empty(),
@@ -220,17 +222,17 @@ impl Session {
     pub(crate) fn missing(&self) -> Option<u64> {
         match self {
             Self::Http1(http) => http.missing(),
-            Self::Uwsgi(_) | Self::FastCgi(_) | Self::Stream(_) | Self::Carrier(_) => None,
+            Self::Variables(_) | Self::FastCgi(_) | Self::Stream(_) | Self::Carrier(_) => None,
         }
     }
 
     /// What a log shows of bytes that could not be read.
     pub(crate) fn first_line<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
         match self {
-            Self::Http1(_) if bytes.first().copied().is_some_and(is_binary) => b"",
+            Self::Http1(_) if is_binary(bytes) => b"",
             Self::Http1(_) => http1::first_line(bytes),
             // Lengths and names; nobody could read them.
-            Self::Uwsgi(_) | Self::FastCgi(_) | Self::Carrier(_) => b"",
+            Self::Variables(_) | Self::FastCgi(_) | Self::Carrier(_) => b"",
             Self::Stream(stream) => stream.first_line(),
         }
     }

@@ -14,7 +14,7 @@ use super::scan::{NotGraphic, PathEnd, find, find_line_feed, find_near};
 use super::target::{Target, split_target};
 use crate::fault::PeerFault;
 use crate::message::{Facts, HeadParts, Span, Version};
-use crate::other_protocol;
+use crate::{other_protocol, scgi};
 
 /// The parts of a line with single spaces between them.
 struct Line<'a> {
@@ -123,6 +123,8 @@ fn judge_line_start(line: &[u8]) -> Result<bool, PeerFault> {
         [first, ..] if CLASS[usize::from(*first)] & TOKEN == 0 => {
             Err(other_protocol::named(*first).unwrap_or(PeerFault::InvalidMethod))
         }
+        // No method goes on with a colon, however strange it may be.
+        [b'0'..=b'9', ..] if scgi::begins_head(line) => Err(PeerFault::UnexpectedScgi),
         _ => Ok(true),
     }
 }
@@ -183,7 +185,7 @@ impl Line<'_> {
         parts: &mut HeadParts,
     ) -> Result<usize, PeerFault> {
         if !is_method(self.method, strictness) {
-            return Err(PeerFault::InvalidMethod);
+            return Err(no_method(self.method));
         }
         let HeadParts { fields, facts } = parts;
         let mut method = self.method;
@@ -232,6 +234,16 @@ fn is_method(method: &[u8], strictness: &Strictness) -> bool {
     let classes = token_classes(method);
     let conventional = classes & UNCONVENTIONAL == 0 && (3..=20).contains(&method.len());
     classes != 0 && (conventional || strictness.permit_unconventional_http_method)
+}
+
+/// The fault of what is none; one that is complete has the name that its beginning has.
+#[cold]
+fn no_method(method: &[u8]) -> PeerFault {
+    if scgi::begins_head(method) {
+        PeerFault::UnexpectedScgi
+    } else {
+        PeerFault::InvalidMethod
+    }
 }
 
 /// RFC 9112 section 2.3, RFC 9110 section 2.5.

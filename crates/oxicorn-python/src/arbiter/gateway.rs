@@ -170,6 +170,7 @@ pub(crate) fn protocol_at(settings: &crate::settings::Settings, bind: &BindAddre
     match settings.inner.protocol_at(bind) {
         "uwsgi" => Protocol::Uwsgi,
         "fastcgi" => Protocol::FastCgi,
+        "scgi" => Protocol::Scgi,
         _ => Protocol::Http,
     }
 }

@@ -314,7 +314,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--protocol"], "STRING"),
         kind: Kind::Text,
         default: Default::Str("http"),
-        doc: "What clients speak: `http`, `uwsgi` as nginx' `uwsgi_pass` does, or `fastcgi` as `fastcgi_pass` does.",
+        doc: "What clients speak: `http`, or what a web server in front does: `uwsgi` as nginx' `uwsgi_pass`, `fastcgi` as \
+          `fastcgi_pass`, `scgi` as `scgi_pass`.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better(
@@ -327,7 +328,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         flags: Flags::text(&["--uwsgi-allow-from"], "UWSGI_ALLOW_IPS"),
         kind: Kind::NetworkList,
         default: Default::Str("127.0.0.1,::1"),
-        doc: "Peers that may speak uwsgi or FastCGI: addresses and networks separated by commas, or `*` for everybody.",
+        doc: "Peers that may speak uwsgi, FastCGI or SCGI: addresses and networks separated by commas, or `*` for \
+          everybody.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better(

@@ -17,7 +17,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         doc: "Where to listen; may be given several times. `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, `unix:PATH`, \
           `unix:@NAME` (abstract namespace), or `fd://N` for a socket that is already open. The port is 8000 \
           where none is given, and with `PORT` in the environment the default is `0.0.0.0:$PORT`. `http://`, `https://`, \
-          `uwsgi://` or `fastcgi://` in front says what is spoken there, else `protocol` and `certfile` do.",
+          `uwsgi://`, `fastcgi://` or `scgi://` in front says what is spoken there, else `protocol` and `certfile` do.",
         since: Since::Always,
         applies: Applies::Reload,
         parity: Parity::Better(
