@@ -6,12 +6,12 @@ use oxicorn_proto::http1;
 use oxicorn_proto::websocket::{CloseCode, Compression, HandshakeFault, check};
 
 use super::{State, WebSocket};
-use crate::active::ActiveConfig;
 use crate::config::settings::WebSocketCompression;
 use crate::connection::Connection;
 use crate::exchange::{Happened, Stage};
 use crate::gateway::Gateway;
 use crate::gateway::exchanges::apply::{Mistake, Trouble};
+use crate::gateway::workers::ring_reader::read_small;
 use crate::telemetry::tracing::id_for_response;
 use crate::workers::calls::{CallId, Place};
 
@@ -53,11 +53,10 @@ impl Gateway {
         client: usize,
         header: ResponseHeader,
     ) -> Result<(), Trouble> {
-        let payload = &mut self.scratch.message;
-        payload.clear();
-        if let Some(record) = self.pool.get_mut(worker) {
-            record.link.payload_into(0..header.len, payload);
-        }
+        let Some(record) = self.pool.get_mut(worker) else {
+            return Ok(());
+        };
+        let payload = read_small(&record.link, header, &mut self.scratch.message);
         let view = ResponseView::decode(payload)?;
         let Some(connection) = self.connections.get_mut(client) else {
             return Ok(());
@@ -65,7 +64,7 @@ impl Gateway {
         let asked = connection
             .websocket
             .as_ref()
-            .is_some_and(|websocket| websocket.state == State::Asked);
+            .is_some_and(|websocket| websocket.state() == State::Asked);
         if !asked || connection.stage() != Some(Stage::Waiting) {
             return Err(Trouble::Mistake(Mistake::NotSpoken(header.kind)));
         }
@@ -108,12 +107,7 @@ impl Gateway {
         else {
             return;
         };
-        websocket.state = State::Open;
-        websocket.waiting = waiting;
-        websocket.seen = now;
-        let settings = resolved.settings.websocket.as_ref();
-        websocket.ping_due =
-            settings.and_then(|settings| ActiveConfig::deadline(now, settings.ping_interval));
+        websocket.open(waiting, resolved.settings.websocket.as_ref(), now);
         connection.deadline = websocket.deadline();
         // A turn of its own, which reads what came behind the handshake, and from now on it waits.
         self.wake(client);
@@ -149,7 +143,7 @@ fn encode_accept(
     else {
         return Ok(());
     };
-    let handshake = websocket.handshake;
+    let handshake = websocket.handshake();
     let is_stream = session.is_stream();
     let (status, reason) = if is_stream { STREAM } else { SWITCHING };
     let head = http1::ResponseHead {

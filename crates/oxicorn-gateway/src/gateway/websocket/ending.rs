@@ -3,33 +3,36 @@
 use std::time::Duration;
 
 use oxicorn_link::wire::{EventKind, WebSocketClose, flags};
-use oxicorn_proto::websocket::{CloseCode, Control, encode_close, encode_control};
+use oxicorn_proto::websocket::CloseCode;
 
-use super::{FAULT_TIMEOUT, State, speaking};
-use crate::active::ActiveConfig;
+use super::{FAULT_TIMEOUT, Look, State, speaking};
 use crate::exchange::Happened;
 use crate::gateway::Gateway;
 
 impl Gateway {
+    /// Whether the connection speaks WebSocket, and nobody has closed it yet.
+    fn is_open(&mut self, key: usize) -> bool {
+        let websocket = speaking(&mut self.connections, key);
+        websocket.is_some_and(|websocket| websocket.state() == State::Open)
+    }
+
     /// The client's last frame. Where ours was sent before, that is the end (RFC 6455 section
     /// 7.1.1: the server closes first); else it is answered with its code.
     pub(super) fn handle_client_close(&mut self, key: usize, code: CloseCode) {
         let Some(websocket) = speaking(&mut self.connections, key) else {
             return;
         };
-        if websocket.state == State::Closing {
+        if websocket.state() == State::Closing {
             return self.hang_up(key);
         }
-        let reason = websocket.decoder.control().to_vec();
-        let limit = websocket.answer_timeout;
+        let (reason, limit) = (websocket.control().to_vec(), websocket.answer_timeout());
         self.tell_closed(key, code, &reason, flags::AWAITED);
         self.await_worker(key, code, b"", limit);
     }
 
     /// The client broke a rule: nothing more is taken from it.
     pub(super) fn handle_broken_rule(&mut self, key: usize, code: CloseCode, reason: &[u8]) {
-        let open = speaking(&mut self.connections, key).is_some_and(|one| one.state == State::Open);
-        if !open {
+        if !self.is_open(key) {
             return self.hang_up(key);
         }
         self.tell_closed(key, code, reason, flags::AWAITED);
@@ -45,11 +48,7 @@ impl Gateway {
         let Some(websocket) = &mut connection.websocket else {
             return;
         };
-        encode_close(code, reason, &mut websocket.answer);
-        websocket.state = State::Answering;
-        websocket.passed.break_off();
-        websocket.ping_due = None;
-        websocket.close_due = Some(now + limit);
+        websocket.await_worker(code, reason, now + limit);
         connection.deadline = websocket.deadline();
     }
 
@@ -58,8 +57,7 @@ impl Gateway {
         if let Some(connection) = self.connections.get_mut(key)
             && let Some(websocket) = &mut connection.websocket
         {
-            connection.output.bytes().append(&mut websocket.answer);
-            websocket.state = State::Closing;
+            websocket.write_answer(connection.output.bytes());
         }
         self.hang_up(key);
     }
@@ -74,7 +72,7 @@ impl Gateway {
         let Some(websocket) = speaking(&mut self.connections, key) else {
             return;
         };
-        if websocket.state != State::Answering {
+        if websocket.state() != State::Answering {
             return self.send_close(key, CloseCode(close.code), close.reason);
         }
         if last && let Some(exchange) = self.exchange(key) {
@@ -96,8 +94,7 @@ impl Gateway {
 
     /// Ends a conversation from our side: the application is told, the client is asked to close.
     pub(crate) fn close_websocket(&mut self, key: usize, code: CloseCode, reason: &[u8]) {
-        let open = speaking(&mut self.connections, key).is_some_and(|one| one.state == State::Open);
-        if open {
+        if self.is_open(key) {
             self.tell_closed(key, code, reason, 0);
             self.send_close(key, code, reason);
         }
@@ -109,9 +106,8 @@ impl Gateway {
         let Some(websocket) = speaking(&mut self.connections, key) else {
             return false;
         };
-        if websocket.state == State::Answering {
-            websocket.answer.clear();
-            encode_close(CloseCode::INTERNAL_ERROR, b"", &mut websocket.answer);
+        if websocket.state() == State::Answering {
+            websocket.replace_answer(CloseCode::INTERNAL_ERROR);
             self.answer_close(key);
         } else {
             self.send_close(key, CloseCode::INTERNAL_ERROR, b"");
@@ -129,14 +125,9 @@ impl Gateway {
         let Some(websocket) = &mut connection.websocket else {
             return;
         };
-        if websocket.state != State::Open {
+        if !websocket.write_close(code, reason, now, connection.output.bytes()) {
             return;
         }
-        encode_close(code, reason, connection.output.bytes());
-        websocket.state = State::Closing;
-        websocket.passed.forget();
-        websocket.ping_due = None;
-        websocket.close_due = Some(now + websocket.close_timeout);
         connection.deadline = websocket.deadline();
         self.send_soon(key);
         // What was not read for want of room is dropped from now on.
@@ -179,20 +170,19 @@ impl Gateway {
     /// `deadline` of a WebSocket is due.
     pub(crate) fn handle_websocket_deadline(&mut self, key: usize) {
         let now = self.clock.now();
-        let is_due = |due: Option<Duration>| due.is_some_and(|due| due <= now);
         let Some(websocket) = speaking(&mut self.connections, key) else {
             return;
         };
-        let (write, close, ping) = (websocket.write_due, websocket.close_due, websocket.ping_due);
+        let due = websocket.due(now);
         let connection = self.connections.get_mut(key);
-        if is_due(write) && connection.is_some_and(|one| !one.next_span_of_writing(now)) {
+        if due.write && connection.is_some_and(|one| !one.next_span_of_writing(now)) {
             self.log_slow_reader(key);
             return self.handle_client_gone(key);
         }
-        if is_due(close) {
+        if due.close {
             return self.handle_close_due(key, now);
         }
-        if is_due(ping) {
+        if due.ping {
             self.look_after(key, now);
             self.flush_unsent();
         }
@@ -210,10 +200,10 @@ impl Gateway {
             return;
         };
         match &mut connection.websocket {
-            Some(websocket) if websocket.state == State::Answering => self.answer_close(key),
+            Some(websocket) if websocket.state() == State::Answering => self.answer_close(key),
             // Who has not come to read it cannot answer it; that is the other deadline's.
-            Some(websocket) if websocket.write_due.is_some() => {
-                websocket.close_due = Some(now + websocket.close_timeout);
+            Some(websocket) if websocket.is_writing() => {
+                websocket.await_close(now);
                 connection.deadline = websocket.deadline();
             }
             _ => self.handle_client_gone(key),
@@ -221,7 +211,6 @@ impl Gateway {
     }
 
     /// Nothing has come for a while: asks whether the client is still there, or gives it up.
-    /// Everything that comes is a sign of life; a client that is not listened to cannot give one.
     fn look_after(&mut self, key: usize, now: Duration) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -232,32 +221,14 @@ impl Gateway {
         ) else {
             return;
         };
-        let interval = settings.ping_interval;
-        let silent = websocket.pinged.is_some_and(|at| websocket.seen <= at);
-        if silent && !connection.reading_stopped {
-            return self.fail_websocket(key, CloseCode::INTERNAL_ERROR, b"keepalive ping timeout");
-        }
-        let quiet = now.saturating_sub(websocket.seen);
-        if connection.reading_stopped {
-            websocket.pinged = None;
-            websocket.ping_due = ActiveConfig::deadline(now, interval);
-            if connection.output.is_empty() {
-                // No answer is waited for; but the machine of a client that is gone refuses it.
-                encode_control(Control::Ping, b"", connection.output.bytes());
-                self.send_soon(key);
+        let is_deaf = connection.reading_stopped;
+        match websocket.look_after(settings, is_deaf, now, &mut connection.output) {
+            Look::Heard => {}
+            Look::Asked => self.send_soon(key),
+            Look::Silent => {
+                self.fail_websocket(key, CloseCode::INTERNAL_ERROR, b"keepalive ping timeout");
             }
-            return;
         }
-        if quiet < interval {
-            websocket.pinged = None;
-            websocket.ping_due = ActiveConfig::deadline(websocket.seen, interval);
-            return;
-        }
-        encode_control(Control::Ping, b"", connection.output.bytes());
-        let answer_due = ActiveConfig::deadline(now, settings.ping_timeout);
-        websocket.pinged = answer_due.map(|_| now);
-        websocket.ping_due = answer_due.or(ActiveConfig::deadline(now, interval));
-        self.send_soon(key);
     }
 
     /// The worker takes no more requests: its conversations go on elsewhere.

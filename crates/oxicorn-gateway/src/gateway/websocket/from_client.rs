@@ -4,11 +4,10 @@ use std::mem;
 use std::task::{Context, Poll};
 
 use oxicorn_link::scoreboard::Counter;
-use oxicorn_link::window::websocket_cost;
 use oxicorn_link::wire::{EventKind, flags};
-use oxicorn_proto::websocket::{CloseCode, Control, Event, Fault, Kind, Polled, encode_control};
+use oxicorn_proto::websocket::{CloseCode, Control, Event, Fault, Kind, Polled};
 
-use super::{PIECE, READ_SIZE, SHORT_READ, Shared, State, UNCOUNTED, speaking};
+use super::{PIECE, READ_SIZE, SHORT_READ, State, UNCOUNTED, speaking};
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::transport::socket::Received;
@@ -66,7 +65,7 @@ impl Gateway {
 
     /// The client sends nothing more: without a close it is gone, else it may wait for the answer.
     fn handle_end_of_frames(&mut self, key: usize) {
-        let state = speaking(&mut self.connections, key).map(|websocket| websocket.state);
+        let state = speaking(&mut self.connections, key).map(|websocket| websocket.state());
         match self.connections.get_mut(key) {
             Some(connection) if state == Some(State::Answering) => connection.at_end = true,
             _ => self.handle_client_gone(key),
@@ -78,7 +77,7 @@ impl Gateway {
         let Some(websocket) = speaking(&mut self.connections, key) else {
             return false;
         };
-        let waiting = mem::take(&mut websocket.waiting);
+        let waiting = websocket.take_waiting();
         self.take_frames(key, &waiting);
         self.has_room(key)
     }
@@ -122,17 +121,11 @@ impl Gateway {
             let Some(websocket) = speaking(&mut self.connections, key) else {
                 return;
             };
-            if websocket.state == State::Answering {
+            if websocket.state() == State::Answering {
                 return self.drop_late(key, &bytes[taken..]);
             }
-            if !bytes.is_empty() {
-                websocket.seen = now;
-            }
             let room = websocket.room(is_short).unwrap_or(most).min(most);
-            let Shared { codecs, piece, .. } = &mut self.websockets;
-            piece.clear();
-            let polled = websocket.decoder.poll(&bytes[taken..], room, codecs, piece);
-            match polled {
+            match websocket.poll(&bytes[taken..], room, &mut self.websockets, now) {
                 Ok(Polled {
                     event: Event::NeedMore,
                     ..
@@ -147,7 +140,7 @@ impl Gateway {
         if let Some(websocket) = speaking(&mut self.connections, key)
             && taken < bytes.len()
         {
-            websocket.waiting = bytes[taken..].to_vec();
+            websocket.keep_waiting(&bytes[taken..]);
         }
     }
 
@@ -205,12 +198,10 @@ impl Gateway {
         let (Some(websocket), Some(id)) = (&mut connection.websocket, id) else {
             return;
         };
-        if websocket.state != State::Open {
+        let piece = &self.websockets.piece;
+        if !websocket.pass(piece.len(), last) {
             return;
         }
-        let piece = &self.websockets.piece;
-        websocket.window.spend(websocket_cost(piece.len()));
-        websocket.passed.pass(piece.len(), last);
         let mut bits = if last { flags::END } else { 0 };
         if kind == Kind::Binary {
             bits |= flags::BINARY;
@@ -227,10 +218,8 @@ impl Gateway {
             return;
         };
         if let Some(websocket) = &connection.websocket
-            && websocket.state == State::Open
+            && websocket.write_pong(connection.output.bytes())
         {
-            let payload = websocket.decoder.control();
-            encode_control(Control::Pong, payload, connection.output.bytes());
             self.send_soon(key);
         }
     }

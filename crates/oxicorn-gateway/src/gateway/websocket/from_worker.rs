@@ -8,10 +8,10 @@ use oxicorn_link::window::websocket_cost;
 use oxicorn_link::wire::{self, ResponseKind, flags};
 use oxicorn_proto::websocket::Kind;
 
-use super::{Shared, State};
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::gateway::exchanges::apply::{Mistake, Trouble, is_last};
+use crate::gateway::workers::ring_reader::read_small;
 use crate::workers::calls::CallId;
 
 impl Gateway {
@@ -66,23 +66,16 @@ impl Gateway {
         else {
             return Ok(());
         };
-        // After our close nothing may be sent; the credit is given with the next bytes that leave.
-        if matches!(websocket.state, State::Open | State::Answering) {
-            let last = header.flags & flags::END != 0;
-            let kind = if header.flags & flags::BINARY == 0 {
-                Kind::Text
-            } else {
-                Kind::Binary
-            };
-            let out = output.bytes();
-            if websocket.encoder.begin_frame(kind, header.len, last, out) {
-                record.link.payload_into(0..header.len, out);
-            } else {
-                let Shared { codecs, piece, .. } = &mut self.websockets;
-                piece.clear();
-                record.link.payload_into(0..header.len, piece);
-                websocket.encoder.message(kind, piece, last, codecs, out);
-            }
+        let last = header.flags & flags::END != 0;
+        let kind = if header.flags & flags::BINARY == 0 {
+            Kind::Text
+        } else {
+            Kind::Binary
+        };
+        let payload = |out: &mut Vec<u8>| record.link.payload_into(0..header.len, out);
+        let (shared, out) = (&mut self.websockets, output.bytes());
+        // Of what is not written the credit is given with the next bytes that leave.
+        if websocket.write_message((kind, last), header.len, shared, out, payload) {
             exchange.response.body_bytes += header.len as u64;
         }
         Ok(())
@@ -94,12 +87,11 @@ impl Gateway {
         client: usize,
         header: ResponseHeader,
     ) -> Result<(), Trouble> {
-        let payload = &mut self.scratch.message;
-        payload.clear();
-        if let Some(record) = self.pool.get_mut(worker) {
-            record.link.payload_into(0..header.len, payload);
-        }
-        let payload = std::mem::take(payload);
+        let mut payload = std::mem::take(&mut self.scratch.message);
+        let Some(record) = self.pool.get_mut(worker) else {
+            return Ok(());
+        };
+        read_small(&record.link, header, &mut payload);
         let close = wire::WebSocketClose::decode(&payload)?;
         self.handle_worker_close(client, close, is_last(header));
         self.scratch.message = payload;

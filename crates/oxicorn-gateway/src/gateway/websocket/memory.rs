@@ -22,7 +22,7 @@ impl Gateway {
     pub(crate) fn forget_contexts(&mut self, enough: usize) {
         let has = |one: &Connection| {
             let websocket = one.websocket.as_ref();
-            websocket.is_some_and(|websocket| websocket.encoder.memory() > 0)
+            websocket.is_some_and(|websocket| websocket.has_context())
         };
         let all = self.connections.iter();
         let keys: Vec<_> = all
@@ -35,7 +35,7 @@ impl Gateway {
             }
             let connection = self.connections.get_mut(key);
             if let Some(websocket) = connection.and_then(|one| one.websocket.as_mut()) {
-                websocket.encoder.forget_context();
+                websocket.forget_context();
             }
             self.account(key);
         }

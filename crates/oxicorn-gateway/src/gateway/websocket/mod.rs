@@ -13,9 +13,8 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::connection::Connection;
-use crate::limits::min_rate::RateSpan;
 use crate::session::websocket::{
-    FAULT_TIMEOUT, PIECE, READ_SIZE, SHORT_READ, Shared, State, UNCOUNTED, WebSocket,
+    FAULT_TIMEOUT, Look, PIECE, READ_SIZE, SHORT_READ, State, UNCOUNTED, WebSocket,
 };
 
 /// The WebSocket that a connection speaks.
@@ -32,11 +31,8 @@ impl Connection {
     pub(crate) fn set_websocket_write_deadline(&mut self, now: Duration) {
         let demand = self.resolved.settings.timeouts.demand_on_reader();
         let taken = self.taken();
-        if let Some(websocket) = &mut self.websocket
-            && websocket.write_due.is_none()
-        {
-            websocket.write_due = demand.deadline(now);
-            websocket.write_span = RateSpan::begin(taken);
+        if let Some(websocket) = &mut self.websocket {
+            websocket.begin_writing(demand, taken, now);
             self.deadline = websocket.deadline();
         }
     }
@@ -48,9 +44,7 @@ impl Connection {
         let Some(websocket) = &mut self.websocket else {
             return true;
         };
-        let meets = websocket.write_span.meets(demand, taken);
-        websocket.write_span = RateSpan::begin(taken);
-        websocket.write_due = demand.deadline(now);
+        let meets = websocket.next_span_of_writing(demand, taken, now);
         self.deadline = websocket.deadline();
         meets
     }
@@ -58,7 +52,7 @@ impl Connection {
     /// No output waits.
     pub(crate) fn clear_websocket_write_deadline(&mut self) {
         if let Some(websocket) = &mut self.websocket
-            && websocket.write_due.take().is_some()
+            && websocket.end_writing()
         {
             self.deadline = websocket.deadline();
         }

@@ -23,7 +23,11 @@ use crate::workers::pool::worker_id;
 const MESSAGES_PER_TURN: u32 = 256;
 
 /// The payload of a message of a few bytes.
-fn read_small<'a>(link: &GatewayEnd, header: ResponseHeader, out: &'a mut Vec<u8>) -> &'a [u8] {
+pub(crate) fn read_small<'a>(
+    link: &GatewayEnd,
+    header: ResponseHeader,
+    out: &'a mut Vec<u8>,
+) -> &'a [u8] {
     out.clear();
     link.payload_into(0..header.len, out);
     out

@@ -1,7 +1,8 @@
 //! WebSockets: a request that becomes a conversation.
 //!
-//! Decides what a connection does from a good handshake to the end of its TCP connection. Frames are
-//! `oxicorn-proto`'s; which messages there are is the application's.
+//! Decides what is said from a good handshake to the end of it, on a connection and on a stream of HTTP/2 alike: the
+//! state and the deadlines are assigned here (`closing`) and nowhere else, frames are made and read here (`frames`).
+//! Their grammar is `oxicorn-proto`'s; which messages there are is the application's.
 //!
 //! ```text
 //!   head of a request --check--> Asked --submit--> worker
@@ -26,6 +27,8 @@
 //!   What more it holds is counted with what all clients hold, in the worker too (see `memory`).
 //! * **Time.** There is no timer: `deadline` is the nearest of those below, looked at by the tick.
 
+mod closing;
+mod frames;
 mod memory;
 
 use std::time::Duration;
@@ -35,6 +38,7 @@ use oxicorn_proto::websocket::{Codecs, Decoder, Encoder, Handshake};
 
 use crate::config::settings;
 use crate::limits::min_rate::RateSpan;
+pub(crate) use closing::Look;
 use memory::{KEPT_BACK, Passed};
 
 /// How long a broken rule waits for what the application has to say to the messages before it: the
@@ -66,32 +70,32 @@ pub(crate) struct Shared {
 /// One connection's part.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
-    pub(crate) handshake: Handshake,
-    pub(crate) state: State,
-    pub(crate) decoder: Decoder,
-    pub(crate) encoder: Encoder,
+    handshake: Handshake,
+    state: State,
+    decoder: Decoder,
+    encoder: Encoder,
     /// What may be sent to the worker.
-    pub(crate) window: SendWindow,
+    window: SendWindow,
     /// What was.
-    pub(crate) passed: Passed,
+    passed: Passed,
     /// Received, and not taken because there is no room for it.
-    pub(crate) waiting: Vec<u8>,
+    waiting: Vec<u8>,
     /// When something came last.
-    pub(crate) seen: Duration,
+    seen: Duration,
     /// When a ping was sent that nothing has come after.
-    pub(crate) pinged: Option<Duration>,
+    pinged: Option<Duration>,
     /// When to look after the client.
-    pub(crate) ping_due: Option<Duration>,
-    pub(crate) close_timeout: Duration,
-    pub(crate) answer_timeout: Duration,
+    ping_due: Option<Duration>,
+    close_timeout: Duration,
+    answer_timeout: Duration,
     /// The close frame that is sent when the worker is through with what came before it.
-    pub(crate) answer: Vec<u8>,
+    answer: Vec<u8>,
     /// When it is sent, whatever the worker does, or when our close must have been answered.
-    pub(crate) close_due: Option<Duration>,
+    close_due: Option<Duration>,
     /// When the client must have taken enough of what waits for it.
-    pub(crate) write_due: Option<Duration>,
+    write_due: Option<Duration>,
     /// Where the span began that ends then.
-    pub(crate) write_span: RateSpan,
+    write_span: RateSpan,
 }
 
 /// See the head of the module.
@@ -125,6 +129,20 @@ impl WebSocket {
         }
     }
 
+    /// What the client and the server agreed on.
+    pub(crate) fn handshake(&self) -> Handshake {
+        self.handshake
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// How long an answer to the client's close waits for the worker.
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        self.answer_timeout
+    }
+
     /// Bytes of a message that the worker has room for now; less of it where memory `is_short`.
     pub(crate) fn room(&self, is_short: bool) -> Option<usize> {
         if matches!(self.state, State::Answering | State::Closing) {
@@ -135,11 +153,5 @@ impl WebSocket {
         let available = self.window.available().saturating_sub(kept_back);
         let room = websocket_room(available).filter(|room| *room > 0)?;
         Some(usize::try_from(room).unwrap_or(PIECE).min(PIECE))
-    }
-
-    /// The nearest of the deadlines.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
-        let all = [self.ping_due, self.close_due, self.write_due];
-        all.into_iter().flatten().min()
     }
 }
