@@ -2,57 +2,41 @@
 
 use std::time::Duration;
 
+use oxicorn_link::scoreboard::STASH_OPERATIONS;
 use oxicorn_proto::pool::{Fields, Item, Reader, write};
 
 use super::StashFault;
 
-/// Gunicorn's operations, and from 11 on oxicorn's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Put,
-    Get,
-    Delete,
-    Keys,
-    Clear,
-    Info,
-    Ensure,
-    DeleteTable,
-    Tables,
-    Exists,
-    Add,
-    Replace,
-    Increment,
-    Touch,
-    Pop,
-    DeleteIf,
+/// The operations in the order of their numbers, from 1 on.
+macro_rules! operations {
+    ($(#[$about:meta])* $($name:ident,)*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Operation {
+            $($name,)*
+        }
+
+        impl Operation {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
 }
+
+operations! {
+    /// Gunicorn's operations, and from 11 on oxicorn's.
+    Put, Get, Delete, Keys, Clear, Info, Ensure, DeleteTable, Tables, Exists,
+    Add, Replace, Increment, Touch, Pop, DeleteIf,
+}
+
+const _: () = assert!(
+    Operation::ALL.len() == STASH_OPERATIONS.len(),
+    "each operation is counted under a name"
+);
 
 impl Operation {
     fn from_number(number: i64) -> Option<Self> {
-        use Operation::{
-            Add, Clear, Delete, DeleteIf, DeleteTable, Ensure, Exists, Get, Increment, Info, Keys,
-            Pop, Put, Replace, Tables, Touch,
-        };
-        let all = [
-            Put,
-            Get,
-            Delete,
-            Keys,
-            Clear,
-            Info,
-            Ensure,
-            DeleteTable,
-            Tables,
-            Exists,
-            Add,
-            Replace,
-            Increment,
-            Touch,
-            Pop,
-            DeleteIf,
-        ];
         let place = usize::try_from(number).ok()?.checked_sub(1)?;
-        all.get(place).copied()
+        Self::ALL.get(place).copied()
     }
 }
 

@@ -23,7 +23,6 @@ mod notices;
 mod orders;
 mod performer;
 mod pool;
-mod pool_figures;
 mod python;
 mod reaping;
 mod slow_requests;
