@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use oxicorn_gateway::control::{DashboardOrder, FromGateway, ToGateway};
+use oxicorn_link::scoreboard::{CallGauge, CallOutcome};
 
 use crate::scenario::{PATIENCE, Scenario, eventually, patient};
 
@@ -74,6 +75,25 @@ fn figures_and_warnings_come_by_themselves() {
     let shown = read_until(&mut viewer, "event: log\n");
     let shown = shown + &read_until(&mut viewer, "\n\n");
     assert!(shown.contains(r#""level":"error","pid":42,"text":"something\nis \"wrong\"""#));
+}
+
+#[test]
+fn heavy_applications_are_shown_with_what_waits_and_runs() {
+    let (scenario, _tail) = Scenario::with_dashboard(patient(), None);
+    let mut viewer = send(&scenario, "GET", "/dashboard/stream", LOCAL);
+    read_until(&mut viewer, r#""heavy":[]"#);
+    let pool = scenario.scoreboard.pool();
+    pool.give_row("model:\"Model");
+    let row = pool.row_of("model:\"Model").unwrap();
+    row.set(CallGauge::Workers, 2);
+    row.set(CallGauge::Queued, 3);
+    row.set(CallGauge::InFlight, 4);
+    row.count(CallOutcome::Ok);
+    for outcome in [CallOutcome::Error, CallOutcome::Timeout] {
+        row.count(outcome);
+    }
+    let expected = r#""heavy":[{"app":"model:\"Model","workers":2,"queued":3,"running":4,"answered":1,"cancelled":0,"failed":2}]"#;
+    read_until(&mut viewer, expected);
 }
 
 #[test]

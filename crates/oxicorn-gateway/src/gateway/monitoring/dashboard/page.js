@@ -166,6 +166,7 @@ function draw() {
   for (const chart of charts) chart.draw();
   drawRequests();
   drawWorkers();
+  drawHeavy();
   if (entries.changed) drawLog();
 }
 
@@ -439,6 +440,24 @@ function drawWorkers() {
     sign.textContent = `${millis(worker.silence)} ago`;
     sign.classList.toggle("slow", worker.silence >= STILL);
     actions.lastElementChild.hidden = !state.orders;
+  });
+}
+
+function drawHeavy() {
+  const heavy = state.heavy || [];
+  $("heavy").hidden = !heavy.length;
+  const waiting = heavy.reduce((sum, one) => sum + one.queued, 0);
+  $("heavy-note").textContent = waiting ? `${count(waiting)} wait for a worker of the pool` : "";
+  rows($("heavy-rows"), heavy, (one) => one.app, (one) => make("tr", {}, ...cells(["Application"], ["Workers", "number"],
+    ["Waiting", "number"], ["Running", "number"], ["Answered", "number"], ["Failed", "number"], ["Cancelled", "number"])),
+  (row, one) => {
+    const [app, workers, queued, ...numbers] = row.children;
+    app.textContent = one.app;
+    workers.textContent = count(one.workers);
+    workers.classList.toggle("slow", one.app !== "other" && !one.workers);
+    queued.textContent = count(one.queued);
+    queued.classList.toggle("slow", one.queued > 0);
+    [one.running, one.answered, one.failed, one.cancelled].forEach((number, place) => { numbers[place].textContent = count(number); });
   });
 }
 

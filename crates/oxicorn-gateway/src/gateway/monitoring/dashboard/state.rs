@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use oxicorn_link::scoreboard::{ArbiterGauge, SlotReading, WorkerState};
+use oxicorn_link::scoreboard::{
+    ArbiterGauge, CallGauge, CallOutcome, CallRow, OTHER, PoolBlock, SlotReading, WorkerState,
+};
 use oxicorn_os::process::{self, resident_bytes_of};
 use serde::Serialize;
 
@@ -30,6 +32,54 @@ struct State {
     workers: Vec<Worker>,
     requests: Vec<RequestShown>,
     requests_total: usize,
+    /// Of the pool of heavy applications; empty where there is none.
+    heavy: Vec<Heavy>,
+}
+
+/// A heavy application.
+#[derive(Debug, Serialize)]
+struct Heavy {
+    app: String,
+    /// That are given calls.
+    workers: u64,
+    /// Calls that wait, and calls that run.
+    queued: u64,
+    running: u64,
+    /// Calls that have ended with a result, those that its caller did not want any more, and all others.
+    answered: u64,
+    cancelled: u64,
+    failed: u64,
+}
+
+impl Heavy {
+    fn of(row: &CallRow) -> Self {
+        let (mut answered, mut cancelled, mut failed) = (0, 0, 0);
+        for outcome in CallOutcome::ALL {
+            let sum = match outcome {
+                CallOutcome::Ok => &mut answered,
+                CallOutcome::Cancelled => &mut cancelled,
+                _ => &mut failed,
+            };
+            *sum += row.outcomes(*outcome);
+        }
+        Self {
+            app: row.name(),
+            workers: row.gauge(CallGauge::Workers),
+            queued: row.gauge(CallGauge::Queued),
+            running: row.gauge(CallGauge::InFlight),
+            answered,
+            cancelled,
+            failed,
+        }
+    }
+
+    fn all(pool: &PoolBlock) -> Vec<Self> {
+        let shown = pool.rows().map(|row| Self::of(&row));
+        // What is called and does not exist is shown when somebody has called it.
+        shown
+            .filter(|one| one.app != OTHER || one.failed > 0)
+            .collect()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -110,6 +160,7 @@ impl Gateway {
                 .collect(),
             requests,
             requests_total,
+            heavy: Heavy::all(&scoreboard.pool()),
         };
         serde_json::to_string(&state).unwrap_or_default()
     }
