@@ -158,6 +158,24 @@ fn warn_of_pool(settings: &Settings, warnings: &mut Vec<String>) {
         warnings
             .push("dirty_workers: there are none, because dirty_apps names no application".into());
     }
+    warn_of_pool_elsewhere(settings, warnings);
+}
+
+/// What is Ray's to decide where the pool's applications run there.
+fn warn_of_pool_elsewhere(settings: &Settings, warnings: &mut Vec<String>) {
+    let is_elsewhere = settings.text("dirty_pool") != Some("processes");
+    if !is_elsewhere || settings.list("dirty_apps").is_empty() {
+        return;
+    }
+    let decided_by_ray = ["dirty_affinity", "dirty_memory_limit", "dirty_max_calls"];
+    for (position, row) in TABLE.iter().enumerate() {
+        if decided_by_ray.contains(&row.name) && is_changed(settings, position) {
+            warnings.push(format!(
+                "{} has no effect where dirty_pool is Ray's: placement, limits and restarts are its own (dirty_ray_resources)",
+                row.name
+            ));
+        }
+    }
 }
 
 /// One line for each setting that works, but hardly as meant.
@@ -392,6 +410,30 @@ mod tests {
         );
         let on = [endpoint, ("tracing", Raw::Bool(true))];
         assert_eq!(warnings(&resolve(&on)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_rays_to_decide_is_told_of() {
+        let pool = |place: &str| {
+            let settings = [
+                ("dirty_pool", text(place)),
+                ("dirty_apps", text("model:Model")),
+                ("dirty_workers", Raw::Int(1)),
+                ("dirty_max_calls", Raw::Int(5)),
+                ("dirty_idle_timeout", Raw::Int(5)),
+            ];
+            warnings(&resolve(&settings))
+        };
+        assert_eq!(pool("processes"), Vec::<String>::new());
+        for place in ["ray", "ray://cluster:10001"] {
+            assert_eq!(
+                pool(place),
+                [
+                    "dirty_max_calls has no effect where dirty_pool is Ray's: placement, limits and restarts are its own \
+                     (dirty_ray_resources)"
+                ]
+            );
+        }
     }
 
     #[test]
