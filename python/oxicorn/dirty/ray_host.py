@@ -27,6 +27,8 @@ from oxicorn.dirty.worker import Runner, Streamed, described
 __all__ = ["Host", "limits_of", "sendable"]
 
 Answer = tuple[str, Any]
+#: Groups of threads of an actor: calls, and what is said to them meanwhile.
+CALLS, CONTROL = "calls", "control"
 #: What is certainly no tensor.
 SMALL = (type(None), bool, int, float, str, bytes)
 #: Interrupted calls that are remembered until they come.
@@ -197,6 +199,23 @@ class Host:
         if isinstance(error, CallCancelled):
             return "cancelled", None
         return "error", described(error, self._app_path, action, self._folds)[1]
+
+
+def _grouped() -> None:
+    """Says which group of threads runs which method, as ``ray.method`` would.
+
+    Here, because a call by Ray's client cannot say it; and without Ray, because processes that
+    import this must be free of it.
+    """
+    for group, methods in {
+        CALLS: (Host.call, Host.piece, Host.drop),
+        CONTROL: (Host.ready, Host.interrupt, Host.close),
+    }.items():
+        for method in methods:
+            vars(method)["__ray_concurrency_group__"] = group
+
+
+_grouped()
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:

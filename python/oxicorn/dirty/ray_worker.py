@@ -12,6 +12,7 @@ started again by Ray; what ran there fails, and is not run again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -40,8 +41,6 @@ __all__ = ["RayWorker"]
 PATIENCE = 1.0
 #: Seconds that applications have to close when the process ends.
 CLOSE_TIME = 2.0
-#: Groups of threads of an actor: calls, and what is said to them meanwhile.
-CALLS, CONTROL = "calls", "control"
 
 
 class _RemoteError(Exception):
@@ -60,9 +59,14 @@ class _Actor:
         self.pid = 0
         self.calls = 0
 
-    def ask(self, method: str, *arguments: Any, group: str = CALLS) -> Any:
+    def ask(self, method: str, *arguments: Any) -> Any:
         """Begins a call of a method of ``Host``; its reference."""
-        return getattr(self.handle, method).options(concurrency_group=group).remote(*arguments)
+        return getattr(self.handle, method).remote(*arguments)
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        """The same where nobody waits for an answer; one that is gone need not hear it."""
+        with contextlib.suppress(ConnectionError):
+            self.ask(method, *arguments)
 
 
 class _Actors:
@@ -94,6 +98,8 @@ class RayWorker(DirtyWorker):
         self.app_paths = list(self.numbers)
         self._ray: Any = None
         self._waiting: dict[int, tuple[_Actor, Future[Any]]] = {}
+        #: Whether the connection to the cluster was lost.
+        self._is_cut_off = False
         #: Calls that nobody waits for any more.
         self._cancelled: set[int] = set()
 
@@ -121,8 +127,22 @@ class RayWorker(DirtyWorker):
         self._ray = ray
         return ray
 
+    def _connect_for(self, paths: list[str]) -> Any:
+        """The same for these applications, whose callers are told why it cannot be done."""
+        try:
+            return self._connect()
+        except Exception as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            reason = f"dirty_pool: {self.cfg.dirty_pool}: Ray cannot be reached: {text}"
+            context = self._context
+            if context is not None:
+                for path in paths:
+                    context.app_loading(path)
+                    context.app_failed(path, reason)
+            raise BootFailed(reason) from None
+
     def _settle_apps(self, context: DirtyContext, paths: list[str]) -> None:
-        ray = self._connect()
+        ray = self._connect_for(paths)
         task = ray.remote(num_cpus=0, max_calls=1)(ray_host.limits_of)
         limits: list[int | None] = []
         for path, answer in zip(paths, ray.get(task.remote(paths, *self._code())), strict=True):
@@ -153,7 +173,7 @@ class RayWorker(DirtyWorker):
 
         An application that cannot be loaded is left out, as in all workers.
         """
-        self._connect()
+        self._connect_for(self.app_paths)
         started = {
             path: _Actors(self._start(path, number))
             for path, number in self.numbers.items()
@@ -173,7 +193,10 @@ class RayWorker(DirtyWorker):
             "max_restarts": -1,
             # A call is never made twice.
             "max_task_retries": 0,
-            "concurrency_groups": {CALLS: max(1, self.cfg.dirty_threads), CONTROL: 1},
+            "concurrency_groups": {
+                ray_host.CALLS: max(1, self.cfg.dirty_threads),
+                ray_host.CONTROL: 1,
+            },
             **ray_settings.placement(self.cfg.dirty_ray_resources, path),
         }
         actors = []
@@ -187,7 +210,7 @@ class RayWorker(DirtyWorker):
     def _wait_for(self, path: str, actors: _Actors) -> None:
         limit = None
         for actor in actors.all:
-            actor.pid, limit = self._loaded(self._ray.get(actor.ask("ready", group=CONTROL)))
+            actor.pid, limit = self._loaded(self._ray.get(actor.ask("ready")))
         if self._context is not None:
             self._context.app_limit(path, limit)
 
@@ -197,7 +220,7 @@ class RayWorker(DirtyWorker):
             return
         try:
             actors = [actor for of_app in self.apps.values() for actor in of_app.all]
-            closing = [actor.ask("close", group=CONTROL) for actor in actors]
+            closing = [actor.ask("close") for actor in actors]
             if closing:
                 ray.wait(closing, num_returns=len(closing), timeout=CLOSE_TIME)
             ray.shutdown()
@@ -221,7 +244,7 @@ class RayWorker(DirtyWorker):
             streams = kind == "stream"
         except CallCancelled:
             # It may have become a stream meanwhile.
-            actor.ask("drop", number)
+            actor.tell("drop", number)
             raise
         finally:
             if not streams:
@@ -239,7 +262,7 @@ class RayWorker(DirtyWorker):
                 yield value
         finally:
             if not ended:
-                actor.ask("drop", number)
+                actor.tell("drop", number)
             self._call_ended(number, actors, actor)
 
     def _call_ended(self, number: int, actors: _Actors, actor: _Actor) -> None:
@@ -257,12 +280,15 @@ class RayWorker(DirtyWorker):
             kind, value = future.result()
         except CallCancelled:
             # Raised in this thread, or by who gave the actor up.
-            actor.ask("interrupt", number, group=CONTROL)
+            actor.tell("interrupt", number)
             raise
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
             raise self._lost(actor, error) from None
+        except ConnectionError as error:
+            # Of Ray's client, which does not connect again.
+            raise self._cut_off(error) from None
         finally:
             self._waiting.pop(number, None)
         if kind == "error":
@@ -270,6 +296,15 @@ class RayWorker(DirtyWorker):
         if kind == "cancelled":
             raise CallCancelled
         return kind, value
+
+    def _cut_off(self, error: ConnectionError) -> DirtyWorkerError:
+        """The cluster is gone: another process will connect to it, or to what takes its place."""
+        if not self._is_cut_off and self._context is not None:
+            self._is_cut_off = True
+            self.log.error("Ray at %s was lost: %s", self.cfg.dirty_pool, error)
+            self._context.want_replacement("requested")
+        text = f"Ray at {self.cfg.dirty_pool} was lost: {' '.join(str(error).split())}"
+        return DirtyWorkerError(text, worker_id=self.pid)
 
     def _lost(self, actor: _Actor, error: Exception) -> DirtyWorkerError:
         """Its process ended, or cannot be reached any more."""
@@ -285,7 +320,7 @@ class RayWorker(DirtyWorker):
             if found.exception() is None and found.result()[0] == "value":
                 actor.pid = found.result()[1][0]
 
-        actor.ask("ready", group=CONTROL).future().add_done_callback(known)
+        actor.ask("ready").future().add_done_callback(known)
 
     def _cancel(self, context: DirtyContext, call: int) -> None:
         self._cancelled.add(call)
@@ -295,7 +330,7 @@ class RayWorker(DirtyWorker):
                 self._cancelled.discard(call)
             return
         actor, future = found
-        actor.ask("interrupt", call, group=CONTROL)
+        actor.tell("interrupt", call)
         timer = threading.Timer(PATIENCE, self._give_up, (actor, future))
         timer.daemon = True
         timer.start()
@@ -305,8 +340,9 @@ class RayWorker(DirtyWorker):
         if future.done():
             return
         self.log.critical("DIRTY WORKER TIMEOUT (actor, pid:%s)", actor.pid)
-        self._ray.kill(actor.handle, no_restart=False)
-        self._learn_pid(actor)
+        with contextlib.suppress(ConnectionError):
+            self._ray.kill(actor.handle, no_restart=False)
+            self._learn_pid(actor)
         _settle(future, CallCancelled())
 
     def failure(self, error: BaseException, app_path: str, action: str) -> dict[str, Any]:

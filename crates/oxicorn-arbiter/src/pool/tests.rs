@@ -215,6 +215,22 @@ fn one_process_is_not_joined_by_a_second_for_what_cannot_be_loaded() {
 }
 
 #[test]
+fn one_process_rests_with_all_and_comes_again_for_any() {
+    let one_process = PoolPlan {
+        one_process: true,
+        ..plan(2, &[("a:A", Some(1)), ("b:B", Some(1))])
+    };
+    let mut scene = Scene::new(one_process, &[]);
+    scene.tell(PoolEvent::WorkerIdle(WorkerId(1)));
+    assert_eq!(scene.retired, [WorkerId(1)]);
+    scene.exits(1, Exit::Code(0));
+    assert_eq!((scene.serving(), scene.pool.resting()), (vec![], 1));
+    scene.tell(PoolEvent::Wanted { path: "b:B".into() });
+    assert_eq!(scene.serving(), [2]);
+    assert_eq!(scene.pool.applications(WorkerId(2)), [0, 1]);
+}
+
+#[test]
 fn who_dies_is_followed_by_one_with_the_same_applications() {
     let mut scene = Scene::new(plan(2, &[("a:A", Some(1)), ("b:B", Some(1))]), &[]);
     scene.exits(1, Exit::Signal(9));
