@@ -124,4 +124,5 @@ def test_a_cluster_that_dies_fails_calls_in_words_and_its_successor_is_used(clus
     wait_for(lambda: "was lost" in outcome(pool) or "cannot be reached" in outcome(pool), LONG, lambda: pool.server.log)
     wait_for(lambda: "Ray cannot be reached" in pool.server.log, LONG, lambda: pool.server.log)
     cluster.start()
-    wait_for(lambda: outcome(pool) == "answered", LONG, lambda: pool.server.log)
+    wait_for(lambda: outcome(pool) == "answered", LONG, lambda: pool.server.log[-4000:])
+    assert "Ray Client is not connected" not in pool.server.log

@@ -65,7 +65,7 @@ class _Actor:
 
     def tell(self, method: str, *arguments: Any) -> None:
         """The same where nobody waits for an answer; one that is gone need not hear it."""
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(Exception):
             self.ask(method, *arguments)
 
 
@@ -98,8 +98,8 @@ class RayWorker(DirtyWorker):
         self.app_paths = list(self.numbers)
         self._ray: Any = None
         self._waiting: dict[int, tuple[_Actor, Future[Any]]] = {}
-        #: Whether the connection to the cluster was lost.
-        self._is_cut_off = False
+        #: That the connection to the cluster was lost, and why; empty: it was not.
+        self._lost_text = ""
         #: Calls that nobody waits for any more.
         self._cancelled: set[int] = set()
 
@@ -216,7 +216,7 @@ class RayWorker(DirtyWorker):
 
     def _close_apps(self) -> None:
         ray = self._ray
-        if ray is None:
+        if ray is None or self._lost_text:
             return
         try:
             actors = [actor for of_app in self.apps.values() for actor in of_app.all]
@@ -276,6 +276,8 @@ class RayWorker(DirtyWorker):
         try:
             if number in self._cancelled:
                 raise CallCancelled
+            if self._lost_text:
+                raise DirtyWorkerError(self._lost_text, worker_id=self.pid)
             actor.ask(method, *arguments).future().add_done_callback(_passing_on(future))
             kind, value = future.result()
         except CallCancelled:
@@ -286,9 +288,11 @@ class RayWorker(DirtyWorker):
             raise
         except self._ray.exceptions.RayError as error:
             raise self._lost(actor, error) from None
-        except ConnectionError as error:
-            # Of Ray's client, which does not connect again.
-            raise self._cut_off(error) from None
+        except Exception as error:
+            # Of Ray's client, which does not connect again; from then on it raises an Exception.
+            if isinstance(error, ConnectionError) or not self._ray.is_initialized():
+                raise self._cut_off(error) from None
+            raise
         finally:
             self._waiting.pop(number, None)
         if kind == "error":
@@ -297,14 +301,15 @@ class RayWorker(DirtyWorker):
             raise CallCancelled
         return kind, value
 
-    def _cut_off(self, error: ConnectionError) -> DirtyWorkerError:
+    def _cut_off(self, error: Exception) -> DirtyWorkerError:
         """The cluster is gone: another process will connect to it, or to what takes its place."""
-        if not self._is_cut_off and self._context is not None:
-            self._is_cut_off = True
-            self.log.error("Ray at %s was lost: %s", self.cfg.dirty_pool, error)
-            self._context.want_replacement("requested")
-        text = f"Ray at {self.cfg.dirty_pool} was lost: {' '.join(str(error).split())}"
-        return DirtyWorkerError(text, worker_id=self.pid)
+        if not self._lost_text:
+            text = " ".join(str(error).split())
+            self._lost_text = f"Ray at {self.cfg.dirty_pool} was lost: {text}"
+            self.log.error("%s", self._lost_text)
+            if self._context is not None:
+                self._context.want_replacement("requested")
+        return DirtyWorkerError(self._lost_text, worker_id=self.pid)
 
     def _lost(self, actor: _Actor, error: Exception) -> DirtyWorkerError:
         """Its process ended, or cannot be reached any more."""
@@ -320,7 +325,8 @@ class RayWorker(DirtyWorker):
             if found.exception() is None and found.result()[0] == "value":
                 actor.pid = found.result()[1][0]
 
-        actor.ask("ready").future().add_done_callback(known)
+        with contextlib.suppress(Exception):
+            actor.ask("ready").future().add_done_callback(known)
 
     def _cancel(self, context: DirtyContext, call: int) -> None:
         self._cancelled.add(call)
@@ -340,7 +346,7 @@ class RayWorker(DirtyWorker):
         if future.done():
             return
         self.log.critical("DIRTY WORKER TIMEOUT (actor, pid:%s)", actor.pid)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(Exception):
             self._ray.kill(actor.handle, no_restart=False)
             self._learn_pid(actor)
         _settle(future, CallCancelled())
