@@ -52,20 +52,24 @@ impl Dashboard {
             let state = with(crate::gateway::Gateway::dashboard_state);
             *self.state.borrow_mut() = state.unwrap_or_default().into();
         }
-        let sent = self.send_all(stream).await;
+        let sent = self.send_all(stream, READ_LIMIT).await;
         self.viewers.set(self.viewers.get() - 1);
         // A viewer that has left is no news.
         drop(sent);
     }
 
-    async fn send_all<S: AsyncWrite + Unpin>(&self, stream: &mut S) -> io::Result<()> {
+    async fn send_all<S: AsyncWrite + Unpin>(
+        &self,
+        stream: &mut S,
+        limit: Duration,
+    ) -> io::Result<()> {
         let mut taken = self.taken.subscribe();
         taken.mark_unchanged();
         let mut seen = Seen::default();
-        timeout(READ_LIMIT, stream.write_all(HEAD)).await??;
+        timeout(limit, stream.write_all(HEAD)).await??;
         loop {
             let message = self.news(&mut seen);
-            timeout(READ_LIMIT, stream.write_all(message.as_bytes())).await??;
+            timeout(limit, stream.write_all(message.as_bytes())).await??;
             if taken.changed().await.is_err() {
                 return Ok(());
             }
@@ -113,5 +117,28 @@ const fn level(number: u8) -> &'static str {
         0..=39 => "warning",
         40..=49 => "error",
         _ => "critical",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxicorn_link::log_tail::LogTail;
+
+    use super::super::DashboardSetup;
+    use super::*;
+
+    #[test]
+    fn a_viewer_that_reads_no_more_is_let_go_of() {
+        let (_, log_tail) = LogTail::create().expect("a tail");
+        let token = None;
+        let dashboard = Dashboard::new(DashboardSetup { token, log_tail }).expect("a tail");
+        // It takes half of the head, or no more than that.
+        for takes in [HEAD.len() / 2, HEAD.len()] {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_time().build().expect("a runtime");
+            let (mut here, _there) = tokio::io::duplex(takes);
+            let sent = runtime.block_on(dashboard.send_all(&mut here, Duration::ZERO));
+            assert_eq!(sent.expect_err("late").kind(), io::ErrorKind::TimedOut);
+        }
     }
 }
