@@ -571,10 +571,21 @@ class Arbiter(Commands):
         """The object that stands for the next worker, before its fork. Hook ``pre_fork``."""
         self.worker_age = age
         self._told.forget_old()
+        if age == 1 and generation.cfg.workers > 1:
+            self._prepare_for_workers(generation.cfg)
         worker = self.new_worker(age, generation.cfg)
         with forked.Guard(self.log):
             generation.cfg.pre_fork(self, worker)
         return worker
+
+    def _prepare_for_workers(self, cfg: Config) -> None:
+        """What they have in common is there, and their collections do not write to it."""
+        import gc
+
+        from oxicorn import ahead  # one worker alone would share it with nobody
+
+        ahead.import_ahead(getattr(self.app, "app_uri", None), cfg)
+        gc.freeze()
 
     def new_worker(self, age: int, cfg: Config) -> Worker:
         """The object that stands for a worker with these settings."""

@@ -1,0 +1,98 @@
+"""What is imported for the workers before they are forked: the standard library's part of what frameworks import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.server import Kind, Servers
+
+ASK = """
+import sys
+from types import SimpleNamespace as Some
+sys.path[:0] = [".", "site-packages"]
+from oxicorn.ahead import import_ahead
+import_ahead({!r}, Some(chosen=Some(kind={!r})))
+print("email.parser" in sys.modules, "asyncio" in sys.modules)
+"""
+
+#: Files beside the application, the application's name, and what is there afterwards: what all import, asyncio.
+SOURCES = {
+    "nothing": ({"app.py": "import os\n\ndef app(environ, start_response): ...\n"}, "app:app", (False, False)),
+    "a package": ({"app.py": "from framework import App\n"}, "app:app", (True, False)),
+    "a package with a loop": ({"app.py": "import starlette.applications\n"}, "app:app", (True, True)),
+    "indented": ({"app.py": "def make():\n    import framework.core\n"}, "app:make()", (True, False)),
+    "by a module of its own": ({"app.py": "import shop\n", "shop.py": "import framework\n"}, "app:app", (True, False)),
+    "within a package of its own": (
+        {
+            "shop/__init__.py": "",
+            "shop/wsgi.py": "from .web import app\n",
+            "shop/web/__init__.py": "from ..base import app\n",
+            "shop/base.py": "import framework\n",
+        },
+        "shop.wsgi",
+        (True, False),
+    ),
+    "itself, in a circle": ({"app.py": "import shop\n", "shop.py": "import app\n"}, "app", (False, False)),
+    "what is not there": ({"app.py": "import absent\n"}, "app", (False, False)),
+    "a server": ({"app.py": "import gunicorn.app.base\n"}, "app", (False, False)),
+    "not there itself": ({}, "absent:app", (False, False)),
+    "behind a module of the user's": (
+        {"app.py": "import framework\n", "calendar.py": "raise RuntimeError\n"},
+        "app",
+        (False, False),
+    ),
+    "behind a module beside packages": (
+        {"app.py": "import framework\n", "site-packages/secrets.py": "raise RuntimeError\n"},
+        "app",
+        (False, False),
+    ),
+}
+
+
+def asked(directory: Path, files: dict[str, str], uri: str, kind: str = "sync") -> tuple[bool, ...]:
+    for package in ("framework", "starlette"):
+        files |= {f"site-packages/{package}/__init__.py": "raise RuntimeError('it is imported')\n"}
+    for name, source in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    command = [sys.executable, "-c", ASK.format(uri, kind)]
+    run = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
+    return tuple(word == "True" for word in run.stdout.split())
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_is_imported_where_the_application_imports(tmp_path: Path, name: str) -> None:
+    files, uri, expected = SOURCES[name]
+    assert asked(tmp_path, dict(files), uri) == expected
+
+
+@pytest.mark.parametrize("kind", ["gevent", "gevent_pywsgi", "direct"])
+def test_who_may_patch_the_library_has_it_as_it_was(tmp_path: Path, kind: str) -> None:
+    assert asked(tmp_path, {"app.py": "import framework\n"}, "app", kind) == (False, False)
+
+
+@pytest.mark.parametrize(("workers", "shared"), [(1, "False"), (2, "True")])
+def test_workers_have_it_from_the_arbiter(serve: Servers, kind: Kind, workers: int, shared: str) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it imports what it uses by itself")
+    source = """
+        import flask
+        application = flask.Flask(__name__)
+        application.get("/")(lambda: "hello")
+    """
+    config = """
+        import sys
+        def post_fork(server, worker):
+            server.log.info("there: %s, flask: %s", "email.parser" in sys.modules, "flask" in sys.modules)
+    """
+    server = serve(source, "--workers", str(workers), config=config)
+    server.wait_for_log(f"there: {shared}, flask: False", count=workers)
+    assert server.get("/").body == b"hello"
