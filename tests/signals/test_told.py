@@ -10,7 +10,7 @@ import pytest
 from tests.support.greenlets import GEVENT
 from tests.support.http import Peer, encode
 from tests.support.load import Load
-from tests.support.server import Server, Servers
+from tests.support.server import Kind, Server, Servers
 from tests.support.wait import stays, wait_for
 
 #: ``/stream`` lasts until the application's own handler of SIGTERM says so; ``/?N`` takes N seconds. The handler calls
@@ -129,6 +129,24 @@ def test_term_to_every_process_loses_nothing(serve: Servers, name: str) -> None:
     for peer in peers:
         peer.close()
     assert server.wait_for_exit() == 0
+
+
+def test_nobody_takes_the_place_of_a_worker_that_is_told_with_the_server(serve: Servers, kind: Kind) -> None:
+    """Both have been told before the arbiter looks, as when a whole group is."""
+    if kind.is_gunicorn:
+        pytest.skip("its worker ends in the stream")
+    server = start(serve, "sync")
+    (worker,) = server.worker_pids()
+    with begin_stream(server) as peer:
+        server.kill(signal.SIGSTOP)
+        try:
+            os.kill(worker, signal.SIGTERM)
+            assert peer.answer().body.endswith(b"end alive=False")
+            server.kill(signal.SIGTERM)
+        finally:
+            server.kill(signal.SIGCONT)
+    assert server.wait_for_exit() == 0
+    assert server.log.count("Booting worker") == 1
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -32,7 +32,7 @@ impl Supervisor<'_> {
                 if let Notice::Ready { .. } = notice {
                     self.tell_log_level();
                 }
-                self.tell(match notice {
+                let event = match notice {
                     Notice::Finding { finding, misfit } => {
                         self.handle_finding(worker, finding);
                         if !misfit {
@@ -54,11 +54,18 @@ impl Supervisor<'_> {
                         worker,
                         reason: ReplacementReason::MaxRequests,
                     },
-                    Notice::Told => Event::WorkerWantsReplacement {
-                        worker,
-                        reason: ReplacementReason::Requested,
-                    },
-                });
+                    Notice::Told => {
+                        // Whoever told it may have told the server as well (a process group, a container's processes):
+                        // then nobody takes its place.
+                        self.take_signals()?;
+                        self.take_orders()?;
+                        Event::WorkerWantsReplacement {
+                            worker,
+                            reason: ReplacementReason::Requested,
+                        }
+                    }
+                };
+                self.tell(event);
             }
         }
         Ok(())
