@@ -94,6 +94,70 @@ def test_old_worker_serves_until_the_successor_has_booted(serve: Servers, kind: 
     assert int(server.get("/pid").body) != old
 
 
+#: As aiohttp's: booted is who listens.
+LATE = (
+    SOURCE
+    + """
+    class Late(Own):
+        def run(self):
+            self.booted = False
+            if os.path.exists("broken"):
+                raise RuntimeError("nothing to listen with")
+            while os.path.exists("closed"):
+                time.sleep(0.01)
+            self.booted = True
+            super().run()
+
+    class Silent(Own):
+        def notify(self):
+            pass
+"""
+)
+
+
+def test_class_that_takes_back_that_it_has_booted_is_waited_for(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("Gunicorn's reload does not wait for the new workers")
+    server = serve(LATE, "-k", "app.Late")
+    (old,) = server.worker_pids()
+    server.write("closed", "")
+    server.kill(signal.SIGHUP)
+    server.wait_for_log("Booting worker with pid", count=2)
+    assert int(server.get("/pid").body) == old
+    (server.directory / "closed").unlink()
+    server.wait_for_workers(1, without=[old])
+    assert int(server.get("/pid").body) != old
+
+
+def test_failure_before_it_has_booted_is_one_of_the_boot(serve: Servers) -> None:
+    server = serve.new()
+    server.write("broken", "")
+    server.start("-k", "app.Late", app=LATE, ready=None)
+    assert server.wait_for_exit() == 3
+
+
+def test_failure_before_a_successor_has_booted_ends_the_reload(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("the server ends")
+    server = serve(LATE, "-k", "app.Late")
+    (old,) = server.worker_pids()
+    server.write("broken", "")
+    server.kill(signal.SIGHUP)
+    server.wait_for_log("RuntimeError: nothing to listen with")
+    server.wait_for_log("Reload failed, generation 2 is given up")
+    assert int(server.get("/pid").body) == old
+
+
+def test_class_without_signs_of_life_is_ready_too(serve: Servers, kind: Kind) -> None:
+    if kind.is_gunicorn:
+        pytest.skip("it replaces such a worker again and again")
+    server = serve(LATE, "-k", "app.Silent")
+    (old,) = server.worker_pids()
+    server.reload()
+    assert server.get("/").body == b"own"
+    assert old not in server.worker_pids()
+
+
 def test_who_gives_no_sign_of_life_is_replaced(serve: Servers, kind: Kind) -> None:
     server = serve(SOURCE, "-k", "app.Own", "--timeout", "1")
     old = server.worker_pids()

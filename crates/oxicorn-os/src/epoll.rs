@@ -1,6 +1,8 @@
 //! Waiting for many descriptors, each known by a number of its owner's choice.
 
+use std::ffi::c_int;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -117,10 +119,85 @@ impl Epoll {
     }
 }
 
+/// Takes files, by the numbers of their inodes, out of every such set of this process, whoever has made it. To its owner it
+/// looks as if nothing happened to them any more.
+pub fn silence_everywhere(inodes: &[u64]) -> io::Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        // One that was closed in the meantime has nothing to be taken out of.
+        if fs::read_link(entry.path())
+            .is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]")
+            && let Some(epoll) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            && let Ok(text) = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}"))
+        {
+            for (descriptor, inode) in text.lines().filter_map(member) {
+                if inodes.contains(&inode) {
+                    delete(epoll, descriptor);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Descriptor and inode of a line that tells of what is waited for.
+fn member(line: &str) -> Option<(c_int, u64)> {
+    let mut words = line.strip_prefix("tfd:")?.split_whitespace();
+    let descriptor = words.next()?.parse().ok()?;
+    let inode = words.find_map(|word| word.strip_prefix("ino:"))?;
+    Some((descriptor, u64::from_str_radix(inode, 16).ok()?))
+}
+
+/// Numbers that mean something else by now make it fail, which is as well: the kernel looks for the pair of file and number.
+fn delete(epoll: c_int, descriptor: c_int) {
+    // SAFETY: for this operation the kernel reads nothing behind the pointer.
+    unsafe {
+        libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, descriptor, std::ptr::null_mut());
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::eventfd::EventFd;
+
+    #[test]
+    fn what_was_silenced_is_ready_nowhere_any_more() {
+        let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let duplicate = listeners[0].try_clone().unwrap();
+        let read = Interest {
+            read: true,
+            write: false,
+        };
+        let mut sets = [Epoll::new().unwrap(), Epoll::new().unwrap()];
+        sets[0].add(&listeners[0], 1, read).unwrap();
+        sets[0].add(&listeners[1], 2, read).unwrap();
+        sets[1].add(&duplicate, 3, read).unwrap();
+        let connect = |listener: &TcpListener| TcpStream::connect(listener.local_addr().unwrap());
+        let _peers = [
+            connect(&listeners[0]).unwrap(),
+            connect(&listeners[1]).unwrap(),
+        ];
+        let file = fs::File::from(duplicate.as_fd().try_clone_to_owned().unwrap());
+        silence_everywhere(&[file.metadata().unwrap().ino()]).unwrap();
+        let mut ready = Vec::new();
+        sets[0]
+            .wait(Some(Duration::from_secs(10)), &mut ready)
+            .unwrap();
+        assert_eq!(ready.iter().map(|one| one.token).collect::<Vec<_>>(), [2]);
+        sets[1].wait(Some(Duration::ZERO), &mut ready).unwrap();
+        assert_eq!(ready, []);
+        // Whoever wants it back has it back.
+        sets[1].add(&duplicate, 3, read).unwrap();
+        sets[1].wait(None, &mut ready).unwrap();
+        assert_eq!(ready.len(), 1);
+    }
 
     #[test]
     fn tells_by_their_numbers_which_are_ready() {

@@ -161,10 +161,13 @@ class Worker:
 
     def start(self, context: _native.WorkerContext) -> None:
         """Everything is loaded: requests may come."""
-        if self.cfg.chosen.kind != DIRECT:
+        if self.cfg.chosen.kind == DIRECT:
+            self.booted = True
+            context.ready_when_serving()
+        else:
             self._make_server(context)
-        self.booted = True
-        context.ready()
+            self.booted = True
+            context.ready()
         self.run()
 
     def _make_server(self, context: _native.WorkerContext) -> None:

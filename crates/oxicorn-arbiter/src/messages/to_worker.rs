@@ -1,7 +1,7 @@
 //! What the arbiter tells a single worker: small packets on a socketpair of its own.
 //!
 //! A word that the worker must hear whatever it does (its end) goes other ways: by a signal, and by the bell of its
-//! release.
+//! release. Who has a server of its own hears it here first, on a thread that waits for nothing else.
 
 /// Bytes of a packet: a letter, and what the letter needs.
 pub const PACKET: usize = 9;
@@ -13,6 +13,9 @@ pub enum ToWorker {
     Stacks(u64),
     /// What is worth a line in the error log from now on, as a level of Python's logging.
     LogLevel(u32),
+    /// To a worker that accepts connections itself, where others go on listening: take no more of them, and a little later
+    /// the signal that its end has begun is its own to send.
+    LeaveListeners,
 }
 
 impl ToWorker {
@@ -21,6 +24,7 @@ impl ToWorker {
         let (letter, value) = match self {
             Self::Stacks(number) => (b'S', number),
             Self::LogLevel(level) => (b'L', level.into()),
+            Self::LeaveListeners => (b'E', 0),
         };
         let mut packet = [letter; PACKET];
         packet[1..].copy_from_slice(&value.to_ne_bytes());
@@ -34,6 +38,7 @@ impl ToWorker {
         match letter {
             b'S' => Some(Self::Stacks(value)),
             b'L' => Some(Self::LogLevel(u32::try_from(value).ok()?)),
+            b'E' => Some(Self::LeaveListeners),
             _ => None,
         }
     }
@@ -45,7 +50,11 @@ mod tests {
 
     #[test]
     fn arrives_as_it_was_sent_and_nothing_else_does() {
-        for message in [ToWorker::Stacks(u64::MAX), ToWorker::LogLevel(30)] {
+        for message in [
+            ToWorker::Stacks(u64::MAX),
+            ToWorker::LogLevel(30),
+            ToWorker::LeaveListeners,
+        ] {
             let packet = message.encode();
             assert_eq!(ToWorker::decode(&packet), Some(message));
             assert_eq!(ToWorker::decode(&packet[..PACKET - 1]), None);

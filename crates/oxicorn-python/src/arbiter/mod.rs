@@ -36,7 +36,7 @@ mod workers;
 
 pub(crate) use gateway::{holds_temporary_files, temporary_directory_choices};
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use pyo3::prelude::*;
 
@@ -137,7 +137,11 @@ fn run_worker(server: &PyArbiter<'_>, child: WorkerChild) -> PyResult<i32> {
     }
     // A title is a help for people: that it cannot be set is no reason not to serve.
     let _ = oxicorn_os::title::set(&performer::title(server, "worker"));
-    let context = WorkerContext::new(child.setup)?;
+    let sockets = child
+        .listeners
+        .iter()
+        .map(|listener| listener.socket.as_fd());
+    let context = WorkerContext::new(child.setup, sockets)?;
     // Python has them from here on.
     let listeners = std::mem::ManuallyDrop::new(child.listeners);
     let listeners = binding::described(server.py(), &listeners)?;

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use oxicorn_arbiter::messages::ToWorker;
 use oxicorn_arbiter::{Action, Event, Exit, Generation, WorkerId, WorkerSignal, timing};
 use oxicorn_gateway::Setup;
 use oxicorn_gateway::control::ToGateway;
 use oxicorn_link::scoreboard::{ArbiterCounter, ArbiterGauge};
 use oxicorn_link::{LinkParts, Sizes};
-use oxicorn_os::channel::Channel;
+use oxicorn_os::channel::{Blocking, Channel};
 use oxicorn_os::eventfd::EventFd;
 use oxicorn_os::{memfd, process, time};
 use oxicorn_settings::{Capacity, Engine, Traits};
@@ -64,7 +65,7 @@ impl<'py> Supervisor<'py> {
                 self.tell_gateway(&ToGateway::WorkerGone { worker: worker.0 });
             }
             Action::ReleaseWorker(worker) => {
-                if let Some(worker) = self.workers.get(worker) {
+                if let Some(worker) = self.workers.get(worker).filter(|one| !one.is_leaving) {
                     worker.release.ring();
                 }
             }
@@ -354,6 +355,7 @@ impl<'py> Supervisor<'py> {
                         beat,
                         stack_dump,
                         messages,
+                        is_leaving: false,
                     },
                 );
                 self.tell(Event::WorkerSpawned {
@@ -416,7 +418,31 @@ impl<'py> Supervisor<'py> {
         }
     }
 
-    fn signal_worker(&self, id: WorkerId, signal: WorkerSignal) -> PyResult<()> {
+    /// Whether it is told instead of signalled (`worker/leaving.rs`): it accepts connections itself, and where it does
+    /// others go on.
+    fn leaves_listeners(&mut self, id: WorkerId) -> bool {
+        let others_listen = !self.arbiter.is_stopping();
+        let since = self.listeners_since;
+        let Some(worker) = self.workers.get_mut(id) else {
+            return false;
+        };
+        worker.is_leaving = others_listen
+            && worker.traits.engine == Engine::Own
+            && worker.generation >= since
+            && worker
+                .messages
+                .send(&ToWorker::LeaveListeners.encode(), &[], Blocking::No)
+                .unwrap_or(false);
+        worker.is_leaving
+    }
+
+    fn signal_worker(&mut self, id: WorkerId, signal: WorkerSignal) -> PyResult<()> {
+        if signal == WorkerSignal::Graceful
+            && !self.overrides.kill_worker
+            && self.leaves_listeners(id)
+        {
+            return Ok(());
+        }
         let signal = match signal {
             WorkerSignal::Graceful => libc::SIGTERM,
             WorkerSignal::Quick => libc::SIGQUIT,
@@ -582,6 +608,7 @@ impl<'py> Supervisor<'py> {
         }
         if let Some(listeners) = listeners {
             self.change_listeners(listeners)?;
+            self.listeners_since = generation;
         }
         // Before the listeners that need them.
         self.tell_certificates();

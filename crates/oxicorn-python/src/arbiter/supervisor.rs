@@ -73,6 +73,8 @@ pub(crate) struct Supervisor<'py> {
     pub(crate) server: PyArbiter<'py>,
     pub(crate) arbiter: Arbiter,
     pub(crate) listeners: Vec<Listener>,
+    /// The generation they came with.
+    pub(crate) listeners_since: Generation,
     /// For the listeners that speak TLS.
     pub(crate) certificates: Option<Certificates>,
     /// For metrics and probes.
@@ -158,6 +160,7 @@ impl<'py> Supervisor<'py> {
             arbiter,
             server: server.clone(),
             listeners,
+            listeners_since: Generation(1),
             certificates,
             monitoring,
             is_activated,

@@ -221,6 +221,7 @@ impl Supervisor<'_> {
                 release,
                 messages,
                 of_template: true,
+                is_leaving: false,
             },
         });
         Ok(true)

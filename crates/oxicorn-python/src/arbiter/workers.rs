@@ -66,6 +66,8 @@ pub(crate) struct WorkerProcess {
     pub(crate) stack_dump: OwnedFd,
     /// What it is told besides.
     pub(crate) messages: Channel,
+    /// It was told to leave its listeners: it ends by itself.
+    pub(crate) is_leaving: bool,
 }
 
 /// All of them.

@@ -3,10 +3,11 @@
 //! Made in the child right after the fork; the Python class calls it in the order init, ready, and in between makes a
 //! server of it (`WsgiServer`, `GeventServer`, `AsgiServer`), which takes from it whatever it needs.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use oxicorn_arbiter::messages::Notice;
@@ -24,12 +25,16 @@ use pyo3::types::PyDict;
 use super::calls::Described;
 use super::engine::{Engine, WorkerKind};
 use super::lane::Lane;
+use super::leaving::Leaving;
 use super::loop_link::LoopLink;
 use super::observer::Observer;
 use super::pool::Pool;
 use super::sentinel::{Beats, Sentinel};
 use crate::forked;
 use crate::request::AccessLogging;
+
+/// How often it is looked whether a class that gives no signs of life serves.
+const READY_LOOK: Duration = Duration::from_millis(500);
 
 /// What the arbiter leaves to a new worker process.
 #[derive(Debug)]
@@ -66,6 +71,8 @@ pub(crate) struct WorkerContext {
     max_requests: AtomicU64,
     /// It was told to stop: it serves what it is still given.
     told: AtomicBool,
+    /// The arbiter knows that it serves.
+    is_ready: AtomicBool,
     sentinel: Mutex<Option<Sentinel>>,
     observer: Mutex<Option<Observer>>,
     slot: Option<Slot>,
@@ -76,8 +83,12 @@ pub(crate) struct WorkerContext {
 }
 
 impl WorkerContext {
-    /// Attaches to the link; the threads are started later, by [`Self::init`].
-    pub(crate) fn new(setup: WorkerSetup) -> PyResult<Self> {
+    /// Attaches to the link; the threads are started later, by [`Self::init`]. `listeners`: of a class that accepts
+    /// connections itself.
+    pub(crate) fn new<'fd>(
+        setup: WorkerSetup,
+        listeners: impl Iterator<Item = BorrowedFd<'fd>>,
+    ) -> PyResult<Self> {
         let LinkParts {
             memory,
             gateway_doorbell,
@@ -128,11 +139,15 @@ impl WorkerContext {
             engine.threads().is_ok().then_some(doorbell),
         );
         forked::keep_from_children(&setup.messages);
+        let leaving = matches!(engine, Engine::Direct(_))
+            .then(|| Leaving::new(listeners, engine.serving(), setup.graceful_timeout))
+            .transpose()?;
         let observer = Observer::new(
             setup.messages,
             Arc::clone(&notices),
             setup.id,
             engine.lane().cloned(),
+            leaving,
         );
         Ok(Self {
             engine,
@@ -143,6 +158,7 @@ impl WorkerContext {
             worker: OnceLock::new(),
             max_requests: AtomicU64::new(u64::MAX),
             told: AtomicBool::new(false),
+            is_ready: AtomicBool::new(false),
             sentinel: Mutex::new(Some(sentinel)),
             observer: Mutex::new(Some(observer)),
             slot,
@@ -246,6 +262,23 @@ impl WorkerContext {
             .map(drop)
     }
 
+    /// What its class says of itself.
+    fn ready_if_booted(&self, py: Python<'_>) {
+        let Some(worker) = self.worker.get() else {
+            return;
+        };
+        let worker = worker.bind(py);
+        let tell = || -> PyResult<()> {
+            if worker.getattr(intern!(py, "booted"))?.is_truthy()? {
+                self.ready(py)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = tell() {
+            error.write_unraisable(py, Some(worker));
+        }
+    }
+
     fn start_sentinel(&self, py: Python<'_>) -> PyResult<()> {
         let sentinel = self
             .sentinel
@@ -297,6 +330,9 @@ impl WorkerContext {
     /// Hooks have run: requests may come.
     fn ready(&self, py: Python<'_>) -> PyResult<()> {
         self.end_if_forked(py, None)?;
+        if self.is_ready.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         let logs = self.access.decide(self.worker()?.bind(py))?;
         if let Some(slot) = &self.slot {
             slot.set_state(WorkerState::Ready);
@@ -307,6 +343,33 @@ impl WorkerContext {
             self.send_notice(Notice::Told);
         }
         Ok(())
+    }
+
+    /// A class that accepts connections itself begins to: it is ready with its first sign of life, or, where it gives
+    /// none, a moment later; in either case only while it says that it is booted, which some take back until they listen.
+    fn ready_when_serving(slf: Py<Self>) -> PyResult<()> {
+        let look = move || {
+            let is_waited_for = || {
+                Python::try_attach(|py| {
+                    let context = slf.get();
+                    if !forked::is_forked() {
+                        context.ready_if_booted(py);
+                    }
+                    !context.is_ready.load(Ordering::Relaxed)
+                })
+            };
+            loop {
+                thread::sleep(READY_LOOK);
+                // The interpreter may be at its end.
+                if is_waited_for() != Some(true) {
+                    break;
+                }
+            }
+        };
+        Ok(oxicorn_os::signals::spawn_without_signals(
+            "oxicorn-ready",
+            look,
+        )?)
     }
 
     /// What the application is; `misfit`: another worker class serves it, and this worker exits.
@@ -320,7 +383,7 @@ impl WorkerContext {
     }
 
     /// A sign of life of a class that accepts connections itself.
-    fn notify(&self) {
+    fn notify(&self, py: Python<'_>) {
         let Engine::Direct(direct) = &self.engine else {
             return;
         };
@@ -328,6 +391,9 @@ impl WorkerContext {
             return;
         }
         direct.notify();
+        if !self.is_ready.load(Ordering::Relaxed) {
+            self.ready_if_booted(py);
+        }
         if let Some(slot) = &self.slot {
             slot.beat(time::monotonic());
         }

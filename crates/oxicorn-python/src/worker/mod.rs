@@ -12,6 +12,7 @@ mod context;
 mod direct;
 mod engine;
 pub(crate) mod lane;
+mod leaving;
 pub(crate) mod link;
 mod loop_link;
 mod observer;

@@ -16,6 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::lane::Lane;
+use super::leaving::Leaving;
 use oxicorn_arbiter::messages::Notice;
 use oxicorn_arbiter::messages::to_worker::{PACKET, ToWorker};
 
@@ -26,6 +27,8 @@ pub(crate) struct Observer {
     speaker: Speaker,
     /// Whose calls in hand are named; an event loop keeps book of its own in Python.
     lane: Option<Arc<Lane>>,
+    /// How a class with a server of its own goes, until it has been told to.
+    leaving: Option<Leaving>,
 }
 
 /// How answers leave.
@@ -41,16 +44,18 @@ impl Observer {
         notices: Arc<Channel>,
         id: u32,
         lane: Option<Arc<Lane>>,
+        leaving: Option<Leaving>,
     ) -> Self {
         Self {
             messages,
             speaker: Speaker { notices, id },
             lane,
+            leaving,
         }
     }
 
     /// Starts the threads; they end when the arbiter is gone.
-    pub(crate) fn start(self, worker: Py<PyAny>) -> io::Result<()> {
+    pub(crate) fn start(mut self, worker: Py<PyAny>) -> io::Result<()> {
         let (to_interpreter, messages) = channel();
         let speaker = self.speaker.clone();
         signals::spawn_without_signals("oxicorn-asker", move || {
@@ -59,8 +64,14 @@ impl Observer {
         signals::spawn_without_signals("oxicorn-observer", move || self.observe(&to_interpreter))
     }
 
-    fn observe(&self, to_interpreter: &Sender<ToWorker>) {
+    fn observe(&mut self, to_interpreter: &Sender<ToWorker>) {
         while let Some(message) = self.next_message() {
+            if message == ToWorker::LeaveListeners {
+                if let Some(leaving) = self.leaving.take() {
+                    leaving.begin();
+                }
+                continue;
+            }
             if let ToWorker::Stacks(number) = message {
                 let lane = self.lane.as_ref();
                 let calls = lane.map_or_else(|| "[]".into(), |lane| lane.calls().as_json());
@@ -114,6 +125,8 @@ fn serve_with_interpreter(worker: &Py<PyAny>, speaker: &Speaker, messages: &Rece
                 match message {
                     ToWorker::Stacks(number) => questions.push(number),
                     ToWorker::LogLevel(level) => set_log_level(worker, level),
+                    // The other thread sees to it.
+                    ToWorker::LeaveListeners => {}
                 }
             }
             // What could not be found out the arbiter finds out by a signal.
