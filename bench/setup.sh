@@ -74,6 +74,11 @@ command -v redis-server >/dev/null || install_package redis-server || {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$venv/classes" \
         gevent==26.9.0 tornado==6.6.1 aiohttp==3.14.5 redis==8.1.0 packaging
 
+# Neither has uWSGI, which is measured behind nginx.
+[ -x "$venv/bin/uwsgi" ] ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uwsgi==2.0.31 ||
+    echo "setup: uWSGI does not build here, what is measured against it is left out" >&2
+
 # bjoern has no wheels and is only there for orientation: no target is measured against it.
 if ! "$venv/bin/python" -c 'import bjoern' 2>/dev/null; then
     if [ ! -e /usr/include/ev.h ]; then install_package libev-dev || true; fi

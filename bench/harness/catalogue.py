@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from harness import measures, tls
+from harness import measures, tls, web_server
 from harness.clients import Load, Messages
 from harness.experiment import Experiment, Target
 from harness.measures import START_CPU, WORKERS_MEMORY
@@ -414,4 +414,5 @@ EXPERIMENTS = (
         most_rounds=3,
     ),
     *tls.EXPERIMENTS,
+    *web_server.EXPERIMENTS,
 )

@@ -145,15 +145,15 @@ helpers: set[int] = set()
 
 
 @contextlib.contextmanager
-def helper(command: list[str]) -> Iterator[None]:
-    """A process that applications need, as long as the context."""
+def helper(command: list[str]) -> Iterator[int]:
+    """A process that applications need, as long as the context; its pid."""
     try:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     except FileNotFoundError as error:
         raise StartFailure(f"{command[0]} is missing: run bench/setup.sh") from error
     helpers.add(process.pid)
     try:
-        yield
+        yield process.pid
     finally:
         helpers.discard(process.pid)
         process.terminate()

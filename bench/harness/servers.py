@@ -6,6 +6,7 @@ Each gets what its own documentation recommends for that shape and no access log
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,8 @@ class Shape:
     #: spoken with the certificate of all
     tls: bool = False
     http2: bool = False
+    #: spoken to a web server, at the Unix socket that `socket_at` names
+    uwsgi: bool = False
 
     @property
     def target(self) -> str:
@@ -74,7 +77,8 @@ class Contender:
 
 
 def _gunicorn_options(shape: Shape, port: int, asgi_worker: str = "asgi") -> list[str]:
-    options = ["-b", f"127.0.0.1:{port}", "-w", str(shape.workers), "--chdir", str(APPLICATIONS)]
+    address = f"uwsgi://unix:{socket_at(port)}" if shape.uwsgi else f"127.0.0.1:{port}"
+    options = ["-b", address, "-w", str(shape.workers), "--chdir", str(APPLICATIONS)]
     if shape.worker_class:
         options += ["-k", shape.worker_class]
     elif shape.threads > 1:
@@ -148,6 +152,14 @@ def _nginx(shape: Shape, port: int) -> list[str]:
     return [*program, str(OXICORN), str(port), str(CERTIFICATE), str(KEY), *options]
 
 
+def _uwsgi(shape: Shape, port: int) -> list[str]:
+    # What its "things to know" recommend, and nothing that writes a line for a request.
+    options = ["--master", "--need-app", "--single-interpreter", "--die-on-term", "--vacuum", "--disable-logging"]
+    options += ["--processes", str(shape.workers), "--uwsgi-socket", str(socket_at(port))]
+    options += ["--threads", str(shape.threads)] if shape.threads > 1 else []
+    return [str(PEERS / "bin" / "uwsgi"), *options, "--chdir", str(APPLICATIONS), "--module", shape.target]
+
+
 def _inline(kind: str) -> Callable[[Shape, int], list[str]]:
     def command(shape: Shape, port: int) -> list[str]:
         program = [str(PEERS / "bin" / "python"), str(BENCH / "harness" / "serve_inline.py"), kind]
@@ -174,6 +186,7 @@ CONTENDERS = {
         Contender("gunicorn-uvicorn", PEERS / "bin" / "uvicorn", _SETUP, _gunicorn_uvicorn, interfaces=("asgi",)),
         Contender("hypercorn", PEERS / "bin" / "hypercorn", _SETUP, _hypercorn, interfaces=("asgi",)),
         Contender("nginx", NGINX, _SETUP, _nginx, interfaces=_BOTH),
+        Contender("uwsgi", PEERS / "bin" / "uwsgi", f"{_SETUP} (it is compiled there)", _uwsgi),
         Contender("tornado", CLASSES / "tornado", _SETUP, _inline("tornado"), False, ("class",)),
         Contender("floor", FLOOR / "target/release/floor.so", _SETUP, _inline("floor"), False),
         Contender("decoupled", FLOOR / "target/release/floor.so", _SETUP, _inline("decoupled")),
@@ -195,6 +208,11 @@ def environment(extra: dict[str, str]) -> dict[str, str]:
 
 
 _STEERING = ("GUNICORN_", "GRANIAN_", "OXICORN_", "WEB_CONCURRENCY", "PORT", "PYTHON", "FORWARDED_ALLOW_IPS", "BENCH_")
+
+
+def socket_at(port: int) -> Path:
+    """The Unix socket of a server that has no port of its own."""
+    return Path(tempfile.gettempdir()) / f"bench-{port}.socket"
 
 
 def free_port() -> int:
