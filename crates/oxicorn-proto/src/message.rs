@@ -95,7 +95,7 @@ impl Span {
 }
 
 /// What spans are read against: the event's bytes and the scratch buffer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Source<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) scratch: &'a [u8],
@@ -131,12 +131,16 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Positions of the fields of one section, kept from request to request for their memory.
+/// Positions of the fields of one section, kept from request to request for their memory: that may pass
+/// from one connection to another between requests.
 #[derive(Debug, Default)]
-pub(crate) struct FieldTable {
+pub struct FieldTable {
     pub(crate) spans: Vec<(Span, Span)>,
     pub(crate) scratch: Vec<u8>,
 }
+
+/// The trailers of a request: hardly any has them.
+pub(crate) type Trailers = Option<Box<FieldTable>>;
 
 /// What a table keeps from one request to the next: enough for ordinary ones. A peer cannot make an
 /// idle connection hold more.
@@ -169,7 +173,7 @@ impl FieldTable {
 }
 
 /// The fields of a section in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields<'a> {
     spans: std::slice::Iter<'a, (Span, Span)>,
     source: Source<'a>,

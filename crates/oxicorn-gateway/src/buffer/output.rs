@@ -231,10 +231,24 @@ impl Output {
         loaded
     }
 
-    /// Takes the memory away from an idle connection.
-    pub(crate) fn shrink(&mut self, keep: usize) {
-        if self.is_empty() && self.bytes.capacity() > keep {
-            self.bytes = Vec::new();
+    /// Takes the memory of a connection that has nothing to send; more than `most` bytes are freed.
+    pub(crate) fn release(&mut self, most: usize) -> Vec<u8> {
+        if !self.is_empty() {
+            return Vec::new();
+        }
+        let mut memory = std::mem::take(&mut self.bytes);
+        memory.clear();
+        self.sent = 0;
+        if memory.capacity() > most {
+            return Vec::new();
+        }
+        memory
+    }
+
+    /// Gives memory to a connection that has none.
+    pub(crate) fn lend(&mut self, memory: Vec<u8>) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = memory;
         }
     }
 

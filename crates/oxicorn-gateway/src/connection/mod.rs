@@ -13,6 +13,7 @@
 //!                                                              Lingering or gone
 //! ```
 
+pub(crate) mod lent;
 mod upload;
 
 use std::rc::Rc;
@@ -53,7 +54,7 @@ pub(crate) struct Connection {
     pub(crate) resolved: Rc<ActiveConfig>,
     pub(crate) peer: End,
     pub(crate) server: Rc<End>,
-    pub(crate) proxied: Option<Proxied>,
+    pub(crate) proxied: Option<Box<Proxied>>,
     /// Forwarding headers are believed.
     pub(crate) trusted: bool,
     /// When a request must have begun, its head have come, or a WebSocket be looked after.
@@ -229,7 +230,7 @@ impl Connection {
             return client;
         }
         self.proxied
-            .as_ref()
+            .as_deref()
             .map_or(&self.peer, |proxied| &proxied.client)
     }
 }

@@ -35,6 +35,7 @@ use tokio::task::spawn_local;
 
 use crate::active::ActiveConfig;
 use crate::connection::Connection;
+use crate::connection::lent::Lent;
 use crate::control::end::ControlEnd;
 use crate::exchange::Exchange;
 use crate::exchange::response_spool::Spooled;
@@ -63,8 +64,8 @@ use crate::transport::tls;
 use crate::workers::calls::Calls;
 use crate::workers::pool::Pool;
 
-/// Connection buffers kept for reuse.
-const SPARE_BUFFERS: usize = 256;
+/// How many connections' memory is kept for others.
+const SPARE_MEMORY: usize = 256;
 
 /// Room for exchanges kept for reuse.
 const SPARE_EXCHANGES: usize = 256;
@@ -142,8 +143,8 @@ pub(crate) struct Scratch {
     pub(crate) time: Vec<u8>,
     /// Keys of connections.
     pub(crate) keys: Vec<usize>,
-    /// Input buffers of connections that wait for a request.
-    pub(crate) buffers: Vec<Vec<u8>>,
+    /// Memory of connections that wait for a request.
+    pub(crate) lent: Vec<Lent>,
     /// Exchanges that are over.
     #[expect(
         clippy::vec_box,
@@ -153,11 +154,13 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Takes an idle connection's buffer.
-    pub(crate) fn keep_buffer(&mut self, buffer: Vec<u8>) {
-        let usual = buffer.capacity() <= 2 * crate::buffer::input::READ_SIZE;
-        if usual && self.buffers.len() < SPARE_BUFFERS {
-            self.buffers.push(buffer);
+    /// Takes what an idle connection gives back.
+    pub(crate) fn keep(&mut self, lent: Option<Lent>) {
+        if let Some(lent) = lent
+            && lent.is_usual()
+            && self.lent.len() < SPARE_MEMORY
+        {
+            self.lent.push(lent);
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use oxicorn_proto::cgi;
 use oxicorn_proto::http1::{self, Polled, Rules};
-use oxicorn_proto::message::RequestHead;
+use oxicorn_proto::message::{FieldTable, RequestHead};
 use oxicorn_proto::other_protocol::is_binary;
 use oxicorn_proto::percent;
 use oxicorn_proto::{LocalMisuse, PeerFault};
@@ -204,6 +204,20 @@ impl Session {
             Self::FastCgi(fastcgi) => fastcgi.handle_eof(),
             Self::Stream(stream) => stream.http.handle_eof(),
             Self::Carrier(carrier) => carrier.http.handle_eof(),
+        }
+    }
+
+    /// Memory for the next head.
+    pub(crate) fn lend_fields(&mut self, fields: FieldTable) {
+        self.http_mut().lend_fields(fields);
+    }
+
+    /// The memory of the last head, of a connection that holds no byte of one. Of heads that lie elsewhere
+    /// than in what was received nothing is known here.
+    pub(crate) fn release_fields(&mut self) -> FieldTable {
+        match self {
+            Self::Http1(http) => http.take_fields(),
+            _ => FieldTable::default(),
         }
     }
 

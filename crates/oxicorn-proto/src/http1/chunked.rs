@@ -19,7 +19,7 @@ use super::rules::{Limits, Rules};
 use super::scan::find_line_feed;
 use super::section::Section;
 use crate::fault::PeerFault;
-use crate::message::FieldTable;
+use crate::message::Trailers;
 use crate::percent::hex_value;
 
 /// A chunk size has at most so many digits: more do not fit 64 bits, or are padding.
@@ -75,7 +75,7 @@ impl ChunkDecoder {
         &mut self,
         input: &[u8],
         rules: &Rules,
-        trailers: &mut FieldTable,
+        trailers: &mut Trailers,
     ) -> Result<Decoded, PeerFault> {
         let mut at = 0;
         loop {
@@ -146,13 +146,13 @@ impl ChunkDecoder {
         &mut self,
         end: Option<usize>,
         at: usize,
-        trailers: &mut FieldTable,
+        trailers: &mut Trailers,
     ) -> Decoded {
         if let Some(consumed) = end {
             return Decoded::End { consumed };
         }
         if at > 0 {
-            trailers.clear();
+            *trailers = None;
             self.state = State::Trailers(Section::new(0, self.field_count));
         }
         Decoded::NeedMore { consumed: at }
@@ -265,17 +265,18 @@ fn skip_value(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Reads trailers into `table`; the position after the section once it is complete.
+/// Reads trailers; the position after the section once it is complete.
 fn poll_trailers(
     section: &mut Section,
     input: &[u8],
     rules: &Rules,
-    table: &mut FieldTable,
+    trailers: &mut Trailers,
 ) -> Result<Option<usize>, PeerFault> {
     loop {
         if let Some(end) = section.end(input, rules) {
             return Ok(Some(end));
         }
+        let table = trailers.get_or_insert_default();
         let Some(line) = section.line(input, rules, &mut table.scratch)? else {
             return Ok(None);
         };

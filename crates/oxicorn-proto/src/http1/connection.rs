@@ -33,7 +33,7 @@ use super::response::{
 use super::rules::Rules;
 use crate::fault::{LocalMisuse, PeerFault};
 use crate::message::{
-    BodyFraming, Facts, FieldTable, Fields, HeadParts, RequestHead, ResponseHead, Version,
+    BodyFraming, Facts, FieldTable, Fields, HeadParts, RequestHead, ResponseHead, Trailers, Version,
 };
 
 /// What `poll_event` found.
@@ -81,7 +81,7 @@ pub struct Connection {
     receive: Receive,
     send: Send,
     parts: HeadParts,
-    trailers: FieldTable,
+    trailers: Trailers,
     /// The peer is a web server that speaks for its clients, and reads responses by rules of its own.
     behind: Option<Behind>,
     /// The peer's forwarder headers are believed.
@@ -148,7 +148,7 @@ impl Connection {
             receive: Receive::Head(HeadParser::new()),
             send: Send::Idle,
             parts: HeadParts::default(),
-            trailers: FieldTable::default(),
+            trailers: None,
             behind: None,
             trusted: false,
             denied: false,
@@ -313,6 +313,22 @@ impl Connection {
         }
     }
 
+    // --- memory ---
+
+    /// Takes the memory of the last head, which is forgotten: for connections that wait for their next
+    /// request, and for those that end.
+    pub fn take_fields(&mut self) -> FieldTable {
+        self.parts.fields.clear();
+        std::mem::take(&mut self.parts.fields)
+    }
+
+    /// Memory for the next head; without it the head gets memory of its own.
+    pub fn lend_fields(&mut self, fields: FieldTable) {
+        if self.parts.fields.spans.capacity() == 0 {
+            self.parts.fields = fields;
+        }
+    }
+
     /// No byte of a request has been seen since the last exchange: closing now harms nobody.
     pub fn is_idle(&self) -> bool {
         self.idle
@@ -336,7 +352,8 @@ impl Connection {
 
     /// The trailers last reported; `bytes` is `input[..consumed]` of that [`Event::BodyEnd`].
     pub fn trailers<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
-        self.trailers.iter(bytes)
+        let trailers = self.trailers.as_deref();
+        trailers.map_or_else(Fields::default, |trailers| trailers.iter(bytes))
     }
 
     // --- what the peer is told ---
@@ -617,7 +634,7 @@ impl Connection {
         self.send = Send::Idle;
         self.parts.fields.clear();
         self.parts.facts = Facts::default();
-        self.trailers.clear();
+        self.trailers = None;
         self.idle = true;
         self.head_known = false;
         self.body_invited = false;

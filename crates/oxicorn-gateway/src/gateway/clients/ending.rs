@@ -24,9 +24,6 @@ const LINGER_LIMIT: Duration = Duration::from_secs(2);
 /// How much it may send in that time.
 const LINGER_BYTES: u64 = 1024 * 1024;
 
-/// Output memory an idle connection keeps.
-const IDLE_OUTPUT: usize = 4096;
-
 /// What the log shows of a request line that could not be read.
 const FIRST_LINE_SHOWN: usize = 1024;
 
@@ -52,7 +49,6 @@ impl Gateway {
         let exchange = connection.exchange.take();
         connection.websocket = None;
         connection.input.forget_head();
-        connection.output.shrink(IDLE_OUTPUT);
         connection.phase = Phase::Idle;
         connection.since = now;
         connection.deadline = deadline;
@@ -71,8 +67,9 @@ impl Gateway {
             self.advance(key);
         } else if connection.at_end {
             self.close(key);
-        } else if let Some(buffer) = connection.input.release() {
-            self.scratch.keep_buffer(buffer);
+        } else {
+            let lent = connection.give_back();
+            self.scratch.keep(lent);
         }
     }
 
@@ -143,10 +140,8 @@ impl Gateway {
         };
         self.scratch.keep_exchange(connection.exchange.take());
         connection.transport.say_goodbye();
-        connection.input.forget_all();
-        if let Some(buffer) = connection.input.release() {
-            self.scratch.keep_buffer(buffer);
-        }
+        let lent = connection.give_all_back();
+        self.scratch.keep(lent);
         // Its task sees that the connection is gone, and ends.
         connection.waker.wake_by_ref();
         if let Some(carrier) = connection.transport.carrier() {

@@ -126,7 +126,7 @@ impl Gateway {
             self.connections.shrink_to_fit();
         }
         if subsided {
-            self.scratch.buffers.clear();
+            self.scratch.lent.clear();
             heap::trim();
         }
     }

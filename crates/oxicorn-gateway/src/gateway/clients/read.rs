@@ -80,11 +80,7 @@ impl Gateway {
             let Some(room) = connection.read_room(is_short) else {
                 return self.stop_reading(key);
             };
-            if connection.input.is_released()
-                && let Some(buffer) = self.scratch.buffers.pop()
-            {
-                connection.input.lend(buffer);
-            }
+            connection.borrow(&mut self.scratch.lent);
             let buffer = connection.input.room(room);
             match connection.transport.poll_receive(cx, buffer) {
                 Poll::Pending => return self.after_empty_read(key),
@@ -121,9 +117,8 @@ impl Gateway {
             Phase::Proxy | Phase::Head => connection.input.shrink(0),
             _ => connection.input.shrink(2 * READ_SIZE),
         }
-        if let Some(buffer) = connection.input.release() {
-            self.scratch.keep_buffer(buffer);
-        }
+        let lent = connection.give_back();
+        self.scratch.keep(lent);
         self.account(key);
     }
 
@@ -437,7 +432,7 @@ impl Gateway {
                     destination,
                 } = header
                 {
-                    connection.proxied = Some(Proxied::new(source, destination));
+                    connection.proxied = Some(Box::new(Proxied::new(source, destination)));
                 }
             }
             Err(fault) => return self.refuse(key, Refusal::of_fault(fault)),

@@ -132,7 +132,7 @@ fn encode_request(
         None if body.len() > 0 => BodyPlace::Inline,
         None => BodyPlace::None,
     };
-    let proxied = connection.proxied.as_ref();
+    let proxied = connection.proxied.as_deref();
     let about = wire::RequestHead {
         version: match head.version() {
             Version::Http10 => wire::Version::Http10,

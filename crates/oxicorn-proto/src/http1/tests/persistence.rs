@@ -190,3 +190,24 @@ fn what_is_missing_of_a_body_is_known_where_its_length_is() {
     assert_eq!(after(POST_CHUNKED.as_bytes()).missing(), None);
     assert_eq!(after(GET.as_bytes()).missing(), None);
 }
+
+#[test]
+fn memory_of_heads_passes_from_one_connection_to_another() {
+    let mut first = after(GET.as_bytes());
+    answer_on(&mut first, 200, LENGTH_0, &[], &mut Vec::new()).expect("good");
+    first.start_next_exchange().expect("through");
+    let fields = first.take_fields();
+    let (memory, room) = (fields.spans.as_ptr(), fields.spans.capacity());
+    assert!(room > 0 && fields.spans.is_empty());
+    assert_eq!(first.take_fields().spans.capacity(), 0);
+
+    let mut second = Connection::new(Arc::new(Rules::default()));
+    second.lend_fields(fields);
+    // Who has some keeps it.
+    second.lend_fields(crate::message::FieldTable::default());
+    let polled = second.poll_event(GET.as_bytes()).expect("good");
+    assert_eq!(polled.event, Event::Head);
+    let host = second.head(GET.as_bytes()).headers().next();
+    assert_eq!(host.map(|host| host.value), Some(&b"a"[..]));
+    assert_eq!(second.take_fields().spans.as_ptr(), memory);
+}
