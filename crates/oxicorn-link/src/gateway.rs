@@ -230,6 +230,12 @@ impl GatewayEnd {
         }))
     }
 
+    /// Whether [`next_response`](Self::next_response) has something to do: cheaper than to ask it in vain.
+    #[inline]
+    pub fn wants_reading(&self) -> bool {
+        self.responses.has_pending() || self.freed.get() > 0
+    }
+
     /// Appends a part of the current message's payload to `out`. What lies beyond the payload is
     /// left out. The bytes are the worker's: to be checked after, not before, they were copied.
     pub fn payload_into(&self, range: Range<usize>, out: &mut Vec<u8>) {

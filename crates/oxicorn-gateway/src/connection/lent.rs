@@ -7,8 +7,12 @@ use oxicorn_proto::message::FieldTable;
 use crate::buffer::input::READ_SIZE;
 use crate::connection::Connection;
 
-/// Output memory that is lent on; a connection may have had more.
+/// Memory that is lent on; a connection may have had more.
+const INPUT_LENT: usize = 2 * READ_SIZE;
 const OUTPUT_LENT: usize = 4096;
+
+/// How many connections' memory is kept for others.
+const SPARE: usize = 256;
 
 /// What one connection gives back and the next takes.
 #[derive(Debug)]
@@ -17,13 +21,6 @@ pub(crate) struct Lent {
     output: Vec<u8>,
     /// Where the fields of a head stand.
     fields: FieldTable,
-}
-
-impl Lent {
-    /// Whether its size is the usual one, so that it is worth keeping.
-    pub(crate) fn is_usual(&self) -> bool {
-        self.input.capacity() <= 2 * READ_SIZE
-    }
 }
 
 impl Connection {
@@ -39,24 +36,25 @@ impl Connection {
     }
 
     /// Gives its memory back, if it waits without a byte.
-    pub(crate) fn give_back(&mut self) -> Option<Lent> {
-        let input = self.input.release()?;
-        Some(Lent {
-            input,
-            output: self.output.release(OUTPUT_LENT),
-            fields: self.session.release_fields(),
-        })
+    pub(crate) fn give_back(&mut self, spare: &mut Vec<Lent>) {
+        let Some(input) = self.input.release() else {
+            return;
+        };
+        let output = self.output.release(OUTPUT_LENT);
+        let fields = self.session.release_fields();
+        if input.capacity() <= INPUT_LENT && spare.len() < SPARE {
+            spare.push(Lent {
+                input,
+                output,
+                fields,
+            });
+        }
     }
 
     /// The same of one that ends.
-    pub(crate) fn give_all_back(&mut self) -> Option<Lent> {
+    pub(crate) fn give_all_back(&mut self, spare: &mut Vec<Lent>) {
         self.input.forget_all();
-        let input = self.input.release()?;
-        Some(Lent {
-            input,
-            output: self.output.release(OUTPUT_LENT),
-            fields: self.session.http_mut().take_fields(),
-        })
+        self.give_back(spare);
     }
 }
 

@@ -64,9 +64,6 @@ use crate::transport::tls;
 use crate::workers::calls::Calls;
 use crate::workers::pool::Pool;
 
-/// How many connections' memory is kept for others.
-const SPARE_MEMORY: usize = 256;
-
 /// Room for exchanges kept for reuse.
 const SPARE_EXCHANGES: usize = 256;
 
@@ -154,16 +151,6 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Takes what an idle connection gives back.
-    pub(crate) fn keep(&mut self, lent: Option<Lent>) {
-        if let Some(lent) = lent
-            && lent.is_usual()
-            && self.lent.len() < SPARE_MEMORY
-        {
-            self.lent.push(lent);
-        }
-    }
-
     /// Room for an exchange that begins.
     pub(crate) fn new_exchange(&mut self) -> Box<Exchange> {
         self.exchanges.pop().unwrap_or_default()
@@ -275,7 +262,10 @@ impl Gateway {
             return Poll::Ready(());
         };
         let has_output = !connection.output.is_empty();
-        self.clock.tick();
+        // The first turn after the rings were read, and the clock with them, begins at the same time.
+        if self.turns > 0 {
+            self.clock.tick();
+        }
         self.rest.stir();
         if has_output {
             self.flush(key);
@@ -285,6 +275,7 @@ impl Gateway {
         // Requests are placed together, before the runtime sleeps at the latest: a worker is then
         // woken once for all that came at once, not once for each.
         if self.turns >= TURNS_BETWEEN_READS {
+            self.clock.tick();
             self.read_links();
             self.settle();
         }
@@ -343,16 +334,26 @@ impl Gateway {
         self.pool.sleep_end();
         tls::renew();
         self.clock.tick();
-        self.read_links();
-        self.settle();
+        // Else nothing has happened since the runtime fell asleep.
+        if self.read_links() {
+            self.settle();
+        }
     }
 
-    /// Reads all rings.
-    pub(crate) fn read_links(&mut self) {
+    /// Reads all rings; whether there was anything to read.
+    pub(crate) fn read_links(&mut self) -> bool {
         self.turns = 0;
+        let mut has_read = false;
+        // Far more often than not there is nothing: that must cost next to nothing.
         for key in 0..self.pool.key_bound() {
-            self.read_link(key);
+            let worker = self.pool.get_mut(key);
+            if worker.is_some_and(|worker| worker.wants_reading()) {
+                self.read_link(key);
+                has_read = true;
+            }
         }
+        self.flush_unsent();
+        has_read
     }
 
     /// Does what follows from what happened: to be called at the end of every way in.

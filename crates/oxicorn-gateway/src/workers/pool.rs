@@ -208,6 +208,12 @@ impl Pool {
 }
 
 impl WorkerRecord {
+    /// Whether its ring is to be read, or what waits for room in ours to be tried again.
+    #[inline]
+    pub(crate) fn wants_reading(&self) -> bool {
+        self.link.wants_reading() || !self.backlog.is_empty() || !self.waiting.is_empty()
+    }
+
     /// Tells the worker something about a request it has taken.
     pub(crate) fn tell(&mut self, kind: EventKind, stream: StreamId, flags: u8, payload: &[u8]) {
         if self.backlog.is_empty() {

@@ -40,9 +40,14 @@ fn upper_bound(bucket: usize) -> u64 {
     (next - doubling * PARTS) << doubling
 }
 
+fn micros(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000);
+    seconds.saturating_add(duration.subsec_micros().into())
+}
+
 /// Counts one.
 pub(super) fn record(mapping: &Mapping, at: usize, duration: Duration) {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let micros = micros(duration);
     add(mapping, at + SUM, micros);
     add(mapping, at + COUNT, 1);
     add(mapping, at + BUCKETS_AT + bucket(micros) * 8, 1);
@@ -50,7 +55,7 @@ pub(super) fn record(mapping: &Mapping, at: usize, duration: Duration) {
 
 /// Counts one where others count at the same time.
 pub(super) fn record_with_others(mapping: &Mapping, at: usize, duration: Duration) {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let micros = micros(duration);
     let more = |at, number| mapping.atomic_u64(at).fetch_add(number, Ordering::Relaxed);
     more(at + SUM, micros);
     more(at + COUNT, 1);

@@ -205,7 +205,11 @@ fn write(mapping: &Mapping, at: usize, number: u64) {
 
 /// Cheaper than an atomic addition, and right with one writer.
 fn add(mapping: &Mapping, at: usize, number: u64) {
-    write(mapping, at, read(mapping, at).wrapping_add(number));
+    let counter = mapping.atomic_u64(at);
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(number),
+        Ordering::Relaxed,
+    );
 }
 
 /// Nanoseconds, as times are kept on the scoreboard.

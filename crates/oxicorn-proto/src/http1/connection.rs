@@ -27,8 +27,8 @@ use super::chunked::{ChunkDecoder, Decoded};
 use super::head::{HeadEnd, HeadParser};
 use super::response::{
     Asked, BodyOutcome, CloseReason, Next, Outgoing, ResponseFraming, decide_framing,
-    write_cgi_status, write_chunk_size, write_framing, write_headers, write_informational,
-    write_last_chunk, write_own_line, write_status_line,
+    write_cgi_status, write_chunk_size, write_date, write_framing, write_headers,
+    write_informational, write_last_chunk, write_own_line, write_status_line,
 };
 use super::rules::Rules;
 use crate::fault::{LocalMisuse, PeerFault};
@@ -407,7 +407,7 @@ impl Connection {
             if !head.server.is_empty() {
                 write_own_line(out, b"Server", head.server)?;
             }
-            write_own_line(out, b"Date", head.date)?;
+            write_date(out, head.date)?;
             let aside = write_headers(out, head.status, headers)?;
             let (framing, content_length) = decide_framing(head, aside, asked)?;
             let wish = aside.close.then_some(CloseReason::ApplicationWish);

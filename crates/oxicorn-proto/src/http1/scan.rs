@@ -149,10 +149,16 @@ fn find_in_stored<C: Class>(block: &[u8; 16]) -> Option<usize> {
     find_in_block::<C>(block)
 }
 
-/// Does any byte belong to the class?
+/// Does any byte belong to the class? Where is not asked, so that the last block may share bytes with the
+/// one before it.
 #[inline]
 pub(super) fn any<C: Class>(bytes: &[u8]) -> bool {
-    find::<C>(bytes, 0).is_some()
+    let Some(last) = bytes.last_chunk::<16>() else {
+        return find_short::<C>(bytes).is_some();
+    };
+    let (blocks, _) = bytes.as_chunks::<16>();
+    let mut all = blocks.iter().chain([last]);
+    all.any(|block| find_in_block::<C>(block).is_some())
 }
 
 /// The position after the first LF at or after `from`. A caller that shows less than before is told

@@ -68,8 +68,7 @@ impl Gateway {
         } else if connection.at_end {
             self.close(key);
         } else {
-            let lent = connection.give_back();
-            self.scratch.keep(lent);
+            connection.give_back(&mut self.scratch.lent);
         }
     }
 
@@ -140,8 +139,7 @@ impl Gateway {
         };
         self.scratch.keep_exchange(connection.exchange.take());
         connection.transport.say_goodbye();
-        let lent = connection.give_all_back();
-        self.scratch.keep(lent);
+        connection.give_all_back(&mut self.scratch.lent);
         // Its task sees that the connection is gone, and ends.
         connection.waker.wake_by_ref();
         if let Some(carrier) = connection.transport.carrier() {

@@ -117,8 +117,7 @@ impl Gateway {
             Phase::Proxy | Phase::Head => connection.input.shrink(0),
             _ => connection.input.shrink(2 * READ_SIZE),
         }
-        let lent = connection.give_back();
-        self.scratch.keep(lent);
+        connection.give_back(&mut self.scratch.lent);
         self.account(key);
     }
 

@@ -38,7 +38,6 @@ enum Flushed {
 impl Gateway {
     /// Something was added to a connection's output: write it when no more is added right now.
     pub(crate) fn send_soon(&mut self, key: usize) {
-        self.account(key);
         match self.unsent.replace(key) {
             Some(other) if other != key => self.flush(other),
             _ => {}

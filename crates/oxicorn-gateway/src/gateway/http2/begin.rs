@@ -53,7 +53,7 @@ impl Gateway {
         };
         let early = connection.input.take_unread();
         connection.input.forget_all();
-        let lent = connection.give_back();
+        connection.give_back(&mut self.scratch.lent);
         let transport = mem::replace(&mut connection.transport, Transport::Gone);
         let about = transport.about().cloned();
         let list_size = Some(settings.max_header_list_size).filter(|size| *size > 0);
@@ -80,7 +80,6 @@ impl Gateway {
         connection.phase = Phase::Head;
         let head = ActiveConfig::deadline(now, connection.resolved.settings.timeouts.head);
         connection.deadline = connection.deadline.or(head);
-        self.scratch.keep(lent);
         self.account(key);
         self.wake(key);
     }

@@ -81,6 +81,10 @@ impl WakeCoalescing {
 
     /// How long to nap, if at all.
     fn length(&self, now: Duration, work: Work) -> Option<Duration> {
+        // No worker has a request ahead: it would wait for us before the nap is over.
+        if work.placed <= work.workers {
+            return None;
+        }
         // Nothing for longer than usual: what comes next takes at least so long.
         let interval = self.interval.max(now.saturating_sub(self.last));
         let time_for =
