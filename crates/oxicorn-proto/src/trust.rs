@@ -83,6 +83,13 @@ pub struct TrustRules {
     forwarders: AddressSet,
     proxies: AddressSet,
     scheme_headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A bit for each length that one of their names has: most headers are none of them by that alone.
+    scheme_lengths: u64,
+}
+
+/// The bit of a name's length; all long ones share the last.
+fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
 }
 
 /// The scheme headers of a request contradict each other.
@@ -103,10 +110,13 @@ impl TrustRules {
                 value.clone().into_bytes(),
             )
         };
+        let scheme_headers: Vec<_> = scheme_headers.iter().map(header).collect();
+        let lengths = scheme_headers.iter().map(|(name, _)| length_bit(name));
         Self {
             forwarders,
             proxies,
-            scheme_headers: scheme_headers.iter().map(header).collect(),
+            scheme_lengths: lengths.fold(0, |all, bit| all | bit),
+            scheme_headers,
         }
     }
 
@@ -146,7 +156,11 @@ impl TrustRules {
         Ok(scheme)
     }
 
+    #[inline]
     fn scheme_header(&self, name: &[u8]) -> Option<&(Vec<u8>, Vec<u8>)> {
+        if self.scheme_lengths & length_bit(name) == 0 {
+            return None;
+        }
         self.scheme_headers
             .iter()
             .find(|(ours, _)| ours.eq_ignore_ascii_case(name))
@@ -228,6 +242,18 @@ mod tests {
             scheme(&[("X-Forwarded-Proto", "https"), ("X-Forwarded-Ssl", "off")]),
             Err(ContradictorySchemes)
         );
+    }
+
+    #[test]
+    fn scheme_headers_have_names_of_any_length() {
+        for name in ["S".to_owned(), "X-".repeat(32), "X-".repeat(100)] {
+            let headers = [(name.clone(), "https".to_owned())];
+            let rules = TrustRules::new(set(&[]), set(&[]), &headers);
+            let other = "Y".repeat(name.len());
+            let sent = [other.as_bytes(), name.as_bytes()].map(|name| (name, &b"https"[..]));
+            assert_eq!(rules.scheme(sent[..1].iter().copied()), Ok(None));
+            assert_eq!(rules.scheme(sent.into_iter()), Ok(Some(true)), "{name}");
+        }
     }
 
     #[test]
