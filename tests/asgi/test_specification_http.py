@@ -52,6 +52,21 @@ def test_scope_is_of_one_request(define):
     ]
 
 
+def test_nothing_of_a_request_is_left_for_the_next(scope_of):
+    """What is as usual is not set anew for each request; what was unusual before must not show."""
+    for round_ in range(3):
+        usual = scope_of()
+        assert (usual["method"], usual["http_version"], usual["query_string"]) == ("GET", "1.1", b"")
+        assert b"x-round" not in dict(usual["headers"])
+        headers = [("X-Round", str(round_)), ("X-Long", "x" * (127 + round_)), ("Cookie", f"a={round_}")]
+        other = scope_of("POST", "/other?q=1", headers, b"abc", version="1.0" if round_ else "1.1")
+        assert (other["method"], other["query_string"]) == ("POST", b"q=1")
+        assert other["http_version"] == ("1.0" if round_ else "1.1")
+        found = dict(other["headers"])
+        assert found[b"x-round"] == found[b"cookie"].removeprefix(b"a=") == str(round_).encode()
+        assert len(found[b"x-long"]) == 127 + round_
+
+
 def test_type_and_versions(scope_of):
     """`type` is "http"; `asgi` has the version of ASGI and of this specification."""
     scope = scope_of()

@@ -1,7 +1,8 @@
 //! The scope: what ASGI tells an application about a connection, built from the parsed head.
 //!
-//! What is the same for every request stands in a template that is copied; keys and the usual values
-//! are interned strings made once, and names of headers are remembered as the bytes objects they become.
+//! What is the same for every request, and what most of them have, stands in a template that is copied: only what
+//! is not as usual is set. Keys and the usual values are interned strings made once; headers and clients that
+//! came before are remembered as the pairs they became.
 
 use std::sync::Mutex;
 
@@ -100,15 +101,19 @@ pub(crate) struct ScopeFactory {
     keys: Keys,
     values: Values,
     root: Py<PyBytes>,
-    empty: Py<PyBytes>,
     known: Mutex<KnownHeaders<PyBytes, PyTuple>>,
     /// The listener asked last, and the tuple made of it: there are few of them.
-    server: Mutex<Option<KnownServer>>,
+    server: Mutex<Option<KnownAddress>>,
+    /// Each port has one place: who keeps a connection open comes again and again.
+    clients: Mutex<Vec<Option<KnownAddress>>>,
     forwarders: Option<AddressSet>,
 }
 
-/// A listener's address and the pair made of it.
-struct KnownServer {
+/// Clients remembered. A power of two.
+const CLIENTS: usize = 256;
+
+/// An address and the pair made of it.
+struct KnownAddress {
     text: Vec<u8>,
     port: u16,
     pair: Py<PyAny>,
@@ -122,8 +127,16 @@ impl ScopeFactory {
     ) -> PyResult<Self> {
         let keys = Keys::new(py);
         let root_path = &settings.root_path;
+        let values = Values::new(py);
+        let empty = PyBytes::new(py, b"");
         let http = template(py, "http", root_path, &keys.of_http())?;
         let websocket = template(py, "websocket", root_path, &keys.of_websocket())?;
+        for (template, scheme) in [(&http, &values.http), (&websocket, &values.ws)] {
+            template.set_item(keys.http_version.bind(py), values.http11.bind(py))?;
+            template.set_item(keys.scheme.bind(py), scheme.bind(py))?;
+            template.set_item(keys.query_string.bind(py), &empty)?;
+        }
+        http.set_item(keys.method.bind(py), values.get.bind(py))?;
         let extensions_of_http10 = PyDict::new(py);
         for name in FILE_EXTENSIONS.iter().filter(|_| settings.file_extensions) {
             extensions_of_http10.set_item(name, PyDict::new(py))?;
@@ -141,11 +154,11 @@ impl ScopeFactory {
             websocket_versions: versions(py, WEBSOCKET_VERSION)?.unbind(),
             state: state.clone().unbind(),
             keys,
-            values: Values::new(py),
+            values,
             root: PyBytes::new(py, b"/").unbind(),
-            empty: PyBytes::new(py, b"").unbind(),
             known: Mutex::new(KnownHeaders::default()),
             server: Mutex::new(None),
+            clients: Mutex::new((0..CLIENTS).map(|_| None).collect()),
             forwarders: settings.forwarders,
         })
     }
@@ -168,7 +181,9 @@ impl ScopeFactory {
             extensions.set_item(PRIORITY_EXTENSION, priority(py)?)?;
         }
         scope.set_item(self.keys.extensions.bind(py), extensions)?;
-        scope.set_item(self.keys.method.bind(py), self.method(py, view.head.method))?;
+        if view.head.method != b"GET" {
+            scope.set_item(self.keys.method.bind(py), self.method(py, view.head.method))?;
+        }
         Ok(scope)
     }
 
@@ -206,8 +221,12 @@ impl ScopeFactory {
         let keys = &self.keys;
         let raw_path = raw_path(head.request_target);
         scope.set_item(keys.asgi.bind(py), versions.bind(py).copy()?)?;
-        scope.set_item(keys.http_version.bind(py), self.version(py, head.version))?;
-        scope.set_item(keys.scheme.bind(py), self.scheme(py, head.scheme))?;
+        if head.version != Version::Http11 {
+            scope.set_item(keys.http_version.bind(py), self.version(py, head.version))?;
+        }
+        if !matches!(head.scheme, Scheme::Http | Scheme::Ws) {
+            scope.set_item(keys.scheme.bind(py), self.scheme(py, head.scheme))?;
+        }
         if head.path == b"/" && raw_path == b"/" {
             scope.set_item(keys.path.bind(py), self.values.root.bind(py))?;
             scope.set_item(keys.raw_path.bind(py), self.root.bind(py))?;
@@ -216,13 +235,12 @@ impl ScopeFactory {
             scope.set_item(keys.path.bind(py), PyString::new(py, &path))?;
             scope.set_item(keys.raw_path.bind(py), PyBytes::new(py, raw_path))?;
         }
-        let query_string = match head.query_string {
-            [] => self.empty.bind(py).clone(),
-            query => PyBytes::new(py, query),
-        };
-        scope.set_item(keys.query_string.bind(py), query_string)?;
+        if !head.query_string.is_empty() {
+            let query_string = PyBytes::new(py, head.query_string);
+            scope.set_item(keys.query_string.bind(py), query_string)?;
+        }
         scope.set_item(keys.headers.bind(py), self.headers(py, view)?)?;
-        scope.set_item(keys.client.bind(py), client(py, &head.client)?)?;
+        scope.set_item(keys.client.bind(py), self.client(py, &head.client)?)?;
         scope.set_item(keys.server.bind(py), self.server(py, &head.server)?)?;
         self.forward(py, scope, view)?;
         let mut variables = view.variables.iter();
@@ -347,8 +365,33 @@ impl ScopeFactory {
                 (path, py.None()).into_pyobject(py)?
             }
         };
-        *known = Some(KnownServer {
+        *known = Some(KnownAddress {
             text: text.to_vec(),
+            port,
+            pair: pair.clone().into_any().unbind(),
+        });
+        Ok(pair.into_any())
+    }
+
+    /// `[host, port]`; nothing for a client on a Unix socket.
+    fn client<'py>(&self, py: Python<'py>, client: &Address<'_>) -> PyResult<Bound<'py, PyAny>> {
+        let &Address::Ip { host, port } = client else {
+            return Ok(py.None().into_bound(py));
+        };
+        let mut clients = self
+            .clients
+            .lock()
+            .expect("nothing panics while it is held");
+        let place = &mut clients[usize::from(port) % CLIENTS];
+        if let Some(known) = place
+            && known.port == port
+            && known.text == host
+        {
+            return Ok(known.pair.bind(py).clone());
+        }
+        let pair = (latin1::to_string(py, host), port).into_pyobject(py)?;
+        *place = Some(KnownAddress {
+            text: host.to_vec(),
             port,
             pair: pair.clone().into_any().unbind(),
         });
@@ -441,16 +484,6 @@ fn forwarded_scheme(value: &[u8], found: Scheme) -> Option<Scheme> {
         (Scheme::Ws | Scheme::Wss, false) => Scheme::Ws,
         (Scheme::Ws | Scheme::Wss, true) => Scheme::Wss,
     })
-}
-
-/// `[host, port]`; nothing for a client on a Unix socket.
-fn client<'py>(py: Python<'py>, client: &Address<'_>) -> PyResult<Bound<'py, PyAny>> {
-    match client {
-        Address::Ip { host, port } => Ok((latin1::to_string(py, host), *port)
-            .into_pyobject(py)?
-            .into_any()),
-        Address::Unix { .. } => Ok(py.None().into_bound(py)),
-    }
 }
 
 /// The path as the client wrote it: of an absolute target without scheme and authority, and always
