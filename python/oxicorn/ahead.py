@@ -39,6 +39,9 @@ CLASSES = frozenset(("sync", "gthread", "asgi", "tornado"))
 MOST_FILES = 16
 MOST_BYTES = 1 << 16
 
+#: Packages that patch the standard library, best before any of it is there.
+PATCHES = frozenset(("eventlet", "gevent"))
+
 _STATEMENT = re.compile(rb"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)|import[ \t]+([\w.]+))", re.MULTILINE)
 _INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
@@ -48,7 +51,7 @@ def import_ahead(uri: str | None, cfg: Config) -> None:
     if not uri or cfg.chosen.kind not in CLASSES:
         return
     packages = set(_packages_of(uri.partition(":")[0]))
-    if not packages or _hidden_by_the_user():
+    if not packages or packages & PATCHES or _hidden_by_the_user():
         return
     for name in COMMON:
         importlib.import_module(name)

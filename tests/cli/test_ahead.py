@@ -40,6 +40,11 @@ SOURCES = {
         (True, False),
     ),
     "itself, in a circle": ({"app.py": "import shop\n", "shop.py": "import app\n"}, "app", (False, False)),
+    "what patches the library": (
+        {"app.py": "from gevent import monkey\nmonkey.patch_all()\nimport framework\n"},
+        "app:app",
+        (False, False),
+    ),
     "what is not there": ({"app.py": "import absent\n"}, "app", (False, False)),
     "a server": ({"app.py": "import gunicorn.app.base\n"}, "app", (False, False)),
     "not there itself": ({}, "absent:app", (False, False)),
@@ -57,7 +62,7 @@ SOURCES = {
 
 
 def asked(directory: Path, files: dict[str, str], uri: str, kind: str = "sync") -> tuple[bool, ...]:
-    for package in ("framework", "starlette"):
+    for package in ("framework", "gevent", "starlette"):
         files |= {f"site-packages/{package}/__init__.py": "raise RuntimeError('it is imported')\n"}
     for name, source in files.items():
         path = directory / name
