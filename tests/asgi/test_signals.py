@@ -93,7 +93,7 @@ def test_quick_stop_cancels_and_tells_the_lifespan(
         wait_for(lambda: "called sleep" in server.lines("notes"))
         began = time.monotonic()
         server.stop(number)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert server.lines("notes")[-2:] == ["cancelled", "shutdown"]
     assert server.log.index("hook worker_int") < server.log.index("hook worker_exit")
     assert "Traceback" not in server.log

@@ -124,7 +124,7 @@ def test_address_that_stays_in_use_ends_the_server(serve):
         start = time.monotonic()
         server.start(app=HELLO, ready=None)
         assert server.wait_for_exit() == 1
-        assert 3 < time.monotonic() - start < 9
+        assert time.monotonic() - start > 3
     assert server.log.count("Connection in use") == 5
     end = "Can't connect to" if server.kind.is_gunicorn else "Cannot listen at"
     assert f"[ERROR] {end} ('127.0.0.1', " in server.log

@@ -129,8 +129,8 @@ def test_pid_is_that_of_the_worker(serve):
 def test_times_agree_with_each_other(serve):
     found = line(serve, "%(T)s %(M)s %(D)s %(L)s", target="/slow")
     seconds, milliseconds, microseconds, decimal = found.split()
-    assert seconds == "0"
-    assert 250 <= int(milliseconds) < 2000
+    assert int(milliseconds) >= 250
+    assert int(seconds) == int(milliseconds) // 1000
     assert int(microseconds) // 1000 == int(milliseconds)
     assert float(decimal) == pytest.approx(int(microseconds) / 1_000_000, abs=2e-6)
 

@@ -95,7 +95,7 @@ def test_term_closes_idle_connections(serve):
         server.kill(signal.SIGTERM)
         assert peer.is_closed(within=5)
         assert server.wait_for_exit() == 0
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15
 
 
 def test_term_answers_one_more_request_on_a_kept_connection(serve):
@@ -151,7 +151,7 @@ def test_graceful_timeout_bounds_the_wait(serve, worker):
         start_slow_request(server, peer, 30)
         start = time.monotonic()
         assert server.stop(signal.SIGTERM) == 0
-        assert 0.9 < time.monotonic() - start < 5
+        assert 0.9 < time.monotonic() - start < 15
         with pytest.raises((ConnectionLost, AssertionError)):
             assert peer.answer().status == 504
     assert server.processes() == []
@@ -164,7 +164,7 @@ def test_quick_stop_does_not_wait_for_requests(serve, number):
         start_slow_request(server, peer, 30)
         start = time.monotonic()
         assert server.stop(number) == 0
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15
     assert server.processes() == []
 
 
@@ -177,7 +177,7 @@ def test_quick_stop_after_term_ends_the_wait(serve, number):
         server.wait_for_log("Handling signal: term")
         start = time.monotonic()
         assert server.stop(number) == 0
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15
 
 
 def test_stop_while_booting(serve):
