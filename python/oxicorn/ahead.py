@@ -8,6 +8,7 @@ and nothing of these packages, is ever imported here.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
@@ -54,7 +55,9 @@ def import_ahead(uri: str | None, cfg: Config) -> None:
     if not packages or packages & PATCHES or _hidden_by_the_user():
         return
     for name in COMMON:
-        importlib.import_module(name)
+        # Some interpreters are built without a part of it (``ssl``).
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     if packages & WITH_LOOPS:
         importlib.import_module("asyncio")
 

@@ -61,14 +61,14 @@ SOURCES = {
 }
 
 
-def asked(directory: Path, files: dict[str, str], uri: str, kind: str = "sync") -> tuple[bool, ...]:
+def asked(directory: Path, files: dict[str, str], uri: str, kind: str = "sync", source: str = ASK) -> tuple[bool, ...]:
     for package in ("framework", "gevent", "starlette"):
         files |= {f"site-packages/{package}/__init__.py": "raise RuntimeError('it is imported')\n"}
-    for name, source in files.items():
+    for name, text in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source)
-    command = [sys.executable, "-c", ASK.format(uri, kind)]
+        path.write_text(text)
+    command = [sys.executable, "-c", source.format(uri, kind)]
     run = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
     return tuple(word == "True" for word in run.stdout.split())
 
@@ -77,6 +77,11 @@ def asked(directory: Path, files: dict[str, str], uri: str, kind: str = "sync") 
 def test_is_imported_where_the_application_imports(tmp_path: Path, name: str) -> None:
     files, uri, expected = SOURCES[name]
     assert asked(tmp_path, dict(files), uri) == expected
+
+
+def test_an_interpreter_without_a_part_of_the_library_does_without(tmp_path: Path) -> None:
+    source = ASK.replace("import sys\n", "import sys\nsys.modules['_ssl'] = sys.modules['_hashlib'] = None\n", 1)
+    assert asked(tmp_path, {"app.py": "import framework\n"}, "app", source=source) == (True, False)
 
 
 @pytest.mark.parametrize("kind", ["gevent", "gevent_pywsgi", "direct"])
