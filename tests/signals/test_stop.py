@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.support.gate import APPLICATION as GATED
+from tests.support.gate import Gate
 from tests.support.greenlets import GEVENT
 from tests.support.http import ConnectionLost, encode
 from tests.support.load import Load
@@ -67,12 +69,14 @@ def test_term_finishes_what_is_in_flight(serve, worker):
 
 def test_term_lets_nobody_new_in(serve):
     """Also while a request is being finished: a load balancer has to notice."""
-    server = serve(SLOW)
-    with server.connect() as peer:
-        start_slow_request(server, peer, 1.5)
+    server = serve(GATED)
+    with Gate(server) as gate, server.connect() as peer:
+        peer.send(encode(target=gate.target))
+        gate.wait_until_reached()
         server.kill(signal.SIGTERM)
-        wait_for(server.refuses, deadline=1.0, what="nobody new is let in")
-        assert peer.answer().body == b"hello"
+        wait_for(server.refuses, what="nobody new is let in")
+        gate.open()
+        assert peer.answer().status == 200
     assert server.wait_for_exit() == 0
 
 
