@@ -77,6 +77,18 @@ class Proxy:
         )
         return self.start("apache2", "-D", "FOREGROUND", "-f", str(self.directory / "apache.conf"))
 
+    def start_lighttpd(self, bind: str, module: str, *lines: str) -> Proxy:
+        """lighttpd that has ``/shop`` served at ``bind``, a host and a port, by its ``module`` (``scgi``, ``fastcgi``)."""
+        host, port = bind.rsplit(":", 1)
+        server = f'"host" => "{host}", "port" => {port}, "check-local" => "disable"'
+        path = self.directory / "lighttpd.conf"
+        path.write_text(
+            f'server.document-root = "{self.directory}"\nserver.bind = "127.0.0.1"\nserver.port = {self.port}\n'
+            f'server.modules = ("mod_{module}")\n'
+            f'{module}.server = ("/shop" => ("oxicorn" => ({server})))\n' + "".join(f"{line}\n" for line in lines)
+        )
+        return self.start("lighttpd", "-D", "-f", str(path))
+
     @property
     def log(self) -> str:
         """What it wrote to standard error."""

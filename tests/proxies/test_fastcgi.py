@@ -120,22 +120,9 @@ def test_apache(serve, proxy):
         assert (about["length"], about["sha1"]) == digest(body)
 
 
-LIGHTTPD = """
-server.document-root = "{directory}"
-server.bind = "127.0.0.1"
-server.port = {port}
-server.modules = ("mod_fastcgi")
-fastcgi.server = ("/shop" => ("oxicorn" => ("host" => "{host}", "port" => {backend}, "check-local" => "disable")))
-"""
-
-
 def test_lighttpd(serve, proxy):
     server = run(serve, WSGI)
-    host, port = server.bind.rsplit(":", 1)
-    (proxy.directory / "lighttpd.conf").write_text(
-        LIGHTTPD.format(directory=proxy.directory, port=proxy.port, host=host, backend=port)
-    )
-    proxy.start("lighttpd", "-D", "-f", str(proxy.directory / "lighttpd.conf"))
+    proxy.start_lighttpd(server.bind, "fastcgi")
     with proxy.connect() as peer:
         about = told(peer.get("/shop/a%20b?q=1"))
         assert (about["SCRIPT_NAME"], about["PATH_INFO"]) == ("/shop", "/a b")

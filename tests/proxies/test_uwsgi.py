@@ -151,24 +151,10 @@ def test_apache_mounts_the_application(serve, proxy):
         assert told(peer.request("POST", "/shop/up", body=body))["sha1"] == hashlib.sha1(body).hexdigest()
 
 
-LIGHTTPD = """
-server.document-root = "{directory}"
-server.bind = "127.0.0.1"
-server.port = {port}
-server.modules = ("mod_scgi")
-scgi.protocol = "uwsgi"
-scgi.server = ("/shop" => ("oxicorn" => ("host" => "{host}", "port" => {backend}, "check-local" => "disable")))
-"""
-
-
 def test_lighttpd_mounts_the_application(serve, proxy):
     server = serve(WSGI, "--protocol", "uwsgi", ready=None)
     server.wait_for_log("Booting worker")
-    host, port = server.bind.rsplit(":", 1)
-    (proxy.directory / "lighttpd.conf").write_text(
-        LIGHTTPD.format(directory=proxy.directory, port=proxy.port, host=host, backend=port)
-    )
-    proxy.start("lighttpd", "-D", "-f", str(proxy.directory / "lighttpd.conf"))
+    proxy.start_lighttpd(server.bind, "scgi", 'scgi.protocol = "uwsgi"')
     with proxy.connect() as peer:
         about = told(peer.get("/shop/a%20b?q=1"))
         assert (about["SCRIPT_NAME"], about["PATH_INFO"]) == ("/shop", "/a b")
