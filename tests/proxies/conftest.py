@@ -78,7 +78,7 @@ class Proxy:
         return self.start("apache2", "-D", "FOREGROUND", "-f", str(self.directory / "apache.conf"))
 
     def start_lighttpd(self, bind: str, module: str, *lines: str) -> Proxy:
-        """lighttpd that has ``/shop`` served at ``bind``, a host and a port, by its ``module`` (``scgi``, ``fastcgi``)."""
+        """lighttpd that has ``/shop`` served at ``bind``, a host and a port, by its module ``scgi`` or ``fastcgi``."""
         host, port = bind.rsplit(":", 1)
         server = f'"host" => "{host}", "port" => {port}, "check-local" => "disable"'
         path = self.directory / "lighttpd.conf"
