@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.http import Peer
+from tests.support.pages import example
 from tests.support.ports import free_port
+from tests.support.server import Server, Servers
 from tests.support.wait import wait_for
 
 #: Where Debian keeps programs that people do not start by hand.
@@ -114,6 +116,27 @@ class Proxy:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def run_speaking(serve: Servers, protocol: str, app: str, *arguments: str, bind: str | None = None) -> Server:
+    """A server that speaks ``protocol`` to a web server of another user."""
+    server = serve.new()
+    server.start("--umask", "0", "--protocol", protocol, *arguments, app=app, bind=bind, ready=None)
+    server.wait_for_log("Booting worker")
+    os.chmod(server.directory, 0o755)
+    return server
+
+
+def run_behind_nginx(serve: Servers, proxy: Proxy, protocol: str, app: str, *arguments: str) -> Server:
+    """The same behind nginx, configured as the page says."""
+    server = run_speaking(serve, protocol, app, *arguments, bind="unix:oxicorn.sock")
+    replaced = {
+        "unix:/run/shop/oxicorn.sock": f"unix:{server.directory}/oxicorn.sock",
+        "listen 80;": f"listen 127.0.0.1:{proxy.port};",
+        f"include {protocol}_params;": f"include /etc/nginx/{protocol}_params;",
+    }
+    proxy.start_nginx(example("proxies.md", f"nginx-{protocol}", **replaced))
+    return server
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ import struct
 
 import pytest
 
-from tests.proxies.conftest import Proxy
+from tests.proxies.conftest import Proxy, run_behind_nginx, run_speaking
 from tests.proxies.test_uwsgi import ASGI, WSGI, packet, told
 from tests.support.load import Load
-from tests.support.pages import example
 from tests.support.ports import free_port
 
 FILES = (
@@ -31,27 +30,12 @@ FILES = (
 )
 
 
-def run(serve, app: str, *arguments: str, bind: str | None = None):
-    server = serve.new()
-    server.start("--umask", "0", "--protocol", "fastcgi", *arguments, app=app, bind=bind, ready=None)
-    server.wait_for_log("Booting worker")
-    os.chmod(server.directory, 0o755)
-    return server
+def run(serve, app: str, *arguments: str):
+    return run_speaking(serve, "fastcgi", app, *arguments)
 
 
 def run_nginx(serve, proxy: Proxy, app: str, *arguments: str):
-    server = run(serve, app, *arguments, bind="unix:oxicorn.sock")
-    block = example(
-        "proxies.md",
-        "nginx-fastcgi",
-        **{
-            "unix:/run/shop/oxicorn.sock": f"unix:{server.directory}/oxicorn.sock",
-            "listen 80;": f"listen 127.0.0.1:{proxy.port};",
-            "include fastcgi_params;": "include /etc/nginx/fastcgi_params;",
-        },
-    )
-    proxy.start_nginx(block)
-    return server
+    return run_behind_nginx(serve, proxy, "fastcgi", app, *arguments)
 
 
 def digest(body: bytes) -> tuple[int, str]:

@@ -8,34 +8,18 @@ import os
 
 import pytest
 
-from tests.proxies.conftest import Proxy
+from tests.proxies.conftest import Proxy, run_behind_nginx, run_speaking
 from tests.proxies.test_uwsgi import ASGI, WSGI, exchange, told
 from tests.support.load import Load
-from tests.support.pages import example
 from tests.support.wait import wait_for
 
 
-def run(serve, app: str, *arguments: str, bind: str | None = None):
-    server = serve.new()
-    server.start("--umask", "0", "--protocol", "scgi", *arguments, app=app, bind=bind, ready=None)
-    server.wait_for_log("Booting worker")
-    os.chmod(server.directory, 0o755)
-    return server
+def run(serve, app: str, *arguments: str):
+    return run_speaking(serve, "scgi", app, *arguments)
 
 
 def run_nginx(serve, proxy: Proxy, app: str, *arguments: str):
-    server = run(serve, app, *arguments, bind="unix:oxicorn.sock")
-    block = example(
-        "proxies.md",
-        "nginx-scgi",
-        **{
-            "unix:/run/shop/oxicorn.sock": f"unix:{server.directory}/oxicorn.sock",
-            "listen 80;": f"listen 127.0.0.1:{proxy.port};",
-            "include scgi_params;": "include /etc/nginx/scgi_params;",
-        },
-    )
-    proxy.start_nginx(block)
-    return server
+    return run_behind_nginx(serve, proxy, "scgi", app, *arguments)
 
 
 def test_nginx_tells_who_the_client_is_and_what_it_asked_for(serve, proxy):

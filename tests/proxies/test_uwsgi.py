@@ -10,9 +10,8 @@ import struct
 
 import pytest
 
-from tests.proxies.conftest import Proxy
+from tests.proxies.conftest import Proxy, run_behind_nginx
 from tests.support.load import Load
-from tests.support.pages import example
 from tests.support.wait import wait_for
 
 WSGI = """
@@ -56,21 +55,7 @@ ASGI = """
 
 
 def run_nginx(serve, proxy: Proxy, app: str, *arguments: str):
-    server = serve.new()
-    server.start("--umask", "0", "--protocol", "uwsgi", *arguments, app=app, bind="unix:oxicorn.sock", ready=None)
-    server.wait_for_log("Booting worker")
-    os.chmod(server.directory, 0o755)
-    block = example(
-        "proxies.md",
-        "nginx-uwsgi",
-        **{
-            "unix:/run/shop/oxicorn.sock": f"unix:{server.directory}/oxicorn.sock",
-            "listen 80;": f"listen 127.0.0.1:{proxy.port};",
-            "include uwsgi_params;": "include /etc/nginx/uwsgi_params;",
-        },
-    )
-    proxy.start_nginx(block)
-    return server
+    return run_behind_nginx(serve, proxy, "uwsgi", app, *arguments)
 
 
 def told(answer) -> dict:
