@@ -22,7 +22,7 @@ from oxicorn import (
     forked,
     glogging,
     log_files,
-    native_logs,
+    log_routing,
     replacements,
     sock,
     terminal,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from oxicorn.control.desk import ControlDesk
     from oxicorn.dirty.arbiter import DirtyArbiter
     from oxicorn.dirty.worker import DirtyWorker
-    from oxicorn.native_logs import GatewayLogging
+    from oxicorn.log_routing import GatewayLogging
     from oxicorn.reloader import SharedFiles
     from oxicorn.sock import BaseSocket
     from oxicorn.workers.base import Worker
@@ -841,7 +841,7 @@ class Arbiter(Commands):
 
     def gateway_logging(self) -> GatewayLogging:
         """What the gateway may write by itself, as things are now."""
-        return native_logs.gateway_logging(self.log)
+        return log_routing.gateway_logging(self.log)
 
     def log_access(self, **fields: Any) -> None:
         """Has the access line written of a request that no worker wrote one for."""

@@ -2,7 +2,7 @@
 
 ``gunicorn.error`` and ``gunicorn.access`` are ordinary Python loggers under Gunicorn's names, so
 that log configurations, filters and handlers written for Gunicorn keep working. What the gateway
-writes by itself, and when it must not, is decided in ``oxicorn.native_logs``.
+writes by itself, and when it must not, is decided in ``oxicorn.log_routing``.
 """
 
 from __future__ import annotations

@@ -88,10 +88,10 @@ def set_owner_process(uid: int, gid: int, initgroups: bool = False) -> None:
 
 def __getattr__(name: str) -> Any:
     """What else ``gunicorn.util`` has; nobody here needs it."""
-    from oxicorn import oddments
+    from oxicorn import _gunicorn_util
 
-    if name in oddments.__all__:
-        return getattr(oddments, name)
+    if name in _gunicorn_util.__all__:
+        return getattr(_gunicorn_util, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -22,7 +22,6 @@ use self::stop::Stop;
 use self::upgrade::Upgrade;
 use crate::action::Action;
 use crate::backoff::Backoff;
-use crate::book::Book;
 use crate::boot_patience::BootPatience;
 use crate::event::Event;
 use crate::gateway::Gateway;
@@ -30,6 +29,7 @@ use crate::log::{LogLine, Reason};
 use crate::plan::{Generation, Plan, WorkerId};
 use crate::template::{Template, Templates};
 use crate::worker::{Illegal, WorkerRecord, WorkerState};
+use crate::worker_table::WorkerTable;
 
 /// The supervising process's decisions. See the crate's description for how to drive it.
 ///
@@ -51,7 +51,7 @@ pub struct Arbiter {
     last_generation: Generation,
     last_worker: WorkerId,
 
-    book: Book,
+    workers: WorkerTable,
     /// The most workers wanted since last nobody was on his way out.
     peak: u32,
     gateway: Gateway,
@@ -105,7 +105,7 @@ impl Arbiter {
             configuration: Configuration::Settled,
             last_generation: Generation(1),
             last_worker: WorkerId(0),
-            book: Book::default(),
+            workers: WorkerTable::default(),
             peak: 0,
             gateway: Gateway::default(),
             backoff: Backoff::default(),
@@ -150,7 +150,8 @@ impl Arbiter {
                     self.cancel_order(worker);
                 }
                 // Its template has ended before it was told.
-                Some(Action::SpawnWorker { worker, .. }) if self.book.find(worker).is_none() => {}
+                Some(Action::SpawnWorker { worker, .. }) if self.workers.find(worker).is_none() => {
+                }
                 Some(
                     Action::StopTemplate(generation)
                     | Action::KillTemplate(generation)
@@ -161,7 +162,7 @@ impl Arbiter {
                     Action::SignalWorker { worker, .. }
                     | Action::ReleaseWorker(worker)
                     | Action::DumpStacks(worker),
-                ) if self.book.find(worker).is_none() => {}
+                ) if self.workers.find(worker).is_none() => {}
                 action => return action,
             }
         }
@@ -175,12 +176,12 @@ impl Arbiter {
 
     /// Every worker not yet reaped, the oldest first.
     pub fn workers(&self) -> impl Iterator<Item = &WorkerRecord> {
-        self.book.iter()
+        self.workers.iter()
     }
 
     /// One of them.
     pub fn worker(&self, worker: WorkerId) -> Option<&WorkerRecord> {
-        self.book.find(worker)
+        self.workers.find(worker)
     }
 
     /// The process that loads the application of this generation and forks its workers.
@@ -272,14 +273,14 @@ impl Arbiter {
     }
 
     fn is_disowned(&self, worker: WorkerId) -> bool {
-        let state = self.book.find(worker).map(WorkerRecord::state);
+        let state = self.workers.find(worker).map(WorkerRecord::state);
         matches!(state, Some(WorkerState::Starting { unwanted: true }))
     }
 
     /// Nobody has begun to start it yet, and nobody needs to.
     fn cancel_order(&mut self, worker: WorkerId) {
         self.note_fork_answered(worker);
-        self.book.strike(worker);
+        self.workers.strike(worker);
         self.reconcile();
     }
 

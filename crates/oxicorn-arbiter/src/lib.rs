@@ -19,9 +19,9 @@
 //! [`Arbiter::poll_action`] gives `None`. An action may be reported on while others are still waiting (a
 //! [`Action::SpawnWorker`] is answered by [`Event::WorkerSpawned`] at once). After [`Action::Exit`] nothing follows.
 //!
-//! Inside, every event changes the book of workers first, and then one function (`reconcile`) compares the book with
+//! Inside, every event changes the table of workers first, and then one function (`reconcile`) compares the table with
 //! what is wanted and orders the difference. Nothing is scheduled step by step: a crash, a signal or a lost notice in
-//! the middle of a reload only changes the book, and the next comparison takes it from there.
+//! the middle of a reload only changes the table, and the next comparison takes it from there.
 //!
 //! # Rules
 //!
@@ -46,7 +46,6 @@
 mod action;
 mod arbiter;
 mod backoff;
-mod book;
 mod boot_patience;
 mod event;
 mod gateway;
@@ -56,6 +55,7 @@ mod plan;
 pub mod pool;
 mod template;
 mod worker;
+mod worker_table;
 
 pub use crate::action::{Action, ExitCode, WorkerSignal};
 pub use crate::arbiter::Arbiter;

@@ -1,4 +1,4 @@
-//! One worker in the arbiter's book, and the only file that changes its state.
+//! One worker in the arbiter's table, and the only file that changes its state.
 //!
 //! Decides which change is legal in which state. Does not decide when, nor what is ordered because of it: that is the
 //! arbiter's. A call that the state does not know returns [`Illegal`] and changes nothing.
@@ -28,7 +28,7 @@
 //!                        v                                                   |
 //!                      Killed                                                |
 //!                        |                                                   v
-//!     every state but Starting ----- reaped ------------------------------> gone (off the book)
+//!     every state but Starting ----- reaped ------------------------------> gone (off the table)
 //! ```
 
 use std::time::Duration;

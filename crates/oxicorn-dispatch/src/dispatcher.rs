@@ -3,28 +3,28 @@
 //! decision is made with all of them known.
 //!
 //! Order that matters: an event first notes the time, then moves the request, then tells its worker. A
-//! request's state is assigned nowhere else than here (and `running` in `flight.rs`).
+//! request's state is assigned nowhere else than here (and `running` in `in_flight.rs`).
 
 mod decide;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::book::Book;
 use crate::policy::Bounds;
 use crate::queue::Queue;
 use crate::requests::{Key, NONE, Placement, Requests, State};
 use crate::time::{NEVER, Nanos, nanos};
 use crate::worker::{Stage, Worker};
+use crate::worker_table::WorkerTable;
 use crate::{Cancelled, Generation, Policy, RequestId, WorkerId};
 
-/// The queue and the book of workers. The crate's head tells how to drive it.
+/// The queue and the table of workers. The crate's head tells how to drive it.
 #[derive(Debug)]
 pub struct Dispatcher {
     bounds: Bounds,
     requests: Requests,
     queue: Queue,
-    book: Book,
+    workers: WorkerTable,
     /// Workers that became idle after they were retired: said once, and checked again when it is said.
     drained: VecDeque<WorkerId>,
     /// The latest time told.
@@ -67,7 +67,7 @@ impl Dispatcher {
             bounds: Bounds::from(policy),
             requests: Requests::new(),
             queue: Queue::new(),
-            book: Book::new(),
+            workers: WorkerTable::new(),
             drained: VecDeque::new(),
             now: 0,
             placements: 0,
@@ -89,26 +89,26 @@ impl Dispatcher {
     /// A worker that boots: it gets nothing before [`Self::worker_ready`]. `capacity` is how many requests
     /// it works on at a time (sync 1, gthread `threads`), at least 1. A known id is ignored.
     pub fn add_worker(&mut self, worker: WorkerId, generation: Generation, capacity: u32) {
-        self.book.add(Worker::new(worker, generation, capacity));
+        self.workers.add(Worker::new(worker, generation, capacity));
     }
 
     /// The worker's application is loaded and its hooks ran.
     pub fn worker_ready(&mut self, worker: WorkerId, now: Duration) {
         self.note_time(now);
-        if let Some(slot) = self.book.find(worker)
-            && self.book.get(slot).stage == Stage::Booting
+        if let Some(slot) = self.workers.find(worker)
+            && self.workers.get(slot).stage == Stage::Booting
         {
-            self.book.set_stage(slot, Stage::Ready);
+            self.workers.set_stage(slot, Stage::Ready);
         }
     }
 
     /// No new requests for it; unclaimed ones are revoked and given to others; then [`Action::Drained`](crate::Action::Drained).
     pub fn retire_worker(&mut self, worker: WorkerId, now: Duration) {
         self.note_time(now);
-        if let Some(slot) = self.book.find(worker)
-            && self.book.get(slot).stage != Stage::Retiring
+        if let Some(slot) = self.workers.find(worker)
+            && self.workers.get(slot).stage != Stage::Retiring
         {
-            self.book.set_stage(slot, Stage::Retiring);
+            self.workers.set_stage(slot, Stage::Retiring);
             self.look_again = 0;
             self.note_if_drained(slot);
         }
@@ -119,16 +119,16 @@ impl Dispatcher {
     /// [`Self::handle_lost`] (claimed). Those whose client had left are returned too, but need no answer.
     pub fn remove_worker(&mut self, worker: WorkerId, now: Duration) -> Vec<RequestId> {
         self.note_time(now);
-        let Some(slot) = self.book.find(worker) else {
+        let Some(slot) = self.workers.find(worker) else {
             return Vec::new();
         };
-        let mut orphans = Vec::with_capacity(self.book.get(slot).flight.len() as usize);
-        while self.book.get(slot).flight.head() != NONE {
-            let key = self.book.get(slot).flight.head();
+        let mut orphans = Vec::with_capacity(self.workers.get(slot).in_flight.len() as usize);
+        while self.workers.get(slot).in_flight.head() != NONE {
+            let key = self.workers.get(slot).in_flight.head();
             orphans.push(self.requests.get(key).id);
             self.orphan(key);
         }
-        self.book.set_stage(slot, Stage::Gone);
+        self.workers.set_stage(slot, Stage::Gone);
         orphans
     }
 
@@ -145,7 +145,7 @@ impl Dispatcher {
     /// Dispatch moves: only workers of this generation get requests. What is placed at others stays there.
     pub fn serve_generation(&mut self, generation: Generation, now: Duration) {
         self.note_time(now);
-        self.book.serve(generation);
+        self.workers.serve(generation);
     }
 
     /// A request that wants a worker. A known id is ignored.
@@ -167,7 +167,7 @@ impl Dispatcher {
         if let State::Placed(placement) = &mut self.requests.get_mut(key).state {
             placement.cancelled = true;
             let slot = placement.worker;
-            return Cancelled::Placed(self.book.get(slot).id);
+            return Cancelled::Placed(self.workers.get(slot).id);
         }
         self.forget(key);
         Cancelled::Forgotten
@@ -182,8 +182,8 @@ impl Dispatcher {
     }
 
     fn note_claimed(&mut self, key: Key, slot: usize) {
-        let worker = self.book.get_mut(slot);
-        worker.flight.claimed_through(&self.requests, key);
+        let worker = self.workers.get_mut(slot);
+        worker.in_flight.claimed_through(&self.requests, key);
         worker.handle_life();
     }
 
@@ -195,10 +195,10 @@ impl Dispatcher {
             return;
         };
         if let State::Placed(placement) = &self.requests.get(key).state {
-            let worker = self.book.get_mut(placement.worker);
-            worker.flight.claimed_through(&self.requests, key);
+            let worker = self.workers.get_mut(placement.worker);
+            worker.in_flight.claimed_through(&self.requests, key);
             worker.handle_completed(&self.bounds, self.now);
-            if worker.flight.ahead() > 0 {
+            if worker.in_flight.ahead() > 0 {
                 // What lies ahead may have become worth moving by the change of pace.
                 self.look_again = self
                     .look_again
@@ -270,8 +270,8 @@ impl Dispatcher {
         let Some((key, slot)) = self.find_placed(request) else {
             return;
         };
-        self.book.get_mut(slot).handle_ring_full(self.now);
-        self.recovery = self.book.next_recovery(self.now);
+        self.workers.get_mut(slot).handle_ring_full(self.now);
+        self.recovery = self.workers.next_recovery(self.now);
         let cancelled = self.requests.get(key).placement().cancelled;
         self.leave_flight(key, None);
         self.settle_returned(key, cancelled);
@@ -289,9 +289,9 @@ impl Dispatcher {
 
     /// Requests placed at this worker, claimed or not; 0 if it is unknown.
     pub fn in_flight(&self, worker: WorkerId) -> u32 {
-        self.book
+        self.workers
             .find(worker)
-            .map_or(0, |slot| self.book.get(slot).flight.len())
+            .map_or(0, |slot| self.workers.get(slot).in_flight.len())
     }
 
     /// Requests placed at all workers.
@@ -302,14 +302,14 @@ impl Dispatcher {
     /// Who could take requests now.
     pub fn staffing(&self) -> Staffing {
         let mut staffing = Staffing {
-            generation: self.book.serving(),
+            generation: self.workers.serving(),
             ..Staffing::default()
         };
-        for worker in self.book.iter().filter(|worker| worker.eligible) {
+        for worker in self.workers.iter().filter(|worker| worker.eligible) {
             staffing.workers += 1;
-            staffing.capacity += worker.flight.capacity();
-            staffing.busy += worker.flight.len().min(worker.flight.capacity());
-            staffing.busy_workers += u32::from(!worker.flight.is_empty());
+            staffing.capacity += worker.in_flight.capacity();
+            staffing.busy += worker.in_flight.len().min(worker.in_flight.capacity());
+            staffing.busy_workers += u32::from(!worker.in_flight.is_empty());
         }
         staffing
     }
@@ -322,9 +322,13 @@ impl Dispatcher {
     }
 
     /// The measured time between two completions of this worker while it is busy.
-    pub fn pace(&self, worker: WorkerId) -> Option<Duration> {
-        let slot = self.book.find(worker)?;
-        self.book.get(slot).pace.mean().map(Duration::from_nanos)
+    pub fn service_time(&self, worker: WorkerId) -> Option<Duration> {
+        let slot = self.workers.find(worker)?;
+        self.workers
+            .get(slot)
+            .service_time
+            .mean()
+            .map(Duration::from_nanos)
     }
 
     fn note_time(&mut self, now: Duration) {
@@ -350,20 +354,20 @@ impl Dispatcher {
         self.requests.remove(key);
     }
 
-    /// `moved_up`: see [`Flight::remove`](crate::flight::Flight::remove).
+    /// `moved_up`: see [`InFlight::remove`](crate::in_flight::InFlight::remove).
     fn leave_flight(&mut self, key: Key, moved_up: Option<Nanos>) {
         let placement = self.requests.get(key).placement();
         let slot = placement.worker;
         self.unanswered -= u32::from(placement.revoking);
         self.placed -= 1;
-        let flight = &mut self.book.get_mut(slot).flight;
-        flight.remove(&mut self.requests, key, moved_up);
-        self.book.note_load(slot);
+        let in_flight = &mut self.workers.get_mut(slot).in_flight;
+        in_flight.remove(&mut self.requests, key, moved_up);
+        self.workers.note_load(slot);
         self.note_if_drained(slot);
     }
 
     fn enter_flight(&mut self, key: Key, slot: usize) {
-        let worker = self.book.get_mut(slot);
+        let worker = self.workers.get_mut(slot);
         worker.handle_placed(self.now);
         self.placements += 1;
         self.placed += 1;
@@ -375,24 +379,24 @@ impl Dispatcher {
             revoking: false,
             cancelled: false,
         });
-        worker.flight.push(&mut self.requests, key);
+        worker.in_flight.push(&mut self.requests, key);
         self.look_again = self
             .look_again
             .min(worker.earliest_move(&self.bounds, self.now));
-        self.book.note_load(slot);
+        self.workers.note_load(slot);
     }
 
     fn note_hang(&mut self, slot: usize, proved: bool) {
-        let worker = self.book.get_mut(slot);
+        let worker = self.workers.get_mut(slot);
         if proved && worker.stage == Stage::Ready {
             worker.handle_hang_proved(&self.bounds, self.now);
-            self.recovery = self.book.next_recovery(self.now);
+            self.recovery = self.workers.next_recovery(self.now);
         }
     }
 
     fn note_if_drained(&mut self, slot: usize) {
-        let worker = self.book.get(slot);
-        if worker.stage == Stage::Retiring && worker.flight.is_empty() {
+        let worker = self.workers.get(slot);
+        if worker.stage == Stage::Retiring && worker.in_flight.is_empty() {
             self.drained.push_back(worker.id);
         }
     }

@@ -62,16 +62,16 @@
 #![forbid(unsafe_code)]
 
 mod action;
-mod book;
 mod dispatcher;
-mod flight;
+mod in_flight;
 mod index;
-mod pace;
 mod policy;
 mod queue;
 mod requests;
+mod service_time;
 mod time;
 mod worker;
+mod worker_table;
 
 pub use action::{Action, Cancelled, Generation, RejectReason, RequestId, WorkerId};
 pub use dispatcher::{Dispatcher, Staffing};

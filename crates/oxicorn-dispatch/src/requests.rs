@@ -38,7 +38,7 @@ pub(crate) enum State {
 
 #[derive(Debug)]
 pub(crate) struct Placement {
-    /// Position in the book of workers.
+    /// Position in the table of workers.
     pub(crate) worker: usize,
     /// Counts placements: what has a smaller one is nearer to the head of the ring.
     pub(crate) serial: u64,

@@ -1,4 +1,4 @@
-//! One worker in the book: whether it may get requests, how much it offers, and what it should give back.
+//! One worker in the table: whether it may get requests, how much it offers, and what it should give back.
 //!
 //! Nothing here is known about the process beyond what came through the dispatcher's face. Signs of
 //! trouble are read from the flight alone:
@@ -10,10 +10,10 @@
 //! * *suspect*: such a revocation succeeded, so the worker hung (or waits for a processor). For a while
 //!   others are preferred, and nothing moves there.
 
-use crate::flight::Flight;
-use crate::pace::Pace;
+use crate::in_flight::InFlight;
 use crate::policy::Bounds;
 use crate::requests::{Key, NONE, Requests};
+use crate::service_time::ServiceTime;
 use crate::time::{NEVER, Nanos};
 use crate::{Generation, WorkerId};
 
@@ -51,8 +51,8 @@ pub(crate) struct Worker {
     pub(crate) stage: Stage,
     /// Ready and of the generation being served: derived, kept for the scan.
     pub(crate) eligible: bool,
-    pub(crate) flight: Flight,
-    pub(crate) pace: Pace,
+    pub(crate) in_flight: InFlight,
+    pub(crate) service_time: ServiceTime,
     /// Its last completion, or when it last got something to do.
     progress: Nanos,
     suspect_until: Nanos,
@@ -99,8 +99,8 @@ impl Worker {
             generation,
             stage: Stage::Booting,
             eligible: false,
-            flight: Flight::new(capacity.clamp(1, FULL - 1)),
-            pace: Pace::new(),
+            in_flight: InFlight::new(capacity.clamp(1, FULL - 1)),
+            service_time: ServiceTime::new(),
             progress: 0,
             suspect_until: 0,
             blocked_until: 0,
@@ -111,10 +111,10 @@ impl Worker {
     pub(crate) fn load(&self) -> u32 {
         if !self.eligible {
             OUT
-        } else if self.flight.has_room() {
-            self.flight.len()
+        } else if self.in_flight.has_room() {
+            self.in_flight.len()
         } else {
-            FULL | self.flight.ahead()
+            FULL | self.in_flight.ahead()
         }
     }
 
@@ -126,7 +126,7 @@ impl Worker {
     /// When the first of its requests may become due to move, at the earliest. Later placements and
     /// completions only put it off, unless the pace turns out slow.
     pub(crate) fn earliest_move(&self, bounds: &Bounds, now: Nanos) -> Nanos {
-        if self.flight.ahead() == 0 {
+        if self.in_flight.ahead() == 0 {
             now.saturating_add(bounds.stall_after)
         } else if self.moves_at_once() {
             0
@@ -136,32 +136,34 @@ impl Worker {
     }
 
     fn moves_at_once(&self) -> bool {
-        self.pace.typical().is_some_and(|pace| pace >= MOVE_AT_ONCE)
+        self.service_time
+            .typical()
+            .is_some_and(|pace| pace >= MOVE_AT_ONCE)
     }
 
     /// The place it offers, and how many are there before.
     pub(crate) fn offer(&self, bounds: &Bounds, now: Nanos) -> Option<(Rank, u32)> {
         if !self.eligible || self.blocked_until > now {
             None
-        } else if self.flight.has_room() {
+        } else if self.in_flight.has_room() {
             let rank = if self.suspect_until > now {
                 Rank::Doubtful
             } else {
                 Rank::Free
             };
-            Some((rank, self.flight.len()))
+            Some((rank, self.in_flight.len()))
         } else {
             self.offers_ahead(bounds, now)
-                .then(|| (Rank::Ahead, self.flight.ahead()))
+                .then(|| (Rank::Ahead, self.in_flight.ahead()))
         }
     }
 
     fn offers_ahead(&self, bounds: &Bounds, now: Nanos) -> bool {
-        let ahead = self.flight.ahead();
+        let ahead = self.in_flight.ahead();
         ahead < bounds.prefetch_limit
             && !self.stalled(bounds, now)
             && self.suspect_until <= now
-            && self.pace.typical().is_some_and(|pace| {
+            && self.service_time.typical().is_some_and(|pace| {
                 pace.saturating_mul(u64::from(ahead) + 1) <= bounds.prefetch_budget
             })
     }
@@ -171,7 +173,7 @@ impl Worker {
     }
 
     fn stalled(&self, bounds: &Bounds, now: Nanos) -> bool {
-        !self.flight.is_empty() && self.stalls_at(bounds) <= now
+        !self.in_flight.is_empty() && self.stalls_at(bounds) <= now
     }
 
     /// The requests it could give back, the older first: the oldest that it had room for but may not have
@@ -188,7 +190,7 @@ impl Worker {
     }
 
     fn oldest_startable(&self, requests: &Requests, bounds: &Bounds) -> Option<Movable> {
-        let key = self.flight.first_unclaimed();
+        let key = self.in_flight.first_unclaimed();
         if key == NONE {
             return None;
         }
@@ -206,8 +208,8 @@ impl Worker {
     /// When the oldest of those placed ahead has waited as long as one in the queue may. A worker that
     /// makes progress will soon have it, and is left to it.
     pub(crate) fn expires_ahead(&self, requests: &Requests, bounds: &Bounds) -> Nanos {
-        let key = self.flight.first_ahead();
-        if key == NONE || !self.flight.may_be_unclaimed(requests, key) {
+        let key = self.in_flight.first_ahead();
+        if key == NONE || !self.in_flight.may_be_unclaimed(requests, key) {
             return NEVER;
         }
         let submitted = requests.get(key).submitted;
@@ -215,8 +217,8 @@ impl Worker {
     }
 
     fn oldest_ahead(&self, requests: &Requests, bounds: &Bounds) -> Option<Movable> {
-        let key = self.flight.first_ahead();
-        if key == NONE || !self.flight.may_be_unclaimed(requests, key) {
+        let key = self.in_flight.first_ahead();
+        if key == NONE || !self.in_flight.may_be_unclaimed(requests, key) {
             return None;
         }
         let to_ahead = self.stalls_at(bounds);
@@ -257,13 +259,13 @@ impl Worker {
     }
 
     pub(crate) fn handle_placed(&mut self, now: Nanos) {
-        if self.flight.is_empty() {
+        if self.in_flight.is_empty() {
             self.progress = now;
         }
     }
 
     pub(crate) fn handle_completed(&mut self, bounds: &Bounds, now: Nanos) {
-        self.pace
+        self.service_time
             .add(now.saturating_sub(self.progress), bounds.sample_cap);
         self.progress = now;
         self.handle_life();

@@ -362,7 +362,7 @@ fn a_placement_that_was_never_written_tells_nothing_about_the_worker() {
     scenario.submit(1..=2);
     assert_eq!(scenario.actions(), [place(1, 1), place(2, 1)]);
     scenario.dispatcher.handle_lost(request(2));
-    assert_eq!(scenario.dispatcher.pace(WorkerId(1)), None);
+    assert_eq!(scenario.dispatcher.service_time(WorkerId(1)), None);
     scenario.boot(2, 1, 2);
     scenario.advance(ms(1));
     assert_eq!(scenario.actions(), [revoke(1, 1)], "it may lie unclaimed");

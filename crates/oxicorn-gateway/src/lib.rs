@@ -49,8 +49,8 @@ pub use config::settings::{
 pub use config::tracing::{Authorities, Export, RequestId, Sampler, TraceContext, Tracing};
 pub use gateway::clients::admission::most_connections;
 pub use gateway::monitoring::{DashboardSetup, application_metrics};
+pub use telemetry::access_log::json::FIELDS as JSON_LOG_FIELDS;
 pub use telemetry::access_log::{DEFAULT_FORMAT, FormatFault, check_format, shown_variables};
-pub use telemetry::json_log::FIELDS as JSON_LOG_FIELDS;
 pub use telemetry::tracing::RequestIds;
 pub use time::clock::TimeSource;
 

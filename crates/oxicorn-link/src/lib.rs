@@ -42,6 +42,8 @@
 mod attach;
 pub mod bell;
 #[cfg(not(loom))]
+mod create;
+#[cfg(not(loom))]
 mod descriptors;
 #[cfg(not(loom))]
 mod gateway;
@@ -51,9 +53,6 @@ mod layout;
 pub mod log_tail;
 #[cfg(not(loom))]
 pub mod metric_store;
-mod numbered;
-#[cfg(not(loom))]
-mod parts;
 pub mod ring;
 pub mod roles;
 #[cfg(not(loom))]
@@ -64,17 +63,18 @@ mod sync;
 mod waiting;
 pub mod window;
 pub mod wire;
+mod wire_enum;
 #[cfg(not(loom))]
 mod worker;
 
 #[cfg(not(loom))]
 pub use attach::AttachError;
 #[cfg(not(loom))]
+pub use create::{LinkParts, Sizes};
+#[cfg(not(loom))]
 pub use descriptors::DescriptorError;
 #[cfg(not(loom))]
 pub use gateway::{GatewayEnd, Placement, ResponseHeader};
-#[cfg(not(loom))]
-pub use parts::{LinkParts, Sizes};
 pub use ring::{LinkFault, RingFull};
 pub use stream::StreamId;
 #[cfg(not(loom))]

@@ -3,7 +3,7 @@
 ``Statsd`` is the logger class where ``statsd_host`` is set. It counts what is logged and sends the
 metrics that log calls bring (``extra={"metric": ..., "value": ..., "mtype": ...}``). The metrics of
 requests are sent by the gateway, which sees all of them; a subclass that says itself what is sent
-of a request (see ``oxicorn.native_logs``) sends them here, as in Gunicorn.
+of a request (see ``oxicorn.log_routing``) sends them here, as in Gunicorn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from oxicorn import native_logs
+from oxicorn import log_routing
 from oxicorn.glogging import Logger
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Statsd(Logger):
     ) -> None:
         """Logs a request; sends its metrics unless the gateway does."""
         super().access(resp, req, environ, request_time)
-        if native_logs.gateway_measures(self):
+        if log_routing.gateway_measures(self):
             return
         status = resp.status
         if isinstance(status, bytes):
@@ -164,7 +164,7 @@ class Statsd(Logger):
             return
 
 
-#: The class as it was made, see ``oxicorn.native_logs``.
+#: The class as it was made, see ``oxicorn.log_routing``.
 AS_MADE = dict(vars(Statsd))
 
 

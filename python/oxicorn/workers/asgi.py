@@ -21,9 +21,9 @@ from oxicorn.errors import BootFailed
 from oxicorn.forked import Guard, end
 from oxicorn.unused import unused
 from oxicorn.workers import executor_calls
+from oxicorn.workers.asgi_callable import single_callable
 from oxicorn.workers.base import Worker
 from oxicorn.workers.finding import Finding
-from oxicorn.workers.interface import single_callable
 from oxicorn.workers.lifespan import Lifespan, StartupFailed
 
 if TYPE_CHECKING:

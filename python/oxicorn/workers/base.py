@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 
-from oxicorn import _native, boot, forked, log_files, native_logs, request_ids, util
+from oxicorn import _native, boot, forked, log_files, log_routing, request_ids, util
 from oxicorn.http.message import Request
 from oxicorn.http.unserved import Waits, environ_of, error_response, note_waits
 from oxicorn.workers.finding import Finding, find
@@ -373,7 +373,7 @@ class Worker:
 
     def access_logging(self) -> tuple[bool, list[str]]:
         """Who writes the access lines; asked when application and hooks have had their say."""
-        return native_logs.access_logging(self.log)
+        return log_routing.access_logging(self.log)
 
     def log_access(
         self,

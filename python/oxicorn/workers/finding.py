@@ -1,4 +1,4 @@
-"""What a worker finds its application to be (``oxicorn.workers.interface.find``)."""
+"""What a worker finds its application to be (``oxicorn.workers.asgi_callable.find``)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def find(application: object) -> Finding | None:
         return Finding.WSGI
     if _is_tornados(application):
         return Finding.TORNADO
-    from oxicorn.workers import interface  # it needs ``inspect``, which is large
+    from oxicorn.workers import asgi_callable  # it needs ``inspect``, which is large
 
-    return interface.find(application)
+    return asgi_callable.find(application)
 
 
 def _is_tornados(application: object) -> bool:

@@ -100,7 +100,7 @@ def with_headers(
     application: Callable[..., Any], headers: list[tuple[str, str]]
 ) -> Callable[..., Any]:
     """The application, with ``headers`` on every response."""
-    from oxicorn.workers.interface import single_callable
+    from oxicorn.workers.asgi_callable import single_callable
 
     application = single_callable(application)
     added = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -66,7 +66,7 @@ impl Arbiter {
 
     fn reopen_logs(&mut self) {
         self.act(Action::ReopenLogs);
-        for worker in self.book.select(|r| {
+        for worker in self.workers.select(|r| {
             !matches!(
                 r.state(),
                 WorkerState::Starting { .. } | WorkerState::Killed { .. }

@@ -21,7 +21,7 @@ impl Arbiter {
             self.hurry(Haste::Deadline);
         }
         for worker in self
-            .book
+            .workers
             .select(|r| r.deadline().is_some_and(|deadline| deadline <= now))
         {
             self.escalate(worker);
@@ -39,7 +39,7 @@ impl Arbiter {
 
     pub(super) fn earliest_deadline(&self) -> Option<Duration> {
         let workers = self
-            .book
+            .workers
             .iter()
             .filter_map(|r| r.deadline().or(self.reap_deadline(r)));
         workers
@@ -52,7 +52,7 @@ impl Arbiter {
     }
 
     fn escalate(&mut self, worker: WorkerId) {
-        let Some(record) = self.book.find(worker) else {
+        let Some(record) = self.workers.find(worker) else {
             return;
         };
         let pid = record.log_pid();
@@ -79,10 +79,10 @@ impl Arbiter {
     fn leave_the_undead(&mut self) {
         let now = self.now;
         for worker in self
-            .book
+            .workers
             .select(|r| self.reap_deadline(r).is_some_and(|at| at <= now))
         {
-            if let Some(record) = self.book.strike(worker) {
+            if let Some(record) = self.workers.strike(worker) {
                 self.log(LogLine::WorkerUnreapable {
                     pid: record.log_pid(),
                 });

@@ -37,7 +37,7 @@ impl Arbiter {
 
     pub(super) fn handle_gateway_ready(&mut self) -> Result<(), Illegal> {
         self.gateway.handle_ready()?;
-        for worker in self.book.select(|r| r.pid().is_some() && r.is_active()) {
+        for worker in self.workers.select(|r| r.pid().is_some() && r.is_active()) {
             self.attach(worker);
         }
         self.act(Action::ServeGeneration(self.serving));
@@ -81,11 +81,11 @@ impl Arbiter {
     }
 
     fn detach_workers(&mut self) {
-        for record in self.book.iter_mut() {
+        for record in self.workers.iter_mut() {
             record.attached = false;
         }
-        for worker in self.book.select(|_| true) {
-            match self.book.find(worker).map(WorkerRecord::state) {
+        for worker in self.workers.select(|_| true) {
+            match self.workers.find(worker).map(WorkerRecord::state) {
                 Some(WorkerState::Retiring { deadline }) => self.finish(worker, deadline),
                 Some(WorkerState::Expiring { .. }) => self.abort(worker),
                 _ => {}
@@ -98,7 +98,7 @@ impl Arbiter {
         if !self.gateway.is_serving() {
             return;
         }
-        let Ok(record) = self.book.record(worker) else {
+        let Ok(record) = self.workers.record(worker) else {
             return;
         };
         record.attached = true;

@@ -130,8 +130,8 @@ impl Arbiter {
     /// The moment the server changes over, if it has come.
     pub(super) fn adopt_generation_if_ready(&mut self) {
         let Some(reload) = &self.reload else { return };
-        let ready = self.book.ready(reload.generation);
-        let serving = self.book.ready(self.serving);
+        let ready = self.workers.ready(reload.generation);
+        let serving = self.workers.ready(self.serving);
         // With no worker wanted, the template still says whether the code can be loaded.
         let loaded = reload.wanted > 0 || self.is_preloaded(reload.generation);
         let complete = loaded && ready >= reload.wanted as usize;
@@ -145,7 +145,7 @@ impl Arbiter {
 
     /// Dispatch moves first, then the old workers are retired, so that there is no moment in which nobody serves.
     fn adopt(&mut self, reload: Reload) {
-        let predecessors = self.book.select(|r| r.generation() != reload.generation);
+        let predecessors = self.workers.select(|r| r.generation() != reload.generation);
         self.serving = reload.generation;
         self.plan = reload.plan;
         self.wanted = reload.wanted;
@@ -195,7 +195,7 @@ impl Arbiter {
     /// Its workers have not served: they can go at once.
     fn drop_reload(&mut self, failed: bool) -> Option<Generation> {
         let generation = self.reload.take()?.generation;
-        for worker in self.book.select(|r| r.generation() == generation) {
+        for worker in self.workers.select(|r| r.generation() == generation) {
             self.dismiss(worker);
         }
         self.act(Action::AbandonGeneration { generation, failed });

@@ -1,6 +1,6 @@
 //! The comparison of what there is with what is wanted, after every event.
 //!
-//! It looks at the book only, never at the event: whatever happened, in whatever order, the difference is made good from
+//! It looks at the table only, never at the event: whatever happened, in whatever order, the difference is made good from
 //! here. The order of the steps matters: the change of generation first (it decides who is wanted), then who is too many,
 //! then who is missing.
 
@@ -43,7 +43,7 @@ impl Arbiter {
     /// `workers` was made smaller, they must not keep a dead worker from being replaced.
     fn note_peak(&mut self) {
         let wanted = self.wanted.max(self.wanted());
-        let somebody_leaves = self.book.count(|r| !r.is_active() && !r.is_killed()) > 0;
+        let somebody_leaves = self.workers.count(|r| !r.is_active() && !r.is_killed()) > 0;
         self.peak = if somebody_leaves {
             self.peak.max(wanted)
         } else {
@@ -52,7 +52,7 @@ impl Arbiter {
     }
 
     fn note_first_boot(&mut self) {
-        let all_ready = self.book.ready(self.serving) >= self.wanted as usize;
+        let all_ready = self.workers.ready(self.serving) >= self.wanted as usize;
         if self.boot == Boot::Pending && all_ready && self.is_preloaded(self.serving) {
             self.boot = Boot::Done;
         }
@@ -67,10 +67,10 @@ impl Arbiter {
         if let Some((to_come, to_come_wanted)) = self.generation_to_come() {
             // Nobody of the old generation needs a successor any more, and one that hangs in its boot must not take the
             // room of the new generation.
-            self.trim(self.serving, self.book.active(self.serving), wanted);
-            self.trim(to_come, self.book.staying(to_come), to_come_wanted);
+            self.trim(self.serving, self.workers.active(self.serving), wanted);
+            self.trim(to_come, self.workers.staying(to_come), to_come_wanted);
         } else {
-            self.trim(self.serving, self.book.staying(self.serving), wanted);
+            self.trim(self.serving, self.workers.staying(self.serving), wanted);
         }
     }
 
@@ -79,12 +79,12 @@ impl Arbiter {
     fn trim(&mut self, generation: Generation, staying: usize, wanted: usize) {
         let surplus = staying.saturating_sub(wanted);
         let unready = self
-            .book
+            .workers
             .select(|r| r.generation() == generation && r.is_active() && !r.is_ready());
         for &worker in unready.iter().rev().take(surplus) {
             self.dismiss(worker);
         }
-        let surplus = self.book.ready(generation).saturating_sub(wanted);
+        let surplus = self.workers.ready(generation).saturating_sub(wanted);
         for worker in self
             .ready_by_succession(generation)
             .into_iter()
@@ -96,7 +96,7 @@ impl Arbiter {
 
     fn ready_by_succession(&self, generation: Generation) -> Vec<WorkerId> {
         let mut ready: Vec<&WorkerRecord> = self
-            .book
+            .workers
             .iter()
             .filter(|r| r.is_ready() && r.generation() == generation)
             .collect();
@@ -106,7 +106,7 @@ impl Arbiter {
 
     /// Says once that a reload waits for those who are leaving, because nothing else tells for as long as they may take.
     fn note_wait_for_room(&mut self) {
-        let leaving = self.book.count(|r| !r.is_active() && !r.is_killed());
+        let leaving = self.workers.count(|r| !r.is_active() && !r.is_killed());
         if self.has_room() || leaving == 0 {
             return;
         }
@@ -114,7 +114,7 @@ impl Arbiter {
             return;
         };
         let (generation, wanted) = (reload.generation, reload.wanted as usize);
-        let vacant = self.book.active(generation) < wanted;
+        let vacant = self.workers.active(generation) < wanted;
         if vacant && !std::mem::replace(&mut reload.waited, true) {
             self.log(LogLine::ReloadWaits {
                 generation,
@@ -124,7 +124,7 @@ impl Arbiter {
     }
 
     fn has_room(&self) -> bool {
-        self.book.alive() < PROCESSES_PER_WORKER * self.peak as usize
+        self.workers.alive() < PROCESSES_PER_WORKER * self.peak as usize
     }
 
     fn fill_vacancies(&mut self) {
@@ -151,7 +151,7 @@ impl Arbiter {
             if room && templated && self.lacks_worker() && self.can_fork(self.serving) {
                 return Some(self.serving);
             }
-            let vacant = room && self.book.active(generation) < wanted;
+            let vacant = room && self.workers.active(generation) < wanted;
             (vacant && self.can_fork(generation)).then_some(generation)
         } else {
             let vacant = self.has_room() && (self.lacks_worker() || self.lacks_successor());
@@ -163,8 +163,8 @@ impl Arbiter {
     /// are wanted: then some of them have to die first, or a hanging database would fill the machine with expired ones.
     fn lacks_worker(&self) -> bool {
         let wanted = self.wanted as usize;
-        let beyond = self.book.lost(self.serving).saturating_sub(wanted);
-        self.book.active(self.serving) + beyond < wanted
+        let beyond = self.workers.lost(self.serving).saturating_sub(wanted);
+        self.workers.active(self.serving) + beyond < wanted
     }
 
     /// Enough, but some of them wait for a successor, and it is their turn: not all at once, and not faster than those
@@ -172,7 +172,7 @@ impl Arbiter {
     fn lacks_successor(&self) -> bool {
         let wanted = self.wanted as usize;
         let at_once = (wanted / 4).max(1);
-        self.book.staying(self.serving) < wanted && self.book.alive() < wanted + at_once
+        self.workers.staying(self.serving) < wanted && self.workers.alive() < wanted + at_once
     }
 
     fn start_worker(&mut self, generation: Generation) {
@@ -182,7 +182,7 @@ impl Arbiter {
         let round = self.backoff.round();
         let record = WorkerRecord::ordered(worker, generation, self.now, round, limit);
         let age = record.age();
-        self.book.enter(record);
+        self.workers.enter(record);
         self.occupy_template(generation);
         self.act(Action::SpawnWorker {
             worker,
@@ -200,7 +200,7 @@ impl Arbiter {
     /// Gunicorn's debug line. Those on order do not count yet.
     fn announce_active(&mut self) {
         let active = self
-            .book
+            .workers
             .count(|r| !matches!(r.state(), WorkerState::Starting { .. }));
         if std::mem::replace(&mut self.announced_active, active) != active {
             self.log(LogLine::ActiveWorkers(active));

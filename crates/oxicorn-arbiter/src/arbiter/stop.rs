@@ -72,7 +72,7 @@ impl Arbiter {
 
     /// The server cannot go on. Those it serves are finished, if anybody is there to serve them.
     pub(super) fn halt(&mut self, code: ExitCode, reason: Reason) {
-        if self.gateway.is_serving() && self.book.ready(self.serving) > 0 {
+        if self.gateway.is_serving() && self.workers.ready(self.serving) > 0 {
             self.stop_gracefully(code, Some(reason));
         } else {
             self.begin_stop(code, Some(reason));
@@ -82,7 +82,7 @@ impl Arbiter {
 
     fn stop_gracefully(&mut self, code: ExitCode, reason: Option<Reason>) {
         self.begin_stop(code, reason);
-        for worker in self.book.select(WorkerRecord::is_ready) {
+        for worker in self.workers.select(WorkerRecord::is_ready) {
             self.announce_end(worker);
         }
         let within = self.plan.graceful_timeout;
@@ -119,8 +119,8 @@ impl Arbiter {
         }
         stop.mode = Mode::Leaving;
         let deadline = stop.deadline;
-        for worker in self.book.select(|_| true) {
-            match self.book.find(worker).map(WorkerRecord::state) {
+        for worker in self.workers.select(|_| true) {
+            match self.workers.find(worker).map(WorkerRecord::state) {
                 Some(WorkerState::Ready { .. } | WorkerState::Retiring { .. }) => {
                     self.finish(worker, deadline);
                 }
@@ -138,11 +138,11 @@ impl Arbiter {
         stop.mode = Mode::Quick;
         self.stop_gateway();
         for worker in self
-            .book
+            .workers
             .select(|r| haste == Haste::Asked || !r.is_stopping())
         {
             let disowned = self
-                .book
+                .workers
                 .record(worker)
                 .is_ok_and(|record| record.disown().is_ok());
             if !disowned {
@@ -152,7 +152,7 @@ impl Arbiter {
     }
 
     pub(super) fn exit_if_done(&mut self) {
-        if !self.book.is_empty() || !self.gateway.is_absent() || !self.templates.is_empty() {
+        if !self.workers.is_empty() || !self.gateway.is_absent() || !self.templates.is_empty() {
             return;
         }
         let Phase::Stopping(stop) = std::mem::replace(&mut self.phase, Phase::Exited) else {

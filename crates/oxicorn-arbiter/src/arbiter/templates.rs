@@ -72,7 +72,7 @@ impl Arbiter {
 
     /// The worker it was to fork is there, or never will be.
     pub(super) fn note_fork_answered(&mut self, worker: WorkerId) {
-        if let Some(generation) = self.book.find(worker).map(WorkerRecord::generation)
+        if let Some(generation) = self.workers.find(worker).map(WorkerRecord::generation)
             && let Ok(template) = self.templates.template(generation)
         {
             template.handle_forked();
@@ -81,8 +81,8 @@ impl Arbiter {
 
     /// What it had been ordered to fork and has not will never be; whoever is still wanted is ordered again.
     fn strike_template(&mut self, generation: Generation) -> Option<Template> {
-        for worker in self.book.select(|r| is_ordered(r, generation)) {
-            self.book.strike(worker);
+        for worker in self.workers.select(|r| is_ordered(r, generation)) {
+            self.workers.strike(worker);
         }
         self.templates.strike(generation)
     }

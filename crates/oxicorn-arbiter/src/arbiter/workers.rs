@@ -18,7 +18,7 @@ impl Arbiter {
         pid: u32,
     ) -> Result<(), Illegal> {
         let now = self.now;
-        let wanted = self.book.record(worker)?.handle_spawned(pid, now)?;
+        let wanted = self.workers.record(worker)?.handle_spawned(pid, now)?;
         self.note_fork_answered(worker);
         if wanted {
             self.attach(worker);
@@ -47,17 +47,17 @@ impl Arbiter {
     /// There is no process, and will be none; `None`: nobody wanted one any more.
     fn strike_unforked(&mut self, worker: WorkerId) -> Result<Option<WorkerRecord>, Illegal> {
         let Some(WorkerState::Starting { unwanted }) =
-            self.book.find(worker).map(WorkerRecord::state)
+            self.workers.find(worker).map(WorkerRecord::state)
         else {
             return Err(Illegal);
         };
         self.note_fork_answered(worker);
         self.log(LogLine::WorkerSpawnFailed { worker });
-        Ok(self.book.strike(worker).filter(|_| !unwanted))
+        Ok(self.workers.strike(worker).filter(|_| !unwanted))
     }
 
     pub(super) fn handle_worker_ready(&mut self, worker: WorkerId) -> Result<(), Illegal> {
-        let record = self.book.record(worker)?;
+        let record = self.workers.record(worker)?;
         record.handle_ready()?;
         let record = record.clone();
         let taken = self.now.saturating_sub(record.started());
@@ -78,7 +78,7 @@ impl Arbiter {
         &mut self,
         worker: WorkerId,
     ) -> Result<(), Illegal> {
-        let record = self.book.record(worker)?;
+        let record = self.workers.record(worker)?;
         if record.is_told() {
             return Ok(());
         }
@@ -90,7 +90,7 @@ impl Arbiter {
     pub(super) fn handle_spawn_requested(&mut self) -> Result<(), Illegal> {
         let serving = self.serving;
         let staying = self
-            .book
+            .workers
             .select(|r| r.is_ready() && !r.is_outgoing() && r.generation() == serving);
         let oldest = staying.into_iter().min().ok_or(Illegal)?;
         self.handle_worker_wants_replacement(oldest)
@@ -103,7 +103,7 @@ impl Arbiter {
         failure: BootFailure,
     ) -> Result<(), Illegal> {
         let deadline = self.after(STOP_GRACE);
-        let record = self.book.record(worker)?;
+        let record = self.workers.record(worker)?;
         record.handle_boot_failed(deadline)?;
         let record = record.clone();
         self.judge_boot_failure(&record, failure);
@@ -113,7 +113,7 @@ impl Arbiter {
     /// It makes room for one of the class that serves the application: no loss, and nothing to wait for.
     pub(super) fn handle_worker_misfit(&mut self, worker: WorkerId) -> Result<(), Illegal> {
         let deadline = self.after(STOP_GRACE);
-        self.book.record(worker)?.handle_misfit(deadline)
+        self.workers.record(worker)?.handle_misfit(deadline)
     }
 
     pub(super) fn handle_worker_exited(
@@ -121,10 +121,10 @@ impl Arbiter {
         worker: WorkerId,
         exit: Exit,
     ) -> Result<(), Illegal> {
-        if let WorkerState::Starting { .. } = self.book.record(worker)?.state() {
+        if let WorkerState::Starting { .. } = self.workers.record(worker)?.state() {
             return Err(Illegal);
         }
-        let record = self.book.strike(worker).ok_or(Illegal)?;
+        let record = self.workers.strike(worker).ok_or(Illegal)?;
         self.log_exit(&record, exit);
         if record.attached && self.gateway.is_serving() {
             self.act(Action::ForgetWorker(worker));
@@ -140,7 +140,7 @@ impl Arbiter {
 
     /// Nothing of it is in flight: it can exit, or is aborted if a request of it was given up.
     pub(super) fn handle_worker_drained(&mut self, worker: WorkerId) -> Result<(), Illegal> {
-        match self.book.record(worker)?.state() {
+        match self.workers.record(worker)?.state() {
             WorkerState::Retiring { deadline } => self.finish(worker, deadline),
             WorkerState::Expiring { .. } => self.abort(worker),
             _ => return Err(Illegal),
@@ -154,7 +154,7 @@ impl Arbiter {
         in_flight_others: u32,
     ) -> Result<(), Illegal> {
         let deadline = self.after(self.plan.graceful_timeout);
-        let record = self.book.record(worker)?;
+        let record = self.workers.record(worker)?;
         let was_ready = record.is_ready();
         record.expire(deadline)?;
         // Where there is no gateway any more, nobody waits for the others.
@@ -204,7 +204,7 @@ impl Arbiter {
     /// Breaks off what stands still; gives what was known of it.
     fn abort_stalled(&mut self, worker: WorkerId) -> Result<WorkerRecord, Illegal> {
         let deadline = self.after(ABORT_GRACE);
-        let record = self.book.record(worker)?;
+        let record = self.workers.record(worker)?;
         let before = record.clone();
         record.abort(deadline)?;
         self.log(LogLine::WorkerTimeout {
@@ -219,7 +219,7 @@ impl Arbiter {
     /// What it writes cannot be trusted any more, so there is nothing to wait for.
     pub(super) fn handle_worker_fault(&mut self, worker: WorkerId) -> Result<(), Illegal> {
         let now = self.now;
-        let record = self.book.record(worker)?;
+        let record = self.workers.record(worker)?;
         let before = record.clone();
         record.kill(now)?;
         self.log(LogLine::WorkerFaulty {
@@ -291,7 +291,7 @@ impl Arbiter {
     /// drained, it is released. One without requests goes at once.
     pub(super) fn retire(&mut self, worker: WorkerId) {
         let deadline = self.after(self.plan.graceful_timeout);
-        let Ok(record) = self.book.record(worker) else {
+        let Ok(record) = self.workers.record(worker) else {
             return;
         };
         if record.retire(deadline).is_err() {
@@ -308,7 +308,7 @@ impl Arbiter {
 
     /// One that has never had a request: there is nothing to drain.
     pub(super) fn dismiss(&mut self, worker: WorkerId) {
-        let Ok(record) = self.book.record(worker) else {
+        let Ok(record) = self.workers.record(worker) else {
             return;
         };
         if record.disown().is_ok() {
@@ -324,7 +324,7 @@ impl Arbiter {
     /// TERM, the first word of every end without haste; once.
     pub(super) fn announce_end(&mut self, worker: WorkerId) {
         if self
-            .book
+            .workers
             .record(worker)
             .is_ok_and(WorkerRecord::announce_end)
         {
@@ -356,7 +356,7 @@ impl Arbiter {
     pub(super) fn kill(&mut self, worker: WorkerId) {
         let now = self.now;
         if self
-            .book
+            .workers
             .record(worker)
             .is_ok_and(|record| record.kill(now).is_ok())
         {
@@ -378,7 +378,7 @@ impl Arbiter {
         signal: WorkerSignal,
         deadline: Duration,
     ) -> Option<WorkerRecord> {
-        let record = self.book.record(worker).ok()?;
+        let record = self.workers.record(worker).ok()?;
         let before = record.clone();
         (record.stop(Some(signal), deadline) == Ok(true)).then_some(before)
     }

@@ -1,4 +1,4 @@
-//! Compares the book with what is wanted and orders the difference.
+//! Compares the table with what is wanted and orders the difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 

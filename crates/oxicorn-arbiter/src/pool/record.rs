@@ -1,4 +1,4 @@
-//! One pool worker in the book.
+//! One pool worker in the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -290,7 +290,7 @@ impl World {
         done
     }
 
-    /// Everybody in the book has a process and the other way round.
+    /// Everybody in the table has a process and the other way round.
     fn check_book(&self) {
         if self.exited.is_none() {
             let book: Vec<_> = self
@@ -319,7 +319,7 @@ impl World {
                 })
                 .collect();
             there.sort();
-            assert_eq!(book, there, "the book and the processes");
+            assert_eq!(book, there, "the table and the processes");
         }
     }
 
@@ -553,7 +553,7 @@ impl World {
         assert!(gateway.retired.insert(worker), "retired once");
         let is_told = self.workers[&worker].told;
         let Some(record) = self.arbiter.worker(worker) else {
-            assert!(self.at_once, "it is in the book");
+            assert!(self.at_once, "it is in the table");
             return;
         };
         let at_leisure = matches!(record.state(), WorkerState::Retiring { .. });

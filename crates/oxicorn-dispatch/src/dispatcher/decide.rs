@@ -15,10 +15,10 @@
 use std::time::Duration;
 
 use super::Dispatcher;
-use crate::book::Offer;
 use crate::requests::Key;
 use crate::time::{NEVER, Nanos};
 use crate::worker::Stage;
+use crate::worker_table::Offer;
 use crate::{Action, RejectReason, WorkerId};
 
 /// Clients are asked to wait at least a second, because `Retry-After` has no fractions,
@@ -59,12 +59,12 @@ impl Dispatcher {
     fn next_move(&self) -> Nanos {
         if self.placed == 0 {
             NEVER
-        } else if !self.book.has_several() {
-            self.book.next_expiry(&self.requests, &self.bounds)
+        } else if !self.workers.has_several() {
+            self.workers.next_expiry(&self.requests, &self.bounds)
         } else if self.look_again > self.now {
             self.look_again
         } else {
-            self.book
+            self.workers
                 .misplaced(&self.requests, &self.bounds, self.now)
                 .next
         }
@@ -80,9 +80,9 @@ impl Dispatcher {
     }
 
     fn is_retiring(&self, worker: WorkerId) -> bool {
-        self.book
+        self.workers
             .find(worker)
-            .is_some_and(|slot| self.book.get(slot).stage == Stage::Retiring)
+            .is_some_and(|slot| self.workers.get(slot).stage == Stage::Retiring)
     }
 
     fn decide(&mut self) -> Option<Action> {
@@ -90,7 +90,7 @@ impl Dispatcher {
             return None;
         }
         if self.recovery <= self.now {
-            self.recovery = self.book.next_recovery(self.now);
+            self.recovery = self.workers.next_recovery(self.now);
         }
         let head = self.queue.head();
         let misplaced_possible = self.look_again <= self.now;
@@ -107,7 +107,7 @@ impl Dispatcher {
         {
             return Some(self.revoke(misplaced));
         }
-        let offer = head.and_then(|_| self.book.best_offer(&self.bounds, self.now));
+        let offer = head.and_then(|_| self.workers.best_offer(&self.bounds, self.now));
         match (head, offer, misplaced) {
             (Some(head), Some(offer), _) => Some(self.place(head, offer)),
             // Without a place to be had: a retired worker gives back, or one has waited too long where it is.
@@ -117,7 +117,9 @@ impl Dispatcher {
     }
 
     fn misplaced(&mut self) -> Option<Key> {
-        let misplaced = self.book.misplaced(&self.requests, &self.bounds, self.now);
+        let misplaced = self
+            .workers
+            .misplaced(&self.requests, &self.bounds, self.now);
         self.look_again = misplaced.look_again;
         misplaced.oldest
     }
@@ -129,10 +131,10 @@ impl Dispatcher {
     fn place(&mut self, key: Key, offer: Offer) -> Action {
         self.queue.unlink(&mut self.requests, key);
         self.enter_flight(key, offer.worker);
-        self.book.end_turn(offer.worker);
+        self.workers.end_turn(offer.worker);
         Action::Place {
             request: self.requests.get(key).id,
-            worker: self.book.get(offer.worker).id,
+            worker: self.workers.get(offer.worker).id,
         }
     }
 
@@ -144,7 +146,7 @@ impl Dispatcher {
         let worker = placement.worker;
         Action::Revoke {
             request: request.id,
-            worker: self.book.get(worker).id,
+            worker: self.workers.get(worker).id,
         }
     }
 
@@ -180,8 +182,8 @@ impl Dispatcher {
 
     /// How long the workers will have to do with what waits now.
     fn retry_after(&self) -> Duration {
-        let eligible = self.book.iter().filter(|worker| worker.eligible);
-        let paces = eligible.filter_map(|worker| worker.pace.mean());
+        let eligible = self.workers.iter().filter(|worker| worker.eligible);
+        let paces = eligible.filter_map(|worker| worker.service_time.mean());
         // In requests per thousand seconds, so that a worker slower than a second a request still counts.
         let rate: u64 = paces
             .map(|pace| NANOS_PER_SECOND * 1000 / pace.max(1))

@@ -29,7 +29,7 @@ use crate::session::Session;
 use crate::session::websocket::WebSocket;
 use crate::telemetry::tracing::RequestTrace;
 use crate::transport::Transport;
-use crate::transport::peer::{End, Proxied};
+use crate::transport::endpoint::{Endpoint, Proxied};
 use crate::workers::calls::CallId;
 
 /// Bytes of further requests read while one is being served; beyond it the client waits.
@@ -52,8 +52,8 @@ pub(crate) struct Connection {
     /// What is under way in [`Phase::Open`].
     pub(crate) exchange: Option<Box<Exchange>>,
     pub(crate) resolved: Rc<ActiveConfig>,
-    pub(crate) peer: End,
-    pub(crate) server: Rc<End>,
+    pub(crate) peer: Endpoint,
+    pub(crate) server: Rc<Endpoint>,
     pub(crate) proxied: Option<Box<Proxied>>,
     /// Forwarding headers are believed.
     pub(crate) trusted: bool,
@@ -221,7 +221,7 @@ impl Connection {
     }
 
     /// The client: by a web server that speaks for it, by the PROXY header, or the peer itself.
-    pub(crate) fn client(&self) -> &End {
+    pub(crate) fn client(&self) -> &Endpoint {
         let told = self
             .exchange
             .as_ref()

@@ -23,7 +23,7 @@ use crate::exchange::response_spool::ResponseSpool;
 use crate::exchange::upload::Upload;
 use crate::limits::min_rate::{MinRate, RateSpan};
 use crate::telemetry::tracing::RequestTrace;
-use crate::transport::peer::End;
+use crate::transport::endpoint::Endpoint;
 use crate::workers::calls::CallId;
 
 /// The client's half of a request and its response.
@@ -49,7 +49,7 @@ pub(crate) struct Request {
     pub(crate) started: Duration,
     pub(crate) https: bool,
     /// Who sent it, if a web server speaks for its clients on this connection.
-    pub(crate) client: Option<End>,
+    pub(crate) client: Option<Endpoint>,
     pub(crate) body: Body,
     /// The request was handed over before its body was complete.
     pub(crate) upload: Option<Upload>,

@@ -23,7 +23,7 @@ use crate::exchange::{Happened, Stage};
 use crate::gateway::{Gateway, with};
 use crate::limits::min_rate::MinRate;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::json_log::JsonLog;
+use crate::telemetry::access_log::json::JsonLog;
 use crate::telemetry::tracing::RequestIds;
 use crate::workers::calls::{CallId, Place};
 
@@ -382,8 +382,7 @@ impl Gateway {
             .set(Gauge::InFlight, self.dispatcher.total_in_flight() as u64);
         self.metrics
             .set(Gauge::Connections, self.socket_count() as u64);
-        self.metrics
-            .set(Gauge::Buffered, self.pressure.held() as u64);
+        self.metrics.set(Gauge::Buffered, self.memory.held() as u64);
         self.metrics.set(Gauge::Heartbeat, nanoseconds);
     }
 

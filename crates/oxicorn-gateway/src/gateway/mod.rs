@@ -44,7 +44,7 @@ use crate::gateway::arbiter::relay::AccessRelay;
 use crate::gateway::clients::admission::connections_by_descriptors;
 use crate::gateway::clients::handshake::Secure;
 use crate::gateway::clients::listener::{ConnectionTask, Listeners};
-use crate::gateway::clients::pressure::Pressure;
+use crate::gateway::clients::memory_budget::MemoryBudget;
 use crate::gateway::deadlines::{Rest, Timer};
 use crate::gateway::log_throttle::LogThrottle;
 use crate::gateway::monitoring::dashboard::Dashboard;
@@ -54,8 +54,8 @@ use crate::gateway::workers::coalesce::WakeCoalescing;
 use crate::limits::per_client::ClientCounts;
 use crate::session::websocket::Shared;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::access_log::json::JsonLog;
 use crate::telemetry::error_log::ErrorLog;
-use crate::telemetry::json_log::JsonLog;
 use crate::telemetry::log_files::LogFiles;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::statsd::Statsd;
@@ -80,7 +80,7 @@ pub(crate) struct Gateway {
     /// How many of these are streams of others.
     pub(crate) streams: usize,
     pub(crate) client_counts: ClientCounts,
-    pub(crate) pressure: Pressure,
+    pub(crate) memory: MemoryBudget,
     pub(crate) spooled: Spooled,
     pub(crate) log_throttle: LogThrottle,
     /// How many connections the limit on open files leaves room for.
@@ -193,7 +193,7 @@ impl Gateway {
             connections: Slab::new(),
             streams: 0,
             client_counts: ClientCounts::default(),
-            pressure: Pressure::default(),
+            memory: MemoryBudget::default(),
             spooled: Spooled::default(),
             log_throttle: LogThrottle::default(),
             descriptor_limit: connections_by_descriptors(),

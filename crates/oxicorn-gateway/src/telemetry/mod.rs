@@ -2,7 +2,6 @@
 
 pub(crate) mod access_log;
 pub(crate) mod error_log;
-pub(crate) mod json_log;
 pub(crate) mod log_files;
 pub(crate) mod log_writer;
 pub(crate) mod metrics;

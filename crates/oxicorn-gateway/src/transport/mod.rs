@@ -4,8 +4,8 @@
 //! socket can do (to be sent to straight out of a worker's ring, to be given away as it is) is asked of
 //! [`Transport::plain`].
 
+pub(crate) mod endpoint;
 pub(crate) mod http2;
-pub(crate) mod peer;
 pub(crate) mod readiness;
 pub(crate) mod socket;
 pub(crate) mod tls;

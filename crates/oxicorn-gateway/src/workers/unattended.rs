@@ -14,7 +14,7 @@ use std::time::Duration;
 use oxicorn_link::StreamId;
 
 use crate::telemetry::tracing::RequestIds;
-use crate::transport::peer::End;
+use crate::transport::endpoint::Endpoint;
 use crate::workers::calls::Call;
 
 /// Bytes kept of a request line.
@@ -27,12 +27,12 @@ pub(crate) const INHERITED: usize = 4096;
 #[derive(Debug, Clone)]
 pub(crate) struct Label {
     pub(crate) line: Box<[u8]>,
-    pub(crate) client: End,
+    pub(crate) client: Endpoint,
     pub(crate) ids: RequestIds,
 }
 
 impl Label {
-    pub(crate) fn new(request_line: &[u8], client: End, ids: RequestIds) -> Self {
+    pub(crate) fn new(request_line: &[u8], client: Endpoint, ids: RequestIds) -> Self {
         Self {
             line: request_line[..request_line.len().min(LINE_KEPT)].into(),
             client,

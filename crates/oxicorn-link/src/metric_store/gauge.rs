@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use super::{
     EntryKind, Index, MetricStore, Number, Owner, Series, StoreFull, add, hash, load, store,
 };
-use crate::numbered::numbered;
+use crate::wire_enum::wire_enum;
 
-numbered! {
+wire_enum! {
     /// What is made of the numbers of several processes: the modes of `prometheus_client`. Those that begin with
     /// `live` forget a process that has ended.
     GaugeMode {

@@ -33,13 +33,13 @@ use oxicorn_os::mapping::Mapping;
 use oxicorn_os::memfd;
 
 use crate::AttachError;
-use crate::numbered::numbered;
+use crate::wire_enum::wire_enum;
 
 pub use gauge::GaugeMode;
 pub use merge::{FamilyReading, Sample};
 pub use owner::Owner;
 
-numbered! {
+wire_enum! {
     /// What a family of metrics is.
     FamilyKind {
         /// Only goes up.
@@ -70,7 +70,7 @@ impl FamilyKind {
     }
 }
 
-numbered! {
+wire_enum! {
     /// What an entry is.
     EntryKind {
         /// Name, kind and help of a family.

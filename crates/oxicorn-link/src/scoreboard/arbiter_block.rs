@@ -5,14 +5,14 @@ use std::sync::Arc;
 use oxicorn_os::mapping::Mapping;
 
 use super::{add, read, write};
-use crate::numbered::numbered;
+use crate::wire_enum::wire_enum;
 
 /// Where it lies: in the first page, behind the file's description.
 const AT: usize = 1024;
 const COUNTERS_AT: usize = AT + 512;
 const END: usize = super::BLOCKS_AT;
 
-numbered! {
+wire_enum! {
     /// What the arbiter knows and may change.
     ArbiterGauge {
         /// The arbiter's process.
@@ -30,7 +30,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// What only goes up.
     ArbiterCounter {
         /// Workers forked.

@@ -7,7 +7,7 @@ use oxicorn_os::mapping::Mapping;
 
 use super::histogram::{self, HistogramReading};
 use super::{add, read, write};
-use crate::numbered::numbered;
+use crate::wire_enum::wire_enum;
 
 /// Bytes before the histograms: room for more gauges and counters than there are.
 const NUMBERS_LEN: usize = 2048;
@@ -17,7 +17,7 @@ const RESPONSES_AT: usize = 1024;
 /// Bytes of a block.
 pub(super) const LEN: usize = NUMBERS_LEN + HistogramKind::ALL.len() * histogram::LEN;
 
-numbered! {
+wire_enum! {
     /// What goes up and down.
     Gauge {
         /// Requests in the queue.
@@ -33,7 +33,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// What only goes up.
     Counter {
         /// Connections accepted.
@@ -81,7 +81,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// What is measured.
     HistogramKind {
         /// From the request's head to the last byte of the response.
@@ -95,7 +95,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// Methods that are told apart: a client can send any word, and must not make as many series.
     Method {
         /// GET
@@ -147,7 +147,7 @@ impl Method {
     }
 }
 
-numbered! {
+wire_enum! {
     /// The first digit of a response's status.
     StatusClass {
         /// 1xx

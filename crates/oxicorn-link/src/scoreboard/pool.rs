@@ -17,7 +17,7 @@ use oxicorn_os::mapping::Mapping;
 
 use super::histogram::{self, HistogramReading};
 use super::{add, read, write};
-use crate::numbered::numbered;
+use crate::wire_enum::wire_enum;
 
 /// Most rows, that of all further applications included.
 pub const POOL_ROWS: usize = 64;
@@ -59,7 +59,7 @@ pub const STASH_OPERATIONS: [&str; 16] = [
     "delete_if",
 ];
 
-numbered! {
+wire_enum! {
     /// What goes up and down, of the whole pool.
     PoolGauge {
         /// Connections of callers.
@@ -73,7 +73,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// What only goes up, of the whole pool.
     PoolCounter {
         /// Operations that were refused because the stash was full.
@@ -103,7 +103,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// What goes up and down, of one application.
     CallGauge {
         /// Calls that wait.
@@ -115,7 +115,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// How a call ended for its caller.
     CallOutcome {
         /// With a result, or the end of a stream.
@@ -153,7 +153,7 @@ impl CallOutcome {
     }
 }
 
-numbered! {
+wire_enum! {
     /// What is measured of a call.
     CallHistogram {
         /// From being received to being given to a worker.

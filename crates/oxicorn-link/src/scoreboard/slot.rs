@@ -8,7 +8,7 @@ use oxicorn_os::mapping::Mapping;
 
 use super::waits::{self, WaitKind};
 use super::{nanos, read, write};
-use crate::numbered::numbered;
+use crate::wire_enum::wire_enum;
 
 /// Bytes of a slot: two cache lines, which processors fetch together.
 pub(super) const LEN: usize = 128;
@@ -22,7 +22,7 @@ const HEARTBEAT: usize = 40;
 const BUSY: usize = 48;
 const REQUESTS: usize = 56;
 
-numbered! {
+wire_enum! {
     /// What a worker is doing, in the large.
     WorkerState {
         /// Loading the application.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use oxicorn_os::mapping::Mapping;
 
 use super::histogram::{self, HistogramReading};
-use crate::numbered::numbered;
+use crate::wire_enum::wire_enum;
 
 /// Bytes of all of them.
 pub(super) const LEN: usize = WaitKind::ALL.len() * histogram::LEN;
 
-numbered! {
+wire_enum! {
     /// What a worker can wait for.
     WaitKind {
         /// A thread that a request has woken, for the interpreter.

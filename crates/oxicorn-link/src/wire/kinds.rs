@@ -1,6 +1,6 @@
 //! Kinds, flags and reasons: the small numbers of the link's messages.
 
-use crate::numbered::numbered;
+use crate::wire_enum::wire_enum;
 
 /// Bits of a message header's `flags`. One set for all rings; which bit may stand beside which kind
 /// is in the table at the head of [`wire`](crate::wire).
@@ -26,7 +26,7 @@ pub mod flags {
 }
 
 // Kind 0 is nobody's: cleared memory is not a message. 255 is the ring's own (padding).
-numbered! {
+wire_enum! {
     /// What a worker sends.
     ResponseKind {
         /// 1xx head, such as 103 Early Hints.
@@ -58,7 +58,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// What the gateway sends to the worker about a request that was taken.
     EventKind {
         /// More of the request's body.
@@ -78,7 +78,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// Why a worker gives an exchange up.
     AbortReason {
         /// The application raised, before or after the head (the gateway knows which).
@@ -99,7 +99,7 @@ numbered! {
     }
 }
 
-numbered! {
+wire_enum! {
     /// Why nobody waits for a response any more.
     CancelReason {
         /// The client went away.

@@ -20,10 +20,10 @@ use oxicorn_gateway::control::ToGateway;
 use oxicorn_os::{memfd, poll, process, time};
 use pyo3::prelude::*;
 
+use super::actions::kind_of;
 use super::fork::{self, Side};
 use super::generation::with_settings;
 use super::log;
-use super::performer::kind_of;
 use super::python::PyArbiter;
 use super::supervisor::Supervisor;
 use crate::errors::{config_error, halt};

@@ -101,7 +101,7 @@ impl GatewayProcess {
     }
 }
 
-/// What the gateway may write by itself, as `oxicorn.native_logs.gateway_logging` decides.
+/// What the gateway may write by itself, as `oxicorn.log_routing.gateway_logging` decides.
 #[derive(Debug)]
 pub(crate) struct GatewayLogging {
     native_access: bool,

@@ -49,7 +49,7 @@ enum Dump {
 /// What is known of a worker's calls.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// JSON, as `WorkerContext`'s book of calls writes it.
+    /// JSON, as `WorkerContext`'s table of calls writes it.
     pub(crate) calls: Option<String>,
     /// JSON, as `oxicorn.workers.stacks` writes it.
     pub(crate) stacks: Option<String>,

@@ -6,6 +6,7 @@
 //! same. A forked child leaves the loop with an [`Outcome`], so that everything of the arbiter's has
 //! been let go of before the child begins its own life.
 
+mod actions;
 mod binding;
 mod certificates;
 mod control;
@@ -21,7 +22,6 @@ mod log;
 mod monitoring;
 mod notices;
 mod orders;
-mod performer;
 mod pool;
 mod python;
 mod reaping;
@@ -136,7 +136,7 @@ fn run_worker(server: &PyArbiter<'_>, child: WorkerChild) -> PyResult<i32> {
         server.enter_generation(&generation)?;
     }
     // A title is a help for people: that it cannot be set is no reason not to serve.
-    let _ = oxicorn_os::title::set(&performer::title(server, "worker"));
+    let _ = oxicorn_os::title::set(&actions::title(server, "worker"));
     let sockets = child
         .listeners
         .iter()

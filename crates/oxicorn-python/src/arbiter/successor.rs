@@ -5,11 +5,11 @@ use oxicorn_gateway::control::ToGateway;
 use oxicorn_settings::BindAddress;
 use pyo3::prelude::*;
 
+use super::actions::kind_of;
 use super::fork::{self, Side};
 use super::gateway::{GatewayLogging, gateway_settings};
 use super::generation::with_settings;
 use super::listeners::Listener;
-use super::performer::kind_of;
 use super::supervisor::Supervisor;
 use super::{Outcome, SuccessorChild, log};
 use crate::worker::WorkerKind;

@@ -16,11 +16,11 @@ use oxicorn_os::signals::Blocked;
 use oxicorn_os::time;
 use pyo3::prelude::*;
 
+use super::actions::{kind_of, title};
 use super::fork::{self, Given};
 use super::generation::with_settings;
 use super::heartbeat::Heartbeat;
 use super::listeners::Listener;
-use super::performer::{kind_of, title};
 use super::python::PyArbiter;
 use super::{WorkerChild, log};
 use crate::forked;

@@ -12,10 +12,10 @@ use oxicorn_os::{memfd, process, time};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use super::actions::{capacity_of, kind_of, traits_of};
 use super::fork::{self, Side};
 use super::generation::with_settings;
 use super::heartbeat::Heartbeat;
-use super::performer::{capacity_of, kind_of, traits_of};
 use super::supervisor::Supervisor;
 use super::template::{TemplateChild, WorkerOrder};
 use super::workers::{LinkEnds, WorkerProcess};

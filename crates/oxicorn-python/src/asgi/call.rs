@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{ffi, intern};
 
-use super::book::Exchange;
+use super::exchange_table::Exchange;
 use super::server::AsgiServer;
 use crate::forked::is_forked;
 

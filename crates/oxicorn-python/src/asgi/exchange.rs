@@ -15,9 +15,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::book::Exchange;
+use super::cancel_timer::CancelTimer;
 use super::event::{HttpEvent, typed};
-use super::grace::Grace;
+use super::exchange_table::Exchange;
 use super::request_body::{Piece, RequestBody};
 use super::response::{Response, Taken};
 use super::shared::Shared;
@@ -44,7 +44,7 @@ pub(crate) struct HttpExchange {
     receivers: Waiters,
     senders: Waiters,
     task: Option<Py<PyAny>>,
-    grace: Grace,
+    cancel_timer: CancelTimer,
     /// The call of the application has ended.
     returned: bool,
     /// `http.response.start` as the application gave it, for the hooks.
@@ -97,7 +97,7 @@ impl HttpExchange {
             receivers: Waiters::default(),
             senders: Waiters::default(),
             task: None,
-            grace: Grace::default(),
+            cancel_timer: CancelTimer::default(),
             returned: false,
             start: None,
             trailers: Vec::new(),
@@ -235,7 +235,7 @@ impl HttpExchange {
             return Self::_cancel(slf);
         }
         let cancel = slf.getattr(intern!(py, "_cancel"))?;
-        slf.try_borrow_mut()?.grace.begin(&shared, &cancel)?;
+        slf.try_borrow_mut()?.cancel_timer.begin(&shared, &cancel)?;
         Ok(())
     }
 
@@ -279,7 +279,7 @@ impl HttpExchange {
     pub(crate) fn handle_returned(&mut self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
         let shared = Arc::clone(&self.shared);
         self.task = None;
-        self.grace.end(py)?;
+        self.cancel_timer.end(py)?;
         self.returned = true;
         let verdict = if self.is_taken() {
             self.response.end_without(py, &shared.link)?;
@@ -307,7 +307,7 @@ impl HttpExchange {
     pub(crate) fn handle_raised(&mut self, py: Python<'_>) -> PyResult<Waiters> {
         let shared = Arc::clone(&self.shared);
         self.task = None;
-        self.grace.end(py)?;
+        self.cancel_timer.end(py)?;
         self.returned = true;
         if self.is_taken() {
             self.response.end_without(py, &shared.link)?;
@@ -497,7 +497,7 @@ impl HttpExchange {
 
     /// The time given after a disconnect is over.
     fn _cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        if slf.try_borrow_mut()?.grace.expire(slf.py())? {
+        if slf.try_borrow_mut()?.cancel_timer.expire(slf.py())? {
             return Self::cancel(slf);
         }
         Ok(())
@@ -505,12 +505,12 @@ impl HttpExchange {
 
     /// A thread will work for the call (`oxicorn.workers.executor_calls`).
     fn _begin_work(&mut self, work: Py<PyAny>) {
-        self.grace.begin_work(work);
+        self.cancel_timer.begin_work(work);
     }
 
     /// It is done.
     fn _end_work(slf: &Bound<'_, Self>, work: &Bound<'_, PyAny>) -> PyResult<()> {
-        if slf.try_borrow_mut()?.grace.end_work(work)? {
+        if slf.try_borrow_mut()?.cancel_timer.end_work(work)? {
             return Self::cancel(slf);
         }
         Ok(())

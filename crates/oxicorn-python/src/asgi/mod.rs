@@ -24,14 +24,14 @@
 //!
 //! The link is [`LoopLink`](crate::worker::LoopLink): one thread, this one, uses it.
 //!
-//! There are two kinds of exchange, variants of [`book::Exchange`]: a request and its response, and a
+//! There are two kinds of exchange, variants of [`exchange_table::Exchange`]: a request and its response, and a
 //! WebSocket ([`WebSocketExchange`]). Which it is says the scheme of the request (`ws`, `wss`).
 
-mod book;
 mod call;
+mod cancel_timer;
 mod event;
 mod exchange;
-mod grace;
+mod exchange_table;
 mod head;
 mod report;
 mod request_body;

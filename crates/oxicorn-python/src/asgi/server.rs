@@ -17,9 +17,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3::{ffi, intern};
 
-use super::book::{Book, Exchange};
 use super::call::Call;
 use super::exchange::{HttpExchange, Receive, Sending, Verdict};
+use super::exchange_table::{Exchange, ExchangeTable};
 use super::request_body::RequestBody;
 use super::response::Response;
 use super::scope::{ScopeFactory, ScopeSettings};
@@ -51,7 +51,7 @@ pub(crate) struct AsgiServer {
     task_options: Py<PyDict>,
     /// `oxicorn.workers.executor_calls.current_call`
     current_call: Py<PyAny>,
-    book: Mutex<Book>,
+    exchanges: Mutex<ExchangeTable>,
     payload: Mutex<Vec<u8>>,
     /// Called when the worker is told to stop, when it is released, and when nothing is left to do then.
     notify: OnceLock<Py<PyAny>>,
@@ -73,7 +73,7 @@ impl AsgiServer {
     }
 
     fn route(&self, py: Python<'_>, event: EventHeader, payload: &[u8]) -> PyResult<()> {
-        let exchange = lock(&self.book)
+        let exchange = lock(&self.exchanges)
             .get(&event.stream)
             .map(|exchange| exchange.clone_ref(py));
         // Of an exchange that is over: nobody wants to know.
@@ -151,7 +151,7 @@ impl AsgiServer {
             }
         };
         let face = entry.face(py);
-        lock(&this.book).insert(stream, entry.clone_ref(py));
+        lock(&this.exchanges).insert(stream, entry.clone_ref(py));
         // What the call starts inherits it with its context.
         this.set_current_call(py, face.as_ptr())?;
         let arguments = (
@@ -253,16 +253,16 @@ impl AsgiServer {
         }
     }
 
-    /// An exchange leaves the book when its call has returned and its response has left.
+    /// An exchange leaves the table when its call has returned and its response has left.
     fn strike_out_if_over(&self, py: Python<'_>, exchange: &Exchange) -> PyResult<()> {
         if !exchange.is_over(py)? {
             return Ok(());
         }
         let stream = exchange.stream(py)?;
-        let mut book = lock(&self.book);
-        let struck_out = book.remove(&stream);
-        let idle = book.is_empty();
-        drop(book);
+        let mut exchanges = lock(&self.exchanges);
+        let struck_out = exchanges.remove(&stream);
+        let idle = exchanges.is_empty();
+        drop(exchanges);
         drop(struck_out);
         if idle && self.standing() != Standing::Serving {
             self.notify(py)?;
@@ -283,7 +283,7 @@ impl AsgiServer {
     }
 
     fn all_exchanges(&self, py: Python<'_>) -> Vec<Exchange> {
-        lock(&self.book)
+        lock(&self.exchanges)
             .values()
             .map(|exchange| exchange.clone_ref(py))
             .collect()
@@ -326,7 +326,7 @@ impl AsgiServer {
             task_class: py.import("asyncio")?.getattr("Task")?.unbind(),
             task_options: task_options.unbind(),
             current_call: current_call(py)?,
-            book: Mutex::default(),
+            exchanges: Mutex::default(),
             payload: Mutex::default(),
             notify: OnceLock::new(),
             turn: OnceLock::new(),
@@ -429,8 +429,8 @@ impl AsgiServer {
 
     /// The calls in hand.
     fn calls<'py>(&self, py: Python<'py>) -> Vec<CallInHand<'py>> {
-        let book = lock(&self.book);
-        let described = book.iter().map(|(stream, exchange)| {
+        let exchanges = lock(&self.exchanges);
+        let described = exchanges.iter().map(|(stream, exchange)| {
             let (task, age) = exchange.task(py).unzip();
             (stream.0, task, age.flatten(), exchange.face(py))
         });
@@ -439,7 +439,7 @@ impl AsgiServer {
 
     /// Exchanges that are not over.
     fn active(&self) -> usize {
-        lock(&self.book).len()
+        lock(&self.exchanges).len()
     }
 
     /// Cancels every call that runs, because the worker ends.

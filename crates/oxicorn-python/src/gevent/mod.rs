@@ -1,7 +1,7 @@
 //! gevent's hub in front of the WSGI bridge: each request is a greenlet.
 //!
 //! ```text
-//!   doorbell -> GeventServer::wake (in the hub) -> events   -> inbox (worker::lane) -> greenlets that wait for them
+//!   doorbell -> GeventServer::wake (in the hub) -> events   -> inbox (worker::responder) -> greenlets that wait for them
 //!                                               -> requests -> HubCall -> gevent.Greenlet -> wsgi::Bridge
 //! ```
 //!

@@ -113,12 +113,12 @@ impl GeventServer {
         hub: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let py = context.py();
-        let (link, lane) = context.get().hub()?;
+        let (link, responder) = context.get().hub()?;
         let worker = context.get().worker()?.bind(py);
         let greenlets = Arc::new(Greenlets::new(worker, hub)?);
-        lane.wait_by(Arc::clone(&greenlets) as _);
+        responder.wait_by(Arc::clone(&greenlets) as _);
         Ok(Self {
-            bridge: Arc::new(Bridge::new(context, lane, application, true)?),
+            bridge: Arc::new(Bridge::new(context, responder, application, true)?),
             greenlets,
             link: Arc::clone(link),
             spawn: py.import("gevent")?.getattr("spawn")?.unbind(),
@@ -174,7 +174,7 @@ impl GeventServer {
         let handled = py.check_signals();
         this.end_if_forked(py, handled.as_ref().err())?;
         handled?;
-        let any_events = this.bridge.lane().take_events(py)?;
+        let any_events = this.bridge.responder().take_events(py)?;
         let requests = Self::take_requests(slf)?;
         let standing = this.standing() as u8;
         if this.seen.swap(standing, Ordering::Relaxed) != standing {
@@ -182,7 +182,7 @@ impl GeventServer {
         }
         if !any_events && requests == 0 && this.link.has_lost_gateway(py) {
             // A new gateway has rung, or it is a beat of the sentinel.
-            this.bridge.lane().introduce_calls();
+            this.bridge.responder().introduce_calls();
             this.greenlets.wake_all(py)?;
         }
         if (requests > 0 || !this.link.sleep_begin())
@@ -200,7 +200,7 @@ impl GeventServer {
 
     /// Ends every call that runs, because the worker ends.
     fn cancel_all(&self, py: Python<'_>) -> PyResult<()> {
-        self.bridge.lane().stop();
+        self.bridge.responder().stop();
         for greenlet in self.greenlets.started(py) {
             let unblocking = pyo3::types::PyDict::new(py);
             unblocking.set_item(intern!(py, "block"), false)?;

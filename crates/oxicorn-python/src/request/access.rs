@@ -1,6 +1,6 @@
 //! Access lines that Python writes, in the worker that served the request.
 //!
-//! Decides per request who writes: the worker always, where `oxicorn.native_logs` says that only
+//! Decides per request who writes: the worker always, where `oxicorn.log_routing` says that only
 //! Python's logging does what the user wants; else the gateway, until the application changes something
 //! in the environ that the lines show (middleware that puts the forwarded client into `REMOTE_ADDR`).
 //! Such an application does it again, so the worker stays with it from then on.

@@ -17,10 +17,10 @@ use pyo3::prelude::*;
 /// Bytes kept of a request line: as much as helps to find the view.
 const LINE_KEPT: usize = 256;
 
-/// The book; its entries' memory is used again and again.
+/// The table; its entries' memory is used again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    book: Mutex<Book>,
+    table: Mutex<CallTable>,
     /// Gives the greenlet that runs, where several calls share a thread.
     current_greenlet: OnceLock<Py<PyAny>>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Beginning {
 pub(crate) type Described = (u64, u64, f64, f64, Option<Py<PyAny>>);
 
 #[derive(Debug, Default)]
-struct Book {
+struct CallTable {
     entries: Vec<Entry>,
     /// Places of entries that are of no call: a hub may have a thousand calls, and looks for none of them.
     free: Vec<usize>,
@@ -57,7 +57,7 @@ struct Entry {
     client: Vec<u8>,
 }
 
-/// A call that is in the book as long as this lives.
+/// A call that is in the table as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Entered<'a> {
     calls: &'a Calls,
@@ -76,15 +76,15 @@ impl Calls {
     ) -> Entered<'_> {
         let greenlet = self.current_greenlet.get();
         let greenlet = greenlet.and_then(|current| current.call0(py).ok());
-        let mut book = self.lock();
-        let place = book.free_place();
-        let entry = &mut book.entries[place];
+        let mut table = self.lock();
+        let place = table.free_place();
+        let entry = &mut table.entries[place];
         entry.describe(stream, view);
         entry.thread = process::thread_identity();
         entry.since = beginning.since;
         entry.waited = beginning.waited;
         let before = std::mem::replace(&mut entry.greenlet, greenlet);
-        drop(book);
+        drop(table);
         // Its end may run code of Python's.
         drop(before);
         Entered {
@@ -102,8 +102,8 @@ impl Calls {
     /// Those in hand, for Python.
     pub(crate) fn describe(&self, py: Python<'_>) -> Vec<Described> {
         let now = time::monotonic();
-        let book = self.lock();
-        let described = book.entries.iter().filter_map(|entry| {
+        let table = self.lock();
+        let described = table.entries.iter().filter_map(|entry| {
             let greenlet = entry.greenlet.as_ref().map(|one| one.clone_ref(py));
             let age = now.saturating_sub(entry.since).as_secs_f64();
             let waited = entry.waited.as_secs_f64();
@@ -129,25 +129,25 @@ impl Calls {
 
     /// It is over, or its client's socket is the application's, for as long as it likes.
     pub(crate) fn strike_out(&self, stream: StreamId) {
-        let book = self.lock();
+        let table = self.lock();
         let is_its = |entry: &Entry| entry.stream == Some(stream);
-        let place = book.entries.iter().position(is_its);
-        drop(book);
+        let place = table.entries.iter().position(is_its);
+        drop(table);
         if let Some(place) = place {
             self.strike_out_at(place, stream);
         }
     }
 
     fn strike_out_at(&self, place: usize, stream: StreamId) {
-        let mut book = self.lock();
-        let entry = &mut book.entries[place];
+        let mut table = self.lock();
+        let entry = &mut table.entries[place];
         if entry.stream != Some(stream) {
             return;
         }
         entry.stream = None;
         let greenlet = entry.greenlet.take();
-        book.free.push(place);
-        drop(book);
+        table.free.push(place);
+        drop(table);
         // Its end may run code of Python's.
         drop(greenlet);
     }
@@ -168,13 +168,13 @@ impl Calls {
         !out.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
+    fn lock(&self) -> MutexGuard<'_, CallTable> {
         // Held for moments, and whole whatever happens.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Book {
+impl CallTable {
     fn free_place(&mut self) -> usize {
         self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry::default());

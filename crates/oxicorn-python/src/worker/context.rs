@@ -24,11 +24,11 @@ use pyo3::types::PyDict;
 
 use super::calls::Described;
 use super::engine::{Engine, WorkerKind};
-use super::lane::Lane;
 use super::leaving::Leaving;
 use super::loop_link::LoopLink;
 use super::observer::Observer;
 use super::pool::Pool;
+use super::responder::Responder;
 use super::sentinel::{Beats, Sentinel};
 use crate::forked;
 use crate::request::AccessLogging;
@@ -135,7 +135,7 @@ impl WorkerContext {
             setup.graceful_timeout,
         )
         .naming_calls(
-            engine.lane().cloned(),
+            engine.responder().cloned(),
             engine.threads().is_ok().then_some(doorbell),
         );
         forked::keep_from_children(&setup.messages);
@@ -146,7 +146,7 @@ impl WorkerContext {
             setup.messages,
             Arc::clone(&notices),
             setup.id,
-            engine.lane().cloned(),
+            engine.responder().cloned(),
             leaving,
         );
         Ok(Self {
@@ -173,12 +173,12 @@ impl WorkerContext {
     }
 
     /// The pool of threads and what they answer with, if threads take the requests.
-    pub(crate) fn threads(&self) -> PyResult<(&Arc<Pool>, &Arc<Lane>)> {
+    pub(crate) fn threads(&self) -> PyResult<(&Arc<Pool>, &Arc<Responder>)> {
         self.engine.threads()
     }
 
     /// The link's end of a hub and what its greenlets answer with, if there is one.
-    pub(crate) fn hub(&self) -> PyResult<(&Arc<LoopLink>, &Arc<Lane>)> {
+    pub(crate) fn hub(&self) -> PyResult<(&Arc<LoopLink>, &Arc<Responder>)> {
         self.engine.hub()
     }
 
@@ -431,14 +431,14 @@ impl WorkerContext {
     /// The calls in hand of threads and greenlets: stream, identity of the thread, seconds since it began, seconds it had waited for the
     /// interpreter before, greenlet.
     fn calls(&self, py: Python<'_>) -> Vec<Described> {
-        let lane = self.engine.lane();
-        lane.map_or_else(Vec::new, |lane| lane.calls().describe(py))
+        let responder = self.engine.responder();
+        responder.map_or_else(Vec::new, |responder| responder.calls().describe(py))
     }
 
     /// Several calls share a thread, each in a greenlet of its own: `current` gives the one that runs.
     fn name_greenlets(&self, current: Py<PyAny>) -> PyResult<()> {
-        let (_, lane) = self.engine.hub()?;
-        lane.calls().name_greenlets(current);
+        let (_, responder) = self.engine.hub()?;
+        responder.calls().name_greenlets(current);
         Ok(())
     }
 

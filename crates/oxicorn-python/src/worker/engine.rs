@@ -8,10 +8,10 @@ use pyo3::prelude::*;
 
 use super::Serving;
 use super::direct::Direct;
-use super::lane::Lane;
 use super::link::WorkerLink;
 use super::loop_link::LoopLink;
 use super::pool::Pool;
+use super::responder::Responder;
 
 /// How a worker takes its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +40,12 @@ impl WorkerKind {
 pub(super) enum Engine {
     Threads {
         pool: Arc<Pool>,
-        lane: Arc<Lane>,
+        responder: Arc<Responder>,
     },
     Loop(Arc<LoopLink>),
     Hub {
         link: Arc<LoopLink>,
-        lane: Arc<Lane>,
+        responder: Arc<Responder>,
     },
     Direct(Arc<Direct>),
 }
@@ -57,15 +57,15 @@ impl Engine {
             WorkerKind::Direct => Self::Direct(Arc::new(Direct::new(parts))),
             WorkerKind::Hub => {
                 let link = LoopLink::new(parts)?;
-                let lane = Arc::new(Lane::new(link.shared()));
+                let responder = Arc::new(Responder::new(link.shared()));
                 let link = Arc::new(link);
-                Self::Hub { link, lane }
+                Self::Hub { link, responder }
             }
             WorkerKind::Threads(count) => {
                 let link = WorkerLink::new(parts.events, parts.responses, parts.descriptors);
                 Self::Threads {
                     pool: Arc::new(Pool::new(parts.requests, parts.waker, count)),
-                    lane: Arc::new(Lane::new(Arc::new(link))),
+                    responder: Arc::new(Responder::new(Arc::new(link))),
                 }
             }
         })
@@ -80,17 +80,17 @@ impl Engine {
     }
 
     /// The pool of threads and what they answer with.
-    pub(super) fn threads(&self) -> PyResult<(&Arc<Pool>, &Arc<Lane>)> {
+    pub(super) fn threads(&self) -> PyResult<(&Arc<Pool>, &Arc<Responder>)> {
         match self {
-            Self::Threads { pool, lane } => Ok((pool, lane)),
+            Self::Threads { pool, responder } => Ok((pool, responder)),
             _ => Err(misfit("its requests are not taken by threads")),
         }
     }
 
     /// The link's end of a hub and what its greenlets answer with.
-    pub(super) fn hub(&self) -> PyResult<(&Arc<LoopLink>, &Arc<Lane>)> {
+    pub(super) fn hub(&self) -> PyResult<(&Arc<LoopLink>, &Arc<Responder>)> {
         match self {
-            Self::Hub { link, lane } => Ok((link, lane)),
+            Self::Hub { link, responder } => Ok((link, responder)),
             _ => Err(misfit("it has no hub")),
         }
     }
@@ -104,9 +104,9 @@ impl Engine {
     }
 
     /// What threads and greenlets answer with.
-    pub(super) fn lane(&self) -> Option<&Arc<Lane>> {
+    pub(super) fn responder(&self) -> Option<&Arc<Responder>> {
         match self {
-            Self::Threads { lane, .. } | Self::Hub { lane, .. } => Some(lane),
+            Self::Threads { responder, .. } | Self::Hub { responder, .. } => Some(responder),
             Self::Loop(_) | Self::Direct(_) => None,
         }
     }

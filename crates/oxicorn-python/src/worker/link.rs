@@ -1,6 +1,6 @@
 //! The worker's end of the link but for the requests: events, responses, descriptors. It never waits by itself.
 //!
-//! Threads share it ([`Lane`](super::lane::Lane)), a loop has it for itself ([`LoopLink`](super::loop_link::LoopLink)).
+//! Threads share it ([`Responder`](super::responder::Responder)), a loop has it for itself ([`LoopLink`](super::loop_link::LoopLink)).
 //! A lock of it is only waited for detached, so that no thread holds the interpreter while it waits for another that
 //! wants it.
 

@@ -11,12 +11,12 @@ pub(crate) mod calls;
 mod context;
 mod direct;
 mod engine;
-pub(crate) mod lane;
 mod leaving;
 pub(crate) mod link;
 mod loop_link;
 mod observer;
 mod pool;
+pub(crate) mod responder;
 mod sentinel;
 pub(crate) mod wait;
 

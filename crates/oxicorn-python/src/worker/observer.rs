@@ -15,8 +15,8 @@ use oxicorn_os::{memfd, signals};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::lane::Lane;
 use super::leaving::Leaving;
+use super::responder::Responder;
 use oxicorn_arbiter::messages::Notice;
 use oxicorn_arbiter::messages::to_worker::{PACKET, ToWorker};
 
@@ -25,8 +25,8 @@ pub(crate) struct Observer {
     /// The arbiter's messages to this worker.
     messages: Channel,
     speaker: Speaker,
-    /// Whose calls in hand are named; an event loop keeps book of its own in Python.
-    lane: Option<Arc<Lane>>,
+    /// Whose calls in hand are named; an event loop keeps a table of its own in Python.
+    responder: Option<Arc<Responder>>,
     /// How a class with a server of its own goes, until it has been told to.
     leaving: Option<Leaving>,
 }
@@ -43,13 +43,13 @@ impl Observer {
         messages: Channel,
         notices: Arc<Channel>,
         id: u32,
-        lane: Option<Arc<Lane>>,
+        responder: Option<Arc<Responder>>,
         leaving: Option<Leaving>,
     ) -> Self {
         Self {
             messages,
             speaker: Speaker { notices, id },
-            lane,
+            responder,
             leaving,
         }
     }
@@ -73,8 +73,9 @@ impl Observer {
                 continue;
             }
             if let ToWorker::Stacks(number) = message {
-                let lane = self.lane.as_ref();
-                let calls = lane.map_or_else(|| "[]".into(), |lane| lane.calls().as_json());
+                let responder = self.responder.as_ref();
+                let calls =
+                    responder.map_or_else(|| "[]".into(), |responder| responder.calls().as_json());
                 self.speaker.answer(Notice::Calls(number), calls.as_bytes());
             }
             if to_interpreter.send(message).is_err() {

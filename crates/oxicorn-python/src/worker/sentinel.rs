@@ -21,7 +21,7 @@ use oxicorn_os::poll::{self, Polled};
 use oxicorn_os::{process, signals, time};
 
 use super::Serving;
-use super::lane::Lane;
+use super::responder::Responder;
 
 /// How often an orphan looks whether its gateway lives.
 const ORPHAN_LOOK: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ pub(crate) struct Sentinel {
     notices: Arc<Channel>,
     release: EventFd,
     /// Whose calls in hand a new gateway is told of.
-    lane: Option<Arc<Lane>>,
+    responder: Option<Arc<Responder>>,
     /// What the new gateway rings, where nobody else waits for it.
     doorbell: Option<EventFd>,
     /// The gateway's other end is held by the gateway and the arbiter only.
@@ -69,7 +69,7 @@ impl Sentinel {
             signalled,
             notices,
             release,
-            lane: None,
+            responder: None,
             doorbell: None,
             gateway,
             graceful_timeout,
@@ -78,16 +78,16 @@ impl Sentinel {
         }
     }
 
-    /// Has it name the calls of a lane to a new gateway, at each beat, and at once where that rings `doorbell`.
+    /// Has it name the calls of a responder to a new gateway, at each beat, and at once where that rings `doorbell`.
     ///
     /// Only of threads, which wait elsewhere: what a hub or a loop waits for would wake both, and a beat asks the
     /// hub for a turn, which rings.
     pub(crate) fn naming_calls(
         mut self,
-        lane: Option<Arc<Lane>>,
+        responder: Option<Arc<Responder>>,
         doorbell: Option<EventFd>,
     ) -> Self {
-        self.lane = lane;
+        self.responder = responder;
         self.doorbell = doorbell;
         self
     }
@@ -181,8 +181,8 @@ impl Sentinel {
         {
             slot.beat(time::monotonic());
         }
-        if let Some(lane) = &self.lane {
-            lane.introduce_calls();
+        if let Some(responder) = &self.responder {
+            responder.introduce_calls();
         }
     }
 

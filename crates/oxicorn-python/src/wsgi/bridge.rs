@@ -10,13 +10,13 @@ use super::call::Application;
 use super::environ::Constants;
 use super::handed::HandedRequest;
 use crate::worker::calls::Beginning;
-use crate::worker::lane::Lane;
+use crate::worker::responder::Responder;
 use crate::worker::{Claim, WorkerContext};
 
 /// The application of a worker, and what it is answered with.
 pub(crate) struct Bridge {
     context: Py<WorkerContext>,
-    lane: Arc<Lane>,
+    responder: Arc<Responder>,
     application: Application,
     /// `_hand_request` of a class that overrides `handle_request`.
     handler: OnceLock<Py<PyAny>>,
@@ -26,7 +26,7 @@ impl Bridge {
     /// `multithread`: several requests are served at a time.
     pub(crate) fn new(
         context: &Bound<'_, WorkerContext>,
-        lane: &Arc<Lane>,
+        responder: &Arc<Responder>,
         application: &Bound<'_, PyAny>,
         multithread: bool,
     ) -> PyResult<Self> {
@@ -35,7 +35,7 @@ impl Bridge {
         let access = Arc::clone(context.get().access());
         Ok(Self {
             context: context.clone().unbind(),
-            lane: Arc::clone(lane),
+            responder: Arc::clone(responder),
             application: Application::new(application, worker, constants, access)?,
             handler: OnceLock::new(),
         })
@@ -45,8 +45,8 @@ impl Bridge {
         self.context.get()
     }
 
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
-        &self.lane
+    pub(crate) fn responder(&self) -> &Arc<Responder> {
+        &self.responder
     }
 
     /// The class overrides `handle_request`: `handler` is called with each request instead.
@@ -65,7 +65,7 @@ impl Bridge {
         let payload = if claim.flags & flags::SPILLED == 0 {
             payload
         } else {
-            spilled = self.lane.read_spilled(py, claim.stream)?;
+            spilled = self.responder.read_spilled(py, claim.stream)?;
             &spilled
         };
         let beginning = Beginning {
@@ -94,7 +94,7 @@ impl Bridge {
         request: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         self.application
-            .serve(py, &self.lane, stream, beginning, payload, request)
+            .serve(py, &self.responder, stream, beginning, payload, request)
     }
 
     /// Gives a request to the class, which overrides how one is handled.
@@ -110,7 +110,7 @@ impl Bridge {
             Some(payload) => {
                 let stream = handed.get().stream;
                 self.application
-                    .refuse(py, &self.lane, stream, &payload, given)
+                    .refuse(py, &self.responder, stream, &payload, given)
             }
             None => self.application.tell(py, given),
         }

@@ -20,7 +20,7 @@ use crate::errors::ClientGone;
 use crate::forked;
 use crate::request::{AccessLogging, Hooks, make_request};
 use crate::worker::calls::Beginning;
-use crate::worker::lane::{Lane, Stream};
+use crate::worker::responder::{Responder, Stream};
 
 /// The application of this worker with everything that is the same for all its requests.
 pub(crate) struct Application {
@@ -65,25 +65,25 @@ impl Application {
     pub(crate) fn serve(
         &self,
         py: Python<'_>,
-        lane: &Arc<Lane>,
+        responder: &Arc<Responder>,
         stream: StreamId,
         beginning: Beginning,
         payload: &[u8],
         request: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let Ok(view) = RequestView::decode(payload) else {
-            return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
+            return responder.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
         };
-        let _entered = lane.calls().enter(py, stream, beginning, &view);
-        let handles = self.handles(py, lane, stream, &view)?;
+        let _entered = responder.calls().enter(py, stream, beginning, &view);
+        let handles = self.handles(py, responder, stream, &view)?;
         let exchange = handles.exchange.bind(py);
-        let mut made = Made::since(self.since(beginning));
-        made.request = request.cloned();
-        let result = self.respond(py, lane, stream, &view, &handles, &mut made);
+        let mut objects = RequestObjects::since(self.since(beginning));
+        objects.request = request.cloned();
+        let result = self.respond(py, responder, stream, &view, &handles, &mut objects);
         forked::end_if_forked(self.worker.bind(py), result.as_ref().err());
         let ended = result.or_else(|error| self.handle_error(py, exchange, &view, error));
-        let concluded = self.conclude(py, exchange, &view, &mut made, ended);
-        drop(made);
+        let concluded = self.conclude(py, exchange, &view, &mut objects, ended);
+        drop(objects);
         self.handles.put(handles);
         concluded
     }
@@ -101,15 +101,15 @@ impl Application {
     pub(crate) fn refuse(
         &self,
         py: Python<'_>,
-        lane: &Arc<Lane>,
+        responder: &Arc<Responder>,
         stream: StreamId,
         payload: &[u8],
         result: PyResult<()>,
     ) -> PyResult<()> {
         let Ok(view) = RequestView::decode(payload) else {
-            return lane.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
+            return responder.send_abort(py, &mut Stream::new(stream), AbortReason::Declined, 0);
         };
-        let handles = self.handles(py, lane, stream, &view)?;
+        let handles = self.handles(py, responder, stream, &view)?;
         let exchange = handles.exchange.bind(py);
         let ended = if let Err(error) = result {
             self.handle_error(py, exchange, &view, error)
@@ -122,8 +122,8 @@ impl Application {
             )?;
             exchange.try_borrow_mut()?.fail(py, 500)
         };
-        let mut made = Made::since(time::monotonic());
-        self.conclude(py, exchange, &view, &mut made, ended)
+        let mut objects = RequestObjects::since(time::monotonic());
+        self.conclude(py, exchange, &view, &mut objects, ended)
     }
 
     /// Tells what the worker class raised behind a response.
@@ -139,13 +139,13 @@ impl Application {
     fn handles(
         &self,
         py: Python<'_>,
-        lane: &Arc<Lane>,
+        responder: &Arc<Responder>,
         stream: StreamId,
         view: &RequestView<'_>,
     ) -> PyResult<Handles> {
         let to_head = view.head.method == b"HEAD";
         let about = (stream, to_head, self.hooks.want_response());
-        self.handles.take(py, lane, &self.access, about)
+        self.handles.take(py, responder, &self.access, about)
     }
 
     /// What follows from a call that came to `ended`: access line, hook, the end for the gateway.
@@ -154,11 +154,11 @@ impl Application {
         py: Python<'py>,
         exchange: &Bound<'py, Exchange>,
         view: &RequestView<'_>,
-        made: &mut Made<'py>,
+        objects: &mut RequestObjects<'py>,
         ended: PyResult<()>,
     ) -> PyResult<()> {
-        let logged = self.log_access(py, exchange, view, made);
-        let hooked = report::run_post_request(&self.hooks, py, &self.worker, exchange, made);
+        let logged = self.log_access(py, exchange, view, objects);
+        let hooked = report::run_post_request(&self.hooks, py, &self.worker, exchange, objects);
         let concluded = exchange.try_borrow_mut()?.conclude(py);
         ended.and(logged).and(hooked).and(concluded)
     }
@@ -166,13 +166,13 @@ impl Application {
     fn respond<'py>(
         &self,
         py: Python<'py>,
-        lane: &Arc<Lane>,
+        responder: &Arc<Responder>,
         stream: StreamId,
         view: &RequestView<'_>,
         handles: &Handles,
-        made: &mut Made<'py>,
+        objects: &mut RequestObjects<'py>,
     ) -> PyResult<()> {
-        let input = self.input(py, lane, stream, view)?;
+        let input = self.input(py, responder, stream, view)?;
         let exchange = handles.exchange.bind(py);
         let request = PerRequest {
             input: input.as_any(),
@@ -180,9 +180,9 @@ impl Application {
             early_hints: handles.early_hints.bind(py),
             exchange: exchange.as_any(),
         };
-        made.input = Some(input.clone());
-        let handed = made.request.take();
-        made.request = self
+        objects.input = Some(input.clone());
+        let handed = objects.request.take();
+        objects.request = self
             .hooks
             .before(py, &self.worker, view, input.as_any(), handed)?;
         let Ok(environ) = self.environ.build(py, view, &request)? else {
@@ -194,13 +194,13 @@ impl Application {
             )?;
             return exchange.borrow_mut().fail(py, 500);
         };
-        made.environ = Some(environ.clone());
+        objects.environ = Some(environ.clone());
         exchange.try_borrow_mut()?.watch(&environ)?;
         let start_response = handles.start_response.bind(py);
         let called = self.callable.bind(py).call1((environ, start_response));
         forked::end_if_forked(self.worker.bind(py), called.as_ref().err());
         let iterable = called?;
-        self.send_iterable(py, exchange, &iterable, view, made)
+        self.send_iterable(py, exchange, &iterable, view, objects)
     }
 
     /// Writes the access line where this worker does that. Called as soon as the response is made, so
@@ -210,15 +210,15 @@ impl Application {
         py: Python<'py>,
         exchange: &Bound<'py, Exchange>,
         view: &RequestView<'_>,
-        made: &mut Made<'py>,
+        objects: &mut RequestObjects<'py>,
     ) -> PyResult<()> {
-        report::log_access(py, &self.worker, exchange, view, made)
+        report::log_access(py, &self.worker, exchange, view, objects)
     }
 
     fn input<'py>(
         &self,
         py: Python<'py>,
-        lane: &Lane,
+        responder: &Responder,
         stream: StreamId,
         view: &RequestView<'_>,
     ) -> PyResult<Bound<'py, Input>> {
@@ -226,7 +226,7 @@ impl Application {
             BodyPlace::None => Ok(self.environ.empty_input(py)),
             BodyPlace::Inline => Bound::new(py, Input::from_memory(view.body.to_vec())),
             BodyPlace::Descriptor { len } => {
-                let descriptor = lane.take_descriptor(stream)?;
+                let descriptor = responder.take_descriptor(stream)?;
                 Bound::new(py, Input::from_file(descriptor.into(), len))
             }
             BodyPlace::Streamed { .. } => Err(pyo3::exceptions::PyRuntimeError::new_err(
@@ -242,7 +242,7 @@ impl Application {
         exchange: &Bound<'py, Exchange>,
         iterable: &Bound<'py, PyAny>,
         view: &RequestView<'_>,
-        made: &mut Made<'py>,
+        objects: &mut RequestObjects<'py>,
     ) -> PyResult<()> {
         // The common case: a list of one. It has no close().
         if let Some(body) = only_item(iterable) {
@@ -255,7 +255,7 @@ impl Application {
         }
         let sent = self
             .send_pieces(py, exchange, iterable)
-            .and_then(|()| self.log_access(py, exchange, view, made));
+            .and_then(|()| self.log_access(py, exchange, view, objects));
         // What a response leaves to be closed is the parent's.
         forked::end_if_forked(self.worker.bind(py), sent.as_ref().err());
         let closed = close(iterable);
@@ -377,7 +377,7 @@ impl Application {
 }
 
 /// Objects made on the way that hooks and the access log get afterwards.
-pub(crate) struct Made<'py> {
+pub(crate) struct RequestObjects<'py> {
     /// When the worker began with the request.
     pub(crate) since: Duration,
     pub(crate) input: Option<Bound<'py, Input>>,
@@ -385,7 +385,7 @@ pub(crate) struct Made<'py> {
     pub(crate) environ: Option<Bound<'py, PyDict>>,
 }
 
-impl Made<'_> {
+impl RequestObjects<'_> {
     fn since(since: Duration) -> Self {
         Self {
             since,

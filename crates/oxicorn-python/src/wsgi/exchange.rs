@@ -28,7 +28,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use super::head::{self, Head};
 use crate::request::error_page::error_page;
 use crate::request::{AccessLogging, Watched};
-use crate::worker::lane::{LAST, Lane, Stream};
+use crate::worker::responder::{LAST, Responder, Stream};
 
 /// What became of an exchange, for the log and the hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) enum Phase {
     reason = "independent facts, each learned at another time; no combination is a state"
 )]
 pub(crate) struct Exchange {
-    lane: Arc<Lane>,
+    responder: Arc<Responder>,
     stream: Stream,
     phase: Phase,
     head: Head,
@@ -81,9 +81,13 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Of no request yet. `keep_call`: hooks want what `start_response` was called with.
-    pub(crate) fn new(lane: Arc<Lane>, access: Arc<AccessLogging>, keep_call: bool) -> Self {
+    pub(crate) fn new(
+        responder: Arc<Responder>,
+        access: Arc<AccessLogging>,
+        keep_call: bool,
+    ) -> Self {
         Self {
-            lane,
+            responder,
             stream: Stream::new(StreamId::new(0, 0, 0)),
             phase: Phase::Done,
             head: Head::default(),
@@ -104,7 +108,8 @@ impl Exchange {
     pub(crate) fn begin(&mut self, stream: StreamId, is_head_request: bool) {
         self.stream = Stream::new(stream);
         // So that word of the request's expiry is not missed.
-        self.lane.begin(&mut self.stream, self.access.by_worker());
+        self.responder
+            .begin(&mut self.stream, self.access.by_worker());
         self.phase = Phase::Fresh;
         self.head.clear();
         self.is_head_request = is_head_request;
@@ -146,18 +151,18 @@ impl Exchange {
         }
         // An expired request has been answered, and logged, by the gateway.
         self.logged = (changed || (watched.is_none() && self.access.by_worker()))
-            && !self.lane.is_expired(py, &self.stream)?;
+            && !self.responder.is_expired(py, &self.stream)?;
         Ok(if self.logged { flags::LOGGED } else { 0 })
     }
 
     /// Whether `error` is how the call was ended from outside.
     pub(crate) fn was_ended(&self, py: Python<'_>, error: &PyErr) -> PyResult<bool> {
-        self.lane.was_ended(py, &self.stream, error)
+        self.responder.was_ended(py, &self.stream, error)
     }
 
     /// Nobody waits for the response any more.
     pub(crate) fn interrupt(&mut self, py: Python<'_>) -> PyResult<()> {
-        if self.lane.is_expired(py, &self.stream)? {
+        if self.responder.is_expired(py, &self.stream)? {
             self.logged = false;
         }
         self.abort(py, AbortReason::Interrupted)
@@ -200,7 +205,7 @@ impl Exchange {
                 let body = self.allowed_body(self.promised_part(data));
                 self.count(body);
                 let last = self.last_if_complete();
-                self.lane.send_body(py, &mut self.stream, body, last)?;
+                self.responder.send_body(py, &mut self.stream, body, last)?;
                 self.note_sent(last);
                 Ok(())
             }
@@ -252,7 +257,7 @@ impl Exchange {
         self.phase = Phase::Streaming;
         let last = last(self);
         let head = self.head.bytes();
-        self.lane
+        self.responder
             .send_head(py, &mut self.stream, head, body, bits | last)?;
         Ok(last)
     }
@@ -294,7 +299,7 @@ impl Exchange {
         self.send_head(py, data, |_| 0)?;
         self.phase = Phase::Done;
         self.goes_on = true;
-        self.lane.send_trailers(py, &mut self.stream, trailers)
+        self.responder.send_trailers(py, &mut self.stream, trailers)
     }
 
     /// Hands a file to the gateway, which sends it without the worker; ends the response.
@@ -310,7 +315,7 @@ impl Exchange {
             self.send_head(py, &[], |_| 0)?;
         }
         self.sent += part.len;
-        self.lane.send_file(py, &mut self.stream, file, part)?;
+        self.responder.send_file(py, &mut self.stream, file, part)?;
         self.phase = Phase::Done;
         self.goes_on = true;
         Ok(())
@@ -323,8 +328,11 @@ impl Exchange {
             Phase::Armed => self.send_whole(py, &[], true),
             Phase::Streaming => {
                 match self.trailers.take() {
-                    Some(trailers) => self.lane.send_trailers(py, &mut self.stream, &trailers)?,
-                    None => self.lane.send_body(py, &mut self.stream, &[], LAST)?,
+                    Some(trailers) => {
+                        self.responder
+                            .send_trailers(py, &mut self.stream, &trailers)?;
+                    }
+                    None => self.responder.send_body(py, &mut self.stream, &[], LAST)?,
                 }
                 self.phase = Phase::Done;
                 self.goes_on = true;
@@ -346,13 +354,13 @@ impl Exchange {
         self.watched = None;
         self.called_with = None;
         if std::mem::take(&mut self.goes_on) {
-            self.lane.send_call_end(py, &self.stream)
+            self.responder.send_call_end(py, &self.stream)
         } else if self.phase == Phase::Done {
             Ok(())
         } else {
             self.phase = Phase::Done;
             let reason = AbortReason::Silent;
-            self.lane.send_abort(py, &mut self.stream, reason, 0)
+            self.responder.send_abort(py, &mut self.stream, reason, 0)
         }
     }
 
@@ -381,7 +389,7 @@ impl Exchange {
         }
         self.phase = Phase::Done;
         self.goes_on = true;
-        self.lane
+        self.responder
             .send_abort(py, &mut self.stream, reason, flags::GOES_ON)
     }
 
@@ -392,7 +400,7 @@ impl Exchange {
                 "the connection cannot be taken over after start_response was called",
             ));
         }
-        let taken = self.lane.hijack(py, &mut self.stream)?;
+        let taken = self.responder.hijack(py, &mut self.stream)?;
         self.phase = Phase::Hijacked;
         Ok(taken)
     }
@@ -400,7 +408,9 @@ impl Exchange {
     /// Sends an informational response (103) if the head has not left.
     pub(crate) fn send_informational(&mut self, py: Python<'_>, head: &[u8]) -> PyResult<()> {
         match self.phase {
-            Phase::Fresh | Phase::Armed => self.lane.send_informational(py, &self.stream, head),
+            Phase::Fresh | Phase::Armed => {
+                self.responder.send_informational(py, &self.stream, head)
+            }
             _ => Ok(()),
         }
     }

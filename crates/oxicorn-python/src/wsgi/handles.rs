@@ -15,7 +15,7 @@ use super::client_socket::LazySocket;
 use super::exchange::Exchange;
 use crate::locks::lock;
 use crate::request::AccessLogging;
-use crate::worker::lane::Lane;
+use crate::worker::responder::Responder;
 
 /// So many that nobody uses are kept at most; a hub may have a thousand requests at once.
 const KEPT: usize = 64;
@@ -79,7 +79,7 @@ impl Shelf {
     pub(super) fn take(
         &self,
         py: Python<'_>,
-        lane: &Arc<Lane>,
+        responder: &Arc<Responder>,
         access: &Arc<AccessLogging>,
         (stream, to_head, keep_call): (StreamId, bool, bool),
     ) -> PyResult<Handles> {
@@ -88,7 +88,7 @@ impl Shelf {
             handles.exchange.borrow_mut(py).begin(stream, to_head);
             return Ok(handles);
         }
-        let mut exchange = Exchange::new(Arc::clone(lane), Arc::clone(access), keep_call);
+        let mut exchange = Exchange::new(Arc::clone(responder), Arc::clone(access), keep_call);
         exchange.begin(stream, to_head);
         Handles::new(py, exchange)
     }

@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::call::Made;
+use super::call::RequestObjects;
 use super::exchange::{Exchange, Phase};
 use crate::request::{Hooks, Waits, make_request, make_response};
 
@@ -16,12 +16,12 @@ pub(super) fn run_post_request<'py>(
     py: Python<'py>,
     worker: &Py<PyAny>,
     exchange: &Bound<'py, Exchange>,
-    made: &Made<'py>,
+    objects: &RequestObjects<'py>,
 ) -> PyResult<()> {
-    let Some(request) = made.request.as_ref().filter(|_| hooks.want_response()) else {
+    let Some(request) = objects.request.as_ref().filter(|_| hooks.want_response()) else {
         return Ok(());
     };
-    let environ = made.environ.clone().unwrap_or_else(|| PyDict::new(py));
+    let environ = objects.environ.clone().unwrap_or_else(|| PyDict::new(py));
     let response = response_of(py, exchange)?;
     hooks.after(py, worker, request, &environ, &response)
 }
@@ -32,13 +32,13 @@ pub(super) fn log_access<'py>(
     worker: &Py<PyAny>,
     exchange: &Bound<'py, Exchange>,
     view: &RequestView<'_>,
-    made: &mut Made<'py>,
+    objects: &mut RequestObjects<'py>,
 ) -> PyResult<()> {
     if !exchange.try_borrow_mut()?.take_logged() {
         return Ok(());
     }
-    let elapsed = time::monotonic().saturating_sub(made.since);
-    let request = match (&made.request, &made.input) {
+    let elapsed = time::monotonic().saturating_sub(objects.since);
+    let request = match (&objects.request, &objects.input) {
         (Some(request), _) => request.clone(),
         (None, Some(input)) => make_request(py, view, input.as_any())?,
         // Not even its body could be taken: nothing of it was answered by the application.
@@ -49,7 +49,7 @@ pub(super) fn log_access<'py>(
     let arguments = (
         response,
         request,
-        &made.environ,
+        &objects.environ,
         failed,
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         Waits::of(view).python(),

@@ -65,8 +65,8 @@ impl WsgiServer {
     /// Serves `application` in the worker of `context`.
     #[new]
     fn new(context: &Bound<'_, WorkerContext>, application: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let (pool, lane) = context.get().threads()?;
-        let bridge = Bridge::new(context, lane, application, pool.threads() > 1)?;
+        let (pool, responder) = context.get().threads()?;
+        let bridge = Bridge::new(context, responder, application, pool.threads() > 1)?;
         Ok(Self {
             bridge: Arc::new(bridge),
             pool: Arc::clone(pool),

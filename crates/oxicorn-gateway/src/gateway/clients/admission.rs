@@ -131,7 +131,7 @@ impl Gateway {
     /// Takes a connection out of all books.
     pub(crate) fn take_connection(&mut self, key: usize) -> Option<Connection> {
         let connection = self.connections.try_remove(key)?;
-        self.pressure.note(connection.accounted, 0);
+        self.memory.note(connection.accounted, 0);
         if let Some(who) = connection.counted {
             self.client_counts.leave(who);
         }

@@ -9,7 +9,7 @@ use oxicorn_tls::{Material, Offer};
 
 use crate::connection::Connection;
 use crate::gateway::Gateway;
-use crate::transport::peer::End;
+use crate::transport::endpoint::Endpoint;
 use crate::transport::tls::{Settled, Terms, Tls, set_threads, take_settled};
 
 /// The most bytes that certificates, keys and authorities may have together: all the authorities of a system are a
@@ -139,7 +139,7 @@ impl Gateway {
 
     fn tell_of_tls(&mut self, key: usize, text: &str) {
         let client = self.connections.get(key).map(Connection::client);
-        let address = client.map(End::shown).unwrap_or_default();
+        let address = client.map(Endpoint::shown).unwrap_or_default();
         self.warn_of_client(format_args!(
             "Closed a connection from ip={address}: {text}"
         ));

@@ -24,7 +24,7 @@ use crate::connection::{Connection, Phase};
 use crate::gateway::{Gateway, with};
 use crate::session::Session;
 use crate::transport::Transport;
-use crate::transport::peer::End;
+use crate::transport::endpoint::Endpoint;
 use crate::transport::readiness::{Watched, watch};
 use crate::{ListenerSetup, Protocol};
 
@@ -49,7 +49,7 @@ pub(crate) struct Listener {
     /// What is spoken; a reload may change it, too.
     protocol: Cell<Protocol>,
     /// Its own address, which is the server's for every request that comes by it.
-    server: Rc<End>,
+    server: Rc<Endpoint>,
     watched: Watched,
 }
 
@@ -117,7 +117,7 @@ impl Gateway {
         socket: OwnedFd,
     ) -> io::Result<()> {
         sockets::set_nonblocking(&socket, true)?;
-        let server = End::new(sockets::local_address(&socket)?);
+        let server = Endpoint::new(sockets::local_address(&socket)?);
         if server.ip().is_some() {
             // Accepted connections inherit it, so it costs no call for each of them.
             sockets::set_nodelay(&socket, self.resolved.settings.tcp_nodelay)?;
@@ -198,7 +198,7 @@ impl Gateway {
 
     fn open_connection(&mut self, socket: OwnedFd, peer: Address, listener: &Listener) {
         let resolved = Rc::clone(&self.resolved);
-        let peer = End::new(peer);
+        let peer = Endpoint::new(peer);
         let trusted = resolved.trust.trusts_forwarder(peer.ip());
         let proxied = resolved.proxy_mode.is_some();
         let may_proxy = proxied && resolved.trust.trusts_proxy(peer.ip());
@@ -239,7 +239,7 @@ impl Gateway {
             websocket: None,
             awaits_tls: listener.tls.get(),
         });
-        self.pressure.note_connections(self.connections.len());
+        self.memory.note_connections(self.connections.len());
         if !proxied && !self.start_tls(key) {
             return;
         }

@@ -5,7 +5,7 @@ pub(crate) mod ending;
 pub(crate) mod handshake;
 pub(crate) mod hangup;
 pub(crate) mod listener;
-pub(crate) mod pressure;
+pub(crate) mod memory_budget;
 pub(crate) mod read;
 pub(crate) mod upload;
 pub(crate) mod write;

@@ -22,8 +22,8 @@ use crate::gateway::Gateway;
 use crate::gateway::http2::begin::wants_upgrade;
 use crate::gateway::websocket;
 use crate::limits::min_rate::MinRate;
+use crate::transport::endpoint::{Endpoint, Proxied};
 use crate::transport::http2::StreamEnd;
-use crate::transport::peer::{End, Proxied};
 use crate::transport::socket::Received;
 
 /// What certificate authorities ask for.
@@ -298,7 +298,7 @@ impl Gateway {
             .session
             .relayed()
             .and_then(|relayed| relayed.client);
-        let client = client.map(|client| End::new(Address::Ip(client)));
+        let client = client.map(|client| Endpoint::new(Address::Ip(client)));
         if let Some(exchange) = &mut connection.exchange {
             exchange.request.https = https;
             exchange.request.client = client;

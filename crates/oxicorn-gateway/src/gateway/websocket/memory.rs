@@ -4,7 +4,7 @@ use oxicorn_proto::websocket::CloseCode;
 
 use crate::connection::Connection;
 use crate::gateway::Gateway;
-use crate::gateway::clients::pressure::ALWAYS_TAKEN;
+use crate::gateway::clients::memory_budget::ALWAYS_TAKEN;
 
 /// What the client is told.
 const FULL: &[u8] = b"the server is short of memory";
@@ -30,7 +30,7 @@ impl Gateway {
             .map(|(key, _)| key)
             .collect();
         for key in keys {
-            if self.pressure.held() <= enough {
+            if self.memory.held() <= enough {
                 return;
             }
             let connection = self.connections.get_mut(key);
@@ -53,7 +53,7 @@ impl Gateway {
         largest.sort_unstable();
         let mut together = largest.iter().map(|(held, _)| held).sum();
         for (held, key) in largest.into_iter().rev() {
-            if self.pressure.held() <= enough || !self.is_worth_ending(together) {
+            if self.memory.held() <= enough || !self.is_worth_ending(together) {
                 return;
             }
             together -= held;

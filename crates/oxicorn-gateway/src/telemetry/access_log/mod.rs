@@ -7,6 +7,7 @@ mod atoms;
 mod basic_auth;
 mod escape;
 mod format;
+pub(crate) mod json;
 
 use std::io;
 

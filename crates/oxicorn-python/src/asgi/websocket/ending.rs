@@ -82,7 +82,7 @@ impl WebSocketExchange {
         }
         if first {
             let cancel = slf.getattr(intern!(py, "_cancel"))?;
-            slf.try_borrow_mut()?.grace.begin(&shared, &cancel)?;
+            slf.try_borrow_mut()?.cancel_timer.begin(&shared, &cancel)?;
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl WebSocketExchange {
     pub(crate) fn handle_returned(&mut self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
         let shared = Arc::clone(&self.shared);
         self.task = None;
-        self.grace.end(py)?;
+        self.cancel_timer.end(py)?;
         self.returned = true;
         self.unanswered = false;
         self.incoming.clear();
@@ -143,7 +143,7 @@ impl WebSocketExchange {
     pub(crate) fn handle_raised(&mut self, py: Python<'_>) -> PyResult<Waiters> {
         let shared = Arc::clone(&self.shared);
         self.task = None;
-        self.grace.end(py)?;
+        self.cancel_timer.end(py)?;
         self.returned = true;
         self.unanswered = false;
         self.incoming.clear();

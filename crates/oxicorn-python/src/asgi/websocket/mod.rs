@@ -28,10 +28,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::book::Exchange;
+use super::cancel_timer::CancelTimer;
 use super::event::typed;
 use super::exchange::{Receive, Sending, Sent};
-use super::grace::Grace;
+use super::exchange_table::Exchange;
 use super::response::{Response, Taken};
 use super::shared::Shared;
 use super::waiting::Waiters;
@@ -76,7 +76,7 @@ pub(crate) struct WebSocketExchange {
     receivers: Waiters,
     senders: Waiters,
     task: Option<Py<PyAny>>,
-    grace: Grace,
+    cancel_timer: CancelTimer,
     /// The call of the application has ended.
     returned: bool,
     /// The gateway knows that nothing more comes.
@@ -100,7 +100,7 @@ impl WebSocketExchange {
             receivers: Waiters::default(),
             senders: Waiters::default(),
             task: None,
-            grace: Grace::default(),
+            cancel_timer: CancelTimer::default(),
             returned: false,
             over: false,
         }
@@ -337,7 +337,7 @@ impl WebSocketExchange {
 
     /// The time given after a disconnect is over.
     pub(super) fn _cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
-        if slf.try_borrow_mut()?.grace.expire(slf.py())? {
+        if slf.try_borrow_mut()?.cancel_timer.expire(slf.py())? {
             return Self::cancel(slf);
         }
         Ok(())
@@ -345,12 +345,12 @@ impl WebSocketExchange {
 
     /// A thread will work for the call (`oxicorn.workers.executor_calls`).
     fn _begin_work(&mut self, work: Py<PyAny>) {
-        self.grace.begin_work(work);
+        self.cancel_timer.begin_work(work);
     }
 
     /// It is done.
     fn _end_work(slf: &Bound<'_, Self>, work: &Bound<'_, PyAny>) -> PyResult<()> {
-        if slf.try_borrow_mut()?.grace.end_work(work)? {
+        if slf.try_borrow_mut()?.cancel_timer.end_work(work)? {
             return Self::cancel(slf);
         }
         Ok(())

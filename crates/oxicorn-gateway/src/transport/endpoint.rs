@@ -53,13 +53,13 @@ impl From<SocketAddr> for IpEnd {
 
 /// One end of a connection.
 #[derive(Debug, Clone)]
-pub(crate) enum End {
+pub(crate) enum Endpoint {
     Ip(IpEnd),
     /// The path: empty if unnamed, beginning with NUL if abstract.
     Unix(Box<[u8]>),
 }
 
-impl End {
+impl Endpoint {
     pub(crate) fn new(address: sockets::Address) -> Self {
         match address {
             sockets::Address::Ip(address) => Self::Ip(address.into()),
@@ -119,7 +119,7 @@ pub(crate) struct Proxied {
     source: IpEnd,
     destination: IpEnd,
     /// The source again, as the connection's client.
-    pub(crate) client: End,
+    pub(crate) client: Endpoint,
 }
 
 impl Proxied {
@@ -128,7 +128,7 @@ impl Proxied {
         Self {
             source,
             destination: destination.into(),
-            client: End::Ip(source),
+            client: Endpoint::Ip(source),
         }
     }
 
@@ -155,13 +155,13 @@ mod tests {
     #[test]
     fn the_longest_address_has_room() {
         let longest = "1111:2222:3333:4444:5555:6666:7777:8888";
-        let end = End::new(sockets::Address::Ip(
+        let end = Endpoint::new(sockets::Address::Ip(
             format!("[{longest}]:1").parse().expect("one"),
         ));
         assert_eq!(end.text(), longest.as_bytes());
         let mapped: SocketAddr = "[::ffff:192.168.100.200]:65535".parse().expect("one");
         assert_eq!(
-            End::new(sockets::Address::Ip(mapped)).text(),
+            Endpoint::new(sockets::Address::Ip(mapped)).text(),
             b"::ffff:192.168.100.200"
         );
     }

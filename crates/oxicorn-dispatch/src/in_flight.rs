@@ -18,7 +18,7 @@ use crate::requests::{Chain, Key, NONE, Placement, Requests};
 use crate::time::Nanos;
 
 #[derive(Debug)]
-pub(crate) struct Flight {
+pub(crate) struct InFlight {
     chain: Chain,
     capacity: u32,
     ahead: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Flight {
     first_unclaimed: Key,
 }
 
-impl Flight {
+impl InFlight {
     pub(crate) fn new(capacity: u32) -> Self {
         Self {
             chain: Chain::new(),

@@ -1,4 +1,4 @@
-//! The book of exchanges, of either kind.
+//! The table of exchanges, of either kind.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -165,4 +165,4 @@ impl Hasher for StreamHasher {
 }
 
 /// Exchanges by the stream that messages about them name.
-pub(crate) type Book = HashMap<StreamId, Exchange, BuildHasherDefault<StreamHasher>>;
+pub(crate) type ExchangeTable = HashMap<StreamId, Exchange, BuildHasherDefault<StreamHasher>>;

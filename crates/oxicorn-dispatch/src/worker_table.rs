@@ -1,4 +1,4 @@
-//! The book of workers and the two questions asked of it for every decision: who offers the best place,
+//! The table of workers and the two questions asked of it for every decision: who offers the best place,
 //! and which placed request should move there.
 //!
 //! Both are plain scans. Workers are few (tens), their slots lie side by side, and a scan has no order to
@@ -11,7 +11,7 @@ use crate::worker::{Movable, Rank, Stage, Worker};
 use crate::{Generation, WorkerId};
 
 #[derive(Debug)]
-pub(crate) struct Book {
+pub(crate) struct WorkerTable {
     /// A worker keeps its slot until it is removed; then the slot is used again.
     slots: Vec<Worker>,
     /// `Worker::load` of each slot, packed: the scan for an offer reads these only.
@@ -42,7 +42,7 @@ pub(crate) struct Misplaced {
     pub(crate) next: Nanos,
 }
 
-impl Book {
+impl WorkerTable {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),

@@ -53,7 +53,7 @@ const FLOOD_BYTES: usize = 4 * 1024 * 1024;
 
 /// The sum.
 #[derive(Debug, Default)]
-pub(crate) struct Pressure {
+pub(crate) struct MemoryBudget {
     held: usize,
     /// The least that was held since relief was last looked for.
     left: usize,
@@ -63,7 +63,7 @@ pub(crate) struct Pressure {
     most: usize,
 }
 
-impl Pressure {
+impl MemoryBudget {
     pub(crate) fn held(&self) -> usize {
         self.held
     }
@@ -110,9 +110,9 @@ impl Gateway {
         };
         let now = connection.footprint();
         let before = std::mem::replace(&mut connection.accounted, now);
-        self.pressure.note(before, now);
+        self.memory.note(before, now);
         let limit = self.resolved.settings.buffer_limit;
-        if now > before && self.pressure.calls_for_relief(limit) {
+        if now > before && self.memory.calls_for_relief(limit) {
             self.relieve();
         }
     }
@@ -120,7 +120,7 @@ impl Gateway {
     /// After a flood: what it took is given back.
     pub(crate) fn give_memory_back(&mut self) {
         let count = self.connections.len();
-        let subsided = self.pressure.has_subsided(count);
+        let subsided = self.memory.has_subsided(count);
         // Those who stayed longest may have had the last places: looked at again when they are gone.
         if subsided || self.connections.capacity() > SUBSIDED * count.max(FLOOD) {
             self.connections.shrink_to_fit();
@@ -133,12 +133,12 @@ impl Gateway {
 
     /// Whether more is held than may be.
     pub(crate) fn is_under_pressure(&self) -> bool {
-        self.pressure.held() > self.resolved.settings.buffer_limit
+        self.memory.held() > self.resolved.settings.buffer_limit
     }
 
     /// Whether nothing should be read that nobody waits for.
     pub(crate) fn is_short_of_memory(&self) -> bool {
-        self.pressure.held() > self.resolved.settings.buffer_limit / READ_AHEAD_PART
+        self.memory.held() > self.resolved.settings.buffer_limit / READ_AHEAD_PART
     }
 
     /// Whether this connection's head must not grow now.
@@ -167,7 +167,7 @@ impl Gateway {
             self.cut_readers(enough);
             self.refuse_messages(enough);
         }
-        self.pressure.searched();
+        self.memory.searched();
     }
 
     fn cut_readers(&mut self, enough: usize) {
@@ -180,7 +180,7 @@ impl Gateway {
         let mut together = waiting.iter().map(|(.., unread)| unread).sum();
         let now = self.clock.now();
         for (since, key, unread) in waiting {
-            if self.pressure.held() <= enough || !self.is_worth_ending(together) {
+            if self.memory.held() <= enough || !self.is_worth_ending(together) {
                 break;
             }
             together -= unread;
@@ -214,49 +214,46 @@ mod tests {
 
     #[test]
     fn a_search_that_found_nobody_is_not_repeated_for_every_byte() {
-        let mut pressure = Pressure::default();
-        pressure.note(0, 640);
-        assert!(!pressure.calls_for_relief(640));
-        pressure.note(0, 1);
-        assert!(pressure.calls_for_relief(640));
-        pressure.searched();
-        pressure.note(0, 10);
-        assert!(!pressure.calls_for_relief(640));
-        pressure.note(0, 1);
-        assert!(pressure.calls_for_relief(640));
+        let mut memory = MemoryBudget::default();
+        memory.note(0, 640);
+        assert!(!memory.calls_for_relief(640));
+        memory.note(0, 1);
+        assert!(memory.calls_for_relief(640));
+        memory.searched();
+        memory.note(0, 10);
+        assert!(!memory.calls_for_relief(640));
+        memory.note(0, 1);
+        assert!(memory.calls_for_relief(640));
         // What became less counts from there.
-        pressure.searched();
-        pressure.note(600, 0);
-        pressure.note(0, 599);
-        assert!(pressure.calls_for_relief(640));
+        memory.searched();
+        memory.note(600, 0);
+        memory.note(0, 599);
+        assert!(memory.calls_for_relief(640));
     }
 
     #[test]
     fn a_flood_has_subsided_once() {
-        let mut pressure = Pressure::default();
-        pressure.note(0, FLOOD_BYTES);
-        pressure.note_connections(FLOOD);
-        assert!(!pressure.has_subsided(FLOOD));
-        pressure.note(FLOOD_BYTES, FLOOD_BYTES / SUBSIDED - 1);
-        assert!(pressure.has_subsided(FLOOD), "of bytes");
-        assert!(!pressure.has_subsided(FLOOD));
-        pressure.note_connections(FLOOD);
-        assert!(
-            pressure.has_subsided(FLOOD / SUBSIDED - 1),
-            "of connections"
-        );
-        assert!(!pressure.has_subsided(0));
+        let mut memory = MemoryBudget::default();
+        memory.note(0, FLOOD_BYTES);
+        memory.note_connections(FLOOD);
+        assert!(!memory.has_subsided(FLOOD));
+        memory.note(FLOOD_BYTES, FLOOD_BYTES / SUBSIDED - 1);
+        assert!(memory.has_subsided(FLOOD), "of bytes");
+        assert!(!memory.has_subsided(FLOOD));
+        memory.note_connections(FLOOD);
+        assert!(memory.has_subsided(FLOOD / SUBSIDED - 1), "of connections");
+        assert!(!memory.has_subsided(0));
     }
 
     #[test]
     fn the_sum_follows_what_each_holds() {
-        let mut pressure = Pressure::default();
-        pressure.note(0, 100);
-        pressure.note(0, 50);
-        pressure.note(100, 20);
-        assert_eq!(pressure.held(), 70);
-        pressure.note(50, 0);
-        pressure.note(20, 0);
-        assert_eq!(pressure.held(), 0);
+        let mut memory = MemoryBudget::default();
+        memory.note(0, 100);
+        memory.note(0, 50);
+        memory.note(100, 20);
+        assert_eq!(memory.held(), 70);
+        memory.note(50, 0);
+        memory.note(20, 0);
+        assert_eq!(memory.held(), 0);
     }
 }

@@ -50,7 +50,7 @@ impl Stream {
 
 /// See the head of this file.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Responder {
     link: Arc<WorkerLink>,
     /// How its users wait; unless they say otherwise, as threads do.
     wait: OnceLock<Arc<dyn Wait>>,
@@ -79,7 +79,7 @@ struct Arrived {
     hijacked: Option<Vec<u8>>,
 }
 
-impl Lane {
+impl Responder {
     pub(crate) fn new(link: Arc<WorkerLink>) -> Self {
         Self {
             link,

@@ -11,7 +11,7 @@ use super::shared::Shared;
 
 /// A timer of the loop, if one runs, and what keeps the call from being cancelled when it is over.
 #[derive(Debug, Default)]
-pub(crate) struct Grace {
+pub(crate) struct CancelTimer {
     timer: Option<Py<PyAny>>,
     /// What the call has given to threads (`oxicorn.workers.executor_calls.Work`).
     works: Vec<Py<PyAny>>,
@@ -19,7 +19,7 @@ pub(crate) struct Grace {
     over: bool,
 }
 
-impl Grace {
+impl CancelTimer {
     /// `cancel` is called when the time is over.
     pub(crate) fn begin(&mut self, shared: &Shared, cancel: &Bound<'_, PyAny>) -> PyResult<()> {
         let event_loop = shared.event_loop.bind(cancel.py());

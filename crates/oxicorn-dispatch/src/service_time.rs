@@ -41,7 +41,7 @@ impl Mean {
 }
 
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct ServiceTime {
     /// With every sample cut to a cap, so that a single slow request among a thousand fast ones does not
     /// end prefetch for the next hundred. Where most are slow it reaches the cap, which is too long for
     /// any prefetch.
@@ -50,7 +50,7 @@ pub(crate) struct Pace {
     mean: Mean,
 }
 
-impl Pace {
+impl ServiceTime {
     pub(crate) const fn new() -> Self {
         Self {
             typical: Mean::new(),
@@ -80,19 +80,19 @@ mod tests {
 
     #[test]
     fn the_first_sample_is_taken_at_its_word() {
-        let mut pace = Pace::new();
-        assert_eq!(pace.typical(), None);
-        pace.add(10_000, CAP);
-        assert_eq!(pace.typical(), Some(10_000));
+        let mut service_time = ServiceTime::new();
+        assert_eq!(service_time.typical(), None);
+        service_time.add(10_000, CAP);
+        assert_eq!(service_time.typical(), Some(10_000));
     }
 
     #[test]
     fn batches_do_not_make_the_figure_swing_by_more_than_a_factor() {
-        let mut pace = Pace::new();
+        let mut service_time = ServiceTime::new();
         for request in 0..10_000_u32 {
             let sample = if request % 16 == 0 { 160_000 } else { 0 };
-            pace.add(sample, CAP);
-            let typical = pace.typical().unwrap_or(0);
+            service_time.add(sample, CAP);
+            let typical = service_time.typical().unwrap_or(0);
             assert!(
                 request < 500 || (5_000..20_000).contains(&typical),
                 "{typical}"
@@ -102,17 +102,21 @@ mod tests {
 
     #[test]
     fn one_slow_request_does_not_hide_a_thousand_fast_ones() {
-        let mut pace = Pace::new();
-        (0..100).for_each(|_| pace.add(10_000, CAP));
-        pace.add(4_000_000_000, CAP);
-        assert!(pace.typical().is_some_and(|typical| typical < 100_000));
-        assert!(pace.mean().is_some_and(|mean| mean > 200_000_000));
+        let mut service_time = ServiceTime::new();
+        (0..100).for_each(|_| service_time.add(10_000, CAP));
+        service_time.add(4_000_000_000, CAP);
+        assert!(
+            service_time
+                .typical()
+                .is_some_and(|typical| typical < 100_000)
+        );
+        assert!(service_time.mean().is_some_and(|mean| mean > 200_000_000));
     }
 
     #[test]
     fn endless_samples_do_not_overflow() {
-        let mut pace = Pace::new();
-        (0..100).for_each(|_| pace.add(Nanos::MAX, Nanos::MAX));
-        assert!(pace.mean().is_some());
+        let mut service_time = ServiceTime::new();
+        (0..100).for_each(|_| service_time.add(Nanos::MAX, Nanos::MAX));
+        assert!(service_time.mean().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! The book of workers: who there is. It only keeps and counts; it decides nothing.
+//! The table of workers: who there is. It only keeps and counts; it decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use crate::plan::{Generation, WorkerId};
 use crate::worker::{Illegal, WorkerRecord};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Book {
+pub(crate) struct WorkerTable {
     /// By number, that is by age.
     records: BTreeMap<WorkerId, WorkerRecord>,
 }
 
-impl Book {
+impl WorkerTable {
     pub(crate) fn enter(&mut self, record: WorkerRecord) {
         self.records.insert(record.id(), record);
     }
@@ -41,7 +41,7 @@ impl Book {
         self.records.is_empty()
     }
 
-    /// The ids of all that match, the oldest first; for loops that change the book.
+    /// The ids of all that match, the oldest first; for loops that change the table.
     pub(crate) fn select(&self, wanted: impl Fn(&WorkerRecord) -> bool) -> Vec<WorkerId> {
         self.iter()
             .filter(|record| wanted(record))

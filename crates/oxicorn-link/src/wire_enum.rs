@@ -1,7 +1,7 @@
 //! Enums whose variants are numbers in memory that other processes write.
 
 /// Defines such an enum with `ALL`, a checked `from_u8` and `as_u8`.
-macro_rules! numbered {
+macro_rules! wire_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,4 +30,4 @@ macro_rules! numbered {
     };
 }
 
-pub(crate) use numbered;
+pub(crate) use wire_enum;
