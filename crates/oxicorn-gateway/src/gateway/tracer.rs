@@ -111,8 +111,8 @@ impl Gateway {
         self.count_spans();
     }
 
-    fn count_spans(&self) {
-        if let Some(exporter) = &self.tracer.exporter {
+    fn count_spans(&mut self) {
+        if let Some(exporter) = &mut self.tracer.exporter {
             let (exported, dropped) = exporter.take_counts();
             self.metrics.add(Counter::SpansExported, exported);
             self.metrics.add(Counter::SpansDropped, dropped);
@@ -121,12 +121,13 @@ impl Gateway {
 
     /// The process ends: what is left is sent now or never.
     pub(crate) fn finish_tracing(&mut self) {
+        self.count_spans();
         let Some(exporter) = self.tracer.exporter.take() else {
             return;
         };
-        let (taken, dropped, lost) = exporter.finish();
-        self.metrics.add(Counter::SpansExported, taken);
-        self.metrics.add(Counter::SpansDropped, dropped + lost);
+        let (sent, lost) = exporter.finish();
+        self.metrics.add(Counter::SpansExported, sent);
+        self.metrics.add(Counter::SpansDropped, lost);
         if lost > 0 {
             self.error_log.warning(format_args!(
                 "{lost} spans were not exported: the collector did not take them before the end"

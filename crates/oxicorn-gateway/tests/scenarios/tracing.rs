@@ -254,20 +254,37 @@ fn spans_are_exported_and_are_the_application_s_parents() {
     eventually("counted", || figures.counter(Counter::SpansExported) == 2);
 }
 
-#[test]
-fn spans_that_wait_at_the_end_are_sent_or_told_of() {
-    let (collector, settings) = exporting();
+/// Ends with a span that was not sent yet.
+fn one_span_at_the_end(settings: Settings) -> Scenario {
     let (mut scenario, mut worker) = Scenario::with_worker(settings);
     let mut client = scenario.connect();
     client.get("/");
     worker.echo();
     client.read_response();
     drop(client);
-    // Nobody answers the post.
     scenario.tell(&ToGateway::Stop);
     assert_eq!(scenario.exit_code(), 0);
-    assert!(collector.accept().is_ok());
+    scenario
+}
+
+fn assert_told_of(scenario: &Scenario) {
     scenario.expect_error_log("1 spans were not exported");
     let figures = scenario.scoreboard.gateway(0).unwrap();
     assert_eq!(figures.counter(Counter::SpansDropped), 1);
+}
+
+#[test]
+fn spans_that_wait_at_the_end_are_sent_or_told_of() {
+    let (collector, settings) = exporting();
+    // Nobody answers the post.
+    let scenario = one_span_at_the_end(settings);
+    assert!(collector.accept().is_ok());
+    assert_told_of(&scenario);
+}
+
+#[test]
+fn spans_that_are_refused_at_the_end_are_told_of() {
+    let (collector, settings) = exporting();
+    drop(collector);
+    assert_told_of(&one_span_at_the_end(settings));
 }

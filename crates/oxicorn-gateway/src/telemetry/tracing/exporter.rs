@@ -55,8 +55,8 @@ pub(crate) struct Exporter {
     shared: Arc<Shared>,
     /// Its other end goes with the thread.
     thread: Receiver<()>,
-    /// Spans given to the thread.
-    handed_over: u64,
+    /// Spans that were added and are not counted yet, neither as exported nor as dropped.
+    underway: u64,
 }
 
 /// Spans as they are sent.
@@ -72,8 +72,6 @@ struct Shared {
     dropped: AtomicU64,
     /// The thread has looked at what it needs to reach the collector.
     prepared: AtomicBool,
-    /// Of what was handed over: what is settled, one way or the other.
-    settled: AtomicU64,
     state: Mutex<State>,
     stopping: Condvar,
 }
@@ -114,9 +112,8 @@ impl Shared {
     fn settle(&self, spans: usize, rejected: u64) {
         let spans = spans as u64;
         let rejected = rejected.min(spans);
-        self.dropped.fetch_add(rejected, Ordering::Relaxed);
-        self.exported.fetch_add(spans - rejected, Ordering::Relaxed);
-        self.settled.fetch_add(spans, Ordering::Release);
+        self.dropped.fetch_add(rejected, Ordering::Release);
+        self.exported.fetch_add(spans - rejected, Ordering::Release);
     }
 }
 
@@ -146,12 +143,13 @@ impl Exporter {
             batches,
             shared,
             thread,
-            handed_over: 0,
+            underway: 0,
         })
     }
 
     /// Adds one span, which `write` appends, or drops it where too many wait.
     pub(crate) fn add(&mut self, now: Duration, write: impl FnOnce(&mut Vec<u8>)) {
+        self.underway += 1;
         if self.batch.spans >= self.most && !self.hand_over() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -176,18 +174,12 @@ impl Exporter {
     /// When a tick is needed: spans have been gathered for long enough, or something may have become of those that the
     /// thread has.
     pub(crate) fn next_look(&self, now: Duration) -> Option<Duration> {
-        let is_busy = self.shared.settled.load(Ordering::Acquire) < self.handed_over
+        let is_busy = self.underway > self.batch.spans as u64
             || !self.shared.prepared.load(Ordering::Acquire);
-        if is_busy || self.has_news() {
+        if is_busy || self.shared.lock().news.is_some() {
             return Some(now + LOOK);
         }
         (self.batch.spans > 0).then(|| self.since + self.delay)
-    }
-
-    fn has_news(&self) -> bool {
-        let counts = [&self.shared.exported, &self.shared.dropped];
-        counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
-            || self.shared.lock().news.is_some()
     }
 
     /// `false`: the thread has as many as it may have.
@@ -198,10 +190,7 @@ impl Exporter {
         let batch = std::mem::take(&mut self.batch);
         let spans = batch.spans as u64;
         match self.batches.try_send(batch) {
-            Ok(()) => {
-                self.handed_over += spans;
-                true
-            }
+            Ok(()) => true,
             Err(TrySendError::Full(batch)) => {
                 self.batch = batch;
                 false
@@ -215,28 +204,28 @@ impl Exporter {
     }
 
     /// Spans that arrived at the collector and that did not, since the last time of asking.
-    pub(crate) fn take_counts(&self) -> (u64, u64) {
-        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
-        (take(&self.shared.exported), take(&self.shared.dropped))
+    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Acquire);
+        let (exported, dropped) = (take(&self.shared.exported), take(&self.shared.dropped));
+        self.underway -= exported + dropped;
+        (exported, dropped)
     }
 
     pub(crate) fn take_news(&self) -> Option<News> {
         self.shared.lock().news.take()
     }
 
-    /// Sends what is left, for as long as [`FLUSH_LIMIT`] allows. How many spans were exported, dropped, and neither:
-    /// those were not sent in time. (Dropped instead, the thread sends what it has in its own time.)
-    pub(crate) fn finish(mut self) -> (u64, u64, u64) {
+    /// Sends what is left, for as long as [`FLUSH_LIMIT`] allows. How many spans were exported, and how many were not:
+    /// the last post ends at the same limit, so that its failure may have been heard of or not.
+    pub(crate) fn finish(mut self) -> (u64, u64) {
         self.shared.lock().stopping = true;
         self.shared.stopping.notify_all();
         self.hand_over();
         // Closed, so that the thread ends behind the last one.
         self.batches = sync_channel(0).0;
         let _ = self.thread.recv_timeout(FLUSH_LIMIT);
-        let settled = self.shared.settled.load(Ordering::Acquire);
         let (exported, dropped) = self.take_counts();
-        let unsettled = self.handed_over.saturating_sub(settled);
-        (exported, dropped, self.batch.spans as u64 + unsettled)
+        (exported, dropped + self.underway)
     }
 }
 
