@@ -32,8 +32,14 @@ from tests.support.wait import patient, wait_for
 
 def start(serve, *args: str, source: str = APPLICATION, **options: object):
     server = serve(source, "--control-socket", "control", *args, **options)
-    wait_for((server.directory / "control").exists)
+    wait_for(lambda: listens(server))
     return server
+
+
+def listens(server) -> bool:
+    """Whether somebody answers at the control socket: its file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        return peer.connect_ex(str(server.directory / "control")) == 0
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +116,12 @@ def test_gunicornc_finds_what_it_knows(shared, command, expected):
 
 
 def test_workers_are_booted_and_their_heartbeats_true(shared):
-    workers = json.loads(run("gunicornc", shared, "-j", "-c", "show workers").stdout)["workers"]
-    assert [worker["booted"] for worker in workers] == [True, True]
+    def booted() -> list[dict[str, object]]:
+        # The arbiter hears of it a little later than the test does by the hook.
+        workers = json.loads(run("gunicornc", shared, "-j", "-c", "show workers").stdout)["workers"]
+        return workers if [worker["booted"] for worker in workers] == [True, True] else []
+
+    workers = wait_for(booted)
     assert all(0 <= worker["last_heartbeat"] < 30 for worker in workers)
     assert sorted(worker["pid"] for worker in workers) == sorted(shared.worker_pids())
 
@@ -173,8 +183,9 @@ def test_who_does_not_read_its_answers_costs_a_bounded_buffer(shared):
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.connect(str(shared.directory / "control"))
         deaf.setblocking(False)
-        while select.select([], [deaf], [], 0.5)[1]:  # Until no more is read from it, either.
-            deaf.send(question)
+        with contextlib.suppress(OSError):  # It may be sent away, too.
+            while select.select([], [deaf], [], 0.5)[1]:  # Until no more is read from it, either.
+                deaf.send(question)
         assert run("oxicornctl", shared, "show", "stats").returncode == 0
         assert shared.get("/").status == 200
 
@@ -249,9 +260,13 @@ def test_each_request_has_the_stack_of_its_own_thread(serve):
         # Of two looks at a thread that polls the gate, each may meet it in another line.
         assert [stack["where"] for stack in only["stacks"]] == [stack["where"] for stack in requests[2]["stacks"]]
         assert functions(only["stacks"][0])[-2:] == ["held", "application"]
-        shown = run("oxicornctl", server, "stacks", requests[1]["request"]).stdout
-        assert requests[1]["id"] in shown
-        assert ", in held" in shown
+
+        def is_shown() -> bool:
+            # A busy machine may let a stack not come in time.
+            shown = run("oxicornctl", server, "stacks", requests[1]["request"]).stdout
+            return requests[1]["id"] in shown and ", in held" in shown
+
+        wait_for(is_shown)
         gate.open()
         assert [answer.result().status for answer in answers] == [200] * 4
 
@@ -293,12 +308,13 @@ TASKS = """
 
 
 def test_tasks_are_shown_with_what_works_for_them(serve):
-    server = serve(TASKS, "-k", "asgi", "--control-socket", "control", "--worker-connections", "300")
+    server = start(serve, "-k", "asgi", "--worker-connections", "300", source=TASKS)
     targets = ["/thread", "/child", *["/task"] * 150]
     with ThreadPoolExecutor(len(targets)) as pool:
         answers = [pool.submit(server.get, target) for target in targets]
         wait_for(lambda: int(server.get("/ready").body) == len(targets))
-        assert ask(server, "show", "requests")["count"] == len(targets)
+        # Those that asked whether all are there are over a little later than they are answered.
+        wait_for(lambda: ask(server, "show", "requests")["count"] == len(targets))
         assert len(ask(server, "show", "requests", "1000")["requests"]) == len(targets)
         requests = wait_for(lambda: stacks_of(server))["requests"]
         found = {request["request"].split()[1]: request["stacks"] for request in requests}
@@ -347,7 +363,7 @@ def test_greenlets_are_shown_where_they_wait(serve):
         for one in requests:
             found = functions(one["stacks"][0])
             assert found[-2:] == ["waits", "application"], found
-        assert "in waits" in run("oxicornctl", server, "stacks", requests[0]["id"]).stdout
+        wait_for(lambda: "in waits" in run("oxicornctl", server, "stacks", requests[0]["id"]).stdout)
         assert server.get("/free").status == 200
         assert [answer.result().status for answer in answers] == [200] * 3
 
@@ -365,7 +381,7 @@ def test_stacks_come_also_while_c_code_keeps_the_interpreter(serve):
             start_response("200 OK", [])
             return [b""]
     """
-    server = serve(source, "--control-socket", "control", "--threads", "2")
+    server = start(serve, "--threads", "2", source=source)
     fifo = server.directory / "fifo"
     os.mkfifo(fifo)
     with server.connect() as peer:
@@ -471,7 +487,7 @@ def test_who_follows_a_server_that_stops_is_told_so(serve):
             wait_for(is_told)
         assert server.stop() == 0
         for follower in followers:
-            _, complaint = follower.communicate(timeout=20)
+            _, complaint = follower.communicate(timeout=60)
             assert follower.returncode == 1
             assert complaint.decode() == f"Error: the server at {server.directory / 'control'} has gone\n"
 
@@ -516,9 +532,13 @@ def test_requests_are_followed_as_they_pass(serve):
                 events.append(json.loads(output.readline()))
             gate.open()
             begin, end = events[-1], json.loads(output.readline())
+            while end["id"] != begin["id"]:
+                # The end of one that was answered before.
+                events.append(end)
+                end = json.loads(output.readline())
             assert peer.answer().status == 200
         follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == 130
+        assert follower.wait(60) == 130
     assert {event["request"] for event in events} == {f"GET {gate.target}", "GET /first-gate"}
     assert (begin["event"], begin["client"]) == ("begin", "127.0.0.1")
     assert (end["event"], end["id"], end["status"], end["bytes"]) == ("end", begin["id"], 200, 2)
@@ -654,8 +674,10 @@ def test_top_is_a_live_view_with_the_keys_of_htop(serve):
 
 
 def test_top_prints_where_there_is_no_terminal(shared):
-    look = json.loads(run("oxicornctl", shared, "top", "--json").stdout)
-    assert [worker["state"] for worker in look["workers"]] == ["ready", "ready"]
+    def states() -> list[str]:
+        return [worker["state"] for worker in json.loads(run("oxicornctl", shared, "top", "--json").stdout)["workers"]]
+
+    wait_for(lambda: states() == ["ready", "ready"])
     assert "REQ/S" in run("oxicornctl", shared, "top").stdout
 
 
@@ -716,7 +738,7 @@ def test_successor_takes_the_path_when_its_predecessor_is_gone(serve, by):
         server.wait_for_workers(2)
         assert ask(server, "show", "stats")["pid"] == old
         assert server.stop() == 0
-        wait_for((server.directory / "control").exists)
+        wait_for(lambda: listens(server))
         assert ask(server, "show", "stats")["pid"] == successor
     finally:
         os.kill(successor, signal.SIGTERM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gate import APPLICATION, Gate
+from tests.support.wait import wait_for
 
 
 @pytest.mark.parametrize("args", [(), ("--threads", "2")], ids=["sync", "gthread"])
@@ -20,7 +22,7 @@ def test_slow_request_is_shown_with_its_stack_and_goes_on(serve, args):
     with Gate(server) as gate, server.connect() as peer:
         peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         server.wait_for_log(
-            rf"\[WARNING\] Slow request, \d+\.\d s in worker \(pid:{worker}\) after 0\.0 s in the queue: "
+            rf"\[WARNING\] Slow request, \d+\.\d s in worker \(pid:{worker}\) after \d+\.\d s in the queue: "
             r"GET /gate\?gate HTTP/1\.1 from 127\.0\.0\.1"
         )
         server.wait_for_log(
@@ -30,7 +32,8 @@ def test_slow_request_is_shown_with_its_stack_and_goes_on(serve, args):
         gate.open()
         assert peer.answer().status == 200
     assert server.worker_pids() == [worker]
-    assert server.log.count("Slow request") == 1
+    # Where the machine is slow, the request that found the server ready may be one, too.
+    assert len(re.findall(r"Slow request, .*: GET /gate", server.log)) == 1
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])
@@ -103,7 +106,14 @@ def control_group() -> Iterator[Path]:
     except OSError as error:
         pytest.skip(f"memory cannot be limited here: {error}")
     finally:
+        wait_for(lambda: removed(group), what=f"nobody is left in {group}")
+
+
+def removed(group: Path) -> bool:
+    """Whether it is; the kernel refuses while the last process is on its way out."""
+    with contextlib.suppress(OSError):
         group.rmdir()
+    return not group.exists()
 
 
 def test_worker_that_the_kernel_ended_for_want_of_memory_is_named(control_group, serve):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.monitoring.test_control import run
+from tests.monitoring.test_control import listens, run
 from tests.monitoring.test_metrics import Monitoring
 from tests.support import processes
 from tests.support.gate import APPLICATION
@@ -30,7 +30,7 @@ def watched(serve_module):
     port = free_port()
     args = ["--metrics-bind", f"127.0.0.1:{port}", "--dashboard", "--control-socket", "control", "--workers", "1"]
     server = serve_module(APPLICATION, *args)
-    wait_for((server.directory / "control").exists)
+    wait_for(lambda: listens(server))
     monitoring = Monitoring(("127.0.0.1", port))
     assert monitoring.get("/metrics").status == 200
     return server, monitoring
@@ -38,9 +38,9 @@ def watched(serve_module):
 
 @contextlib.contextmanager
 def grows_little(pid: int) -> Iterator[None]:
-    before = processes.resident_memory(pid)
+    before = processes.anonymous_memory(pid)
     yield
-    grown = processes.resident_memory(pid) - before
+    grown = processes.anonymous_memory(pid) - before
     assert grown < ROOM, f"{grown >> 20} MiB more"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.monitoring.test_control import listens
 from tests.support.gate import APPLICATION, Gate
 from tests.support.greenlets import GEVENT
 from tests.support.wait import wait_for
@@ -116,7 +117,7 @@ def test_another_header_may_have_the_id(serve):
 
 def test_requests_in_hand_and_lost_ones_are_shown_with_their_id(serve):
     server = start(serve, APPLICATION, "--control-socket", "control")
-    wait_for((server.directory / "control").exists)
+    wait_for(lambda: listens(server))
     oxicornctl = [str(Path(sys.executable).with_name("oxicornctl")), "-s", str(server.directory / "control")]
     with Gate(server) as gate, server.connect() as peer:
         peer.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\nX-Request-ID: abc-1\r\n\r\n".encode())
@@ -165,7 +166,7 @@ OWN_LOGGER = """
 def test_lines_that_python_writes_have_the_time_before_the_application(serve, worker_class):
     """In the worker that served the request; and in the arbiter, of one that no worker has had."""
     source = ASGI if worker_class == "asgi" else APPLICATION
-    server = serve(source, "-k", worker_class, "--queue-timeout", "1", "--workers", "1", config=OWN_LOGGER)
+    server = serve(source, "-k", worker_class, "--workers", "1", config=OWN_LOGGER)
     started = int(time.time()) - 5
     assert server.get("/timed", [("X-Request-Start", f"t={started}.000")]).status == 200
     assert server.get("/untold").status == 200
@@ -186,6 +187,8 @@ def test_lines_that_python_writes_have_the_time_before_the_application(serve, wo
 
 def test_lines_of_requests_that_no_worker_has_had_say_how_long_they_waited(serve):
     server = serve(APPLICATION, "--queue-timeout", "1", "--workers", "1", "--prefetch", "0", config=OWN_LOGGER)
+    # What found the server ready may have waited too long for the first worker.
+    wait_for(lambda: server.get("/").status == 200)
     with Gate(server) as gate, server.connect() as first:
         first.send(f"GET {gate.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         gate.wait_until_reached()

@@ -86,7 +86,8 @@ def start(serve, source: str, collector: Collector, *args: str, **options: objec
 def application_spans(directory: Path, trace: str) -> list[dict]:
     """The application's spans in a trace, the outermost first."""
     path = directory / "spans.json"
-    spans = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    # The last line may not be whole yet.
+    spans = [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
     found = [span for span in spans if span["context"]["trace_id"] == f"0x{trace}"]
     return sorted(found, key=lambda span: span["start_time"])
 

@@ -19,7 +19,7 @@ Address = tuple[str, int] | str
 Headers = Sequence[tuple[str, str]]
 
 #: Seconds a single read or write may take.
-TIMEOUT = 10.0
+TIMEOUT = 25.0
 BLOCK = 64 * 1024
 
 STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) (\d{3}) ([\t\x20-\x7e\x80-\xff]*)\r\n")

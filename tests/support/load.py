@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 #: Seconds after which clients stop by themselves.
-LIMIT = 45.0
+LIMIT = 300.0
 #: Seconds between two requests of one client: enough to keep the machine responsive.
 PAUSE = 0.002
 #: Seconds one client waits for an answer.
-TIMEOUT = 20.0
+TIMEOUT = 25.0
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Load:
             thread.join(TIMEOUT + 5)
             assert not thread.is_alive(), "a client hangs"
 
-    def wait_for_answers(self, more: int, deadline: float = 20.0) -> None:
+    def wait_for_answers(self, more: int, deadline: float = 60.0) -> None:
         """Waits until ``more`` further requests were answered: the load is really flowing."""
         target = self.total + more
         wait_for(lambda: self.total >= target, deadline, lambda: f"{self.total} of {target} answers")
@@ -141,6 +141,11 @@ class Load:
     def bodies(self) -> Counter[bytes]:
         """How many answers with each body."""
         return sum((record.bodies for record in self._records), Counter())
+
+    @property
+    def seen_bodies(self) -> set[bytes]:
+        """The bodies so far, also while the load flows."""
+        return {body for record in self._records for body in list(record.bodies)}
 
     @property
     def lost(self) -> list[str]:

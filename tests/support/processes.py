@@ -55,9 +55,10 @@ def of_session(session: int) -> list[Process]:
 OWN_MEMORY = ("Pss_Anon:", "Pss_Shmem:")
 
 
-def resident_memory(pid: int) -> int:
-    """Bytes of RAM that a process has, what it shares included."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def anonymous_memory(pid: int) -> int:
+    """Bytes of RAM that are no file's: more of a file is mapped whenever code runs for the first time."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Anonymous:"))
 
 
 def proportional_memory(session: int) -> int:

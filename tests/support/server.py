@@ -29,9 +29,9 @@ from tests.support.wait import DEADLINE, NotInTime, wait_for
 
 APPLICATIONS = Path(__file__).parent / "applications"
 #: Seconds a server gets to serve its first request.
-START_DEADLINE = 20.0
+START_DEADLINE = 50.0
 #: Seconds a server that was told to stop gets until it is killed.
-STOP_DEADLINE = 10.0
+STOP_DEADLINE = 25.0
 #: Workers of a server with ``--workers`` write their pid to this file when they have loaded the application.
 BOOTED = "booted.log"
 BOOT_HOOK = """
@@ -313,7 +313,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 findings.append(f"did not stop within {STOP_DEADLINE} s after SIGINT")
         try:
-            wait_for(lambda: not self.processes(), 0.0 if self.kind.is_gunicorn else 5.0)
+            wait_for(lambda: not self.processes(), 0.0 if self.kind.is_gunicorn else STOP_DEADLINE)
         except NotInTime:
             findings += [f"left behind: {process.pid} {process.title}" for process in self.processes()]
         for process in self.processes():

@@ -151,8 +151,7 @@ def response_time(server: Server) -> float:
 
 def gateway_memory(server: Server) -> int:
     """What the gateway holds for itself, in bytes; its share of files would change with who else has them mapped."""
-    text = Path(f"/proc/{server.gateway_pid()}/smaps_rollup").read_text()
-    return 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Anonymous:"))
+    return processes.anonymous_memory(server.gateway_pid())
 
 
 def gateway_descriptors(server: Server) -> int:

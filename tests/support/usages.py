@@ -14,7 +14,7 @@ import time
 from typing import NoReturn
 
 #: Seconds until a case that does not end by itself is killed; its exit code is then -9.
-DEADLINE = 10.0
+DEADLINE = 60.0
 OUTPUT = "output.log"
 
 
