@@ -166,15 +166,16 @@ def _backlog(port: int) -> int:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
         netlink.settimeout(5)
         netlink.send(header + request)
-        data = netlink.recv(1 << 16)
-    while data:
-        length, kind = struct.unpack_from("=IH", data)
-        assert kind == SOCK_DIAG_BY_FAMILY, "the listener is in the list"
-        body = data[16:length]
-        if int.from_bytes(body[4:6], "big") == port:
-            return struct.unpack_from("=I", body, 4 + 48 + 4 + 4)[0]
-        data = data[(length + 3) & ~3 :]
-    raise AssertionError("no such listener")
+        data = b""
+        while True:
+            # A long list comes in several pieces.
+            data = data or netlink.recv(1 << 16)
+            length, kind = struct.unpack_from("=IH", data)
+            assert kind == SOCK_DIAG_BY_FAMILY, "the listener is in the list"
+            body = data[16:length]
+            if int.from_bytes(body[4:6], "big") == port:
+                return struct.unpack_from("=I", body, 4 + 48 + 4 + 4)[0]
+            data = data[(length + 3) & ~3 :]
 
 
 # Pid file

@@ -272,7 +272,7 @@ def test_a_daemon_has_its_reason_in_the_log(serve, kind):
         cwd=server.directory,
         env=server.environment({}),
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert started.returncode == 0
@@ -327,7 +327,7 @@ def test_a_standard_stream_that_is_closed_changes_no_exit_code(serve, kind, stre
         ["sh", "-c", f'exec "$@" {stream}>&-', "sh", kind.executable, *flags],
         cwd=server.directory,
         env=server.environment({}),
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert started.returncode == 3

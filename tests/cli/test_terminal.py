@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.wait import wait_for
+from tests.support.wait import DEADLINE, wait_for
 
 HELLO = """
     def application(environ, start_response):
@@ -57,7 +57,7 @@ def started(server, *args: str, **environment: str) -> Iterator[tuple[Terminal, 
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-        process.wait(10)
+        process.wait(DEADLINE)
         os.close(ours)
 
 
@@ -78,7 +78,7 @@ def test_says_where_to_look_and_how_to_stop(server, bind):
         wait_for(lambda: line in terminal.read(), what=lambda: terminal.text)
         assert server.get().text == "hello"
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(DEADLINE) == 0
     assert terminal.text.count("Serving at") == 1
 
 

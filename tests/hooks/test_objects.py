@@ -126,7 +126,9 @@ import json, time
 
 def post_worker_init(worker):
     worker.notify()
-    age = time.monotonic() - worker.tmp.last_update()
+    # In this order: another sign of life may come between.
+    last = worker.tmp.last_update()
+    age = time.monotonic() - last
     worker.log.info("worker was alive %s", 0 <= age < 60 and worker.tmp.fileno() >= 0)
 
 def pre_fork(server, worker):
@@ -134,8 +136,8 @@ def pre_fork(server, worker):
 
 def nworkers_changed(server, new, old):
     if old is not None:
-        now = time.monotonic()
-        ages = {pid: now - worker.tmp.last_update() for pid, worker in server.WORKERS.items()}
+        last = {pid: worker.tmp.last_update() for pid, worker in server.WORKERS.items()}
+        ages = {pid: time.monotonic() - at for pid, at in last.items()}
         with open("ages.json", "w") as file:
             json.dump(ages, file)
 """
@@ -149,7 +151,7 @@ def test_sign_of_life_of_a_worker(serve):
     server.kill(signal.SIGTTIN)
     text = wait_for(lambda: server.read("ages.json"))
     ages = json.loads(text)
-    assert 0 <= ages[str(pid)] < 30
+    assert 0 <= ages[str(pid)] < 60
 
 
 MESSAGES = """

@@ -51,6 +51,15 @@ class Receiver:
         """Waits until ``condition`` holds for what came."""
         wait_for(lambda: condition(self.text), what=lambda: f"received:\n{self.text}")
 
+    def drain(self) -> None:
+        """Returns when all datagrams that were sent before have been read: one of our own comes behind them."""
+        marker = f"end-{len(self.chunks)}-{id(object())}".encode()
+        host, _, port = self.address.rpartition(":")
+        with socket.socket(self._sock.family, socket.SOCK_DGRAM) as own:
+            own.sendto(marker, (host, int(port)) if host else self.address)
+        wait_for(lambda: marker in self.chunks)
+        self.chunks.remove(marker)
+
     def close(self) -> None:
         """Ends the threads."""
         for sock in (self._sock, *self._connections):

@@ -83,7 +83,7 @@ def test_fields(serve):
     assert list(one) == FIELDS
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", one["time"])
     assert isinstance(one.pop("client_port"), int)
-    assert 0 <= one.pop("queue_time") <= one.pop("duration") < 5
+    assert 0 <= one.pop("queue_time") <= one.pop("duration") < 60
     assert one.pop("pid") in server.worker_pids()
     assert one == one | {
         "client": "127.0.0.1",

@@ -71,5 +71,6 @@ def test_lines_and_hooks_have_what_was_sent(serve, kind, worker):
         lambda: len(server.access_log) == len(server.lines("hook")) == len(lines),
         what=lambda: "\n".join(server.access_log),
     )
-    assert server.access_log == lines
-    assert server.lines("hook") == [f"{path} {method} {sent}" for path, method, sent in expected]
+    # An event loop may begin with the next request before it has told of the last.
+    assert sorted(server.access_log) == sorted(lines)
+    assert sorted(server.lines("hook")) == sorted(f"{path} {method} {sent}" for path, method, sent in expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -78,7 +79,8 @@ def test_first_boot_that_hangs_is_tried_again(start):
     server.wait_for_log(rf"Worker \(pid:{first}\) was not ready after 1 s \(boot_timeout\). The next one has 2 s.")
     (server.directory / "hang").unlink()
     # This one hangs already; the next one does not.
-    os.kill(second, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # Where the machine is slow, its time was up before.
+        os.kill(second, signal.SIGKILL)
     server.wait_until_ready()
     assert server.get("/").body == b"hello"
 
@@ -88,7 +90,11 @@ def test_what_is_only_slow_gets_there(start):
     wait_for(lambda: timeouts(server), what=lambda: server.log)
     server.wait_until_ready()
     assert server.get("/").body == b"hello"
-    assert len(timeouts(server)) == 1, server.log
+    # Twice the time may be short, too, where the machine is slow; then there is twice that.
+    for number in range(len(timeouts(server))):
+        assert (
+            f"was not ready after {2**number} s (boot_timeout). The next one has {2 ** (number + 1)} s." in server.log
+        )
 
 
 def test_reload_that_hangs_is_given_up(start):
@@ -104,9 +110,20 @@ def test_reload_that_hangs_is_given_up(start):
     assert server.wait_for_workers(1) == [worker]
     assert server.get("/").body == b"hello"
     (server.directory / "hang").unlink()
-    server.kill(1)
-    server.wait_for_log("Reloaded: generation 3 serves")
+    reload_in_time(server)
     assert server.get("/").body == b"hello"
+
+
+def reload_in_time(server) -> None:
+    """A slow machine may need more than one try: a worker has a second to be ready."""
+
+    def reloaded() -> bool:
+        outcomes = server.log.count("Reload failed") + server.log.count("Reloaded: generation")
+        server.kill(1)
+        wait_for(lambda: server.log.count("Reload failed") + server.log.count("Reloaded: generation") > outcomes)
+        return "Reloaded: generation" in server.log
+
+    wait_for(reloaded, what=lambda: server.log)
 
 
 def test_without_boot_timeout_a_boot_may_take_its_time(serve):

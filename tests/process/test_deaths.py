@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import time
 
 import pytest
 
-from tests.support import processes
+from tests.support.gate import Gate
 from tests.support.greenlets import GEVENT
+from tests.support.http import encode
 from tests.support.load import Load
 from tests.support.wait import wait_for
 
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def answer_of(server) -> int:
+    """Status of an answer; 0 where the connection is lost with a process that dies."""
+    with contextlib.suppress(OSError):
+        return server.get().status
+    return 0
 
 
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "new-connections"])
@@ -41,14 +51,9 @@ def test_killed_workers_cost_only_what_they_were_working_on(serve, source, keep_
 def test_killed_worker_in_hand_is_a_502_at_once(serve, source):
     server = serve(source)
     (victim,) = server.worker_pids()
-    with server.connect() as peer:
-        peer.send(b"GET /?30 HTTP/1.1\r\nHost: x\r\n\r\nGET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_for(lambda: processes.is_alive(victim))
-        # The worker sleeps in the request, so it has been claimed, once a second one is not answered.
-        with server.connect(timeout=1.0) as other:
-            other.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            with pytest.raises(TimeoutError):
-                other.answer()
+    with Gate(server) as gate, server.connect() as peer:
+        peer.send(encode(target=gate.target) + encode(target="/pid"))
+        gate.wait_until_reached()
         kill(victim)
         assert peer.answer().status == 502
         answer = peer.answer()
@@ -96,14 +101,13 @@ def test_worker_that_dies_again_and_again_makes_no_fork_storm(serve):
     server.wait_for_log(r"\[ERROR\] Worker \(pid:\d+\) exited with code 7\.", count=3)
     start = server.log.count("Booting worker")
     # Without back-off each life takes about 0.2 s.
-    from time import monotonic
-
-    end = monotonic() + 2.0
-    wait_for(lambda: monotonic() > end)
-    assert server.log.count("Booting worker") - start <= 6
+    began = time.monotonic()
+    wait_for(lambda: time.monotonic() > began + 2.0)
+    lives = server.log.count("Booting worker") - start
+    assert lives <= 3 * (time.monotonic() - began)
     assert server.log.count("Booting worker") > before
     (server.directory / "die").unlink()
-    wait_for(lambda: server.get(timeout=12).status == 200, deadline=15)
+    wait_for(lambda: answer_of(server) == 200)
 
 
 def test_killed_gateway_is_replaced_and_the_workers_stay(serve, source):
@@ -127,15 +131,13 @@ def test_killed_gateway_is_replaced_and_the_workers_stay(serve, source):
 def test_killed_gateway_while_workers_are_busy(serve, source):
     """What a worker answers to a gateway that is gone must not confuse the next one."""
     server = serve(source, "--workers", "1")
-    with server.connect() as peer:
-        peer.send(b"GET /pid?1 HTTP/1.1\r\nHost: x\r\n\r\n")
-        with server.connect(timeout=0.3) as other:
-            other.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            with pytest.raises(TimeoutError):
-                other.answer()
+    with Gate(server) as gate, server.connect() as peer:
+        peer.send(encode(target=gate.target))
+        gate.wait_until_reached()
         gateway = server.gateway_pid()
         kill(gateway)
         wait_for(lambda: server.gateway_pid() != gateway)
+        gate.open()
         assert [server.get("/version").body for _ in range(10)] == [b"1"] * 10
 
 
@@ -144,7 +146,7 @@ def test_killed_arbiter_leaves_no_process(serve, source, worker):
     server = serve(source, "--workers", "3", "--worker-class", worker, "--threads", "2" if worker == "gthread" else "1")
     kill(server.pid)
     server.wait_for_exit()
-    wait_for(lambda: not server.processes(), deadline=5.0, what="no process left")
+    wait_for(lambda: not server.processes(), what="no process left")
     assert server.refuses()
 
 
@@ -157,7 +159,7 @@ def test_killed_arbiter_under_load_finishes_what_is_in_flight(serve, source):
             kill(server.pid)
             server.wait_for_exit()
         assert peer.answer().status == 200
-    wait_for(lambda: not server.processes(), deadline=10.0, what="no process left")
+    wait_for(lambda: not server.processes(), what="no process left")
     assert server.refuses()
 
 
@@ -167,4 +169,4 @@ def test_whole_server_killed_leaves_nothing(serve, source):
     for process in server.processes():
         if process.pid != server.pid:
             kill(process.pid)
-    wait_for(lambda: server.get(timeout=5).body == b"hello", what="it recovers")
+    wait_for(lambda: answer_of(server) == 200, what="it recovers")

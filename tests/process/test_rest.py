@@ -21,7 +21,7 @@ WINDOW = 7.0
 #: Wake-ups a second of all processes together.
 AT_MOST = 4.0
 #: Seconds until everything that follows a start or a request is over.
-SETTLED = 40.0
+SETTLED = 120.0
 
 HELLO = """
 def application(environ, start_response):

@@ -176,13 +176,13 @@ def test_background_work_of_an_event_loop_is_its_own_affair(serve):
             await send(start)
             await send({"type": "http.response.body", "body": b"hello"})
             if scope["path"] == "/background":
-                await asyncio.sleep(3)
+                await asyncio.sleep(5)
                 while not os.path.exists("go"):
                     await asyncio.sleep(0.01)
                 open("done", "w").close()
         """,
         "--timeout",
-        "1",
+        "3",
         "-k",
         "asgi",
     )

@@ -110,6 +110,8 @@ def test_request_hooks(serve):
     server.get("/path?a=1", [("X-One", "1")])
     wait_for(lambda: "post_request worker GET yes /path 200 OK" in hooks(server))
     assert "pre_request worker True GET /path a=1 1" in hooks(server)
+    # Of two greenlets, that of the request that found the server ready may be the later one.
+    wait_for(lambda: names(server).count("post_request") == 2)
     wait = len(hooks(server))
     assert server.get("/raises").status == 500
     wait_for(lambda: names(server)[wait:] == ["pre_request", "post_request"], what="also after an error")
@@ -279,18 +281,18 @@ def test_hooks_may_use_what_the_server_offers(serve):
         "--workers",
         "2",
         config="""
-        import signal, threading, time
+        import os, signal, threading, time
 
         def when_ready(server):
             def watch():
-                while len(server.WORKERS) < 2:
+                while not os.path.exists("go"):
                     time.sleep(0.01)
-                time.sleep(0.5)
                 server.kill_worker(min(server.WORKERS), signal.SIGTERM)
             threading.Thread(target=watch, daemon=True).start()
     """,
     )
     first = server.worker_pids()
+    server.write("go", "")
     server.wait_for_workers(2, without=first[:1])
     assert server.get().body == b"hello"
 

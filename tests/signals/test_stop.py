@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ from tests.support.gate import Gate
 from tests.support.greenlets import GEVENT
 from tests.support.http import ConnectionLost, encode
 from tests.support.load import Load
-from tests.support.wait import wait_for
+from tests.support.wait import DEADLINE, wait_for
 
 SLOW = """
     import os, time
@@ -45,7 +46,7 @@ def start_slow_request(server, peer, seconds: float) -> None:
 @pytest.mark.parametrize("number", STOP, ids=lambda number: number.name)
 def test_idle_server_stops_with_code_0(serve, number, worker):
     server = serve(SLOW, "--workers", "2", *WORKERS[worker], "--pid", "pid")
-    assert server.stop(number, deadline=5) == 0
+    assert server.stop(number) == 0
     assert server.processes() == []
     assert server.refuses()
     assert not (server.directory / "pid").exists()
@@ -62,7 +63,7 @@ def test_term_finishes_what_is_in_flight(serve, worker):
         start_slow_request(server, peer, 1.0)
         server.kill(signal.SIGTERM)
         assert peer.answer().body == b"hello"
-        assert peer.is_closed(within=5)
+        assert peer.is_closed(within=DEADLINE)
     assert server.wait_for_exit() == 0
     assert server.refuses()
 
@@ -97,14 +98,14 @@ def test_term_closes_idle_connections(serve):
         assert peer.get().keeps_connection
         start = time.monotonic()
         server.kill(signal.SIGTERM)
-        assert peer.is_closed(within=5)
+        assert peer.is_closed(within=DEADLINE)
         assert server.wait_for_exit() == 0
-        assert time.monotonic() - start < 15
+        assert time.monotonic() - start < 50
 
 
 def test_term_answers_one_more_request_on_a_kept_connection(serve):
     """A load balancer may be sending it while the server is told to stop: closing at once would be a reset."""
-    server = serve(SLOW, "--keep-alive", "60", *WORKERS["gthread"])
+    server = serve(SLOW, "--keep-alive", "60", "--keep-alive-drain", "60", *WORKERS["gthread"])
     with server.connect() as peer:
         assert peer.get().keeps_connection
         server.kill(signal.SIGTERM)
@@ -114,7 +115,7 @@ def test_term_answers_one_more_request_on_a_kept_connection(serve):
         while answer.keeps_connection:
             answer = peer.request("POST", body=b"order")
         assert answer.body == b"hello"
-        assert peer.is_closed(within=5)
+        assert peer.is_closed(within=DEADLINE)
     assert server.wait_for_exit() == 0
 
 
@@ -122,14 +123,14 @@ def test_term_does_not_wait_where_no_connection_is_kept(serve):
     """The time for kept connections is a bound, not a delay."""
     server = serve(SLOW, "--keep-alive", "60", "--keep-alive-drain", "60", "--graceful-timeout", "300")
     assert server.get(headers=[("Connection", "close")]).body == b"hello"
-    assert server.stop(signal.SIGTERM, deadline=20) == 0
+    assert server.stop(signal.SIGTERM, deadline=50) == 0
 
 
 def test_ctrl_c_does_not_wait_for_kept_connections(serve):
     server = serve(SLOW, "--keep-alive", "60", "--keep-alive-drain", "60", "--graceful-timeout", "300")
     with server.connect() as peer:
         assert peer.get().keeps_connection
-        assert server.stop(signal.SIGINT, deadline=20) == 0
+        assert server.stop(signal.SIGINT, deadline=50) == 0
 
 
 def test_term_serves_the_backlog(serve):
@@ -152,36 +153,33 @@ def test_term_serves_the_backlog(serve):
 def test_graceful_timeout_bounds_the_wait(serve, worker):
     server = serve(SLOW, "--graceful-timeout", "1", *WORKERS[worker])
     with server.connect() as peer:
-        start_slow_request(server, peer, 30)
+        start_slow_request(server, peer, 100)
         start = time.monotonic()
         assert server.stop(signal.SIGTERM) == 0
-        assert 0.9 < time.monotonic() - start < 15
-        with pytest.raises((ConnectionLost, AssertionError)):
-            assert peer.answer().status == 504
+        assert time.monotonic() - start > 0.9
+        # Who is told by whom that it is over is not certain: an answer that says so, or the end of the connection.
+        with contextlib.suppress(ConnectionLost):
+            assert peer.answer().status >= 500
     assert server.processes() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
 def test_quick_stop_does_not_wait_for_requests(serve, number):
-    server = serve(SLOW, "--graceful-timeout", "20")
+    server = serve(SLOW, "--graceful-timeout", "100")
     with server.connect() as peer:
-        start_slow_request(server, peer, 30)
-        start = time.monotonic()
-        assert server.stop(number) == 0
-        assert time.monotonic() - start < 15
+        start_slow_request(server, peer, 100)
+        assert server.stop(number, deadline=50) == 0
     assert server.processes() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
 def test_quick_stop_after_term_ends_the_wait(serve, number):
-    server = serve(SLOW, "--graceful-timeout", "20")
+    server = serve(SLOW, "--graceful-timeout", "100")
     with server.connect() as peer:
-        start_slow_request(server, peer, 30)
+        start_slow_request(server, peer, 100)
         server.kill(signal.SIGTERM)
         server.wait_for_log("Handling signal: term")
-        start = time.monotonic()
-        assert server.stop(number) == 0
-        assert time.monotonic() - start < 15
+        assert server.stop(number, deadline=50) == 0
 
 
 def test_stop_while_booting(serve):
@@ -189,7 +187,7 @@ def test_stop_while_booting(serve):
         """
         import time
         open("importing", "w").close()
-        time.sleep(30)
+        time.sleep(300)
         """,
         "--graceful-timeout",
         "1",
@@ -204,7 +202,7 @@ def test_whole_process_group_is_interrupted(serve):
     """Ctrl-C in a terminal reaches every process at once."""
     server = serve(SLOW, "--workers", "3")
     os.killpg(server.pid, signal.SIGINT)
-    assert server.wait_for_exit(5) == 0
+    assert server.wait_for_exit() == 0
     wait_for(lambda: not server.processes())
     assert "Traceback" not in server.log
 
