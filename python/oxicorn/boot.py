@@ -176,9 +176,14 @@ def _headline(error: BaseException) -> str:
     """What stands above the traceback; Gunicorn's words where it has some."""
     if isinstance(error, SystemExit):
         return f"Worker failed to boot: {reason(error)}"
-    if isinstance(error, ModuleNotFoundError) and not _place(error):
+    if is_not_found(error):
         return f"Exception in worker process (modules are looked for in {os.getcwd()})"
     return "Exception in worker process"
+
+
+def is_not_found(error: BaseException) -> bool:
+    """Whether the application's own module is not there: it was imported by nobody's code but ours."""
+    return isinstance(error, ModuleNotFoundError) and not _place(error)
 
 
 def reason(error: BaseException) -> str:

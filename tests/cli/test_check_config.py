@@ -77,6 +77,12 @@ def test_every_problem_has_its_line_and_the_application_is_loaded_all_the_same(s
     assert "ValueError: no" in server.log
 
 
+def test_module_that_is_not_there_is_told_with_the_place_it_was_looked_for_in(serve):
+    server = check(serve, code=1, spec="no_such_module:app")
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in server.log
+    assert f"(modules are looked for in {server.directory.resolve()})" in server.log
+
+
 @pytest.mark.parametrize("setting", ["certfile", "keyfile", "worker_class"])
 def test_certificates_and_worker_class_must_be_there(serve, setting):
     server = check(serve, code=1, config=f"{setting} = 'no_such_thing'\n")

@@ -354,6 +354,8 @@ class Application(BaseApplication):
                 print(boot.reason(error), file=sys.stderr)
             debug = self.cfg.loglevel.lower() == "debug"
             traceback.print_exception(error if debug else boot.folded(error))
+            if boot.is_not_found(error):
+                print(f"\n(modules are looked for in {os.getcwd()})", file=sys.stderr)
         sys.stderr.flush()
 
 

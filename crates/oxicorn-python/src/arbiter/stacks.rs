@@ -13,13 +13,14 @@ use std::time::Duration;
 use oxicorn_os::signals::DUMP_END;
 
 /// A dump that has not grown for so long is complete.
-const SETTLED: Duration = Duration::from_millis(200);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Between two looks whether it is there.
 const LOOK: Duration = Duration::from_millis(4);
 
-/// How long is waited for a dump at most: a process that does not run writes none.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long is waited for a dump at most: a process that does not run writes none, and one on a busy machine, which is
+/// where workers stand still, may have to wait for its turn.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The longest dump that goes into the log, in bytes.
 const LONGEST: u64 = 256 * 1024;
