@@ -182,7 +182,7 @@ def _headline(error: BaseException) -> str:
 
 
 def is_not_found(error: BaseException) -> bool:
-    """Whether the application's own module is not there: it was imported by nobody's code but ours."""
+    """Whether the application's own module is not there: nobody's code but ours has imported it."""
     return isinstance(error, ModuleNotFoundError) and not _place(error)
 
 
