@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests.support.wait import DEADLINE
+
 #: What systemd does before it runs the server: the sockets from number 3 on, LISTEN_PID, LISTEN_FDS.
 ACTIVATE = """
 import os, sys
@@ -122,7 +124,7 @@ def manager(serve):
     """What a service with ``Type=notify`` is listened to by."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
         found.bind(str(serve.new().directory / "notify"))
-        found.settimeout(10)
+        found.settimeout(DEADLINE)
         yield found
 
 
@@ -134,7 +136,7 @@ def test_manager_is_told_when_the_server_is_up_reloads_and_stops(serve, source, 
     manager.setblocking(False)
     with pytest.raises(BlockingIOError):
         manager.recv(4096)
-    manager.settimeout(10)
+    manager.settimeout(DEADLINE)
     (server.directory / "gate").touch()
     assert manager.recv(4096).startswith(b"READY=1\n")
     server.kill(signal.SIGHUP)

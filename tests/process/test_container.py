@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import processes
 from tests.support.pages import example
-from tests.support.wait import wait_for
+from tests.support.wait import DEADLINE, wait_for
 
 APPLICATION = """
     import os
@@ -56,7 +56,7 @@ def test_it_serves_logs_and_stops_in_time(container):
     assert (parent, writable) == ("1", "False")
     wait_for(lambda: "GET / HTTP/1.1" in container.read("stdout.log"), what="an access line on standard output")
     container.kill(signal.SIGTERM)
-    assert container.popen.wait(10) == 0
+    assert container.popen.wait(DEADLINE) == 0
     assert "Shutting down" in container.log
 
 
@@ -64,7 +64,7 @@ def test_its_end_is_the_end_of_all(container):
     pids = [process.pid for process in container.processes()]
     container.kill(signal.SIGKILL)
     wait_for(lambda: not any(processes.is_alive(pid) for pid in pids), what="the end of all processes")
-    container.popen.wait(10)
+    container.popen.wait(DEADLINE)
 
 
 def test_the_health_check_answers(container):

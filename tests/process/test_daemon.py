@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import processes
-from tests.support.wait import wait_for
+from tests.support.wait import DEADLINE, wait_for
 
 DAEMON = ("--daemon", "--pid", "pid", "--error-logfile", "error.log")
 
@@ -19,7 +19,7 @@ DAEMON = ("--daemon", "--pid", "pid", "--error-logfile", "error.log")
 def daemon(serve, source, *args: str, **options: object):
     server = serve.new()
     server.start(*DAEMON, *args, app=source, ready=None, **options)
-    assert server.popen.wait(20) == 0
+    assert server.popen.wait(DEADLINE) == 0
     server.follow("pid")
     server.wait_until_ready()
     return server
@@ -58,7 +58,7 @@ def test_daemon_is_ruled_by_its_pid_file(serve, source):
 def test_daemon_listens_when_its_starter_ends(serve, source):
     server = serve.new()
     server.start(*DAEMON, app=source, ready=None)
-    assert server.popen.wait(20) == 0
+    assert server.popen.wait(DEADLINE) == 0
     with socket.create_connection(("127.0.0.1", server.port), timeout=5):
         server.follow("pid")
 
@@ -87,7 +87,7 @@ def test_what_keeps_it_from_starting_is_told_on_the_terminal(serve, source, args
         server = serve.new()
         bind = "" if "--bind" in args else None
         server.start(*DAEMON, *args, app=source, bind=bind, ready=None)
-        assert server.popen.wait(20) == code
+        assert server.popen.wait(DEADLINE) == code
     assert message in server.log
     assert not (server.directory / "pid").exists()
 
@@ -96,7 +96,7 @@ def test_a_hook_that_fails_is_told_on_the_terminal(serve, source):
     config = "def on_starting(server):\n    raise ValueError('no stars')\n"
     server = serve.new()
     server.start(*DAEMON, app=source, config=config, ready=None)
-    assert server.popen.wait(20) == 1
+    assert server.popen.wait(DEADLINE) == 1
     assert "no stars" in server.log
 
 
@@ -108,7 +108,7 @@ def test_pid_file_of_a_living_daemon_keeps_a_second_one_from_starting(serve, sou
         env=server.environment({}),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert second.returncode == 1

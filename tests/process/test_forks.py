@@ -301,6 +301,8 @@ def test_forks_in_hooks_and_at_import_make_no_second_server(serve, kind, preload
     # The application is loaded again, by a worker or, preloaded, by the arbiter.
     wait_for(lambda: any("on_reload raise" in line for line in server.lines("codes")))
     server.kill(signal.SIGTTIN)
+    # Two workers there are also in the middle of the reload.
+    wait_for(lambda: any("nworkers_changed raise" in line for line in server.lines("codes")))
     server.wait_for_workers(2)
     server.get()
     assert server.stop() == 0

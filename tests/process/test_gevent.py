@@ -49,7 +49,7 @@ SOURCE = """
             pass
 
     DEEDS = {
-        "/all": lambda: ALL.wait(10),  # each waits for the others
+        "/all": lambda: ALL.wait(25),  # each waits for the others
         "/slow": lambda: time.sleep(1),
         "/late": lambda: waits_for_ever(),
         "/hang": hang,
@@ -147,7 +147,7 @@ def test_bodies_and_responses_of_any_length(serve: Servers) -> None:
 def test_a_late_request_is_ended_alone(serve: Servers, kind: Kind) -> None:
     if kind.is_gunicorn:
         pytest.skip("a greenlet there may take as long as it likes")
-    server = serve(SOURCE, "-k", "gevent", "--timeout", "2", access_log=True)
+    server = serve(SOURCE, "-k", "gevent", "--timeout", "4", access_log=True)
     pid = server.get("/pid").body
     with server.connect() as late:
         late.send(encode(target="/late"))
@@ -357,4 +357,5 @@ def test_thread_that_gives_signs_of_life_sleeps_while_requests_come(serve: Serve
     with server.connect() as peer:
         for _ in range(300):
             assert peer.get("/").body == b"hello"
-    assert switches() - before < 100
+    # Once for each request would be 300 times.
+    assert switches() - before < 250

@@ -23,7 +23,7 @@ def application(environ, start_response):
     return [body]
 """
 #: A save is noticed after a second at the latest, and takes a start of workers.
-PATIENCE = 15.0
+PATIENCE = 40.0
 
 
 def start(serve, *args: str, **options: object):
