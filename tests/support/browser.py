@@ -92,7 +92,12 @@ class Browser:
 
     def wait(self, expression: str) -> Any:
         """Waits until it is true."""
-        return wait_for(lambda: self.run(expression))
+        return wait_for(lambda: self.run(expression), what=lambda: f"{expression}, {self._state()}")
+
+    def _state(self) -> str:
+        """What is to be seen when something is waited for in vain."""
+        found = "[document.readyState, document.activeElement.outerHTML.slice(0, 200), document.body.innerText]"
+        return f"but: {self.run(found)} complaints: {self.complaints}"
 
     def press(self, key: str, code: int) -> None:
         """A key, as somebody presses it."""
