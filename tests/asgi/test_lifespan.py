@@ -111,6 +111,15 @@ def test_why_a_lifespan_failed_is_in_the_log_once(serve: Servers, flags: tuple[s
     assert "never retrieved" not in server.log
 
 
+def test_a_worker_that_is_told_to_stop_in_its_startup_just_ends(serve: Servers) -> None:
+    once = 'os.path.exists("told") or (open("told", "w").close(), os.kill(os.getpid(), 3))'
+    server = serve(source(startup=once), *ASGI)
+    server.wait_for_log("Booting worker", count=2)
+    assert server.get("/").status == 200
+    assert "Traceback" not in server.log
+    assert "never retrieved" not in server.log
+
+
 def test_each_line_of_a_reason_is_logged(serve: Servers) -> None:
     failing = 'return await send({"type": "lifespan.startup.failed", "message": "two faults:\\n- disk\\n- net\\n"})'
     server = serve(source(startup=failing), *ASGI, ready=None)

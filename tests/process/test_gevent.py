@@ -288,7 +288,7 @@ def test_one_that_ends_its_greenlet_harms_nobody(serve: Servers, kind: Kind, nam
 
 @pytest.mark.parametrize("name", ["gevent", "gevent_wsgi"])
 def test_hub_that_stands_still_is_noticed(serve: Servers, kind: Kind, name: str) -> None:
-    server = serve(SOURCE, "-k", name, "--timeout", "1")
+    server = serve(SOURCE, "-k", name, "--timeout", "3")
     old = server.worker_pids()
     with server.connect() as peer:
         peer.send(encode(target="/hang"))

@@ -47,6 +47,8 @@ class Lifespan:
         StartupFailed: it must not serve.
         """
         self._task = asyncio.create_task(self._run(), name="lifespan")
+        # Who is told to quit exits wherever it is, also in here: asyncio wants that looked at.
+        self._task.add_done_callback(lambda _: self._exception())
         self._inbox.put_nowait({"type": "lifespan.startup"})
         answer = await self._answer()
         if answer is not None:
