@@ -9,6 +9,12 @@ pub(super) trait Class {
     fn has(byte: u8) -> bool;
 }
 
+/// A set of which eight bytes in one word can be asked at once, without vectors: for what is short.
+pub(super) trait WordClass: Class {
+    /// Does any byte of the word belong?
+    fn any_in(word: u64) -> bool;
+}
+
 /// Control bytes, HTAB included: what may end a field value.
 pub(super) struct Control;
 /// What may not stand in a field value: control bytes but HTAB (RFC 9110 section 5.5), so no CR, LF
@@ -63,6 +69,44 @@ impl Class for PathEnd {
     #[inline]
     fn has(byte: u8) -> bool {
         NotGraphic::has(byte) || byte == b'?' || byte == b'#'
+    }
+}
+
+/// One in every byte.
+const ONES: u64 = u64::MAX / 0xff;
+/// The highest bit of every byte. Sums of what is without it do not reach into the next byte.
+const HIGH: u64 = ONES << 7;
+
+/// Sets the highest bit of every byte of `low` (in which none is set) that is at least `least`.
+#[inline]
+const fn at_least(low: u64, least: u8) -> u64 {
+    low + ONES * (0x80 - least as u64)
+}
+
+/// Sets it of every byte that is not `byte`.
+#[inline]
+const fn other_than(low: u64, byte: u8) -> u64 {
+    (low ^ (ONES * byte as u64)) + ONES * 0x7f
+}
+
+impl WordClass for NotInValue {
+    #[inline]
+    fn any_in(word: u64) -> bool {
+        let low = word & !HIGH;
+        let control = !at_least(low, 0x20) & other_than(low, b'\t');
+        let delete = !other_than(low, 0x7f);
+        !word & (control | delete) & HIGH != 0
+    }
+}
+
+impl WordClass for NotPlain {
+    #[inline]
+    fn any_in(word: u64) -> bool {
+        let low = word & !HIGH;
+        let lower = low | (ONES * 0x20);
+        let letter = at_least(lower, b'a') & !at_least(lower, b'z' + 1);
+        let hyphen = !other_than(low, b'-');
+        !word & (letter | hyphen) & HIGH != HIGH
     }
 }
 
@@ -152,13 +196,33 @@ fn find_in_stored<C: Class>(block: &[u8; 16]) -> Option<usize> {
 /// Does any byte belong to the class? Where is not asked, so that the last block may share bytes with the
 /// one before it.
 #[inline]
-pub(super) fn any<C: Class>(bytes: &[u8]) -> bool {
+pub(super) fn any<C: WordClass>(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<16>() else {
-        return find_short::<C>(bytes).is_some();
+        return any_in_short::<C>(bytes);
     };
     let (blocks, _) = bytes.as_chunks::<16>();
     let mut all = blocks.iter().chain([last]);
     all.any(|block| find_in_block::<C>(block).is_some())
+}
+
+/// In less than sixteen bytes, of which some are asked twice.
+#[inline(never)]
+fn any_in_short<C: WordClass>(bytes: &[u8]) -> bool {
+    if let Some((first, last)) = bytes.first_chunk::<8>().zip(bytes.last_chunk::<8>()) {
+        return C::any_in(u64::from_le_bytes(*first)) | C::any_in(u64::from_le_bytes(*last));
+    }
+    if let Some((first, last)) = bytes.first_chunk::<4>().zip(bytes.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return C::any_in(u64::from(first) << 32 | u64::from(last));
+    }
+    match *bytes {
+        [] => false,
+        [a] => C::any_in(ONES * u64::from(a)),
+        [a, .., b] => {
+            let middle = bytes[bytes.len() / 2];
+            C::any_in(u64::from_le_bytes([a, middle, b, a, a, a, a, a]))
+        }
+    }
 }
 
 /// The position after the first LF at or after `from`. A caller that shows less than before is told
@@ -185,11 +249,32 @@ mod tests {
                         assert_eq!(find_near::<C>(&bytes), expected);
                         assert_eq!(find::<C>(&bytes, at), expected);
                         assert_eq!(find::<C>(&bytes, at + 1), None);
-                        assert_eq!(any::<C>(&bytes), expected.is_some());
                     }
                 }
             }
         }
+    }
+
+    /// The same of what is only asked whether it is there.
+    fn is_noticed_everywhere<C: WordClass>(others: &[u8]) {
+        for len in 1..=33 {
+            for at in 0..len {
+                for byte in 0..=u8::MAX {
+                    for &other in others {
+                        let mut bytes = vec![other; len];
+                        bytes[at] = byte;
+                        assert_eq!(any::<C>(&bytes), C::has(byte), "{byte:#x} at {at} of {len}");
+                    }
+                }
+            }
+        }
+        assert!(!any::<C>(b""));
+    }
+
+    #[test]
+    fn classes_are_noticed_everywhere() {
+        is_noticed_everywhere::<NotInValue>(b"\xa0\t ~");
+        is_noticed_everywhere::<NotPlain>(b"aZ-");
     }
 
     #[test]
