@@ -103,9 +103,10 @@ bench: build
 bench-parser:
 	cargo bench --quiet --package oxicorn-proto --bench instructions
 
-## Instructions of the gateway for a request, a WebSocket message and 1 MiB, and memory of a connection at rest (needs valgrind).
+## Instructions of the gateway for a request, a WebSocket message and 1 MiB, and memory of a connection at rest (needs
+## valgrind); fails where it is more than bench/gateway-instructions.toml says, which RECORD=1 writes anew.
 bench-gateway:
-	cargo bench --quiet --package oxicorn-gateway --bench instructions
+	cargo bench --quiet --package oxicorn-gateway --bench instructions -- $(if $(RECORD),--record)
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= request_head chunked_body connection_ops proxy_protocol header_trust uwsgi_packet fastcgi_records \
