@@ -6,7 +6,7 @@
 //! bytes, but no undefined behaviour into ours.
 
 use std::io;
-use std::mem::{align_of, size_of};
+use std::mem::align_of;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::ptr::NonNull;
@@ -90,11 +90,7 @@ impl Mapping {
     /// The aligned word at `offset`. Panics if there is none.
     #[inline]
     pub fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
-        assert!(
-            offset.is_multiple_of(align_of::<AtomicU32>()),
-            "unaligned word"
-        );
-        let word = self.at(offset, size_of::<AtomicU32>());
+        let word = self.word_at::<{ align_of::<AtomicU32>() }>(offset);
         // SAFETY: in bounds and aligned (a mapping begins at a page); the mapping outlives the
         // reference; every bit pattern is a u32; all access is atomic, that of other processes
         // included as far as the hardware is concerned.
@@ -104,13 +100,20 @@ impl Mapping {
     /// The aligned word at `offset`. Panics if there is none.
     #[inline]
     pub fn atomic_u64(&self, offset: usize) -> &AtomicU64 {
-        assert!(
-            offset.is_multiple_of(align_of::<AtomicU64>()),
-            "unaligned word"
-        );
-        let word = self.at(offset, size_of::<AtomicU64>());
+        let word = self.word_at::<{ align_of::<AtomicU64>() }>(offset);
         // SAFETY: as for `atomic_u32`.
         unsafe { AtomicU64::from_ptr(word.as_ptr().cast()) }
+    }
+
+    /// Where the word of `SIZE` bytes (a power of two) at `offset` begins. Panics if it is not aligned, or not
+    /// all within the mapping.
+    #[inline]
+    fn word_at<const SIZE: usize>(&self, offset: usize) -> NonNull<u8> {
+        assert!(offset.is_multiple_of(SIZE), "unaligned word");
+        // Of whole words, the last of which an aligned one cannot reach beyond.
+        assert!(offset < self.len & !(SIZE - 1), "access beyond the mapping");
+        // SAFETY: offset is within the mapping, as was just checked.
+        unsafe { self.start.add(offset) }
     }
 
     /// Copies `bytes` to `offset`. Panics if they do not fit.
@@ -258,6 +261,18 @@ mod tests {
             Mapping::new(file).unwrap_err().kind(),
             io::ErrorKind::InvalidInput
         );
+    }
+
+    #[test]
+    fn the_last_words_are_those_that_are_there_as_a_whole() {
+        let file = memfd::create_sealed("test", 4100).unwrap();
+        let mapping = Mapping::new(&file).unwrap();
+        mapping.atomic_u32(4096).store(1, Ordering::Relaxed);
+        mapping.atomic_u64(4088).store(1, Ordering::Relaxed);
+        for offset in [4096, 4104, usize::MAX - 7] {
+            let beyond = std::panic::AssertUnwindSafe(|| mapping.atomic_u64(offset));
+            assert!(std::panic::catch_unwind(beyond).is_err(), "{offset}");
+        }
     }
 
     #[test]
