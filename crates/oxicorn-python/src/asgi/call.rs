@@ -81,7 +81,17 @@ impl Call {
 
     fn step(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Step> {
         // Of another request than the one that forked.
-        self.server.get().end_if_forked(py, None)?;
+        let server = self.server.get();
+        server.end_if_forked(py, None)?;
+        let outer = server.shared.begin_step();
+        let step = self.send_value(value);
+        server.shared.end_step(py, outer)?;
+        step
+    }
+
+    /// Resumes the application's coroutine with a value.
+    fn send_value(&self, value: &Bound<'_, PyAny>) -> PyResult<Step> {
+        let py = value.py();
         let mut result = std::ptr::null_mut();
         // SAFETY: attached; both objects are alive, and `result` takes the reference that is returned.
         let status =

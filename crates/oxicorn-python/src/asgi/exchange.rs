@@ -275,6 +275,13 @@ impl HttpExchange {
         self.response.flush(py, &shared.link).map(drop)
     }
 
+    /// Nothing is held back of a response that is over: it need not be listed. Returns whether it is over.
+    pub(crate) fn leave_list_if_over(&mut self) -> bool {
+        let over = self.response.is_over();
+        self.listed &= !over;
+        over
+    }
+
     /// The application's call has returned: the gateway hears of the end whatever way it came about.
     pub(crate) fn handle_returned(&mut self, py: Python<'_>) -> PyResult<(Verdict, Waiters)> {
         let shared = Arc::clone(&self.shared);

@@ -366,6 +366,7 @@ impl AsgiServer {
     fn turn(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
+        this.shared.begin_turn(py)?;
         let handled = py.check_signals();
         this.end_if_forked(py, handled.as_ref().err())?;
         handled?;
@@ -387,7 +388,7 @@ impl AsgiServer {
         if (requests > 0 || !link.sleep_begin())
             && let Some(turn) = this.turn.get()
         {
-            this.shared.call_soon(py, turn)?;
+            this.shared.turn_soon(py, turn)?;
         }
         Ok(())
     }
@@ -395,7 +396,7 @@ impl AsgiServer {
     /// Sends what was held back since the loop turned last.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         self.end_if_forked(py, None)?;
-        for exchange in self.shared.take_listed() {
+        for exchange in self.shared.begin_flush() {
             let exchange = exchange.bind(py);
             exchange.try_borrow_mut()?.flush(py)?;
         }
@@ -422,7 +423,7 @@ impl AsgiServer {
         };
         waiters.wake(py)?;
         if let Some(turn) = this.turn.get() {
-            this.shared.call_soon(py, turn)?;
+            this.shared.turn_soon(py, turn)?;
         }
         Ok((descriptor.into_raw_fd(), PyBytes::new(py, &unread)))
     }
