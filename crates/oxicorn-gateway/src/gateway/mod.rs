@@ -310,7 +310,10 @@ impl Gateway {
 
     /// Before the runtime sleeps: leaves nothing unread, and asks the workers to ring.
     pub(crate) fn before_sleep(&mut self) {
-        self.clock.tick();
+        // Else no connection has had a turn since the clock was read.
+        if self.turns > 0 {
+            self.clock.tick();
+        }
         self.count_handshakes();
         // Bounded, because clients must have their turn too. Where something is left after that,
         // the runtime is kept from sleeping.

@@ -59,6 +59,12 @@ impl Gateway {
 
     /// Reads what has come, as far as the connection wants any.
     pub(crate) fn read(&mut self, key: usize, serial: u64, cx: &mut Context<'_>) {
+        self.read_in_turn(key, serial, cx);
+        // Once for all reads of the turn.
+        self.account(key);
+    }
+
+    fn read_in_turn(&mut self, key: usize, serial: u64, cx: &mut Context<'_>) {
         let is_short = self.is_short_of_memory();
         for _ in 0..READS_PER_TURN {
             let Some(connection) = self.connections.get_mut(key) else {
@@ -88,7 +94,6 @@ impl Gateway {
                     connection.received += count as u64;
                     self.metrics.add(Counter::BytesIn, count as u64);
                     self.handle_input(key);
-                    self.account(key);
                 }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end(key),
                 Poll::Ready(Ok(Received::BodyEnd)) => self.take_body_end(key),
@@ -118,7 +123,6 @@ impl Gateway {
             _ => connection.input.shrink(2 * READ_SIZE),
         }
         connection.give_back(&mut self.scratch.lent);
-        self.account(key);
     }
 
     fn handle_input(&mut self, key: usize) {
