@@ -32,6 +32,7 @@ use crate::telemetry::error_log::ErrorLog;
 use crate::telemetry::log_files::LogFiles;
 use crate::telemetry::metrics::Metrics;
 use crate::time::clock::TimeSource;
+use crate::transport::timer;
 use crate::transport::tls::look_after_handshakes;
 use crate::{CANNOT_CHANGE_USER, ListenerSetup, Setup};
 
@@ -54,7 +55,7 @@ pub(crate) fn run(mut setup: Setup, time: TimeSource) -> i32 {
         return CANNOT_CHANGE_USER;
     }
     let runtime = Builder::new_current_thread()
-        .enable_all()
+        .enable_io()
         .on_thread_park(|| {
             with(Gateway::before_sleep);
         })
@@ -117,6 +118,7 @@ async fn serve(
         }
     }
     let begun = orders.and_then(|orders| {
+        timer::start()?;
         begin(&mut gateway, listeners, certificates.as_ref())?;
         Ok(orders)
     });
@@ -166,6 +168,7 @@ async fn serve(
     });
     // Still within the runtime, where its sockets are registered. The logs write what is left.
     drop(uninstall());
+    timer::stop();
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //! errors. It does not know what oxicorn is.
 //!
 //! Linux is what it is written for. What other systems spell differently (memory files, futexes,
-//! eventfds, parent-death signals) is confined to the files named after it.
+//! eventfds, timerfds, parent-death signals) is confined to the files named after it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
@@ -33,6 +33,7 @@ pub mod sockets;
 pub mod stream;
 pub mod tempfile;
 pub mod time;
+pub mod timerfd;
 pub mod title;
 
 use std::time::Duration;

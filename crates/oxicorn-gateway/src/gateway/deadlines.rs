@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use oxicorn_dispatch::WorkerId;
 use oxicorn_link::scoreboard::Gauge;
-use tokio::time::{Instant, Sleep};
 
 use crate::connection::{Connection, Phase};
 use crate::exchange::refusal::Refusal;
@@ -25,6 +24,7 @@ use crate::limits::min_rate::MinRate;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::access_log::json::JsonLog;
 use crate::telemetry::tracing::RequestIds;
+use crate::transport::timer::{Sleep, sleep, timeout};
 use crate::workers::calls::{CallId, Place};
 
 /// How often deadlines are looked at. The shortest that anybody sets is a second.
@@ -43,7 +43,7 @@ const NEVER: Duration = Duration::from_hours(24);
 /// The dispatcher's timer.
 #[derive(Debug)]
 pub(crate) struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: Sleep,
     armed: Option<Duration>,
     waker: Waker,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Timer {
 impl Timer {
     pub(crate) fn new() -> Self {
         Self {
-            sleep: None,
+            sleep: Sleep::new(NEVER),
             armed: None,
             waker: Waker::noop().clone(),
         }
@@ -59,12 +59,9 @@ impl Timer {
 
     /// Rings at `deadline` or before; ringing early is harmless, so it is only ever moved forward.
     fn arm(&mut self, now: Duration, deadline: Duration) {
-        let Some(sleep) = &mut self.sleep else { return };
         if self.armed.is_none_or(|armed| deadline < armed) {
             self.armed = Some(deadline);
-            sleep
-                .as_mut()
-                .reset(Instant::now() + deadline.saturating_sub(now));
+            self.sleep.reset(deadline.saturating_sub(now));
         }
     }
 
@@ -75,14 +72,11 @@ impl Timer {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.clone_from(cx.waker());
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(NEVER)));
-        if sleep.as_mut().poll(cx).is_pending() {
+        if Pin::new(&mut self.sleep).poll(cx).is_pending() {
             return Poll::Pending;
         }
         self.armed = None;
-        sleep.as_mut().reset(Instant::now() + NEVER);
+        self.sleep.reset(NEVER);
         Poll::Ready(())
     }
 }
@@ -139,7 +133,7 @@ pub(crate) async fn ring_for_ever() {
 /// The task of the tick.
 pub(crate) async fn tick_for_ever() {
     loop {
-        tokio::time::sleep(TICK).await;
+        sleep(TICK).await;
         with(Gateway::tick);
         let length = with(|gateway| gateway.rest()).unwrap_or_default();
         if !length.is_zero() {
@@ -147,7 +141,7 @@ pub(crate) async fn tick_for_ever() {
                 with(|gateway| gateway.rest.poll_stirred(cx)).unwrap_or(Poll::Ready(()))
             });
             // Over in either case.
-            let _ = tokio::time::timeout(length, stirred).await;
+            let _ = timeout(length, stirred).await;
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod endpoint;
 pub(crate) mod http2;
 pub(crate) mod readiness;
 pub(crate) mod socket;
+pub(crate) mod timer;
 pub(crate) mod tls;
 pub(crate) mod zero_copy;
 

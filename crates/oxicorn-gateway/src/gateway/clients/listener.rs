@@ -26,6 +26,7 @@ use crate::session::Session;
 use crate::transport::Transport;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::readiness::{Watched, watch};
+use crate::transport::timer::sleep;
 use crate::{ListenerSetup, Protocol};
 
 /// Accepts before others have their turn.
@@ -261,7 +262,7 @@ async fn accept_for_ever(listener: Rc<Listener>) {
             None => return,
             Some(Accepting::Drained) => guard.clear_ready(),
             Some(Accepting::More) => tokio::task::yield_now().await,
-            Some(Accepting::Pause) => tokio::time::sleep(PAUSE).await,
+            Some(Accepting::Pause) => sleep(PAUSE).await,
         }
     }
 }

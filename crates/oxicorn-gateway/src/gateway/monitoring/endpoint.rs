@@ -18,13 +18,13 @@ use oxicorn_proto::http1::{Connection, Event, ResponseHead, Rules};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{sleep, timeout};
 
 use super::answer::Answer;
 use super::application;
 use super::dashboard::Dashboard;
 use crate::gateway::with;
 use crate::transport::readiness::watch;
+use crate::transport::timer::{sleep, timeout};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;

@@ -26,11 +26,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oxicorn_link::log_tail::LogTail;
+use oxicorn_os::time::monotonic;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval};
 
 use self::points::Points;
 use crate::gateway::{Gateway, with};
+use crate::transport::timer::Sleep;
 
 pub(super) use routes::Routed;
 
@@ -110,10 +111,11 @@ impl Dashboard {
 
 /// The task that takes the figures.
 pub(crate) async fn take_figures_for_ever(dashboard: Rc<Dashboard>) {
-    let mut seconds = interval(SECOND);
-    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = monotonic();
     loop {
-        seconds.tick().await;
         with(|gateway| dashboard.take_figures(gateway));
+        // What was missed is not made up for.
+        due = (due + SECOND).max(monotonic());
+        Sleep::until(due).await;
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use oxicorn_proto::message::RequestHead;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::access::Denied;
 use super::{Dashboard, page};
 use crate::control::{DashboardOrder, FromGateway};
 use crate::gateway::Gateway;
 use crate::gateway::monitoring::answer::Answer;
+use crate::transport::timer::timeout;
 
 /// How long a worker's stacks are waited for.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
 
 use super::Dashboard;
 use super::points::Point;
 use crate::gateway::with;
+use crate::transport::timer::timeout;
 
 /// Viewers at a time.
 pub(super) const VIEWERS: u32 = 8;
@@ -134,8 +134,8 @@ mod tests {
         let dashboard = Dashboard::new(DashboardSetup { token, log_tail }).expect("a tail");
         // It takes half of the head, or no more than that.
         for takes in [HEAD.len() / 2, HEAD.len()] {
-            let mut runtime = tokio::runtime::Builder::new_current_thread();
-            let runtime = runtime.enable_time().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let runtime = runtime.expect("a runtime");
             let (mut here, _there) = tokio::io::duplex(takes);
             let sent = runtime.block_on(dashboard.send_all(&mut here, Duration::ZERO));
             assert_eq!(sent.expect_err("late").kind(), io::ErrorKind::TimedOut);
