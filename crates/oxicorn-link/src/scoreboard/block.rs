@@ -78,6 +78,18 @@ wire_enum! {
         TlsTooSlow = 19,
         /// Clients that sent plain HTTP where TLS is spoken.
         TlsUnencrypted = 20,
+        /// Connections of HTTP/2 that were ended for resetting too many streams.
+        Http2Resets = 21,
+        /// For too many malformed requests.
+        Http2Malformed = 22,
+        /// For a head in too many pieces.
+        Http2Continuations = 23,
+        /// For too many frames that ask for nothing.
+        Http2Control = 24,
+        /// For too many updates of windows.
+        Http2WindowUpdates = 25,
+        /// For a header list that is far beyond every bound.
+        Http2HeaderLists = 26,
     }
 }
 

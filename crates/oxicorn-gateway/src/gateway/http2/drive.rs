@@ -44,6 +44,17 @@ fn advice(flood: Flood) -> &'static str {
     }
 }
 
+/// What it counts as.
+fn counter(flood: Flood) -> Counter {
+    match flood {
+        Flood::Resets => Counter::Http2Resets,
+        Flood::Malformed => Counter::Http2Malformed,
+        Flood::Continuations => Counter::Http2Continuations,
+        Flood::Control => Counter::Http2Control,
+        Flood::WindowUpdates => Counter::Http2WindowUpdates,
+    }
+}
+
 impl Gateway {
     /// A turn of a carrier.
     pub(crate) fn drive_http2(&mut self, key: usize, serial: u64, cx: &mut Context<'_>) {
@@ -199,6 +210,7 @@ impl Gateway {
         {
             // h2 has said goodbye.
             carrier.is_flood = true;
+            self.metrics.count(Counter::Http2HeaderLists);
             self.warn_of_http2(
                 key,
                 format_args!(
@@ -215,6 +227,7 @@ impl Gateway {
         };
         if !mem::replace(&mut carrier.is_flood, true) {
             carrier.engine.go_away(Reason::ENHANCE_YOUR_CALM);
+            self.metrics.count(counter(flood));
             self.warn_of_http2(
                 key,
                 format_args!("{flood}: closing the connection ({})", advice(flood)),

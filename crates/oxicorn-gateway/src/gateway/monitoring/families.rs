@@ -112,6 +112,7 @@ fn write_requests(out: &mut Exposition, gateway: &GatewayBlock) {
         out.sample(REFUSED, &[("reason", reason)], gateway.counter(counter));
     }
     write_handshakes(out, gateway);
+    write_floods(out, gateway);
     for (family, counter) in [
         (
             counter("oxicorn_requests", "Requests whose head was read."),
@@ -184,6 +185,24 @@ fn write_handshakes(out: &mut Exposition, gateway: &GatewayBlock) {
         ("plain_http", Counter::TlsUnencrypted),
     ] {
         out.sample(FAILED, &[("reason", reason)], gateway.counter(counter));
+    }
+}
+
+fn write_floods(out: &mut Exposition, gateway: &GatewayBlock) {
+    const FLOODS: Family = counter(
+        "oxicorn_http2_floods",
+        "Connections of HTTP/2 that were ended because they passed a bound, by what there was too much of.",
+    );
+    out.begin(FLOODS);
+    for (kind, counter) in [
+        ("resets", Counter::Http2Resets),
+        ("malformed", Counter::Http2Malformed),
+        ("continuations", Counter::Http2Continuations),
+        ("control_frames", Counter::Http2Control),
+        ("window_updates", Counter::Http2WindowUpdates),
+        ("header_list", Counter::Http2HeaderLists),
+    ] {
+        out.sample(FLOODS, &[("kind", kind)], gateway.counter(counter));
     }
 }
 

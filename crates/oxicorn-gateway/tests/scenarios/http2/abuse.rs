@@ -1,14 +1,16 @@
 //! Floods: each has a bound, a line in the log, and harms nobody else.
 
+use oxicorn_link::scoreboard::Counter;
+
 use super::client::{Http2Client, RawHttp2, fields, frame, request};
 use super::{http2, start};
-use crate::scenario::{Scenario, StubWorker};
+use crate::scenario::{Scenario, StubWorker, eventually};
 
 /// `ENHANCE_YOUR_CALM`
 const CALM: u8 = 11;
 
 /// Sends `flood` until the server has enough of it; others are served meanwhile and afterwards.
-fn flooded(flood: impl Fn(u32) -> Vec<u8>, count: u32, told: &str) {
+fn flooded(flood: impl Fn(u32) -> Vec<u8>, count: u32, (told, counter): (&str, Counter)) {
     let (scenario, mut worker) = start(http2());
     let mut other = Http2Client::connect(&scenario);
     let mut client = RawHttp2::connect(&scenario);
@@ -22,7 +24,26 @@ fn flooded(flood: impl Fn(u32) -> Vec<u8>, count: u32, told: &str) {
     let (_, _, payload) = client.read_kind(7);
     assert_eq!(payload[7], CALM);
     scenario.expect_error_log(told);
+    expect_counted(&scenario, counter);
     serve_one(&scenario, &mut worker, &mut other);
+}
+
+/// One connection was ended for this kind of flood, and none for another.
+fn expect_counted(scenario: &Scenario, expected: Counter) {
+    const KINDS: [Counter; 6] = [
+        Counter::Http2Resets,
+        Counter::Http2Malformed,
+        Counter::Http2Continuations,
+        Counter::Http2Control,
+        Counter::Http2WindowUpdates,
+        Counter::Http2HeaderLists,
+    ];
+    let figures = scenario.scoreboard.gateway(0).expect("a gateway");
+    eventually("it is counted", || figures.counter(expected) > 0);
+    for kind in KINDS {
+        let number = u64::from(kind == expected);
+        assert_eq!(figures.counter(kind), number, "{kind:?}");
+    }
 }
 
 fn serve_one(_scenario: &Scenario, worker: &mut StubWorker, other: &mut Http2Client) {
@@ -45,7 +66,14 @@ fn rapid_resets() {
         let open = frame(1, 5, stream, &request("GET", "/"));
         [open, frame(3, 0, stream, &[0, 0, 0, 8])].concat()
     };
-    flooded(reset, 400, "more than 200 streams reset in 10 seconds");
+    flooded(
+        reset,
+        400,
+        (
+            "more than 200 streams reset in 10 seconds",
+            Counter::Http2Resets,
+        ),
+    );
 }
 
 #[test]
@@ -76,7 +104,14 @@ fn malformed_requests() {
         let one = |k: u32| frame(1, 5, 2 * (100 * n + k) + 1, &malformed);
         (0..100).flat_map(one).collect()
     };
-    flooded(many, 20, "more than 1000 malformed requests in 10 seconds");
+    flooded(
+        many,
+        20,
+        (
+            "more than 1000 malformed requests in 10 seconds",
+            Counter::Http2Malformed,
+        ),
+    );
 }
 
 #[test]
@@ -85,7 +120,14 @@ fn heads_in_very_many_pieces() {
         0 => frame(1, 1, 1, &request("GET", "/")),
         _ => frame(9, 0, 1, &fields(&[("x", "1")])),
     };
-    flooded(piece, 100, "too many CONTINUATION frames in a head");
+    flooded(
+        piece,
+        100,
+        (
+            "too many CONTINUATION frames in a head",
+            Counter::Http2Continuations,
+        ),
+    );
 }
 
 /// A field of 4000 bytes that is entered into the table, and its entry so many times, with a byte each.
@@ -124,6 +166,7 @@ fn bombs_of_fields() {
     let (_, _, payload) = client.read_kind(7);
     assert_eq!(payload[7], CALM);
     scenario.expect_error_log("far longer than http2_max_header_list_size: closing the connection");
+    expect_counted(&scenario, Counter::Http2HeaderLists);
     serve_one(&scenario, &mut worker, &mut other);
 }
 
@@ -148,20 +191,28 @@ fn frames_that_ask_for_nothing() {
     flooded(
         |_| frame(6, 0, 0, &[7; 8]),
         2000,
-        "frames that ask for nothing",
+        ("frames that ask for nothing", Counter::Http2Control),
     );
-    flooded(|_| frame(4, 0, 0, &[]), 2000, "frames that ask for nothing");
+    flooded(
+        |_| frame(4, 0, 0, &[]),
+        2000,
+        ("frames that ask for nothing", Counter::Http2Control),
+    );
     flooded(
         |_| frame(2, 0, 5, &[0, 0, 0, 0, 1]),
         2000,
-        "frames that ask for nothing",
+        ("frames that ask for nothing", Counter::Http2Control),
     );
 }
 
 #[test]
 fn updates_of_windows() {
     let update = |_| frame(8, 0, 0, &[0, 0, 0, 1]).repeat(100);
-    flooded(update, 200, "updates of windows");
+    flooded(
+        update,
+        200,
+        ("updates of windows", Counter::Http2WindowUpdates),
+    );
 }
 
 #[test]
