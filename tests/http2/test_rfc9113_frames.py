@@ -130,6 +130,8 @@ STREAM = [
     ("4.2 a frame longer than the largest: DATA", OPEN + data(1, bytes(16_385)), FRAME_SIZE_ERROR),
     ("5.1 half closed: DATA", headers(1, POST) + data(1, b"x", end=True), STREAM_CLOSED),
     ("5.1 half closed: HEADERS", headers(1, POST) + headers(1, TRAILERS), STREAM_CLOSED),
+    ("5.1 half closed by trailers: DATA", OPEN + headers(1, TRAILERS) + data(1, b"x", end=True), STREAM_CLOSED),
+    ("5.1 half closed by trailers: HEADERS", OPEN + headers(1, TRAILERS) + headers(1, TRAILERS), STREAM_CLOSED),
     ("6.3 PRIORITY has five bytes", OPEN + frame(PRIORITY, 0, 1, bytes(4)), FRAME_SIZE_ERROR),
     ("6.9 WINDOW_UPDATE of a stream by nothing", OPEN + window_update(1, 0), PROTOCOL_ERROR),
     ("6.9.1 a stream's window has an end", OPEN + window_update(1, MOST) + window_update(1, MOST), FLOW_CONTROL_ERROR),
