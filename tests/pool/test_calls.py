@@ -19,7 +19,9 @@ from oxicorn.dirty import (
     DirtyNoWorkersAvailableError,
     DirtyProtocolError,
     DirtyTimeoutError,
+    StashClient,
 )
+from oxicorn.dirty.client import DirtyStreamIterator
 from tests.support.wait import wait_for
 
 VALUES = [
@@ -326,3 +328,68 @@ def test_a_signals_handler_runs_while_a_call_waits(pool, timeout):
     finally:
         sender.join()
         signal.signal(signal.SIGUSR2, before)
+
+
+# What cannot be called.
+
+NO_TEXTS = [(1, "must be a str, not int"), (None, "must be a str, not NoneType"), ("\ud800", "has a lone surrogate")]
+
+
+@pytest.mark.parametrize(("name", "text"), NO_TEXTS, ids=lambda value: ascii(value)[:8])
+@pytest.mark.parametrize("what", ["app_path", "action"])
+def test_a_name_that_is_no_text_is_a_clear_error_of_every_kind_of_call(pool, what, name, text):
+    where = ("heavy:App", name) if what == "action" else (name, "echo")
+
+    async def pieces() -> list[object]:
+        return [piece async for piece in pool.client.stream_async(*where)]
+
+    for call in (
+        lambda: pool.client.execute(*where),
+        lambda: list(pool.client.stream(*where)),
+        lambda: asyncio.run(pool.client.execute_async(*where)),
+        lambda: asyncio.run(pieces()),
+    ):
+        with pytest.raises(DirtyProtocolError, match=f"{what} {text}"):
+            call()
+    assert pool.call("echo", 1) == 1
+
+
+@pytest.mark.parametrize(
+    "timeout", [math.nan, -1, -0.5, "5", b"5", [], True, 10**400], ids=lambda value: ascii(value)[:8]
+)
+def test_a_timeout_that_is_none_is_a_clear_error_wherever_it_is_given(pool, timeout):
+    client = DirtyClient(pool.path, timeout=5.0)
+
+    def later() -> None:
+        client.timeout = timeout
+
+    async def awaited() -> None:
+        await dirty.get_dirty_client_async(timeout=timeout)
+
+    dirty.set_dirty_socket_path(pool.path)
+    try:
+        for give in (
+            lambda: DirtyClient(pool.path, timeout=timeout),
+            lambda: dirty.get_dirty_client(timeout=timeout),
+            lambda: asyncio.run(awaited()),
+            lambda: StashClient(pool.path, timeout=timeout),
+            lambda: DirtyStreamIterator(client, "heavy:App", "count", (3,), {}, idle_timeout=timeout),
+            later,
+        ):
+            with pytest.raises(DirtyError, match="timeout must be None or seconds, 0 or more, not "):
+                give()
+    finally:
+        dirty.close_dirty_client()
+        dirty.set_dirty_socket_path(None)
+    assert client.timeout == 5.0
+    assert client.execute("heavy:App", "echo", 1) == 1
+    client.close()
+
+
+@pytest.mark.parametrize("path", [5, None, "a\0b", "a" * 200], ids=lambda value: ascii(value)[:8])
+def test_a_socket_that_cannot_be_one_is_a_connection_error(path):
+    client = DirtyClient(path)
+    with pytest.raises(DirtyConnectionError, match="Failed to connect"):
+        client.execute("heavy:App", "echo", 1)
+    with pytest.raises(DirtyConnectionError, match="Failed to connect"):
+        asyncio.run(client.execute_async("heavy:App", "echo", 1))

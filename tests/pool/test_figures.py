@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,7 @@ from oxicorn.dirty.errors import DirtyError
 from tests.monitoring.test_control import ask
 from tests.monitoring.test_metrics import Monitoring
 from tests.pool.conftest import Pool, started
+from tests.support.http import Peer
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
@@ -27,6 +31,7 @@ dirty_workers = 1
 dirty_queue_limit = 2
 dirty_timeout = 60
 control_socket = "control"
+dashboard = True
 """
 
 
@@ -39,6 +44,21 @@ class Figures:
     def __call__(self, name: str, **labels: str) -> float:
         series = (f"oxicorn_pool_{name}", *sorted(f"{label}={value}" for label, value in labels.items()))
         return self.monitoring.samples().get(series, 0)
+
+    def ages(self, app: str = APP) -> tuple[float, float]:
+        """For how long the oldest call waits, and runs."""
+        queued, running = (self("oldest_call_seconds", app=app, state=state) for state in ("queued", "running"))
+        return queued, running
+
+    def dashboard(self) -> dict[str, Any]:
+        """What the dashboard shows now."""
+        data = b""
+        with Peer(self.monitoring.address) as peer:
+            peer.send(b"GET /dashboard/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            while not (found := re.search(rb"event: state\ndata: (.*)\n", data)):
+                data += peer.receive(65536)
+        state: dict[str, Any] = json.loads(found[1])
+        return state
 
     def outcomes(self, app: str = APP) -> dict[str, float]:
         found = {}
@@ -143,6 +163,17 @@ def test_what_waits_and_runs_is_shown_and_what_finds_no_room_is_counted(scene):
         assert figures("calls_in_flight", app=APP) == 1
         assert figures("queue_depth", app=APP) == 2
         assert figures("callers") >= 3
+        queued, running = figures.ages()
+        assert queued > 0
+        assert running > 0
+        shown = figures.dashboard()
+        (call,) = shown["calls"]
+        assert (call["call"], call["worker"], call["caller"]) == (f"{APP}.wait", *pool.workers, os.getpid())
+        assert call["age_ms"] >= int(running * 1000)
+        (app,) = (one for one in shown["heavy"] if one["app"] == APP)
+        assert (app["queued"], app["running"], shown["calls_total"]) == (2, 1, 1)
+        assert app["queued_ms"] >= int(queued * 1000)
+        assert app["running_ms"] >= int(running * 1000)
         with counted(figures, "queue_full"):
             failing(lambda: pool.call("echo", 1))
     finally:
@@ -151,6 +182,8 @@ def test_what_waits_and_runs_is_shown_and_what_finds_no_room_is_counted(scene):
             thread.join()
     wait_for(lambda: figures.outcomes()["ok"] == before["ok"] + 3)
     assert figures("queue_depth", app=APP) == 0
+    wait_for(lambda: figures.ages() == (0, 0))
+    assert figures.dashboard()["calls"] == []
 
 
 def test_the_stash_is_shown(scene):
@@ -192,6 +225,8 @@ def test_counters_never_go_back(scene):
         caller.join()
     wait_for(lambda: figures("brokers_spawned_total") == brokers + 1 and figures("workers", app=APP) == 1)
     assert figures("calls_in_flight", app=APP) == 0
+    assert figures.ages() == (0, 0)
+    assert figures.dashboard()["calls"] == []
     seen = grown()
 
     config = pool.server.directory / "gunicorn.conf.py"

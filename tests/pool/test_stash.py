@@ -187,3 +187,67 @@ def test_the_stash_survives_a_reload(start):
     pool.server.kill(signal.SIGHUP)
     wait_for(lambda: pool.call("pid") != before)
     assert pool.stash.get("table", "key") == 1
+
+
+NO_TABLES = [1, None, b"t", "\ud800"]
+
+
+@pytest.mark.parametrize("name", NO_TABLES, ids=ascii)
+def test_a_table_whose_name_is_no_text_is_a_clear_error(pool, name):
+    stash = pool.stash
+    for use in (
+        lambda: stash.put(name, "key", 1),
+        lambda: stash.get(name, "key", "default"),
+        lambda: stash.pop(name, "key"),
+        lambda: stash.keys(name),
+        lambda: stash.info(name),
+        lambda: stash.ensure(name),
+        lambda: stash.exists(name),
+        lambda: len(stash.table(name)),
+    ):
+        with pytest.raises(StashError, match=r"must be a str|lone surrogate"):
+            use()
+
+
+@pytest.mark.parametrize("key", [None, {1}, object(), "\ud800"], ids=lambda value: ascii(value)[:8])
+def test_a_key_that_cannot_be_one_is_a_clear_error(pool, table, key):
+    for use in (
+        lambda: pool.stash.put(table, key, 1),
+        lambda: pool.stash.get(table, key, "default"),
+        lambda: pool.stash.increment(table, key),
+        lambda: pool.stash.table(table)[key],
+    ):
+        with pytest.raises(StashError, match=r"A key cannot be None|Cannot send key"):
+            use()
+
+
+NO_TTLS = [float("nan"), float("inf"), 0, -1, "5", True, 10**400, []]
+
+
+@pytest.mark.parametrize("ttl", NO_TTLS, ids=lambda value: ascii(value)[:8])
+def test_a_time_to_live_that_is_none_is_a_clear_error_wherever_it_is_given(pool, table, ttl):
+    stash = pool.stash
+    for use in (
+        lambda: stash.put(table, "key", 1, ttl=ttl),
+        lambda: stash.add(table, "key", 1, ttl=ttl),
+        lambda: stash.replace(table, "key", 1, 2, ttl=ttl),
+        lambda: stash.increment(table, "key", ttl=ttl),
+        lambda: stash.touch(table, "key", ttl),
+        lambda: stash.lock(table, ttl=ttl).acquire(wait=0),
+    ):
+        with pytest.raises(StashError, match="ttl must be seconds, more than 0, not "):
+            use()
+    assert not stash.exists(table)
+
+
+def test_a_lock_is_not_waited_for_for_no_number_of_seconds(pool, table):
+    with pool.stash.lock(table):
+        for wait in (float("nan"), "1", True):
+            with pytest.raises(StashError, match="wait must be None or seconds, not "):
+                pool.stash.lock(table).acquire(wait=wait)
+        assert not pool.stash.lock(table).acquire(wait=-1)
+
+
+def test_a_pattern_that_is_no_text_is_a_clear_error(pool, table):
+    with pytest.raises(StashError, match="pattern must be a str, not int"):
+        pool.stash.keys(table, 1)

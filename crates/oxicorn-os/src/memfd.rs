@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -97,6 +98,27 @@ pub fn read_exact_at<F: AsFd>(file: F, mut into: &mut [u8], mut offset: u64) -> 
     Ok(())
 }
 
+/// The same for memory that holds nothing yet: after `Ok` all of it is initialized.
+pub fn fill_exact_at<F: AsFd>(
+    file: F,
+    mut into: &mut [MaybeUninit<u8>],
+    mut offset: u64,
+) -> io::Result<()> {
+    while !into.is_empty() {
+        match rustix::io::pread(&file, &mut *into, offset) {
+            Ok(([], _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok((read, _)) => {
+                let count = read.len();
+                into = &mut into[count..];
+                offset += count as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +150,12 @@ mod tests {
         read_exact_at(&file, &mut read, 99).unwrap();
         assert_eq!(&read, b"\0words");
         let error = read_exact_at(&file, &mut read, 100).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        let mut fresh = [MaybeUninit::uninit(); 6];
+        fill_exact_at(&file, &mut fresh, 99).unwrap();
+        // SAFETY: it was filled.
+        assert_eq!(&fresh.map(|byte| unsafe { byte.assume_init() }), b"\0words");
+        let error = fill_exact_at(&file, &mut fresh, 100).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 

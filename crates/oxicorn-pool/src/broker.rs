@@ -17,6 +17,7 @@ use crate::connection::READ;
 use crate::control::{self, FromBroker, Settings, ToBroker};
 use crate::figures::Figures;
 use crate::queue::{CallId, Queue, WorkerId};
+use crate::running::{Begun, Places};
 use crate::stash::{Journal, Stash};
 use crate::workers::Worker;
 
@@ -65,6 +66,9 @@ pub(crate) struct Broker {
     pub(crate) stash: Stash,
     pub(crate) journal: Journal,
     pub(crate) figures: Figures,
+    /// The calls that run: where they are shown, and since when they do.
+    pub(crate) places: Places,
+    pub(crate) begun: Begun,
     pub(crate) now: Duration,
     /// Since when the arbiter is gone.
     orphaned: Option<Duration>,
@@ -111,6 +115,8 @@ impl Broker {
             stash,
             journal,
             figures,
+            places: Places::default(),
+            begun: Begun::default(),
             now: time::monotonic(),
             orphaned: None,
         })

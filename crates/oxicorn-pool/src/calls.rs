@@ -44,6 +44,8 @@ pub(crate) struct Call {
     /// Its time was over once: the next time its worker is given up.
     overdue: bool,
     deadline: Option<Duration>,
+    /// Where it is shown while it runs.
+    pub(crate) place: Option<usize>,
 }
 
 impl Broker {
@@ -78,6 +80,7 @@ impl Broker {
             abandoned: false,
             overdue: false,
             deadline: None,
+            place: None,
         };
         let length = entry.request.payload.len();
         self.calls.insert(call, entry);
@@ -114,16 +117,18 @@ impl Broker {
     /// Its worker died before it had read it.
     pub(crate) fn queue_again(&mut self, call: CallId) {
         self.set_deadline(call, None);
-        let Some(entry) = self.calls.get_mut(&call) else {
+        let Some(mut entry) = self.calls.remove(&call) else {
             return;
         };
-        entry.begun = None;
-        entry.overdue = false;
+        self.hide_running(call, &mut entry);
         if entry.abandoned {
-            self.calls.remove(&call);
             return;
         }
-        match self.queue.enter_again(call, entry.app) {
+        entry.begun = None;
+        entry.overdue = false;
+        let app = entry.app;
+        self.calls.insert(call, entry);
+        match self.queue.enter_again(call, app) {
             Fate::Placed(worker, lane) => self.begin(call, worker, lane),
             Fate::Queued => self.note_queued(call),
             Fate::Refused(_) => self.fail_without_workers(call),
@@ -188,6 +193,7 @@ impl Broker {
             entry.request = request;
         }
         self.note_busy(worker);
+        self.show_running(call);
         if let Some(timeout) = self.settings.timeout {
             self.set_deadline(call, Some(self.now + timeout));
         }
@@ -207,7 +213,8 @@ impl Broker {
 
     pub(crate) fn remove_call(&mut self, call: CallId) -> Option<Call> {
         self.set_deadline(call, None);
-        let entry = self.calls.remove(&call)?;
+        let mut entry = self.calls.remove(&call)?;
+        self.hide_running(call, &mut entry);
         if entry.is_queued {
             self.queued_bytes -= entry.request.payload.len();
         }

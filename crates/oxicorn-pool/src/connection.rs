@@ -11,6 +11,8 @@ use oxicorn_proto::pool::{Fault, HEADER_LENGTH, Header};
 
 /// Bytes read at once. A longer frame is read into its own place.
 pub(crate) const READ: usize = 64 << 10;
+/// Bytes of a long frame that are read at once: their place is zeroed for each read.
+const LONG_READ: usize = 256 << 10;
 /// Capacity an empty input buffer may keep.
 const KEPT: usize = 256 << 10;
 /// Descriptors that wait for their frames.
@@ -134,13 +136,14 @@ impl Connection {
         let missing = self.missing();
         let (moved, is_full) = if missing > scratch.len() {
             let before = self.input.len();
-            self.input.resize(before + missing, 0);
+            let wanted = missing.min(LONG_READ);
+            self.input.resize(before + wanted, 0);
             let moved = self
                 .stream
                 .receive(&mut self.input[before..], &mut self.descriptors);
             let count = count_of(&moved);
             self.input.truncate(before + count);
-            (moved, count == missing)
+            (moved, count == wanted)
         } else {
             let moved = self.stream.receive(scratch, &mut self.descriptors);
             let count = count_of(&moved);
@@ -270,5 +273,38 @@ fn count_of(moved: &io::Result<Moved>) -> usize {
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxicorn_proto::pool::{Kind, PAYLOAD_MAX};
+
+    use super::*;
+
+    #[test]
+    fn a_long_frame_takes_no_more_memory_than_has_come_of_it() {
+        let (here, there) = Stream::pair().expect("a pair");
+        let epoll = Epoll::new().expect("an epoll");
+        let mut connection = Connection::new(here, 1, &epoll).expect("a connection");
+        let header = Header {
+            kind: Kind::Request,
+            length: PAYLOAD_MAX,
+            id: 1,
+            descriptor: false,
+        };
+        let head = header.encode().expect("it is within its bound");
+        let (mut scratch, mut frames) = (vec![0; READ], Vec::new());
+        for part in [&head[..], &[0; 100][..], &[0; 100][..]] {
+            there
+                .send(&[IoSlice::new(part)], None)
+                .expect("there is room");
+            connection
+                .read(&mut scratch, &mut frames)
+                .expect("it is open");
+        }
+        assert!(frames.is_empty());
+        assert_eq!(connection.input.len(), HEADER_LENGTH + 200);
+        assert!(connection.input.capacity() <= 2 * LONG_READ);
     }
 }

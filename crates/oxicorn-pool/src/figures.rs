@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use oxicorn_link::scoreboard::{
-    CallGauge, CallHistogram, CallOutcome, CallRow, PoolBlock, PoolCounter, PoolGauge, Scoreboard,
+    CallGauge, CallHistogram, CallOutcome, CallRow, PoolBlock, PoolCounter, PoolGauge,
+    RunningCalls, Scoreboard,
 };
 
 use crate::broker::Broker;
@@ -19,14 +20,17 @@ pub(crate) struct Figures {
     block: PoolBlock,
     /// By the numbers of the queue; `None`: not looked for yet, or there is none.
     rows: Vec<Option<CallRow>>,
+    pub(crate) running_calls: RunningCalls,
 }
 
 impl Figures {
     pub(crate) fn attach(scoreboard: &OwnedFd) -> io::Result<Self> {
         let scoreboard = Scoreboard::attach(scoreboard).map_err(io::Error::other)?;
+        let block = scoreboard.pool();
         Ok(Self {
-            block: scoreboard.pool(),
+            running_calls: block.running_calls(),
             rows: Vec::new(),
+            block,
         })
     }
 
@@ -78,7 +82,11 @@ impl Broker {
     /// Shows what has changed in this turn of the loop.
     pub(crate) fn show_figures(&mut self) {
         while let Some((app, waiting, running)) = self.queue.next_change() {
+            let oldest = self.oldest(app);
             if let Some(row) = self.figures.row(app, self.queue.path(app)) {
+                for (gauge, since) in oldest {
+                    row.set_since(gauge, since);
+                }
                 row.set(CallGauge::Queued, waiting as u64);
                 row.set(CallGauge::InFlight, running as u64);
             }

@@ -25,7 +25,7 @@
 //! * `stash`: the tables (pure)
 //! * `connection`: frames in, frames out, without blocking
 //! * `answer`: what the broker itself answers
-//! * `figures`: what it counts, on the scoreboard
+//! * `figures`: what it counts, on the scoreboard; `running`: the calls that run, there
 //! * `broker`: the loop; `calls`, `workers`, `callers` and `tables` (requests to the stash) are parts of it
 //!
 //! What callers and workers send is not trusted: a frame that is none ends the connection, a lane that speaks out of turn
@@ -41,6 +41,7 @@ mod connection;
 pub mod control;
 mod figures;
 mod queue;
+mod running;
 mod stash;
 mod tables;
 mod workers;

@@ -128,6 +128,11 @@ impl Queue {
         Some((app, found.waiting.len(), found.running))
     }
 
+    /// The call that has waited longest for the application.
+    pub(crate) fn oldest_waiting(&self, app: AppId) -> Option<CallId> {
+        self.apps[app].waiting.front().copied()
+    }
+
     /// Why the application could not be loaded, if it could not.
     pub(crate) fn failure(&self, path: &str) -> Option<&str> {
         self.apps[self.app(path)?].failure.as_deref()

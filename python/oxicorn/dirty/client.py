@@ -6,7 +6,8 @@ given up is one whose connection is closed, and no answer meets the wrong call. 
 gevent has patched, a call lets other greenlets run while it waits.
 
 A call takes as long as the pool lets it (``dirty_timeout``) unless the client has a ``timeout`` of
-its own, in seconds.
+its own, in seconds. Its time is over wherever it is: while arguments are written, in the queue, in
+the worker, or while the result is read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from oxicorn._native import PoolConnection
 from oxicorn.dirty.arbiter import SERIALIZER_VARIABLE, SOCKET_VARIABLE, TIMEOUT_VARIABLE
-from oxicorn.dirty.errors import DirtyConnectionError, DirtyError, DirtyTimeoutError
+from oxicorn.dirty.errors import (
+    DirtyConnectionError,
+    DirtyError,
+    DirtyTimeoutError,
+    seconds_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,6 +49,8 @@ __all__ = [
 
 #: Kinds of frames.
 RESPONSE, ERROR, CHUNK, END = 2, 3, 4, 5
+#: In the place of a kind: a frame that cannot be read; its value is why, an exception.
+UNREADABLE = 0
 STASH, STATUS, MANAGE = 0x10, 0x11, 0x12
 
 #: Seconds beyond ``dirty_timeout`` in which the pool's own error comes first.
@@ -84,6 +93,16 @@ def pool_timeout() -> float | None:
     return seconds + PATIENCE if seconds > 0 else None
 
 
+def checked_timeout(timeout: Any) -> Any:
+    """``timeout``, if that is what it can be. DirtyError: it cannot."""
+    if timeout is None or timeout is POOLS_OWN:
+        return timeout
+    seconds = seconds_of(timeout)
+    if seconds is None or seconds < 0:
+        raise DirtyError(f"timeout must be None or seconds, 0 or more, not {shown(timeout)}")
+    return timeout
+
+
 def _is_pickled() -> bool:
     return os.environ.get(SERIALIZER_VARIABLE) == "pickle"
 
@@ -96,6 +115,13 @@ def _gevent_socket() -> Any:
     import gevent.socket
 
     return gevent.socket
+
+
+def _readable(came: tuple[int, int, Any]) -> tuple[int, int, Any]:
+    """What came, which can be read; raises why not."""
+    if came[0] == UNREADABLE:
+        raise came[2]
+    return came
 
 
 class _Cooperative:
@@ -112,13 +138,13 @@ class _Cooperative:
         return self._connection.post(*call)
 
     def execute(self, *call: Any) -> tuple[int, int, Any]:
-        *call, timeout = call  # type: ignore[assignment]
+        timeout = call[-1]
         until = None if timeout is None else time.monotonic() + timeout
         return self._answer_to(self._connection.post(*call), until)
 
     def ask(self, kind: int, payload: dict[str, Any], timeout: float | None) -> Any:
         until = None if timeout is None else time.monotonic() + timeout
-        return self._answer_to(self._connection.post_question(kind, payload), until)
+        return self._answer_to(self._connection.post_question(kind, payload, timeout), until)
 
     def _answer_to(self, number: int, until: float | None) -> tuple[int, int, Any]:
         while True:
@@ -132,7 +158,7 @@ class _Cooperative:
             sent = self._connection.flush()
             came = self._connection.take()
             if came is not None:
-                return came
+                return _readable(came)
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("no answer in time")
@@ -154,13 +180,22 @@ class DirtyClient:
 
     def __init__(self, socket_path: str, timeout: float | None = POOLS_OWN) -> None:
         self.socket_path = socket_path
-        self.timeout: Any = timeout
+        self._timeout: Any = checked_timeout(timeout)
         self._forks = _forks
         self._free: deque[Any] = deque()
         self._loops: dict[int, _LoopConnection] = {}
 
+    @property
+    def timeout(self) -> Any:
+        """Seconds that a call may take; None: any number."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, timeout: float | None) -> None:
+        self._timeout = checked_timeout(timeout)
+
     def _seconds(self) -> float | None:
-        seconds: float | None = pool_timeout() if self.timeout is POOLS_OWN else self.timeout
+        seconds: float | None = pool_timeout() if self._timeout is POOLS_OWN else self._timeout
         return seconds
 
     # Calls that wait.
@@ -226,12 +261,14 @@ class DirtyClient:
             connection = PoolConnection.connect(self.socket_path, seconds)
         except TimeoutError as error:
             raise DirtyTimeoutError("Timeout connecting to dirty arbiter", seconds) from error
-        except OSError as error:
-            raise DirtyConnectionError(
-                f"Failed to connect to dirty arbiter: {error}", socket_path=self.socket_path
-            ) from error
+        except (OSError, TypeError) as error:
+            raise self._unreachable(error) from error
         sockets = _gevent_socket()
         return connection if sockets is None else _Cooperative(connection, sockets)
+
+    def _unreachable(self, error: Exception) -> DirtyConnectionError:
+        text = f"Failed to connect to dirty arbiter: {error}"
+        return DirtyConnectionError(text, socket_path=self.socket_path)
 
     def _give_back(self, connection: Any) -> None:
         if len(self._free) < KEPT:
@@ -285,32 +322,38 @@ class DirtyClient:
 
         A task that is cancelled meanwhile cancels the call.
         """
-        return await self._awaited(lambda of_loop: of_loop.call(app_path, action, args, kwargs))
+        seconds = self._seconds()
+        return await self._awaited(
+            seconds, lambda of_loop: of_loop.call(app_path, action, args, kwargs, seconds)
+        )
 
     async def ask_async(self, kind: int, payload: dict[str, Any]) -> Any:
         """``ask``, awaited."""
-        return await self._awaited(lambda of_loop: of_loop.ask(kind, payload))
+        seconds = self._seconds()
+        return await self._awaited(seconds, lambda of_loop: of_loop.ask(kind, payload, seconds))
 
-    async def _awaited(self, begin: Any) -> Any:
+    async def _awaited(self, seconds: float | None, begin: Any) -> Any:
         import asyncio
 
-        seconds = self._seconds()
+        # To write large arguments takes time, too.
+        until = None if seconds is None else asyncio.get_running_loop().time() + seconds
         try:
             of_loop = self._of_loop()
             number, future = begin(of_loop)
         except OSError as error:
             self._explain(error, seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(until):
                 kind, value = await future
         except TimeoutError as error:
             of_loop.give_up(number)
             self._explain(error, seconds)
-        except asyncio.CancelledError:
-            of_loop.give_up(number)
-            raise
         except OSError as error:
             self._explain(error, seconds)
+        except BaseException:
+            # The task was cancelled, or the answer cannot be read.
+            of_loop.give_up(number)
+            raise
         if kind == RESPONSE:
             return value
         if kind == ERROR:
@@ -341,10 +384,8 @@ class DirtyClient:
         """A connection to a socket of this machine is there at once, or not at all."""
         try:
             return PoolConnection.connect(self.socket_path, 0.0)
-        except OSError as error:
-            raise DirtyConnectionError(
-                f"Failed to connect to dirty arbiter: {error}", socket_path=self.socket_path
-            ) from error
+        except (OSError, TypeError) as error:
+            raise self._unreachable(error) from error
 
     async def close_async(self) -> None:
         """Closes the connection of the running event loop; calls under way are cancelled."""
@@ -381,13 +422,18 @@ class _LoopConnection:
         loop.add_reader(self._fileno, self._readable)
 
     def call(
-        self, app_path: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        app_path: str,
+        action: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        seconds: float | None,
     ) -> tuple[int, Any]:
-        number = self._connection.post(app_path, action, args, kwargs, _is_pickled())
+        number = self._connection.post(app_path, action, args, kwargs, _is_pickled(), seconds)
         return self._posted(number)
 
-    def ask(self, kind: int, payload: dict[str, Any]) -> tuple[int, Any]:
-        return self._posted(self._connection.post_question(kind, payload))
+    def ask(self, kind: int, payload: dict[str, Any], seconds: float | None) -> tuple[int, Any]:
+        return self._posted(self._connection.post_question(kind, payload, seconds))
 
     def _posted(self, number: int) -> tuple[int, Any]:
         future: Any = self.loop.create_future()
@@ -413,14 +459,15 @@ class _LoopConnection:
                 came = self._connection.take()
             except OSError as error:
                 return self.close(error)
-            except DirtyError as error:
-                # It could not be read, and nobody knows whose it is.
-                return self.close(ConnectionError(str(error)))
             if came is None:
                 return None
             kind, number, value = came
             future = self._waiting.pop(number, None)
-            if future is not None and not future.done():
+            if future is None or future.done():
+                continue
+            if kind == UNREADABLE:
+                future.set_exception(value)
+            else:
                 future.set_result((kind, value))
 
     def give_up(self, number: int) -> None:
@@ -451,6 +498,7 @@ class _Stream:
     """What both kinds of streams have."""
 
     DEFAULT_IDLE_TIMEOUT = IDLE_TIMEOUT
+    _connection: Any = None
 
     def __init__(
         self,
@@ -466,19 +514,20 @@ class _Stream:
         self.action = action
         self.args = args
         self.kwargs = kwargs
-        self._idle_timeout = idle_timeout
+        self._idle_timeout = checked_timeout(idle_timeout)
         self._total = client._seconds()
         if idle_timeout is None and client.timeout not in (None, POOLS_OWN):
             self._idle_timeout = min(self.DEFAULT_IDLE_TIMEOUT, client.timeout)
         self._until: float | None = None
-        self._connection: Any = None
         self._exhausted = False
 
     def _begin(self, connection: Any) -> None:
         self._connection = connection
         if self._total is not None:
             self._until = time.monotonic() + self._total
-        connection.post(self.app_path, self.action, self.args, self.kwargs, _is_pickled())
+        connection.post(
+            self.app_path, self.action, self.args, self.kwargs, _is_pickled(), self._total
+        )
 
     def _patience(self) -> float | None:
         """Seconds for the next piece."""
@@ -568,7 +617,7 @@ class DirtyAsyncStreamIterator(_Stream, AsyncIterator[Any]):
         sent = connection.flush()
         came = connection.take()
         if came is not None:
-            return came[0], came[2]
+            return _opened(came)
         loop = asyncio.get_running_loop()
         fileno = connection.fileno()
         async with asyncio.timeout(self._patience()):
@@ -585,11 +634,16 @@ class DirtyAsyncStreamIterator(_Stream, AsyncIterator[Any]):
                         loop.remove_writer(fileno)
                 sent = sent or connection.flush()
                 came = connection.take()
-        return came[0], came[2]
+        return _opened(came)
 
     async def aclose(self) -> None:
         """Ends the call, if it has not ended."""
         self._abandon()
+
+
+def _opened(came: tuple[int, int, Any]) -> tuple[int, Any]:
+    kind, _, value = _readable(came)
+    return kind, value
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
@@ -628,7 +682,11 @@ def get_dirty_client(timeout: float | None = POOLS_OWN) -> DirtyClient:
     """
     path = get_dirty_socket_path()
     clients: dict[Any, DirtyClient] = _of_thread.__dict__.setdefault("clients", {})
-    client = clients.get((path, timeout))
+    try:
+        client = clients.get((path, timeout))
+    except TypeError:
+        checked_timeout(timeout)
+        raise
     if client is None:
         if len(clients) >= CLIENTS_KEPT:
             close_dirty_client()

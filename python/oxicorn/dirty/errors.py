@@ -6,6 +6,7 @@ that an error of a remote process is caught by the class that it was raised as.
 
 from __future__ import annotations
 
+import numbers
 from typing import Any, Self
 
 __all__ = [
@@ -170,6 +171,25 @@ class DirtyProtocolError(DirtyError):
     def __init__(self, message: str = "Protocol error", raw_data: object = None) -> None:
         shown = raw_data[: SHOWN // 2].hex() if isinstance(raw_data, bytes) else raw_data
         super().__init__(message, _given(raw_data=shown and str(shown)[:SHOWN]))
+
+
+def shown(value: object) -> str:
+    """``value`` for an error's message: a bounded part of its ``repr``."""
+    try:
+        return repr(value)[:SHOWN]
+    except Exception:
+        return f"<{type(value).__qualname__}>"
+
+
+def seconds_of(value: object) -> float | None:
+    """The number of seconds that ``value`` is, which may be infinite; None: it is no number."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return None if seconds != seconds else seconds
 
 
 def _classes(kind: type[DirtyError]) -> dict[str, type[DirtyError]]:

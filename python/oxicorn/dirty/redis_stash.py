@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from oxicorn import _native
 from oxicorn.dirty import stash
+from oxicorn.dirty.client import checked_timeout
 from oxicorn.dirty.errors import DirtyProtocolError
 from oxicorn.dirty.stash import (
     StashClient,
@@ -355,6 +356,7 @@ class RedisStashClient(StashClient):
         whole, prefix, patience = _taken_apart(url)
         self.url = url
         self.socket_path = ""
+        timeout = checked_timeout(timeout)
         self.timeout = patience if timeout is None else min(timeout, patience)
         self.limit = limit
         self._where = shown(url)
@@ -367,6 +369,8 @@ class RedisStashClient(StashClient):
         self._server.connection_pool.disconnect()
 
     def _execute(self, op: int, table: str, key: Any = None, **more: Any) -> Any:
+        if not isinstance(table, str):
+            raise stash._no_table(table)
         if op == stash.EXISTS:
             name = "has_table" if key is None else "has_key"
         else:
@@ -417,7 +421,7 @@ class RedisStashClient(StashClient):
         *,
         keeps: bool = False,
     ) -> Any:
-        prefix, encoded = self._prefix, table.encode()
+        prefix, encoded = self._prefix, _encoded_name(table)
         keys = [prefix + b"tables", prefix + b"bytes", prefix + b"ends", prefix + b"t:" + encoded]
         arguments = [
             name,
@@ -538,6 +542,13 @@ def _encoded(value: Any, what: str) -> bytes:
         return _native.pool_encode(value, what)
     except DirtyProtocolError as error:
         raise StashError(f"Stash operation failed: {error.message}") from None
+
+
+def _encoded_name(table: str) -> bytes:
+    try:
+        return table.encode()
+    except UnicodeEncodeError:
+        raise StashError("The name of a table has a lone surrogate, which UTF-8 has not") from None
 
 
 def _milliseconds(ttl: float | None) -> float:

@@ -8,6 +8,7 @@ is one step that nothing comes between. Beside Gunicorn's there are entries with
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from oxicorn.dirty.errors import DirtyError
+from oxicorn.dirty.errors import DirtyError, seconds_of, shown
 
 __all__ = [
     "Lock",
@@ -121,6 +122,8 @@ class StashClient:
     def _execute(self, op: int, table: str, key: Any = None, **more: Any) -> Any:
         from oxicorn.dirty.client import STASH
 
+        if not isinstance(table, str):
+            raise _no_table(table)
         payload = {"op": op, "table": table, "key": key, **more}
         try:
             return self._client.ask(STASH, payload)
@@ -228,8 +231,22 @@ class StashClient:
         self.close()
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+def _given(ttl: float | None = None, pattern: str | None = None) -> dict[str, Any]:
+    """Those that are given. StashError: one is not what it can be."""
+    if ttl is not None:
+        seconds = seconds_of(ttl)
+        if seconds is None or not 0 < seconds < math.inf:
+            raise StashError(f"ttl must be seconds, more than 0, not {shown(ttl)}")
+        return {"ttl": seconds}
+    if pattern is not None:
+        if not isinstance(pattern, str):
+            raise StashError(f"pattern must be a str, not {type(pattern).__qualname__}")
+        return {"pattern": pattern}
+    return {}
+
+
+def _no_table(table: object) -> StashError:
+    return StashError(f"The name of a table must be a str, not {type(table).__qualname__}")
 
 
 class StashTable:
@@ -309,6 +326,8 @@ class Lock:
 
     def acquire(self, wait: float | None = None) -> bool:
         """Takes the lock; whether it did within ``wait`` seconds (None: as long as it takes)."""
+        if wait is not None and seconds_of(wait) is None:
+            raise StashError(f"wait must be None or seconds, not {shown(wait)}")
         until = None if wait is None else time.monotonic() + wait
         while not self._client.add(LOCKS, self.name, self._token, ttl=self.ttl):
             if until is not None and time.monotonic() >= until:

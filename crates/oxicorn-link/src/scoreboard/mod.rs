@@ -22,6 +22,7 @@ mod arbiter_block;
 mod block;
 mod histogram;
 mod pool;
+mod pool_calls;
 mod slot;
 mod waits;
 
@@ -42,6 +43,7 @@ pub use pool::{
     CallGauge, CallHistogram, CallOutcome, CallRow, OTHER, POOL_ROWS, PoolBlock, PoolCounter,
     PoolGauge, STASH_OPERATIONS,
 };
+pub use pool_calls::{CALL_NAME_LEN, POOL_CALLS, RunningCall, RunningCalls};
 pub use slot::{Slot, SlotReading, WorkerState};
 pub use waits::WaitKind;
 
@@ -52,7 +54,7 @@ pub const MAX_GATEWAY_THREADS: usize = 64;
 
 /// "oxiscore", in the order of the machine that wrote it.
 const MAGIC: u64 = u64::from_be_bytes(*b"oxiscore");
-const VERSION: u64 = 6;
+const VERSION: u64 = 7;
 
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = 8;

@@ -7,6 +7,7 @@
 //! ```text
 //!      0  number of rows, then the arbiter's and the broker's numbers
 //!   4096  rows: name, numbers, two histograms
+//!    ...  the calls that run
 //! ```
 
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use std::time::Duration;
 use oxicorn_os::mapping::Mapping;
 
 use super::histogram::{self, HistogramReading};
-use super::{add, read, write};
+use super::pool_calls::{self, RunningCalls};
+use super::{add, nanos, read, write};
 use crate::wire_enum::wire_enum;
 
 /// Most rows, that of all further applications included.
@@ -36,8 +38,10 @@ const OUTCOMES_AT: usize = 320;
 const HISTOGRAMS_AT: usize = 512;
 const ROW_LEN: usize = HISTOGRAMS_AT + CallHistogram::ALL.len() * histogram::LEN;
 
+const RUNNING_CALLS_AT: usize = ROWS_AT + POOL_ROWS * ROW_LEN;
+
 /// Bytes of all of it.
-pub(super) const LEN: usize = ROWS_AT + POOL_ROWS * ROW_LEN;
+pub(super) const LEN: usize = RUNNING_CALLS_AT + pool_calls::LEN;
 
 /// The stash's operations by the numbers that their requests have, from 1 on.
 pub const STASH_OPERATIONS: [&str; 16] = [
@@ -112,6 +116,10 @@ wire_enum! {
         InFlight = 1,
         /// Workers that are given calls; the arbiter's.
         Workers = 2,
+        /// When the call arrived that has waited longest, in nanoseconds of the monotonic clock; 0: none waits.
+        QueuedSince = 3,
+        /// When the call began that has run longest, likewise.
+        RunningSince = 4,
     }
 }
 
@@ -195,6 +203,11 @@ impl PoolBlock {
         read(&self.mapping, self.counter_at(counter))
     }
 
+    /// The calls that run.
+    pub fn running_calls(&self) -> RunningCalls {
+        RunningCalls::new(Arc::clone(&self.mapping), self.at + RUNNING_CALLS_AT)
+    }
+
     /// Counts an operation on the stash, by its place in [`STASH_OPERATIONS`].
     pub fn count_operation(&self, place: usize) {
         if place < STASH_OPERATIONS.len() {
@@ -248,9 +261,16 @@ impl PoolBlock {
         for row in self.rows() {
             let lost = row.gauge(CallGauge::Queued) + row.gauge(CallGauge::InFlight);
             row.count_many(CallOutcome::BrokerLost, lost);
-            row.set(CallGauge::Queued, 0);
-            row.set(CallGauge::InFlight, 0);
+            for gauge in [
+                CallGauge::Queued,
+                CallGauge::InFlight,
+                CallGauge::QueuedSince,
+                CallGauge::RunningSince,
+            ] {
+                row.set(gauge, 0);
+            }
         }
+        self.running_calls().hide_all();
         for gauge in PoolGauge::ALL {
             self.set(*gauge, 0);
         }
@@ -308,6 +328,17 @@ impl CallRow {
     /// Reads a gauge.
     pub fn gauge(&self, gauge: CallGauge) -> u64 {
         read(&self.mapping, self.gauge_at(gauge))
+    }
+
+    /// Says since when the oldest call waits (or runs); `None`: none does.
+    pub fn set_since(&self, gauge: CallGauge, since: Option<Duration>) {
+        self.set(gauge, since.map_or(0, |since| nanos(since).max(1)));
+    }
+
+    /// Since when it does.
+    pub fn since(&self, gauge: CallGauge) -> Option<Duration> {
+        let since = self.gauge(gauge);
+        (since > 0).then(|| Duration::from_nanos(since))
     }
 
     /// Counts the end of a call.

@@ -10,12 +10,16 @@ use std::time::Duration;
 use oxicorn_os::stream::{Moved, Stream};
 use oxicorn_os::{memfd, time};
 use oxicorn_proto::pool::Kind;
-use pyo3::exceptions::{PyBlockingIOError, PyConnectionError, PyTimeoutError, PyValueError};
+use pyo3::exceptions::{
+    PyBlockingIOError, PyConnectionError, PyException, PyTimeoutError, PyValueError,
+};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::decode::Decoder;
 use super::encode::{Dialect, Encoder};
+use super::limit::Limit;
+use super::protocol_error;
 use super::wire::{Arrived, Waited, Wire, deadline};
 
 /// Between two attempts at a listener whose backlog is full.
@@ -23,6 +27,9 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(2);
 /// Memory files that are kept for further calls, and the size up to which they are.
 const FILES_KEPT: usize = 4;
 const FILE_KEPT_MAX: u64 = 16 << 20;
+
+/// In the place of a frame's kind: the frame could not be read, and the value is why, an exception.
+const UNREADABLE: u8 = 0;
 
 /// What came: kind of frame, id of the call, value.
 type Came<'py> = (u8, u64, Bound<'py, PyAny>);
@@ -39,6 +46,8 @@ struct Inner {
     /// Memory files that calls under way have.
     files: HashMap<u64, OwnedFd>,
     spare: Vec<OwnedFd>,
+    /// Until when answers of calls that were posted may be read.
+    deadlines: HashMap<u64, Duration>,
     unpickles: bool,
 }
 
@@ -86,6 +95,7 @@ impl PoolConnection {
                 last_id: 0,
                 files: HashMap::new(),
                 spare: Vec::new(),
+                deadlines: HashMap::new(),
                 unpickles: false,
             })),
         })
@@ -117,8 +127,8 @@ impl PoolConnection {
     fn execute<'py>(
         &self,
         py: Python<'py>,
-        app_path: &str,
-        action: &str,
+        app_path: &Bound<'py, PyAny>,
+        action: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: &Bound<'py, PyDict>,
         pickled: bool,
@@ -126,7 +136,7 @@ impl PoolConnection {
     ) -> PyResult<Came<'py>> {
         let until = deadline(timeout);
         self.with(|inner| {
-            let id = inner.put_call(py, app_path, action, args, kwargs, pickled)?;
+            let id = inner.put_call(py, app_path, action, args, kwargs, pickled, until)?;
             done(inner.wire.send_all(py, until)?)?;
             loop {
                 let came = inner.receive(py, until)?;
@@ -149,7 +159,7 @@ impl PoolConnection {
     ) -> PyResult<Came<'py>> {
         let until = deadline(timeout);
         self.with(|inner| {
-            let id = inner.put_question(py, kind, payload)?;
+            let id = inner.put_question(py, kind, payload, until)?;
             done(inner.wire.send_all(py, until)?)?;
             loop {
                 let came = inner.receive(py, until)?;
@@ -160,32 +170,45 @@ impl PoolConnection {
         })
     }
 
-    /// Puts a call behind what is to be sent and sends what there is room for. Gives its id.
+    /// Puts a call behind what is to be sent and sends what there is room for. Gives its id. `timeout` is how many seconds
+    /// it may take until its answer has been read, wherever that is cut short; who posts waits that long and no longer.
+    #[pyo3(signature = (app_path, action, args, kwargs, pickled, timeout=None))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one crossing into Rust for a call"
+    )]
     fn post<'py>(
         &self,
         py: Python<'py>,
-        app_path: &str,
-        action: &str,
+        app_path: &Bound<'py, PyAny>,
+        action: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: &Bound<'py, PyDict>,
         pickled: bool,
+        timeout: Option<f64>,
     ) -> PyResult<u64> {
+        let until = deadline(timeout);
         self.with(|inner| {
-            let id = inner.put_call(py, app_path, action, args, kwargs, pickled)?;
+            let id = inner.put_call(py, app_path, action, args, kwargs, pickled, until)?;
+            inner.note_deadline(id, until);
             inner.flush()?;
             Ok(id)
         })
     }
 
     /// The same for what is no call.
+    #[pyo3(signature = (kind, payload, timeout=None))]
     fn post_question(
         &self,
         py: Python<'_>,
         kind: u8,
         payload: &Bound<'_, PyDict>,
+        timeout: Option<f64>,
     ) -> PyResult<u64> {
+        let until = deadline(timeout);
         self.with(|inner| {
-            let id = inner.put_question(py, kind, payload)?;
+            let id = inner.put_question(py, kind, payload, until)?;
+            inner.note_deadline(id, until);
             inner.flush()?;
             Ok(id)
         })
@@ -196,6 +219,7 @@ impl PoolConnection {
         self.with(|inner| {
             // Whoever runs it may write into its file a while longer.
             inner.files.remove(&id);
+            inner.deadlines.remove(&id);
             inner.wire.put(Kind::Cancel, id, &[], None)?;
             inner.flush()?;
             Ok(())
@@ -217,10 +241,17 @@ impl PoolConnection {
         })
     }
 
-    /// The next answer that is there already, or None.
+    /// The next answer that is there already, or None. One that cannot be read, or not in time, is of kind 0 and has the
+    /// exception as its value: the other calls of the connection go on.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Came<'py>>> {
         self.with(|inner| match inner.wire.take()? {
-            Waited::Done(frame) => inner.open(py, &frame).map(Some),
+            Waited::Done(frame) => match inner.open(py, &frame, None) {
+                Err(error) if error.is_instance_of::<PyException>(py) => {
+                    let error = error.into_value(py).into_bound(py).into_any();
+                    Ok(Some((UNREADABLE, frame.header.id, error)))
+                }
+                opened => opened.map(Some),
+            },
             Waited::TimedOut => Ok(None),
             Waited::Closed => Err(closed()),
         })
@@ -229,6 +260,25 @@ impl PoolConnection {
 
 fn closed() -> PyErr {
     PyConnectionError::new_err("the pool has closed the connection")
+}
+
+/// A name of a call, which must be a text.
+fn text_of<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    let py = value.py();
+    let Ok(text) = value.cast::<PyString>() else {
+        let kind = value.get_type().fully_qualified_name()?;
+        return Err(protocol_error(
+            py,
+            &format!("{name} must be a str, not {kind}"),
+        ));
+    };
+    let text = text.to_str();
+    text.map_err(|_| {
+        protocol_error(
+            py,
+            &format!("{name} has a lone surrogate, which UTF-8 has not"),
+        )
+    })
 }
 
 fn done<T>(waited: Waited<T>) -> PyResult<T> {
@@ -240,19 +290,24 @@ fn done<T>(waited: Waited<T>) -> PyResult<T> {
 }
 
 impl Inner {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a call consists of, and its limit"
+    )]
     fn put_call<'py>(
         &mut self,
         py: Python<'py>,
-        app_path: &str,
-        action: &str,
+        app_path: &Bound<'py, PyAny>,
+        action: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: &Bound<'py, PyDict>,
         pickled: bool,
+        until: Option<Duration>,
     ) -> PyResult<u64> {
-        let mut encoder = Encoder::new(py, Dialect::Extended);
+        let mut encoder = Encoder::new(py, Dialect::Extended, Limit::until(until));
         encoder.map(5);
-        encoder.text_field("app_path", app_path);
-        encoder.text_field("action", action);
+        encoder.text_field("app_path", text_of("app_path", app_path)?);
+        encoder.text_field("action", text_of("action", action)?);
         encoder.text("extended");
         encoder.root("extended", &true.into_pyobject(py)?.to_owned().into_any())?;
         if pickled {
@@ -271,6 +326,7 @@ impl Inner {
         py: Python<'_>,
         kind: u8,
         payload: &Bound<'_, PyDict>,
+        until: Option<Duration>,
     ) -> PyResult<u64> {
         let kind = match kind {
             0x10 => Kind::Stash,
@@ -279,7 +335,7 @@ impl Inner {
             _ => return Err(PyValueError::new_err("no kind of question")),
         };
         // What the broker keeps lies in its frame.
-        let mut encoder = Encoder::inline(py);
+        let mut encoder = Encoder::inline(py, Limit::until(until));
         encoder.map(u32::try_from(payload.len()).unwrap_or(u32::MAX));
         for (name, value) in payload {
             let name: String = name.extract()?;
@@ -305,6 +361,12 @@ impl Inner {
         Ok(id)
     }
 
+    fn note_deadline(&mut self, id: u64, until: Option<Duration>) {
+        if let Some(until) = until {
+            self.deadlines.insert(id, until);
+        }
+    }
+
     fn flush(&mut self) -> PyResult<bool> {
         match self.wire.flush()? {
             Moved::Bytes(_) => Ok(true),
@@ -315,23 +377,30 @@ impl Inner {
 
     fn receive<'py>(&mut self, py: Python<'py>, until: Option<Duration>) -> PyResult<Came<'py>> {
         let frame = done(self.wire.receive(py, until)?)?;
-        self.open(py, &frame)
+        self.open(py, &frame, until)
     }
 
-    fn open<'py>(&mut self, py: Python<'py>, frame: &Arrived) -> PyResult<Came<'py>> {
+    fn open<'py>(
+        &mut self,
+        py: Python<'py>,
+        frame: &Arrived,
+        until: Option<Duration>,
+    ) -> PyResult<Came<'py>> {
         let id = frame.header.id;
         let kind = frame.header.kind;
         let is_last = kind != Kind::Chunk;
-        let own = if is_last {
-            self.files.remove(&id)
+        let (own, noted) = if is_last {
+            (self.files.remove(&id), self.deadlines.remove(&id))
         } else {
-            None
+            (None, self.deadlines.get(&id).copied())
         };
+        let until = until.into_iter().chain(noted).min();
         let mut decoder = Decoder::new(
             py,
             &frame.payload,
             frame.file.as_ref().or(own.as_ref()),
             self.unpickles,
+            Limit::until(until),
         );
         // Result, error and data are the only fields.
         let value = if decoder.fields()? == 0 {

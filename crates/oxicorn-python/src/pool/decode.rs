@@ -1,14 +1,17 @@
 //! Values of a frame as Python's.
 
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use oxicorn_proto::pool::{DEPTH_MAX, ITEMS_MAX, tag};
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple,
 };
 
+use super::limit::Limit;
 use super::{EXTERNAL_MAX, protocol_error};
 
 /// Reads the values of a payload.
@@ -21,6 +24,7 @@ pub(crate) struct Decoder<'a, 'py> {
     /// Whether one was.
     pub(crate) saw_pickle: bool,
     depth: usize,
+    limit: Limit,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
@@ -29,6 +33,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
         payload: &'a [u8],
         file: Option<&'a OwnedFd>,
         unpickles: bool,
+        limit: Limit,
     ) -> Self {
         Self {
             py,
@@ -37,6 +42,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             unpickles,
             saw_pickle: false,
             depth: 0,
+            limit,
         }
     }
 
@@ -98,6 +104,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     pub(crate) fn value(&mut self) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
+        self.limit.count(py)?;
         let [kind] = self.take()?;
         Ok(match kind {
             tag::NONE => py.None().into_bound(py),
@@ -217,17 +224,16 @@ impl<'a, 'py> Decoder<'a, 'py> {
         {
             return self.fault("a value reaches beyond its memory file");
         }
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let read = |into: &mut [u8]| {
-            oxicorn_os::memfd::read_exact_at(file, into, offset)?;
-            Ok(())
-        };
+        let length = isize::try_from(length).unwrap_or(isize::MAX);
         match kind {
-            tag::BYTES => Ok(PyBytes::new_with(self.py, length, read)?.into_any()),
-            tag::BYTE_ARRAY => Ok(PyByteArray::new_with(self.py, length, read)?.into_any()),
+            tag::BYTES => self.external_bytes(file, length, offset),
+            tag::BYTE_ARRAY => self.external_byte_array(file, length, offset),
             tag::TEXT => {
-                let mut bytes = vec![0; length];
-                read(&mut bytes)?;
+                let mut bytes = Vec::new();
+                let space = space_of(&mut bytes, length.unsigned_abs());
+                self.limit.fill(self.py, file, space, offset)?;
+                // SAFETY: so many bytes were just filled.
+                unsafe { bytes.set_len(length.unsigned_abs()) };
                 match str::from_utf8(&bytes) {
                     Ok(text) => Ok(PyString::new(self.py, text).into_any()),
                     Err(_) => self.fault("a text is not UTF-8"),
@@ -235,6 +241,44 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             _ => self.fault("a value in a memory file is of no known type"),
         }
+    }
+
+    fn external_bytes(
+        &self,
+        file: &OwnedFd,
+        length: isize,
+        offset: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: a new object, which nobody else has, or an error that was set.
+        let bytes = unsafe {
+            let new = ffi::PyBytes_FromStringAndSize(std::ptr::null(), length);
+            Bound::from_owned_ptr_or_err(self.py, new)?
+        };
+        // SAFETY: a bytes object.
+        let begin = unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) };
+        // SAFETY: the object has so many bytes there, which hold nothing yet; nobody else knows of it.
+        let space = unsafe { space_at(begin.cast(), length.unsigned_abs()) };
+        self.limit.fill(self.py, file, space, offset)?;
+        Ok(bytes)
+    }
+
+    fn external_byte_array(
+        &self,
+        file: &OwnedFd,
+        length: isize,
+        offset: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: a new object, which nobody else has, or an error that was set.
+        let bytes = unsafe {
+            let new = ffi::PyByteArray_FromStringAndSize(std::ptr::null(), length);
+            Bound::from_owned_ptr_or_err(self.py, new)?
+        };
+        // SAFETY: a bytearray object.
+        let begin = unsafe { ffi::PyByteArray_AsString(bytes.as_ptr()) };
+        // SAFETY: the object has so many bytes there, which hold nothing yet; nobody else knows of it.
+        let space = unsafe { space_at(begin.cast(), length.unsigned_abs()) };
+        self.limit.fill(self.py, file, space, offset)?;
+        Ok(bytes)
     }
 
     fn pickle(&mut self) -> PyResult<Bound<'py, PyAny>> {
@@ -252,6 +296,23 @@ impl<'a, 'py> Decoder<'a, 'py> {
             PyTuple::new(self.py, buffers.try_iter()?.collect::<PyResult<Vec<_>>>()?)?,
         )?;
         let pickle = self.py.import(intern!(self.py, "pickle"))?;
-        pickle.call_method(intern!(self.py, "loads"), (data,), Some(&keywords))
+        let value = pickle.call_method(intern!(self.py, "loads"), (data,), Some(&keywords))?;
+        self.limit.check(self.py)?;
+        Ok(value)
     }
+}
+
+/// Room for so many bytes behind those that are there.
+fn space_of(bytes: &mut Vec<u8>, length: usize) -> &mut [MaybeUninit<u8>] {
+    bytes.reserve_exact(length);
+    &mut bytes.spare_capacity_mut()[..length]
+}
+
+/// Memory of an object that is being made.
+///
+/// # Safety
+/// So many bytes must be there as long as the slice is used, and be nobody else's.
+unsafe fn space_at<'a>(begin: *mut MaybeUninit<u8>, length: usize) -> &'a mut [MaybeUninit<u8>] {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts_mut(begin, length) }
 }

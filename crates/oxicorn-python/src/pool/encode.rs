@@ -11,6 +11,7 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple,
 };
 
+use super::limit::Limit;
 use super::{EXTERNAL_MAX, EXTERNAL_MIN, protocol_error};
 
 /// Which values may be said.
@@ -38,6 +39,7 @@ pub(crate) struct Encoder<'py> {
     external: Vec<(u64, Source)>,
     external_end: u64,
     depth: usize,
+    limit: Limit,
 }
 
 /// Why a value cannot be sent.
@@ -69,7 +71,7 @@ fn at(result: Result<(), Fault>, step: impl FnOnce() -> String) -> Result<(), Fa
 }
 
 impl<'py> Encoder<'py> {
-    pub(crate) fn new(py: Python<'py>, dialect: Dialect) -> Self {
+    pub(crate) fn new(py: Python<'py>, dialect: Dialect, limit: Limit) -> Self {
         Self {
             py,
             dialect,
@@ -77,12 +79,13 @@ impl<'py> Encoder<'py> {
             external: Vec::new(),
             external_end: 0,
             depth: 0,
+            limit,
         }
     }
 
     /// For who keeps what it gets.
-    pub(crate) fn inline(py: Python<'py>) -> Self {
-        Self::new(py, Dialect::Inline)
+    pub(crate) fn inline(py: Python<'py>, limit: Limit) -> Self {
+        Self::new(py, Dialect::Inline, limit)
     }
 
     /// The head of a dictionary whose fields follow.
@@ -121,6 +124,7 @@ impl<'py> Encoder<'py> {
         let append = buffers.getattr(intern!(self.py, "append"))?;
         let module = self.py.import(intern!(self.py, "oxicorn.dirty.tensors"))?;
         let data = module.call_method1(intern!(self.py, "dumps"), (value, append))?;
+        self.limit.check(self.py)?;
         self.payload.push(tag::PICKLE);
         let mut encoded = self.value(&data);
         if encoded.is_ok() {
@@ -184,6 +188,7 @@ impl<'py> Encoder<'py> {
     }
 
     fn value(&mut self, value: &Bound<'py, PyAny>) -> Result<(), Fault> {
+        self.limit.count(self.py)?;
         if value.is_none() {
             self.payload.push(tag::NONE);
         } else if let Ok(text) = value.cast::<PyString>() {
@@ -393,37 +398,23 @@ impl<'py> Encoder<'py> {
 
     /// Writes what does not lie in the frame into `file`. Others may run meanwhile.
     pub(crate) fn write_external<F: AsFd + Sync>(&self, file: &F) -> PyResult<()> {
-        let parts: Vec<(u64, Bytes)> = self
-            .external
-            .iter()
-            .map(|(offset, source)| (*offset, source.bytes()))
-            .collect();
-        self.py.detach(|| {
-            for (offset, bytes) in &parts {
-                // SAFETY: `self.external` keeps the objects, or their exports, which keep the bytes; what somebody writes
-                // into a buffer meanwhile is copied by the kernel as it is at that moment.
-                let content = unsafe { slice(bytes.0, bytes.1) };
-                oxicorn_os::memfd::write_at(file, content, *offset)?;
-            }
-            Ok::<_, std::io::Error>(())
-        })?;
+        for (offset, source) in &self.external {
+            let (begin, length) = source.place();
+            // SAFETY: `self.external` keeps the objects, or their exports, which keep the bytes; what somebody writes into a
+            // buffer meanwhile is copied by the kernel as it is at that moment.
+            let content = unsafe { slice(begin, length) };
+            self.limit.write(self.py, file, content, *offset)?;
+        }
         Ok(())
     }
 }
 
-/// Where bytes lie, for a thread that is detached.
-struct Bytes(*const u8, usize);
-
-// SAFETY: whoever uses the address says why the bytes are still there.
-unsafe impl Send for Bytes {}
-// SAFETY: as above.
-unsafe impl Sync for Bytes {}
-
 impl Source {
-    fn bytes(&self) -> Bytes {
+    /// Where its bytes lie, and how many they are.
+    fn place(&self) -> (*const u8, usize) {
         match self {
-            Self::Object(_owner, begin, length) => Bytes(*begin, *length),
-            Self::Buffer(buffer) => Bytes(buffer.buf_ptr().cast_const().cast(), buffer.len_bytes()),
+            Self::Object(_owner, begin, length) => (*begin, *length),
+            Self::Buffer(buffer) => (buffer.buf_ptr().cast_const().cast(), buffer.len_bytes()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The pool of heavy applications on Python's side.
 //!
 //! * `encode`, `decode`: Python's values as the frames' values, and back
+//! * `limit`: how long that may take
 //! * `wire`: frames of a blocking or an awaiting end
 //! * `connection`: what `oxicorn.dirty`'s clients call with
 //! * `worker`: what a pool worker serves with
@@ -12,6 +13,7 @@
 mod connection;
 mod decode;
 mod encode;
+mod limit;
 mod wire;
 mod worker;
 
@@ -20,6 +22,8 @@ use std::os::fd::OwnedFd;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
+
+use limit::Limit;
 
 pub(crate) use connection::PoolConnection;
 pub(crate) use worker::{DirtyContext, DirtyNotice, DirtySetup, Replacement};
@@ -39,7 +43,7 @@ pub(crate) fn pool_encode<'py>(
     value: &Bound<'py, PyAny>,
     name: &str,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let mut encoder = encode::Encoder::inline(py);
+    let mut encoder = encode::Encoder::inline(py, Limit::default());
     encoder.root(name, value)?;
     Ok(PyBytes::new(py, &encoder.payload))
 }
@@ -47,7 +51,7 @@ pub(crate) fn pool_encode<'py>(
 /// The value that such bytes are of. `DirtyProtocolError`: of none. Nothing is ever unpickled.
 #[pyfunction]
 pub(crate) fn pool_decode<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    decode::Decoder::new(py, data, None, false).value()
+    decode::Decoder::new(py, data, None, false, Limit::default()).value()
 }
 
 /// A class of `oxicorn.dirty.errors`.

@@ -13,6 +13,8 @@ use pyo3::prelude::*;
 
 /// Bytes read at once. A longer frame is read into its own place.
 const READ: usize = 16 << 10;
+/// Bytes of a long frame that are read at once: their place is zeroed for each read.
+const LONG_READ: usize = 256 << 10;
 
 /// How long one system call waits where there is no deadline.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
@@ -227,7 +229,7 @@ impl Wire {
         let missing = self.missing();
         let moved = if missing > self.scratch.len() {
             let before = self.input.len();
-            self.input.resize(before + missing, 0);
+            self.input.resize(before + missing.min(LONG_READ), 0);
             let moved = receive(&self.stream, &mut self.input[before..], &mut self.files);
             self.input.truncate(before + count_of(&moved));
             moved

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use oxicorn_os::channel::{Blocking, Channel, Received};
@@ -24,6 +24,7 @@ use pyo3::types::{PyDict, PyIterator, PyTuple};
 
 use super::decode::Decoder;
 use super::encode::{Dialect, Encoder};
+use super::limit::Limit;
 use super::wire::{Arrived, Waited, Wire};
 use super::{CallFile, error_class, protocol_error};
 
@@ -171,14 +172,32 @@ struct Current {
     cancelled: bool,
 }
 
+/// What a lane is at; looked at by its own thread and, when a call is not wanted any more, by the main thread.
 #[derive(Debug, Default)]
-struct LaneState {
+pub(super) struct LaneState {
     current: Mutex<Option<Current>>,
 }
 
 impl LaneState {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody wants the call any more that runs here.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.lock().is_some_and(|current| current.cancelled)
+    }
+
+    /// Nobody wants this call any more; whether it runs here.
+    fn cancel(&self, call: u64) -> bool {
+        let mut current = self.lock();
+        match current.as_mut().filter(|current| current.call == call) {
+            Some(current) => {
+                current.cancelled = true;
+                true
+            }
+            None => false,
+        }
     }
 }
 
@@ -189,7 +208,7 @@ pub(crate) struct DirtyContext {
     lanes: Vec<Mutex<Option<Stream>>>,
     /// Duplicates, by which the lanes are shut down while threads wait there.
     ends: Vec<OwnedFd>,
-    states: Vec<LaneState>,
+    states: Vec<Arc<LaneState>>,
     control: Channel,
     notices: Channel,
     assignment: Mutex<Option<Channel>>,
@@ -220,7 +239,7 @@ impl DirtyContext {
         Ok(Self {
             id: setup.id,
             ends,
-            states: setup.lanes.iter().map(|_| LaneState::default()).collect(),
+            states: setup.lanes.iter().map(|_| Arc::default()).collect(),
             lanes: setup
                 .lanes
                 .into_iter()
@@ -235,6 +254,26 @@ impl DirtyContext {
             released: AtomicBool::new(false),
             wakeup,
         })
+    }
+
+    /// What the broker says next; `None`: nothing yet, but a signal may have come. A call that is not wanted any more is marked
+    /// at once, without the interpreter: whoever writes or reads its values may have that for long.
+    fn next_word(&self) -> std::io::Result<Option<ToWorker>> {
+        let watched = [self.control.as_fd(), self.wakeup.1.as_fd()];
+        if poll::wait_readable(&watched, None)? == Polled::Interrupted {
+            return Ok(None);
+        }
+        let mut packet = Vec::new();
+        let received = (self.control).recv(&mut packet, &mut Vec::new(), Blocking::No)?;
+        let word = match received {
+            Received::Nothing => None,
+            Received::Closed => Some(ToWorker::Release),
+            Received::Message(_) => ToWorker::decode(&packet),
+        };
+        if let Some(ToWorker::Cancel(call)) = word {
+            let _ = self.states.iter().any(|state| state.cancel(call));
+        }
+        Ok(word)
     }
 
     fn notify(&self, py: Python<'_>, notice: &DirtyNotice) -> PyResult<()> {
@@ -340,49 +379,33 @@ impl DirtyContext {
     /// Waits for the broker's next word: the id of a call that is not wanted any more; 0: this worker may exit. None: look
     /// at what signals have done.
     fn wait(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        let heard = py.detach(|| {
-            let watched = [self.control.as_fd(), self.wakeup.1.as_fd()];
-            poll::wait_readable(&watched, None)
-        })?;
+        let word = py.detach(|| self.next_word())?;
         py.check_signals()?;
         let mut noise = [0; 64];
         while matches!(
             std::io::Read::read(&mut &self.wakeup.1, &mut noise),
             Ok(1..)
         ) {}
-        if heard == Polled::Interrupted {
-            return Ok(None);
-        }
-        let mut packet = Vec::new();
-        match self
-            .control
-            .recv(&mut packet, &mut Vec::new(), Blocking::No)?
-        {
-            Received::Nothing => Ok(None),
-            Received::Closed => {
+        Ok(match word {
+            Some(ToWorker::Cancel(call)) => Some(call),
+            Some(ToWorker::Release) => {
                 self.released.store(true, Ordering::Relaxed);
-                Ok(Some(0))
+                Some(0)
             }
-            Received::Message(_) => Ok(match ToWorker::decode(&packet) {
-                Some(ToWorker::Cancel(call)) => Some(call),
-                Some(ToWorker::Release) => {
-                    self.released.store(true, Ordering::Relaxed);
-                    Some(0)
-                }
-                None => None,
-            }),
-        }
+            None => None,
+        })
     }
 
     /// Raises `CallCancelled` in the thread that runs this call, at its next bytecode. Whether it runs.
     fn interrupt(&self, py: Python<'_>, call: u64) -> PyResult<bool> {
+        // Not under the lock: to find it may let other threads run.
+        let class = error_class(py, "CallCancelled")?;
         for state in &self.states {
             let mut current = state.lock();
             let Some(current) = current.as_mut().filter(|current| current.call == call) else {
                 continue;
             };
             current.cancelled = true;
-            let class = error_class(py, "CallCancelled")?;
             #[expect(clippy::cast_possible_wrap, reason = "the interface has both signs")]
             let thread = current.thread as std::ffi::c_long;
             // SAFETY: attached, with a live class; a thread that is gone is not found. The call is still current, because
@@ -431,7 +454,7 @@ impl DirtyContext {
 /// A lane in service.
 struct Lane<'a, 'py> {
     wire: Wire,
-    state: &'a LaneState,
+    state: &'a Arc<LaneState>,
     server: &'a Bound<'py, PyAny>,
     unpickles: bool,
     streamed: Bound<'py, PyAny>,
@@ -482,8 +505,8 @@ impl<'py> Lane<'_, 'py> {
         }
     }
 
-    fn is_cancelled(&self) -> bool {
-        self.state.lock().is_some_and(|current| current.cancelled)
+    fn encoder(&self, py: Python<'py>, dialect: Dialect) -> Encoder<'py> {
+        Encoder::new(py, dialect, Limit::of_call(self.state))
     }
 
     fn run(
@@ -494,7 +517,13 @@ impl<'py> Lane<'_, 'py> {
         manner: &mut Manner,
     ) -> PyResult<bool> {
         let id = frame.header.id;
-        let mut decoder = Decoder::new(py, &frame.payload, frame.file.as_ref(), self.unpickles);
+        let mut decoder = Decoder::new(
+            py,
+            &frame.payload,
+            frame.file.as_ref(),
+            self.unpickles,
+            Limit::of_call(self.state),
+        );
         let (mut app, mut action) = (String::new(), String::new());
         let (mut args, mut kwargs) = (None, None);
         for _ in 0..decoder.fields()? {
@@ -543,7 +572,7 @@ impl<'py> Lane<'_, 'py> {
         file: Option<&CallFile>,
         manner: Manner,
     ) -> PyResult<bool> {
-        let mut encoder = Encoder::new(py, manner.dialect);
+        let mut encoder = self.encoder(py, manner.dialect);
         encoder.map(1);
         Self::put_value(&mut encoder, "result", result, manner)?;
         let mut sent = None;
@@ -612,10 +641,10 @@ impl<'py> Lane<'_, 'py> {
     ) -> PyResult<bool> {
         for chunk in PyIterator::from_object(iterator)? {
             let chunk = chunk?;
-            if self.is_cancelled() {
+            if self.state.is_cancelled() {
                 break;
             }
-            let mut encoder = Encoder::new(py, manner.dialect);
+            let mut encoder = self.encoder(py, manner.dialect);
             encoder.map(1);
             Self::put_value(&mut encoder, "data", &chunk, manner)?;
             // Those before may not have been read yet.
@@ -645,10 +674,10 @@ impl<'py> Lane<'_, 'py> {
             .server
             .call_method1(intern!(py, "failure"), (error.into_value(py), app, action))?;
         let dialect = manner.dialect;
-        let mut encoder = Encoder::new(py, dialect);
+        let mut encoder = Encoder::new(py, dialect, Limit::default());
         encoder.map(1);
         if encoder.field("error", &fields).is_err() || encoder.has_external() {
-            encoder = Encoder::new(py, Dialect::Gunicorn);
+            encoder = Encoder::new(py, Dialect::Gunicorn, Limit::default());
             encoder.map(1);
             let plain = PyDict::new(py);
             plain.set_item("error_type", "DirtyAppError")?;

@@ -76,7 +76,7 @@ pub(super) fn write(
     processes::write_workers(&mut out, &workers, now);
     write_waits(&mut out, scoreboard);
     processes::write_memory(&mut out, scoreboard, &workers, proportional);
-    pool::write(&mut out, &scoreboard.pool());
+    pool::write(&mut out, &scoreboard.pool(), now);
     out.into_text()
 }
 

@@ -3,16 +3,18 @@
 //! An application is named by its path, as the settings have it. There are as many as the scoreboard has rows, so the series
 //! are bounded; what has no row is one more, `other`, which is shown when it has had a call.
 
+use std::time::Duration;
+
 use oxicorn_link::scoreboard::{
     CallGauge, CallHistogram, CallOutcome, CallRow, OTHER, PoolBlock, PoolCounter, PoolGauge,
 };
 
 use super::application::escaped;
-use super::exposition::{Exposition, Family};
+use super::exposition::{Exposition, Family, seconds};
 use super::families::{coarse, counter, durations, gauge, measured};
 
 /// Everything there is to say of the pool; nothing where there has been none.
-pub(super) fn write(out: &mut Exposition, pool: &PoolBlock) {
+pub(super) fn write(out: &mut Exposition, pool: &PoolBlock, now: Duration) {
     let rows: Vec<(String, CallRow)> = pool
         .rows()
         .map(|row| (escaped(&row.name(), true).into_owned(), row))
@@ -22,6 +24,7 @@ pub(super) fn write(out: &mut Exposition, pool: &PoolBlock) {
         return;
     }
     write_calls(out, &rows);
+    write_ages(out, &rows, now);
     write_durations(out, &rows);
     write_processes(out, pool);
     write_stash(out, pool);
@@ -67,6 +70,28 @@ fn write_calls(out: &mut Exposition, rows: &[(String, CallRow)]) {
         out.begin(family);
         for (name, row) in rows {
             out.sample(family, &[("app", name)], row.gauge(number));
+        }
+    }
+}
+
+fn write_ages(out: &mut Exposition, rows: &[(String, CallRow)], now: Duration) {
+    const OLDEST: Family = measured(
+        "seconds",
+        gauge(
+            "oxicorn_pool_oldest_call_seconds",
+            "For how long the oldest call has been queued or running; 0 where there is none.",
+        ),
+    );
+    out.begin(OLDEST);
+    for (name, row) in rows {
+        for (state, since) in [
+            ("queued", CallGauge::QueuedSince),
+            ("running", CallGauge::RunningSince),
+        ] {
+            let age = row.since(since).map(|since| now.saturating_sub(since));
+            let micros = age.unwrap_or_default().as_micros();
+            let age = seconds(u64::try_from(micros).unwrap_or(u64::MAX));
+            out.sample(OLDEST, &[("app", name.as_str()), ("state", state)], age);
         }
     }
 }
@@ -195,8 +220,6 @@ fn write_stash(out: &mut Exposition, pool: &PoolBlock) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use oxicorn_link::scoreboard::Scoreboard;
 
     use super::super::negotiation::Format;
@@ -204,7 +227,7 @@ mod tests {
 
     fn written(pool: &PoolBlock) -> String {
         let mut out = Exposition::new(Format::Prometheus);
-        write(&mut out, pool);
+        write(&mut out, pool, Duration::from_secs(10));
         out.into_text()
     }
 
@@ -231,5 +254,24 @@ mod tests {
         let text = written(&pool);
         assert!(text.contains(r#"oxicorn_pool_calls_total{app="other",outcome="no_workers"} 1"#));
         assert!(text.contains(r#"oxicorn_pool_call_run_seconds_count{app="other"} 1"#));
+    }
+
+    #[test]
+    fn the_age_of_the_oldest_call_grows_until_there_is_none() {
+        let (board, _file) = Scoreboard::create(1, 1).expect("memory");
+        let pool = board.pool();
+        pool.give_row("a:B");
+        let row = pool.row_of("a:B").expect("it was given");
+        row.set_since(CallGauge::RunningSince, Some(Duration::from_millis(7500)));
+        row.set_since(CallGauge::QueuedSince, Some(Duration::ZERO));
+        let is = |state: &str, age: &str| {
+            let name = "oxicorn_pool_oldest_call_seconds";
+            let line = format!("{name}{{app=\"a:B\",state=\"{state}\"}} {age}\n");
+            assert!(written(&pool).contains(&line), "{line}");
+        };
+        is("running", "2.500000");
+        is("queued", "9.999999");
+        row.set_since(CallGauge::RunningSince, None);
+        is("running", "0.000000");
     }
 }

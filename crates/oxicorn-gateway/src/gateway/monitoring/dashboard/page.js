@@ -447,17 +447,41 @@ function drawHeavy() {
   const heavy = state.heavy || [];
   $("heavy").hidden = !heavy.length;
   const waiting = heavy.reduce((sum, one) => sum + one.queued, 0);
-  $("heavy-note").textContent = waiting ? `${count(waiting)} wait for a worker of the pool` : "";
+  const calls = state.calls || [];
+  const notes = waiting ? [`${count(waiting)} wait for a worker of the pool`] : [];
+  if (state.calls_total > calls.length) notes.push(`${count(state.calls_total)} calls run, the oldest ${calls.length} shown`);
+  $("heavy-note").textContent = notes.join(" · ");
+  drawCalls(calls);
   rows($("heavy-rows"), heavy, (one) => one.app, (one) => make("tr", {}, ...cells(["Application"], ["Workers", "number"],
-    ["Waiting", "number"], ["Running", "number"], ["Answered", "number"], ["Failed", "number"], ["Cancelled", "number"])),
+    ["Waiting", "number"], ["Longest", "number"], ["Running", "number"], ["Longest", "number"], ["Answered", "number"], ["Failed", "number"], ["Cancelled", "number"])),
   (row, one) => {
-    const [app, workers, queued, ...numbers] = row.children;
+    const [app, workers, queued, waited, running, ran, ...numbers] = row.children;
     app.textContent = one.app;
     workers.textContent = count(one.workers);
     workers.classList.toggle("slow", one.app !== "other" && !one.workers);
     queued.textContent = count(one.queued);
     queued.classList.toggle("slow", one.queued > 0);
-    [one.running, one.answered, one.failed, one.cancelled].forEach((number, place) => { numbers[place].textContent = count(number); });
+    running.textContent = count(one.running);
+    [[waited, one.queued_ms], [ran, one.running_ms]].forEach(([cell, age]) => {
+      cell.textContent = millis(age);
+      cell.classList.toggle("slow", age >= SLOW);
+    });
+    [one.answered, one.failed, one.cancelled].forEach((number, place) => { numbers[place].textContent = count(number); });
+  });
+}
+
+function drawCalls(calls) {
+  $("calls").hidden = !calls.length;
+  rows($("call-rows"), calls.map((call, place) => ({ ...call, place })), (call) => call.place, () => make("tr", {}, ...cells(
+    ["", "line"], ["Age", "number"], ["In queue", "number"], ["Worker", "number"], ["Caller", "number"])),
+  (row, call) => {
+    const [name, age, queued, worker, caller] = row.children;
+    name.textContent = call.call;
+    age.textContent = millis(call.age_ms);
+    age.classList.toggle("slow", call.age_ms >= SLOW);
+    queued.textContent = millis(call.queued_ms);
+    worker.textContent = call.worker;
+    caller.textContent = call.caller || "–";
   });
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use oxicorn_link::scoreboard::{
-    ArbiterGauge, CallGauge, CallOutcome, CallRow, OTHER, PoolBlock, SlotReading, WorkerState,
+    ArbiterGauge, CallGauge, CallOutcome, CallRow, OTHER, PoolBlock, RunningCall, SlotReading,
+    WorkerState,
 };
 use oxicorn_os::process::{self, resident_bytes_of};
 use serde::Serialize;
@@ -13,6 +14,9 @@ use crate::gateway::Gateway;
 
 /// Requests that are shown, the oldest.
 const REQUESTS: usize = 20;
+
+/// Calls of heavy applications that are shown, the oldest.
+const CALLS: usize = 20;
 
 /// Workers that are shown.
 const WORKERS: usize = 256;
@@ -34,6 +38,9 @@ struct State {
     requests_total: usize,
     /// Of the pool of heavy applications; empty where there is none.
     heavy: Vec<Heavy>,
+    /// Of their calls those that have run longest.
+    calls: Vec<HeavyCall>,
+    calls_total: u64,
 }
 
 /// A heavy application.
@@ -45,6 +52,9 @@ struct Heavy {
     /// Calls that wait, and calls that run.
     queued: u64,
     running: u64,
+    /// Milliseconds for which the oldest of them does so.
+    queued_ms: Option<u64>,
+    running_ms: Option<u64>,
     /// Calls that have ended with a result, those that its caller did not want any more, and all others.
     answered: u64,
     cancelled: u64,
@@ -52,7 +62,7 @@ struct Heavy {
 }
 
 impl Heavy {
-    fn of(row: &CallRow) -> Self {
+    fn of(row: &CallRow, now: Duration) -> Self {
         let (mut answered, mut cancelled, mut failed) = (0, 0, 0);
         for outcome in CallOutcome::ALL {
             let sum = match outcome {
@@ -67,19 +77,48 @@ impl Heavy {
             workers: row.gauge(CallGauge::Workers),
             queued: row.gauge(CallGauge::Queued),
             running: row.gauge(CallGauge::InFlight),
+            queued_ms: row.since(CallGauge::QueuedSince).map(|at| millis(at, now)),
+            running_ms: (row.since(CallGauge::RunningSince)).map(|at| millis(at, now)),
             answered,
             cancelled,
             failed,
         }
     }
 
-    fn all(pool: &PoolBlock) -> Vec<Self> {
-        let shown = pool.rows().map(|row| Self::of(&row));
+    fn all(pool: &PoolBlock, now: Duration) -> Vec<Self> {
+        let shown = pool.rows().map(|row| Self::of(&row, now));
         // What is called and does not exist is shown when somebody has called it.
         shown
             .filter(|one| one.app != OTHER || one.failed > 0)
             .collect()
     }
+}
+
+/// A call that a worker of the pool runs.
+#[derive(Debug, Serialize)]
+struct HeavyCall {
+    call: String,
+    worker: i32,
+    /// 0: unknown.
+    caller: i32,
+    age_ms: u64,
+    queued_ms: u64,
+}
+
+impl HeavyCall {
+    fn of(call: RunningCall, now: Duration) -> Self {
+        Self {
+            call: call.name,
+            worker: call.worker,
+            caller: call.caller,
+            age_ms: millis(call.begun, now),
+            queued_ms: millis(call.received, call.begun),
+        }
+    }
+}
+
+fn millis(since: Duration, now: Duration) -> u64 {
+    u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug, Serialize)]
@@ -116,14 +155,13 @@ impl Process {
 
 impl Worker {
     fn of(reading: &SlotReading, now: Duration) -> Self {
-        let since = |then: Duration| now.saturating_sub(then);
         Self {
             pid: reading.pid,
             age: reading.age,
             generation: reading.generation,
             state: reading.state.map_or("unknown", WorkerState::name),
-            uptime: since(reading.since).as_secs(),
-            silence: u64::try_from(since(reading.heartbeat).as_millis()).unwrap_or(u64::MAX),
+            uptime: now.saturating_sub(reading.since).as_secs(),
+            silence: millis(reading.heartbeat, now),
             busy: reading.busy,
             requests: reading.requests,
             rss: resident_bytes_of(reading.pid),
@@ -145,6 +183,9 @@ impl Gateway {
         let mut workers: Vec<_> = scoreboard.workers().collect();
         workers.sort_unstable_by_key(|worker| worker.age);
         workers.truncate(WORKERS);
+        let heavy = Heavy::all(&scoreboard.pool(), now);
+        let calls = scoreboard.pool().running_calls().all().into_iter();
+        let calls = calls.take(CALLS).map(|call| HeavyCall::of(call, now));
         let state = State {
             version: env!("CARGO_PKG_VERSION"),
             started: arbiter.gauge(ArbiterGauge::StartTime),
@@ -160,7 +201,9 @@ impl Gateway {
                 .collect(),
             requests,
             requests_total,
-            heavy: Heavy::all(&scoreboard.pool()),
+            calls_total: heavy.iter().map(|one| one.running).sum(),
+            heavy,
+            calls: calls.collect(),
         };
         serde_json::to_string(&state).unwrap_or_default()
     }
