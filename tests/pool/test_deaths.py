@@ -157,7 +157,7 @@ def test_without_a_timeout_calls_take_as_long_as_they_like(start):
 
 def test_a_caller_that_leaves_cancels_its_calls(start):
     pool = start()
-    running = Calling(lambda: DirtyClient(pool.path, timeout=3.0).execute("heavy:App", "wait", "never"))
+    running = Calling(lambda: DirtyClient(pool.path, timeout=6.0).execute("heavy:App", "wait", "never"))
     pool.wait_for_begun(1)
     queued = Calling(lambda: DirtyClient(pool.path, timeout=0.1).execute("heavy:App", "wait", "never"))
     assert isinstance(queued.ended().error, DirtyTimeoutError)

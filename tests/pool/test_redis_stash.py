@@ -184,8 +184,9 @@ def test_ways_to_write_the_address(server, form):
 
 
 def test_a_server_that_stands_still_or_is_gone_is_an_error_in_time(server):
-    with RedisStashClient(f"{server.url}?timeout=0.3") as client:
-        client.put("table", "key", 1)
+    with RedisStashClient(server.url) as patient, RedisStashClient(f"{server.url}?timeout=0.3") as client:
+        patient.put("table", "key", 1)
+        wait_for(lambda: outcome(lambda: client.get("table", "key")) == 1)
         server.process.send_signal(signal.SIGSTOP)
         begun = time.monotonic()
         with pytest.raises(StashConnectionError, match=r"127.0.0.1:\d+/0 did not answer within 0.3 s") as caught:
@@ -199,8 +200,8 @@ def test_a_server_that_stands_still_or_is_gone_is_an_error_in_time(server):
             client.get("table", "key")
         # It comes back, empty; nothing has to be made anew.
         server.start()
-        assert client.get("table", "key", "gone") == "gone"
-        assert client.increment("table", "key") == 1
+        wait_for(lambda: outcome(lambda: client.get("table", "key", "gone")) == "gone")
+        assert patient.increment("table", "key") == 1
 
 
 def outcome(call: Callable[[], object]) -> object:
