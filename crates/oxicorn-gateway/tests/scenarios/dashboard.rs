@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxicorn_gateway::control::{DashboardOrder, FromGateway, ToGateway};
 use oxicorn_link::scoreboard::{CallGauge, CallOutcome};
@@ -27,10 +27,13 @@ fn ask(scenario: &Scenario, method: &str, path: &str, headers: &str) -> String {
     answer
 }
 
-/// Reads until it has come.
+/// Reads until it has come. A viewer is sent something each second, so that nothing else ends the waiting.
 fn read_until(stream: &mut TcpStream, expected: &str) -> String {
     let mut seen = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
     while !String::from_utf8_lossy(&seen).contains(expected) {
+        let text = String::from_utf8_lossy(&seen);
+        assert!(Instant::now() < deadline, "no {expected} in {text}");
         let mut buffer = [0; 4096];
         let count = stream.read(&mut buffer).unwrap();
         let text = String::from_utf8_lossy(&seen);
@@ -92,7 +95,7 @@ fn heavy_applications_are_shown_with_what_waits_and_runs() {
     for outcome in [CallOutcome::Error, CallOutcome::Timeout] {
         row.count(outcome);
     }
-    let expected = r#""heavy":[{"app":"model:\"Model","workers":2,"queued":3,"running":4,"answered":1,"cancelled":0,"failed":2}]"#;
+    let expected = r#""heavy":[{"app":"model:\"Model","workers":2,"queued":3,"running":4,"queued_ms":null,"running_ms":null,"answered":1,"cancelled":0,"failed":2}]"#;
     read_until(&mut viewer, expected);
 }
 
