@@ -83,19 +83,11 @@ pub fn write_at<F: AsFd>(file: F, mut content: &[u8], mut offset: u64) -> io::Re
 }
 
 /// Fills `into` from `offset` on; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof): the file ends before.
-pub fn read_exact_at<F: AsFd>(file: F, mut into: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !into.is_empty() {
-        match rustix::io::pread(&file, &mut *into, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                into = &mut into[read..];
-                offset += read as u64;
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
+pub fn read_exact_at<F: AsFd>(file: F, into: &mut [u8], offset: u64) -> io::Result<()> {
+    let (begin, length) = (into.as_mut_ptr().cast(), into.len());
+    // SAFETY: the same memory, borrowed for as long; only bytes that were read are written there, so all stays initialized.
+    let into = unsafe { std::slice::from_raw_parts_mut(begin, length) };
+    fill_exact_at(file, into, offset)
 }
 
 /// The same for memory that holds nothing yet: after `Ok` all of it is initialized.

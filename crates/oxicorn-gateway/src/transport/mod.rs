@@ -2,7 +2,8 @@
 //!
 //! Decides nothing: it is where a connection's reads and writes divide by how the bytes travel. What only a bare
 //! socket can do (to be sent to straight out of a worker's ring, to be given away as it is) is asked of
-//! [`Transport::plain`].
+//! [`Transport::plain`]. What descriptors the thread waits for beside sockets is here, too: [`readiness`] and the one of
+//! all its timers ([`timer`]).
 
 pub(crate) mod endpoint;
 pub(crate) mod http2;

@@ -1,5 +1,6 @@
 //! Values of a frame as Python's.
 
+use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
@@ -13,6 +14,17 @@ use pyo3::types::{
 
 use super::limit::Limit;
 use super::{EXTERNAL_MAX, protocol_error};
+
+/// Makes an object of so many bytes, which hold nothing yet.
+type Make = unsafe extern "C" fn(*const c_char, ffi::Py_ssize_t) -> *mut ffi::PyObject;
+/// Where the bytes of such an object begin.
+type BeginOf = unsafe extern "C" fn(*mut ffi::PyObject) -> *mut c_char;
+
+const BYTES: (Make, BeginOf) = (ffi::PyBytes_FromStringAndSize, ffi::PyBytes_AsString);
+const BYTE_ARRAY: (Make, BeginOf) = (
+    ffi::PyByteArray_FromStringAndSize,
+    ffi::PyByteArray_AsString,
+);
 
 /// Reads the values of a payload.
 pub(crate) struct Decoder<'a, 'py> {
@@ -226,8 +238,8 @@ impl<'a, 'py> Decoder<'a, 'py> {
         }
         let length = isize::try_from(length).unwrap_or(isize::MAX);
         match kind {
-            tag::BYTES => self.external_bytes(file, length, offset),
-            tag::BYTE_ARRAY => self.external_byte_array(file, length, offset),
+            tag::BYTES => self.external_object(BYTES, file, length, offset),
+            tag::BYTE_ARRAY => self.external_object(BYTE_ARRAY, file, length, offset),
             tag::TEXT => {
                 let mut bytes = Vec::new();
                 let space = space_of(&mut bytes, length.unsigned_abs());
@@ -243,38 +255,21 @@ impl<'a, 'py> Decoder<'a, 'py> {
         }
     }
 
-    fn external_bytes(
+    /// A new bytes or bytearray object, filled from the file.
+    fn external_object(
         &self,
+        (make, begin_of): (Make, BeginOf),
         file: &OwnedFd,
         length: isize,
         offset: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
         // SAFETY: a new object, which nobody else has, or an error that was set.
         let bytes = unsafe {
-            let new = ffi::PyBytes_FromStringAndSize(std::ptr::null(), length);
+            let new = make(std::ptr::null(), length);
             Bound::from_owned_ptr_or_err(self.py, new)?
         };
-        // SAFETY: a bytes object.
-        let begin = unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) };
-        // SAFETY: the object has so many bytes there, which hold nothing yet; nobody else knows of it.
-        let space = unsafe { space_at(begin.cast(), length.unsigned_abs()) };
-        self.limit.fill(self.py, file, space, offset)?;
-        Ok(bytes)
-    }
-
-    fn external_byte_array(
-        &self,
-        file: &OwnedFd,
-        length: isize,
-        offset: u64,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        // SAFETY: a new object, which nobody else has, or an error that was set.
-        let bytes = unsafe {
-            let new = ffi::PyByteArray_FromStringAndSize(std::ptr::null(), length);
-            Bound::from_owned_ptr_or_err(self.py, new)?
-        };
-        // SAFETY: a bytearray object.
-        let begin = unsafe { ffi::PyByteArray_AsString(bytes.as_ptr()) };
+        // SAFETY: an object of the type that the function is for, as every caller pairs them.
+        let begin = unsafe { begin_of(bytes.as_ptr()) };
         // SAFETY: the object has so many bytes there, which hold nothing yet; nobody else knows of it.
         let space = unsafe { space_at(begin.cast(), length.unsigned_abs()) };
         self.limit.fill(self.py, file, space, offset)?;

@@ -100,17 +100,15 @@ fn write_requests(out: &mut Exposition, gateway: &GatewayBlock) {
             }
         }
     }
-    out.begin(REFUSED);
-    for (reason, counter) in [
+    let refused = [
         ("queue_full", Counter::RejectedFull),
         ("queue_timeout", Counter::RejectedWaited),
         ("timeout", Counter::Expired),
         ("worker_lost", Counter::Lost),
         ("client_left", Counter::Abandoned),
         ("malformed", Counter::PeerFaults),
-    ] {
-        out.sample(REFUSED, &[("reason", reason)], gateway.counter(counter));
-    }
+    ];
+    write_by(out, gateway, REFUSED, "reason", &refused);
     write_handshakes(out, gateway);
     write_floods(out, gateway);
     for (family, counter) in [
@@ -178,14 +176,12 @@ fn write_handshakes(out: &mut Exposition, gateway: &GatewayBlock) {
         let labels = [("version", version), ("resumed", resumed)];
         out.sample(DONE, &labels, gateway.counter(counter));
     }
-    out.begin(FAILED);
-    for (reason, counter) in [
+    let failed = [
         ("protocol", Counter::TlsFailed),
         ("timeout", Counter::TlsTooSlow),
         ("plain_http", Counter::TlsUnencrypted),
-    ] {
-        out.sample(FAILED, &[("reason", reason)], gateway.counter(counter));
-    }
+    ];
+    write_by(out, gateway, FAILED, "reason", &failed);
 }
 
 fn write_floods(out: &mut Exposition, gateway: &GatewayBlock) {
@@ -193,16 +189,28 @@ fn write_floods(out: &mut Exposition, gateway: &GatewayBlock) {
         "oxicorn_http2_floods",
         "Connections of HTTP/2 that were ended because they passed a bound, by what there was too much of.",
     );
-    out.begin(FLOODS);
-    for (kind, counter) in [
+    let floods = [
         ("resets", Counter::Http2Resets),
         ("malformed", Counter::Http2Malformed),
         ("continuations", Counter::Http2Continuations),
         ("control_frames", Counter::Http2Control),
         ("window_updates", Counter::Http2WindowUpdates),
         ("header_list", Counter::Http2HeaderLists),
-    ] {
-        out.sample(FLOODS, &[("kind", kind)], gateway.counter(counter));
+    ];
+    write_by(out, gateway, FLOODS, "kind", &floods);
+}
+
+/// A family with one label, and a counter for each of its values.
+fn write_by(
+    out: &mut Exposition,
+    gateway: &GatewayBlock,
+    family: Family,
+    label: &'static str,
+    counters: &[(&str, Counter)],
+) {
+    out.begin(family);
+    for (value, counter) in counters {
+        out.sample(family, &[(label, value)], gateway.counter(*counter));
     }
 }
 
