@@ -4,8 +4,9 @@
 //! its worker itself, so that nothing but the gateway is counted. Counted are instructions, not time: the figures depend
 //! on the toolchain and hardly on what else the machine does. (The gateway sleeps more or less often; that moves them by
 //! a percent.) Each figure is the difference of a long and a short run, so that the start does not count.
-//! Without valgrind it says so and counts only memory. What was measured when somebody last looked is written down (see
-//! [`figures`]): the bench fails where more is needed than that; with `--record` it writes down what it measures.
+//! Without valgrind it says so and counts only memory. Behind `--` may be named what is wanted (`memory`, `hello`...).
+//! What was measured when somebody last looked is written down (see [`figures`]): the bench fails where more is needed
+//! than that; with `--record` it writes down what it measures.
 #![expect(clippy::print_stdout, reason = "a bench reports")]
 
 #[path = "figures/mod.rs"]
@@ -19,7 +20,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use oxicorn_gateway::control::{AttachWorker, FromGateway, ToGateway, decode, encode};
-use oxicorn_gateway::{ErrorLog, Level, ListenerSetup, Settings, Setup, WebSocket, run};
+use oxicorn_gateway::{ErrorLog, Http2, Level, ListenerSetup, Settings, Setup, WebSocket, run};
 use oxicorn_link::metric_store::{LEAST_BYTES, MetricStore};
 use oxicorn_link::scoreboard::Scoreboard;
 use oxicorn_link::window::RESPONSE_PIECE;
@@ -33,7 +34,7 @@ use tempfile::TempDir;
 use crate::figures::Figures;
 
 /// Exchanges of a short and of a long run.
-const ROUNDS: [usize; 2] = [200, 1200];
+const ROUNDS: [usize; 2] = [12 * STREAMS, 75 * STREAMS];
 
 /// Connections that rest while memory is looked at; each has had one exchange.
 const CONNECTIONS: usize = 4000;
@@ -59,8 +60,35 @@ const BROWSER: &str = "GET /accounts/42?tab=orders HTTP/1.1\r\n\
 const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
+/// Requests of HTTP/2 that a client sends at once.
+const STREAMS: usize = 16;
+
+/// How a client of HTTP/2 begins: its preface, no settings of its own, and a window for all that it will be sent.
+const HTTP2_BEGIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \0\0\0\x04\0\0\0\0\0\
+    \0\0\x04\x08\0\0\0\0\0\x40\0\0\0";
+
+/// `GET /` by http; its authority and its user agent are entered into the table (RFC 7541 section 6.2.1).
+const HTTP2_FIRST: &[u8] = b"\x82\x86\x84\x41\x0e127.0.0.1:8000\x7a\x05bench";
+
+/// The same, with both out of the table (section 6.1).
+const HTTP2_NEXT: &[u8] = b"\x82\x86\x84\xbf\xbe";
+
+/// Acknowledges the gateway's settings.
+const HTTP2_ACKNOWLEDGED: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
+
+/// Bytes of a frame's header, and the flag of a frame that is its stream's last.
+const FRAME_HEADER: usize = 9;
+const END_STREAM: u8 = 1;
+
 /// What is counted.
-const CASES: [&str; 4] = ["hello", "ten headers", "WebSocket message", "1 MiB"];
+const CASES: [&str; 5] = [
+    "hello",
+    "ten headers",
+    "WebSocket message",
+    "1 MiB",
+    "HTTP/2 hello",
+];
 
 /// The gateway: its control channel is its standard input, its listener its standard output.
 fn serve(directory: &Path) -> ExitCode {
@@ -68,6 +96,10 @@ fn serve(directory: &Path) -> ExitCode {
     let listener = std::io::stdout().as_fd().try_clone_to_owned();
     let mut settings = Settings {
         websocket: Some(WebSocket::default()),
+        http2: Some(Http2 {
+            prior_knowledge: true,
+            ..Http2::default()
+        }),
         error_log: ErrorLog {
             path: directory.join("error.log").display().to_string(),
             level: Level::Info,
@@ -166,7 +198,7 @@ impl Bench {
             pid: 1,
             age: 1,
             generation: 1,
-            capacity: 1,
+            capacity: u32::try_from(STREAMS).expect("few"),
             streams: false,
             goes_on: false,
         };
@@ -210,6 +242,12 @@ impl Bench {
     fn exchange(&mut self, client: &mut TcpStream, request: &str, body: &[u8], room: &mut [u8]) {
         client.write_all(request.as_bytes()).expect("a gateway");
         let stream = self.claim();
+        self.answer(stream, body);
+        read_response(client, body.len(), room);
+    }
+
+    /// A worker's response.
+    fn answer(&mut self, stream: StreamId, body: &[u8]) {
         let length = body.len().to_string();
         let head = head_of(
             200,
@@ -229,7 +267,6 @@ impl Bench {
             let over = bits(pieces.peek().is_none());
             self.send(ResponseKind::BodyChunk, stream, over, &[], piece);
         }
-        read_response(client, body.len(), room);
     }
 
     fn exchanges(&mut self, rounds: usize, request: &str, body: &[u8]) {
@@ -237,6 +274,39 @@ impl Bench {
         let mut room = vec![0; MEBIBYTE + 1024];
         for _ in 0..rounds {
             self.exchange(&mut client, request, body, &mut room);
+        }
+    }
+
+    /// So many requests of one connection that speaks HTTP/2: as many as it has streams are sent at once, and all of them
+    /// have come to the worker before the first is answered.
+    fn streams(&mut self, rounds: usize) {
+        let mut client = self.connect();
+        client.write_all(HTTP2_BEGIN).expect("a gateway");
+        let mut numbers = (1_u32..).step_by(2);
+        let mut frames = Frames::default();
+        for round in 0..rounds / STREAMS {
+            let mut requests = Vec::new();
+            for place in 0..STREAMS {
+                let is_first = round == 0 && place == 0;
+                let block = if is_first { HTTP2_FIRST } else { HTTP2_NEXT };
+                let number = numbers.next().expect("a number");
+                requests.extend_from_slice(&[0, 0, u8::try_from(block.len()).expect("short")]);
+                // HEADERS, with END_HEADERS and END_STREAM.
+                requests.extend_from_slice(&[1, 4 | END_STREAM]);
+                requests.extend_from_slice(&number.to_be_bytes());
+                requests.extend_from_slice(block);
+            }
+            client.write_all(&requests).expect("a gateway");
+            let claimed: Vec<_> = (0..STREAMS).map(|_| self.claim()).collect();
+            for stream in claimed {
+                self.answer(stream, b"Hello, World!");
+            }
+            for _ in 0..STREAMS {
+                frames.read_to_end_of_stream(&mut client);
+            }
+            if round == 0 {
+                client.write_all(HTTP2_ACKNOWLEDGED).expect("a gateway");
+            }
         }
     }
 
@@ -307,6 +377,7 @@ impl Bench {
             "hello" => self.exchanges(rounds, HELLO, b"Hello, World!"),
             "ten headers" => self.exchanges(rounds, BROWSER, b"Hello, World!"),
             "1 MiB" => self.exchanges(rounds, HELLO, &vec![b'x'; MEBIBYTE]),
+            "HTTP/2 hello" => self.streams(rounds),
             _ => self.messages(rounds),
         }
     }
@@ -319,6 +390,42 @@ impl Bench {
         drop(control);
         let output = gateway.wait_with_output().expect("a process");
         String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+/// What a client of HTTP/2 has received and not looked at.
+#[derive(Default)]
+struct Frames {
+    received: Vec<u8>,
+}
+
+impl Frames {
+    /// Looks at frames up to one that ends a stream's response.
+    fn read_to_end_of_stream(&mut self, client: &mut TcpStream) {
+        loop {
+            self.fill(client, FRAME_HEADER);
+            let header = &self.received[..FRAME_HEADER];
+            let length = header[..3]
+                .iter()
+                .fold(0, |length, byte| length << 8 | usize::from(*byte));
+            let (kind, bits) = (header[3], header[4]);
+            assert!(kind != 3 && kind != 7, "RST_STREAM or GOAWAY");
+            self.fill(client, FRAME_HEADER + length);
+            self.received.drain(..FRAME_HEADER + length);
+            // DATA and HEADERS know this flag.
+            if kind <= 1 && bits & END_STREAM != 0 {
+                return;
+            }
+        }
+    }
+
+    fn fill(&mut self, client: &mut TcpStream, count: usize) {
+        let mut room = [0; 16 * 1024];
+        while self.received.len() < count {
+            let read = client.read(&mut room).expect("a response");
+            assert!(read > 0, "closed too early");
+            self.received.extend_from_slice(&room[..read]);
+        }
     }
 }
 
@@ -414,12 +521,20 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    figures.note("bytes of a connection at rest", memory_at_rest());
+    // Names of cases, if not all are wanted.
+    let wanted: Vec<_> = words
+        .iter()
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    let is_wanted = |case: &str| wanted.is_empty() || wanted.iter().any(|word| *word == case);
+    if is_wanted("memory") {
+        figures.note("bytes of a connection at rest", memory_at_rest());
+    }
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("instructions are not counted: valgrind is not installed");
         return ExitCode::SUCCESS;
     }
-    for case in CASES {
+    for case in CASES.into_iter().filter(|case| is_wanted(case)) {
         match (count(case, ROUNDS[0]), count(case, ROUNDS[1])) {
             (Ok(short), Ok(long)) => {
                 let each = (long - short) / (ROUNDS[1] - ROUNDS[0]) as u64;

@@ -68,10 +68,17 @@ impl Figures {
         !self.measured.iter().any(is_above)
     }
 
-    /// Writes down what was measured.
+    /// Writes down what was measured; what was not stays as it is.
     pub(crate) fn record(&self) -> io::Result<()> {
-        let mut text = HEAD.to_owned();
+        let mut figures = self.known.clone();
         for (name, figure) in &self.measured {
+            match figures.iter_mut().find(|known| known.0 == *name) {
+                Some(known) => known.1 = *figure,
+                None => figures.push((name.clone(), *figure)),
+            }
+        }
+        let mut text = HEAD.to_owned();
+        for (name, figure) in &figures {
             writeln!(text, "\"{name}\" = {figure}").expect("memory takes everything");
         }
         fs::write(&self.path, text)

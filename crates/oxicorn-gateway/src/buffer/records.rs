@@ -130,7 +130,7 @@ impl Reader {
                 return Ok(at + sink.data(now, false)?);
             }
             if self.rest == 0 {
-                at += self.keep(now, sink)?;
+                at += self.take_record(now, sink)?;
                 continue;
             }
             let (piece, after) = now.split_at(self.rest.min(now.len()));
@@ -148,13 +148,32 @@ impl Reader {
         Ok(at)
     }
 
+    /// A record begins, or goes on that has not come whole. One that is whole is read where it lies.
+    fn take_record(&mut self, bytes: &[u8], sink: &mut impl Sink) -> io::Result<usize> {
+        if self.kept.is_empty()
+            && let Some((kind, len)) = read_header(bytes)?
+        {
+            let used = if kind == Kind::Data {
+                HEADER
+            } else {
+                HEADER + len
+            };
+            if let Some((record, after)) = bytes.split_at_checked(used) {
+                return Ok(used + self.take(kind, len, &record[HEADER..], after, sink)?);
+            }
+        }
+        self.keep(bytes, sink)
+    }
+
     /// Bytes of a header, or of a record that is no body.
     fn keep(&mut self, bytes: &[u8], sink: &mut impl Sink) -> io::Result<usize> {
-        let Some((kind, len)) = self.header()? else {
+        let Some((kind, len)) = read_header(&self.kept)? else {
             let count = (HEADER - self.kept.len()).min(bytes.len());
             self.kept.extend_from_slice(&bytes[..count]);
-            let is_empty =
-                matches!(self.header()?, Some((kind, len)) if kind == Kind::Data || len == 0);
+            let is_empty = matches!(
+                read_header(&self.kept)?,
+                Some((kind, len)) if kind == Kind::Data || len == 0
+            );
             return Ok(count
                 + if is_empty {
                     self.finish(&bytes[count..], sink)?
@@ -175,35 +194,47 @@ impl Reader {
 
     /// What is kept is whole; says how many of the bytes behind it are used up with it.
     fn finish(&mut self, after: &[u8], sink: &mut impl Sink) -> io::Result<usize> {
-        let Some((kind, len)) = self.header()? else {
+        let Some((kind, len)) = read_header(&self.kept)? else {
             return Ok(0);
         };
         let kept = std::mem::take(&mut self.kept);
+        self.take(kind, len, &kept[HEADER..], after, sink)
+    }
+
+    /// A record of which all is here that is no body.
+    fn take(
+        &mut self,
+        kind: Kind,
+        len: usize,
+        content: &[u8],
+        after: &[u8],
+        sink: &mut impl Sink,
+    ) -> io::Result<usize> {
         match kind {
             Kind::Data => self.rest = len,
             Kind::Raw => self.is_raw = true,
             _ => {
                 let ends = is_end(after);
-                sink.whole(kind, &kept[HEADER..], ends)?;
+                sink.whole(kind, content, ends)?;
                 return Ok(if ends { HEADER } else { 0 });
             }
         }
         Ok(0)
     }
 
-    /// The header, once it is there.
-    fn header(&self) -> io::Result<Option<(Kind, usize)>> {
-        let &[number, a, b, c, d, ..] = &self.kept[..] else {
-            return Ok(None);
-        };
-        let kind = Kind::of(number).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Some((kind, u32::from_le_bytes([a, b, c, d]) as usize)))
-    }
-
     /// Bytes of memory.
     pub(crate) fn memory(&self) -> usize {
         self.kept.capacity()
     }
+}
+
+/// The header at the front, once it is there.
+fn read_header(bytes: &[u8]) -> io::Result<Option<(Kind, usize)>> {
+    let &[number, a, b, c, d, ..] = bytes else {
+        return Ok(None);
+    };
+    let kind = Kind::of(number).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Some((kind, u32::from_le_bytes([a, b, c, d]) as usize)))
 }
 
 fn is_end(bytes: &[u8]) -> bool {

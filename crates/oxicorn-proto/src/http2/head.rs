@@ -35,11 +35,8 @@ pub fn write_head<'a>(
     if start.method.is_empty() || target.is_empty() {
         return Err(PeerFault::InvalidRequestLine);
     }
-    if [start.method, target]
-        .concat()
-        .iter()
-        .any(|byte| *byte <= b' ')
-    {
+    let mut bytes = start.method.iter().chain(target);
+    if bytes.any(|byte| *byte <= b' ') {
         return Err(PeerFault::InvalidRequestTarget);
     }
     for part in [start.method, b" ", target, b" HTTP/1.1\r\n"] {

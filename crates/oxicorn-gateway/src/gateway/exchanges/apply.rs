@@ -27,6 +27,10 @@ use crate::workers::calls::Call;
 /// (heads, 1xx, framing).
 const UNCOUNTED: usize = 256 * 1024;
 
+/// Bytes of an answer in records beside those that the worker sends: a status line, the server's own fields, headers
+/// of records.
+const OWN_BYTES: usize = 160;
+
 /// Files in one connection's output at a time: each costs a descriptor.
 const FILES: usize = 64;
 
@@ -225,6 +229,10 @@ impl<'g> WorkerMessage<'g> {
             body_length: known.then_some(body_len),
         };
         let out = self.output.bytes();
+        if self.writer.records().is_some() {
+            // A stream has no memory from an earlier answer: it gets it for all of this one at once.
+            out.reserve(whole + OWN_BYTES);
+        }
         let start = out.len();
         let trace = self.exchange.request.trace.as_deref();
         let timing = self.tells_timing.then(|| {

@@ -17,6 +17,8 @@
 //! * **Turns.** A connection reads so many bytes, then others have their turn.
 
 mod engine;
+mod fields;
+mod outstanding;
 mod stream;
 mod wire;
 

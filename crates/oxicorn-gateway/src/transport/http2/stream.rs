@@ -1,5 +1,6 @@
 //! One stream of HTTP/2, as the transport of a connection: bytes of a body in, records of an answer out.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -7,8 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
+use super::fields::{KnownFields, split_line};
 use super::wire::Wire;
 use crate::buffer::records::{Kind, Reader, Sink};
 use crate::transport::socket::{Received, Sent};
@@ -20,6 +22,10 @@ pub(crate) const OUTSTANDING: usize = 256 * 1024;
 
 /// Bytes of one answer that are given to h2 at once, so that all streams have their turn.
 const PIECE: usize = 16 * 1024;
+
+thread_local! {
+    static KNOWN_FIELDS: RefCell<KnownFields> = const { RefCell::new(KnownFields::new()) };
+}
 
 /// A stream.
 pub(crate) struct StreamEnd {
@@ -364,31 +370,8 @@ fn response(head: &[u8]) -> io::Result<Response<()>> {
     Ok(response)
 }
 
-fn fields(mut text: &[u8]) -> io::Result<HeaderMap> {
-    let mut fields = HeaderMap::new();
-    while !text.is_empty() {
-        let (line, rest) = split_line(text);
-        text = rest;
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            continue;
-        };
-        let value = line[colon + 1..].trim_ascii();
-        let name = HeaderName::from_bytes(&line[..colon]);
-        let value = HeaderValue::from_bytes(value);
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        if fields.try_append(name, value).is_err() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-    }
-    Ok(fields)
-}
-
-fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = memchr::memchr(b'\n', text).map_or(text.len(), |at| at + 1);
-    let (line, rest) = text.split_at(end);
-    (line.trim_ascii_end(), rest)
+fn fields(text: &[u8]) -> io::Result<HeaderMap> {
+    KNOWN_FIELDS.with_borrow_mut(|known| known.read(text))
 }
 
 impl std::fmt::Debug for StreamEnd {

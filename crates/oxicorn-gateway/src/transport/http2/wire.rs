@@ -5,7 +5,6 @@
 //! answers by itself.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +14,7 @@ use std::time::Duration;
 use oxicorn_proto::http2::{Flood, FloodCounts, Frame, FrameKind, FrameScanner, PREFACE};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::outstanding::Outstanding;
 use super::stream::OUTSTANDING;
 use crate::transport::Transport;
 use crate::transport::socket::{Received, Sent};
@@ -99,33 +99,6 @@ impl Beginning {
         if *self == Self::Awaited {
             let is_good = frame.kind == FrameKind::Settings && !frame.has_first_flag();
             *self = if is_good { Self::Good } else { Self::Bad };
-        }
-    }
-}
-
-/// What h2 has of bodies, of each stream (by its number) and of all.
-#[derive(Debug, Default)]
-struct Outstanding {
-    streams: HashMap<u32, usize>,
-    all: usize,
-}
-
-impl Outstanding {
-    fn give(&mut self, stream: u32, count: usize) {
-        *self.streams.entry(stream).or_default() += count;
-        self.all += count;
-    }
-
-    /// So many bytes have left h2.
-    fn take(&mut self, stream: u32, count: usize) {
-        let Some(own) = self.streams.get_mut(&stream) else {
-            return;
-        };
-        let count = count.min(*own);
-        *own -= count;
-        self.all -= count;
-        if *own == 0 {
-            self.streams.remove(&stream);
         }
     }
 }
