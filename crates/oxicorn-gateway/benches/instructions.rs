@@ -2,8 +2,10 @@
 //!
 //! `cargo bench -p oxicorn-gateway --bench instructions` runs a gateway as a process under valgrind, and is its client and
 //! its worker itself, so that nothing but the gateway is counted. Counted are instructions, not time: the figures depend
-//! on the toolchain and hardly on what else the machine does. (The gateway sleeps more or less often; that moves them by
-//! a percent.) Each figure is the difference of a long and a short run, so that the start does not count.
+//! on the toolchain, and on how often the gateway sleeps. On a quiet machine it sleeps twice for a lone hello: until the
+//! client has asked, and until the worker has answered. On a busy one the worker's answer is there before the second
+//! sleep, and a hello costs a tenth less: figures are compared, and recorded, on a quiet machine only.
+//! Each figure is the difference of a long and a short run, so that the start does not count.
 //! Without valgrind it says so and counts only memory. Behind `--` may be named what is wanted (`memory`, `hello`...).
 //! What was measured when somebody last looked is written down (see [`figures`]): the bench fails where more is needed
 //! than that; with `--record` it writes down what it measures.
