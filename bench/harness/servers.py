@@ -16,6 +16,8 @@ PROJECT = BENCH.parent
 APPLICATIONS = BENCH / "apps"
 PEERS = BENCH / ".venv-peers"
 OXICORN = PROJECT / ".venv" / "bin" / "oxicorn"
+#: Another build of it, to be compared in the same run.
+BEFORE = Path(os.environ.get("BENCH_BEFORE", "unset"))
 FLOOR = BENCH / "floor"
 # What applications import stands apart from the peers, so that servers from different virtual environments import the
 # same files: Flask; FastAPI and the event loop.
@@ -100,6 +102,10 @@ def _oxicorn(shape: Shape, port: int) -> list[str]:
     return [str(OXICORN), *_gunicorn_options(shape, port)]
 
 
+def _before(shape: Shape, port: int) -> list[str]:
+    return [str(BEFORE), *_gunicorn_options(shape, port)]
+
+
 def _with_slice(microseconds: int) -> Callable[[Shape, int], list[str]]:
     def command(shape: Shape, port: int) -> list[str]:
         launcher = [str(PEERS / "bin" / "python"), str(BENCH / "harness" / "with_slice.py"), str(microseconds)]
@@ -175,6 +181,7 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("oxicorn", OXICORN, "run make build", _oxicorn, interfaces=_ALL),
+        Contender("oxicorn-before", BEFORE, "set BENCH_BEFORE to the other build's program", _before, interfaces=_ALL),
         # Experiments with the gateway's time slice; no target is measured against them.
         *(
             Contender(f"oxicorn-slice-{microseconds}", OXICORN, "run make build", _with_slice(microseconds), interfaces=_BOTH)

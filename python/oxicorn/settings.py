@@ -40,6 +40,7 @@ class SettingsDict(TypedDict, total=False):
     response_buffer: int
     response_spool: int
     gateway_threads: int
+    io_uring: bool | None
     websocket_ping_interval: int
     websocket_ping_timeout: int
     websocket_compression: Literal["shared", "dedicated", "off"] | bool

@@ -182,6 +182,7 @@ fn begin(
     let secure = certificates.map(|file| Secure::read(file, None));
     gateway.secure = secure.transpose().map_err(io::Error::other)?;
     gateway.start_threads();
+    gateway.choose_sending();
     for (setup, socket) in listeners {
         gateway.open_listener(setup, socket)?;
     }

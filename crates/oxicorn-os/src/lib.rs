@@ -27,6 +27,7 @@ pub mod privileges;
 pub mod process;
 pub mod random;
 pub mod rlimit;
+pub mod send_batch;
 pub mod sendfile;
 pub mod signals;
 pub mod sockets;

@@ -73,6 +73,8 @@ pub struct Settings {
     pub buffer_limit: usize,
     /// `TCP_NODELAY` on accepted connections.
     pub tcp_nodelay: bool,
+    /// What several clients get is sent by one system call, where the kernel allows it.
+    pub io_uring: bool,
     /// `sendfile(2)` for file responses; off: read and write.
     pub sendfile: bool,
     /// Requests go to a worker before their bodies are complete, and the worker is told when a client
@@ -118,6 +120,7 @@ impl Default for Settings {
             requests_per_connection: 0,
             buffer_limit: 512 << 20,
             tcp_nodelay: true,
+            io_uring: true,
             sendfile: true,
             stream_requests: false,
             https_redirect: None,

@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     pub(crate) received: u64,
     /// Bytes given to the kernel for the client.
     pub(crate) sent: u64,
+    /// Something was added to what it has to send that is not written yet.
+    pub(crate) is_unsent: bool,
     /// What was last counted as held for it.
     pub(crate) accounted: usize,
     /// Whom it is counted for.

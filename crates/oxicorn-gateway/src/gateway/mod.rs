@@ -45,6 +45,7 @@ use crate::gateway::clients::admission::connections_by_descriptors;
 use crate::gateway::clients::handshake::Secure;
 use crate::gateway::clients::listener::{ConnectionTask, Listeners};
 use crate::gateway::clients::memory_budget::MemoryBudget;
+use crate::gateway::clients::unsent::Unsent;
 use crate::gateway::deadlines::{Rest, Timer};
 use crate::gateway::log_throttle::LogThrottle;
 use crate::gateway::monitoring::dashboard::Dashboard;
@@ -116,8 +117,7 @@ pub(crate) struct Gateway {
     pub(crate) rest: Rest,
     pub(crate) scratch: Scratch,
     pub(crate) websockets: Shared,
-    /// A connection with something to send that the next message may still add to.
-    pub(crate) unsent: Option<usize>,
+    pub(crate) unsent: Unsent,
     pub(crate) next_serial: u64,
     /// When what need not be known at once is looked for next.
     pub(crate) next_look: Duration,
@@ -222,7 +222,7 @@ impl Gateway {
             rest: Rest::new(),
             scratch: Scratch::default(),
             websockets: Shared::default(),
-            unsent: None,
+            unsent: Unsent::default(),
             next_serial: 0,
             next_look: Duration::ZERO,
             turns: 0,

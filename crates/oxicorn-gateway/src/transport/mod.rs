@@ -200,6 +200,34 @@ impl Transport {
         }
     }
 
+    /// Before a [`together`](Self::together) with these bytes.
+    pub(crate) fn prepare_together(&mut self, bytes: &[u8]) {
+        if let Self::Tls(tls) = self {
+            tls.seal_aside(bytes);
+        }
+    }
+
+    /// What is to be sent by the caller, and to whom, so that `bytes` are gone; none where they go another way.
+    pub(crate) fn together<'t>(&'t self, bytes: &'t [u8]) -> Option<(BorrowedFd<'t>, &'t [u8])> {
+        match self {
+            Self::Plain(socket) => Some((socket.descriptor().ok()?, bytes)),
+            Self::Tls(tls) => Some((tls.socket().descriptor().ok()?, tls.sealed_aside()?)),
+            Self::Stream(_) | Self::Wire(_) | Self::Gone => None,
+        }
+    }
+
+    /// The caller has sent `count` bytes of it. Says how many of the plain bytes are gone that
+    /// [`poll_sealed`](Self::poll_sealed) does not tell of.
+    pub(crate) fn note_together(&mut self, count: usize) -> usize {
+        match self {
+            Self::Tls(tls) => {
+                tls.note_sent(count);
+                0
+            }
+            _ => count,
+        }
+    }
+
     /// Sends from a file, where the kernel can do that.
     pub(crate) fn poll_send_file(
         &mut self,

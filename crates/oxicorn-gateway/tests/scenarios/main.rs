@@ -21,6 +21,7 @@ mod scenario;
 mod sockets;
 mod timeouts;
 mod tls;
+mod together;
 mod tracing;
 mod unattended;
 mod unclaimed;

@@ -19,7 +19,7 @@ use crate::http2::client::{frame, request};
 use crate::scenario::{Client, PATIENCE, Response, Scenario, StubWorker, patient, pattern};
 
 /// A certificate and its key, for `localhost` and for its own name.
-struct Pki {
+pub(crate) struct Pki {
     certified: Certified,
     der: CertificateDer<'static>,
     key: Vec<u8>,
@@ -59,7 +59,7 @@ impl Pki {
     }
 
     /// A client that trusts this one alone.
-    fn client_config(&self) -> ClientConfig {
+    pub(crate) fn client_config(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -84,7 +84,7 @@ fn with_threads(threads: usize) -> Settings {
     }
 }
 
-fn start(settings: Settings) -> (Scenario, StubWorker, Pki) {
+pub(crate) fn start(settings: Settings) -> (Scenario, StubWorker, Pki) {
     let pki = Pki::new("one.example");
     let mut scenario = Scenario::with_certificates(settings, file(&pki.material()));
     let worker = scenario.ready_worker(1);
@@ -92,8 +92,8 @@ fn start(settings: Settings) -> (Scenario, StubWorker, Pki) {
 }
 
 /// A client's connection.
-struct TlsClient {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+pub(crate) struct TlsClient {
+    pub(crate) stream: StreamOwned<ClientConnection, TcpStream>,
     buffer: Vec<u8>,
 }
 
@@ -109,17 +109,17 @@ impl TlsClient {
         }
     }
 
-    fn connect(scenario: &Scenario, config: &Arc<ClientConfig>) -> Self {
+    pub(crate) fn connect(scenario: &Scenario, config: &Arc<ClientConfig>) -> Self {
         Self::over(TcpStream::connect(scenario.address).unwrap(), config)
     }
 
-    fn get(&mut self, target: &str) {
+    pub(crate) fn get(&mut self, target: &str) {
         let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.stream.write_all(request.as_bytes()).unwrap();
     }
 
     /// A response with a length.
-    fn read_response(&mut self) -> Response {
+    pub(crate) fn read_response(&mut self) -> Response {
         let mut piece = [0; 16_384];
         loop {
             let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n");

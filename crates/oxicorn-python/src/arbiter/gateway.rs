@@ -211,6 +211,7 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
     result.response_buffer = size(settings, "response_buffer");
     result.response_spool = size(settings, "response_spool") as u64;
     result.threads = size(settings, "gateway_threads");
+    result.io_uring = settings.get("io_uring").is_true();
     result.https_redirect = u16::try_from(settings.number("https_redirect"))
         .ok()
         .filter(|port| *port > 0);

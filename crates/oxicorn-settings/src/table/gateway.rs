@@ -121,6 +121,19 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         parity: Parity::Own,
     },
     Definition {
+        name: "io_uring",
+        section: Section::Gateway,
+        flags: Flags::switch_off(&["--no-io-uring"]),
+        kind: Kind::Bool,
+        default: Default::Bool(true),
+        doc: "Whether what several clients get at the same time is handed to the kernel by one system call, with io_uring. It \
+          needs Linux 6.1; where it is older, or io_uring is forbidden, as it is in most containers, each client is sent to by a \
+          system call of its own, and nothing else differs.",
+        since: Since::Oxicorn("0.1.0"),
+        applies: Applies::Reload,
+        parity: Parity::Own,
+    },
+    Definition {
         name: "websocket_ping_interval",
         section: Section::Gateway,
         flags: Flags::integer(&["--websocket-ping-interval"]),

@@ -213,7 +213,11 @@ impl Gateway {
         self.change_logs(&settings);
         let (said, _) = self.resolved.spool.describe();
         let memory_files = self.resolved.spool.memory_files();
+        let before = self.resolved.settings.io_uring;
         self.resolved = Rc::new(ActiveConfig::new(settings, memory_files));
+        if before != self.resolved.settings.io_uring {
+            self.choose_sending();
+        }
         self.tell_of_spool(Some(&said));
         self.start_threads();
     }

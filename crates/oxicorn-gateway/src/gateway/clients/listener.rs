@@ -222,6 +222,7 @@ impl Gateway {
             stalled_since: None,
             received: 0,
             sent: 0,
+            is_unsent: false,
             accounted: 0,
             counted: None,
             resolved,

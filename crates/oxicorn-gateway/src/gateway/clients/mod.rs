@@ -7,5 +7,6 @@ pub(crate) mod hangup;
 pub(crate) mod listener;
 pub(crate) mod memory_budget;
 pub(crate) mod read;
+pub(crate) mod unsent;
 pub(crate) mod upload;
 pub(crate) mod write;

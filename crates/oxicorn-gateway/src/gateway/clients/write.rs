@@ -1,8 +1,7 @@
 //! From a connection's output to its socket.
 //!
-//! Decides when to write: at once when the last message at hand has been added, so that a small
-//! response is one system call made in the turn that read it from the ring. What the socket does
-//! not take waits for the socket; what leaves is credited to the worker.
+//! Decides what is written next, and what follows when it is gone or cannot be: what the socket does not take
+//! waits for the socket; what leaves is credited to the worker. When to write is decided in `unsent`.
 
 use std::os::fd::AsFd as _;
 use std::task::Context;
@@ -18,7 +17,6 @@ use crate::exchange::{Exchange, Happened, Stage};
 use crate::gateway::Gateway;
 use crate::transport::Transport;
 use crate::transport::socket::{Sent, SentFile};
-use crate::transport::zero_copy::SEND_FROM;
 
 /// Writes of one connection before others have their turn.
 const WRITES_PER_TURN: u32 = 16;
@@ -36,40 +34,24 @@ enum Flushed {
 }
 
 impl Gateway {
-    /// Something was added to a connection's output: write it when no more is added right now.
-    pub(crate) fn send_soon(&mut self, key: usize) {
-        match self.unsent.replace(key) {
-            Some(other) if other != key => self.flush(other),
-            _ => {}
-        }
-        let held = self
-            .connections
-            .get(key)
-            .map_or(0, |connection| connection.output.held());
-        if held >= SEND_FROM {
-            self.flush_unsent();
-        }
-    }
-
-    /// Writes what `send_soon` held back.
-    pub(crate) fn flush_unsent(&mut self) {
-        if let Some(key) = self.unsent.take() {
-            self.flush(key);
-        }
-    }
-
     /// Writes as much as the socket takes.
     pub(crate) fn flush(&mut self, key: usize) {
-        self.flush_output(key);
+        self.flush_further(key, 0);
+    }
+
+    /// Writes as much as the socket takes of what is left after `gone` bytes have just been sent.
+    pub(crate) fn flush_further(&mut self, key: usize, gone: usize) {
+        self.flush_output(key, gone);
         self.account(key);
     }
 
-    fn flush_output(&mut self, key: usize) {
+    fn flush_output(&mut self, key: usize, gone: usize) {
         let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let (before, held) = (connection.output.remaining(), connection.output.held());
+        let output = &connection.output;
+        let (before, held) = (output.remaining() + gone as u64, output.held() + gone);
         let flushed = write(connection, &mut self.scratch.file);
         let left = before.saturating_sub(connection.output.remaining());
         // What lay in a file was credited when it went there, and what waits behind it is still held.

@@ -324,6 +324,7 @@ impl Connection {
             stalled_since: None,
             received: 0,
             sent: 0,
+            is_unsent: false,
             accounted: 0,
             counted: None,
             resolved: Rc::clone(&self.resolved),

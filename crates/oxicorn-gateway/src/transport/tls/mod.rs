@@ -58,6 +58,9 @@ const SEALED_AT_ONCE: usize = 128 * 1024;
 /// The same, while the socket does not take all of them at once: what it leaves is kept.
 const SEALED_FOR_SLOW: usize = 64 * 1024;
 
+/// Bytes that are encrypted so that they can be sent together with what other clients get; more is worth a system call.
+const SEALED_ASIDE: usize = 16 * 1024;
+
 /// Plain bytes that are not sent before others that follow at once: a head, and the file behind it.
 const HELD_BACK: usize = 4 * 1024;
 
@@ -503,6 +506,38 @@ impl Tls {
         }
         self.sealed = now.len();
         Ok(self.poll_sealed(cx, more)?.unwrap_or(Sent::Blocked))
+    }
+
+    /// Encrypts `bytes` for a caller who sends [`sealed_aside`](Self::sealed_aside) himself. Nothing is done where
+    /// they are more than one piece, or something waits before them.
+    pub(crate) fn seal_aside(&mut self, bytes: &[u8]) {
+        let waits = self.sealed > 0 || self.gone < self.outgoing.len();
+        if waits || self.stage != Stage::Open || bytes.len() > SEALED_ASIDE {
+            return;
+        }
+        let sealed = SCRATCH.with_borrow_mut(|scratch| {
+            let room = scratch.for_sealing();
+            let length = self.seal(bytes, room)?;
+            self.outgoing = room[..length].to_vec();
+            self.gone = 0;
+            io::Result::Ok(())
+        });
+        // An error is met again by who sends in the ordinary way.
+        if sealed.is_ok() {
+            self.sealed = bytes.len();
+        }
+    }
+
+    /// Ciphertext that waits for the socket, where that is all there is for it.
+    pub(crate) fn sealed_aside(&self) -> Option<&[u8]> {
+        let waiting = &self.outgoing[self.gone..];
+        (self.sealed > 0 && !waiting.is_empty()).then_some(waiting)
+    }
+
+    /// So many bytes of [`sealed_aside`](Self::sealed_aside) were sent.
+    pub(crate) fn note_sent(&mut self, count: usize) {
+        self.gone += count;
+        self.handed_over += count as u64;
     }
 
     /// Bytes that are sent at once, at most.
