@@ -72,7 +72,7 @@ def test_one_that_cannot_be_loaded_takes_no_other_with_it(start, init, reason):
 
     def refusal() -> str | None:
         try:
-            DirtyClient(pool.path, timeout=0.2).execute("broken:App", "pid")
+            DirtyClient(pool.path, timeout=5.0).execute("broken:App", "pid")
         except DirtyNoWorkersAvailableError as error:
             return error.message
         except Exception:

@@ -79,7 +79,8 @@ FAULTS = [
     Fault("kill", DirtyWorkerError, "was ended by signal 9"),
     Fault("exit", DirtyWorkerError, "exited with code 7"),
     Fault("segfault", DirtyWorkerError, "was ended by signal 11"),
-    Fault("hang", DirtyTimeoutError, "timed out after 1 s", "dirty_timeout = 1\n"),
+    # Time enough for the call that waits until the others have queued.
+    Fault("hang", DirtyTimeoutError, "timed out after 3 s", "dirty_timeout = 3\n"),
     Fault("balloon", None, config=f"dirty_memory_limit = {100 << 20}\n"),
     Fault("out of memory", DirtyWorkerError, "the memory of its control group was used up"),
 ]

@@ -112,19 +112,18 @@ dirty_idle_timeout = 1
 control_socket = "control"
 """
     pool = start(config)
-    wait_for(lambda: len(booted(pool)) == 2)
     busy = Calling(lambda: pool.call("wait"))
     (worker,) = pool.wait_for_begun(1)
     # The one that nobody calls goes, the one with a call stays, however long that takes.
+    rests = "(1 of 2 workers rest until they are called)"
+    wait_for(lambda: rests in run("oxicornctl", pool.server, "show", "dirty").stdout)
     wait_for(lambda: pool.workers == [worker])
-    shown = run("oxicornctl", pool.server, "show", "dirty").stdout
-    assert "(1 of 2 workers rest until they are called)" in shown
     other = pool.client.execute("heavy:Two", "x")[1]
     assert other != worker
     pool.open_gate()
     assert busy.ended().result == worker
     wait_for(lambda: not pool.workers)
-    assert pool.server.log.count("rests: its applications are not called") >= 3
+    pool.server.wait_for_log("rests: its applications are not called", count=3)
     # Several callers at once, an asynchronous one too, all wait for it within their time.
     calls = [Calling(lambda: pool.call("pid")) for _ in range(5)]
     pids = {call.ended().result for call in calls}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import websocket
 
-from tests.support.wait import DEADLINE, wait_for
+from tests.support.wait import wait_for
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0")
@@ -27,6 +27,10 @@ def program() -> str:
     if found is None:
         pytest.skip("no Chromium is installed (tests/system-packages.sh)")
     return found
+
+
+#: Seconds for what a browser does. It needs several processes and much of the machine for it.
+DEADLINE = 50.0
 
 
 class Browser:
@@ -92,7 +96,7 @@ class Browser:
 
     def wait(self, expression: str) -> Any:
         """Waits until it is true."""
-        return wait_for(lambda: self.run(expression), what=lambda: f"{expression}, {self._state()}")
+        return wait_for(lambda: self.run(expression), DEADLINE, what=lambda: f"{expression}, {self._state()}")
 
     def _state(self) -> str:
         """What is to be seen when something is waited for in vain."""

@@ -179,8 +179,11 @@ class Siege:
 
     def holds(self) -> None:
         """The normal client is served promptly, and the gateway holds no more than it may."""
-        during = response_time(self.server)
         limit = self.time_before * RATIO
+        during = response_time(self.server)
+        if during >= limit:
+            # The machine may have stood still for a moment; a server that is held up is so the second time too.
+            during = response_time(self.server)
         assert during < limit, f"{during:.3f} s instead of {self.time_before:.3f} s"
         grown = gateway_memory(self.server) - self.memory_before
         assert grown < self.memory, f"grew by {grown >> 10} KiB"
