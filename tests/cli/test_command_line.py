@@ -269,9 +269,14 @@ def test_pythonpath(serve):
 
 def test_process_titles(serve):
     server = serve(HELLO, "--workers", "2")
-    titles = sorted(process.title for process in server.processes() if "gateway" not in process.title)
     kind = server.kind
-    assert titles == sorted([kind.title("master", "app:application"), *[kind.title("worker", "app:application")] * 2])
+    expected = sorted([kind.title("master", "app:application"), *[kind.title("worker", "app:application")] * 2])
+
+    def titles() -> list[str]:
+        return sorted(process.title for process in server.processes() if "gateway" not in process.title)
+
+    # What was just forked bears its parent's for a moment.
+    wait_for(lambda: titles() == expected, what=lambda: str(titles()))
 
 
 def test_process_name(serve):

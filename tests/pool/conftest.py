@@ -195,8 +195,7 @@ class Pool:
     @property
     def broker(self) -> int:
         """The process with the queue and the stash."""
-        (pid,) = self.server.pids("dirty-arbiter")
-        return pid
+        return self.server.only_pid("dirty-arbiter")
 
     @property
     def workers(self) -> list[int]:

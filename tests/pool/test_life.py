@@ -278,5 +278,5 @@ def test_with_a_root_arbiter_everything_else_is_the_users(serve):
             pytest.skip(f"{parent} is closed to others")
     server.start("--user", "65534", "--group", "65534", "--dirty-app", "heavy:App", "--dirty-workers", "1", app=app)
     assert server.get().text == "[65534, 65534]"
-    (broker,) = server.pids("dirty-arbiter")
+    broker = server.only_pid("dirty-arbiter")
     assert Path(f"/proc/{broker}").stat().st_uid == 65534

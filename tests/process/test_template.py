@@ -66,7 +66,7 @@ def begin_import(server, source: str = "") -> None:
 
 def test_workers_are_forked_from_the_template_and_are_the_arbiters_children(serve, source):
     server = serve(source, "--preload", "--workers", "2", "--name", "shop")
-    (template,) = template_pids(server)
+    template = server.only_pid("template")
     assert processes.read(template).title == "oxicorn: template [shop]"
     assert processes.read(template).parent == server.pid
     loaded, served, parent, first_parent = map(int, server.get("/parents").text.split())
@@ -80,7 +80,7 @@ def test_workers_are_forked_from_the_template_and_are_the_arbiters_children(serv
 
 def test_each_reload_loads_the_code_in_a_new_process_and_ends_the_old_one(serve, source):
     server = serve(source, "--preload", "--workers", "2")
-    (old,) = template_pids(server)
+    old = server.only_pid("template")
     server.write("app.py", source.replace('VERSION = "1"', 'VERSION = "2"'))
     server.reload()
     assert {server.get("/version").text for _ in range(6)} == {"2"}
@@ -108,7 +108,7 @@ def test_environment_is_that_of_the_generation(serve, source):
 def test_dead_template_is_replaced_and_workers_serve_on(serve, source):
     server = serve(source, "--preload", "--workers", "2")
     workers = server.worker_pids()
-    (template,) = template_pids(server)
+    template = server.only_pid("template")
     os.kill(template, signal.SIGKILL)
     wait_for(lambda: template_pids(server) and template not in template_pids(server))
     server.wait_for_log(r"\[ERROR\] Template \(pid:\d+\) was sent SIGKILL! Perhaps out of memory\?")
@@ -122,7 +122,7 @@ def test_dead_template_is_replaced_and_workers_serve_on(serve, source):
 def test_worker_asked_for_while_there_is_no_template_waits_for_the_next(serve, source):
     server = serve(source, "--preload", "--workers", "1")
     server.write("app.py", GATED + source)
-    (template,) = template_pids(server)
+    template = server.only_pid("template")
     os.kill(template, signal.SIGKILL)
     wait_for((server.directory / "importing").exists)
     server.kill(signal.SIGTTIN)
@@ -133,14 +133,14 @@ def test_worker_asked_for_while_there_is_no_template_waits_for_the_next(serve, s
 
 def test_template_ends_with_a_killed_arbiter(serve, source):
     server = serve(source, "--preload")
-    (template,) = template_pids(server)
+    template = server.only_pid("template")
     server.kill(signal.SIGKILL)
     wait_for(lambda: not processes.is_alive(template))
 
 
 def test_signals_to_the_whole_group_do_not_end_the_template(serve, source):
     server = serve(source, "--preload", "--workers", "1")
-    (template,) = template_pids(server)
+    template = server.only_pid("template")
     workers = server.worker_pids()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         os.kill(template, number)
@@ -167,7 +167,7 @@ def test_what_ends_with_the_interpreter_runs_at_a_stop(serve, source):
         "import atexit, os\natexit.register(lambda: open('ended', 'a').write(f'{os.getpid()}\\n'))\n" + source,
         "--preload",
     )
-    expected = {str(pid) for pid in (*template_pids(server), *server.worker_pids())}
+    expected = {str(pid) for pid in (server.only_pid("template"), *server.worker_pids())}
     assert server.stop() == 0
     assert set(server.lines("ended")) == expected
 
@@ -265,7 +265,7 @@ def test_code_that_cannot_be_loaded_is_told_once_and_the_old_serves_on(serve, so
     config = "preload_app = True\nerrorlog = 'error.log'\n"
     server = serve(source, config=config)
     old = server.worker_pids()
-    (template,) = template_pids(server)
+    template = server.only_pid("template")
     server.write("app.py", code + "\n")
     server.kill(signal.SIGHUP)
     wait_for(
@@ -323,7 +323,7 @@ def nworkers_changed(server, new, old):
 
 def test_pre_fork_runs_with_the_application_and_knows_what_other_hooks_know(serve, source):
     server = serve(source, config=HOOKS)
-    (template,) = template_pids(server)
+    template = server.only_pid("template")
     server.wait_for_log(rf"pre_fork 1 beside \[\] in {template}$")
     server.wait_for_log(rf"pre_fork 2 beside \[1\] in {template}$")
     workers = server.wait_for_workers(2)

@@ -332,6 +332,14 @@ class Server:
         start = f"{self.kind.name}: {role} "
         return [process.pid for process in self.processes() if process.title.startswith(start)]
 
+    def only_pid(self, role: str) -> int:
+        """The one process of a role. What it has just forked bears its title until it has one of its own."""
+        found = wait_for(
+            lambda: pids if len(pids := self.pids(role)) == 1 else None,
+            what=lambda: f"one {role}, not {self.pids(role)}",
+        )
+        return found[0]
+
     def worker_pids(self) -> list[int]:
         """The workers."""
         return self.pids("worker")
