@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from tests.support.wait import wait_for
+
 HELLO = """
     import os
 
