@@ -15,6 +15,9 @@ from tests.support.http import Peer
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
+#: A browser on a busy machine: each step of it takes its time, and a test has many.
+pytestmark = pytest.mark.timeout(150)
+
 TOKEN = "a-token-for-the-tests"
 CONFIG = f"dashboard = True\ndashboard_token = {TOKEN!r}\n"
 
