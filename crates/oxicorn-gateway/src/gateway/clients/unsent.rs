@@ -70,20 +70,34 @@ impl Gateway {
 
     /// Writes what `send_soon` held back.
     pub(crate) fn flush_unsent(&mut self) {
-        let mut waiting = std::mem::take(&mut self.unsent.waiting);
-        if waiting.len() > 1 {
-            self.send_together(&mut waiting);
-        }
-        for &Waiting { key, serial, gone } in &waiting {
-            if let Some(connection) = self.connection(key, serial) {
-                connection.is_unsent = false;
-                self.flush_further(key, gone);
+        match self.unsent.waiting.len() {
+            0 => {}
+            1 => {
+                if let Some(one) = self.unsent.waiting.pop() {
+                    self.flush_waiting(one);
+                }
             }
+            _ => self.flush_several(),
+        }
+    }
+
+    fn flush_several(&mut self) {
+        let mut waiting = std::mem::take(&mut self.unsent.waiting);
+        self.send_together(&mut waiting);
+        for &one in &waiting {
+            self.flush_waiting(one);
         }
         // What follows from a write may be that something else is to be written.
         if self.unsent.waiting.is_empty() {
             waiting.clear();
             self.unsent.waiting = waiting;
+        }
+    }
+
+    fn flush_waiting(&mut self, Waiting { key, serial, gone }: Waiting) {
+        if let Some(connection) = self.connection(key, serial) {
+            connection.is_unsent = false;
+            self.flush_further(key, gone);
         }
     }
 
