@@ -91,12 +91,11 @@ fn the_setting_decides_at_the_start_and_on_a_reload() {
 fn who_does_not_read_or_has_left_keeps_nobody_from_the_answer() {
     let (scenario, mut worker) = start(true);
     let mut slow = scenario.connect_with_small_buffer();
-    let gone = scenario.connect();
+    let mut gone = scenario.connect();
     let mut others: Vec<Client> = (0..8).map(|_| scenario.connect()).collect();
     for client in others.iter_mut().chain([&mut slow]) {
         client.get("/");
     }
-    let mut gone = gone;
     gone.get("/");
     let claimed: Vec<_> = (0..10).map(|_| worker.claim()).collect();
     drop(gone);
