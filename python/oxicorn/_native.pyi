@@ -27,6 +27,7 @@ __all__ = [
     "Resolver",
     "Sending",
     "Settings",
+    "StashView",
     "WebSocketExchange",
     "WorkerContext",
     "WsgiServer",
@@ -287,6 +288,12 @@ class PoolConnection:
     def flush(self) -> bool: ...
     def receive(self, timeout: float | None = None) -> tuple[int, int, Any]: ...
     def take(self) -> tuple[int, int, Any] | None: ...
+
+@final
+class StashView:
+    def is_over(self) -> bool: ...
+    def get(self, table: Any, key: Any, default: Any) -> Any: ...
+    def put(self, table: Any, key: Any, value: Any, ttl: float | None = None) -> bool: ...
 
 @final
 class DirectoryWatch:

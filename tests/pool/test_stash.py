@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import uuid
 
@@ -179,8 +183,6 @@ def test_functions_of_the_module_use_the_servers_stash(pool, table):
 
 
 def test_the_stash_survives_a_reload(start):
-    import signal
-
     pool = start()
     before = pool.call("pid")
     pool.stash.put("table", "key", 1)
@@ -251,3 +253,125 @@ def test_a_lock_is_not_waited_for_for_no_number_of_seconds(pool, table):
 def test_a_pattern_that_is_no_text_is_a_clear_error(pool, table):
     with pytest.raises(StashError, match="pattern must be a str, not int"):
         pool.stash.keys(table, 1)
+
+
+# ``get`` and ``put`` in memory that callers share with the broker.
+
+#: Puts growing numbers under a key of its own, says each that is there, and sees that it is.
+WRITER = """
+import sys
+from oxicorn.dirty import StashClient
+
+stash = StashClient(sys.argv[1])
+for number in range(1_000_000_000):
+    stash.put("numbers", sys.argv[2], number)
+    print(number, flush=True)
+    assert stash.get("numbers", sys.argv[2]) == number
+"""
+
+#: Uses the stash where gevent has patched Python, and in a child that was forked.
+PATCHED = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import os, sys
+from oxicorn.dirty import StashClient
+
+stash = StashClient(sys.argv[1])
+stash.put("patched", "key", 1)
+assert stash._view is not None
+stash.put("patched", "key", 2)
+if os.fork() == 0:
+    stash.put("patched", "child", stash.get("patched", "key"))
+    stash.increment("patched", "child")
+    os._exit(0)
+assert os.wait()[1] == 0
+print(stash.get("patched", "child"))
+"""
+
+
+@pytest.fixture
+def asked(pool, monkeypatch) -> list[int]:
+    """The operations that ``pool.stash`` asks the broker for from now on."""
+    seen: list[int] = []
+    ask = pool.stash._client.ask
+
+    def noted(kind, payload):
+        seen.append(payload.get("op", 0))
+        return ask(kind, payload)
+
+    monkeypatch.setattr(pool.stash._client, "ask", noted)
+    return seen
+
+
+def test_get_and_put_ask_the_broker_once_a_second(pool, table, asked):
+    other = pool.new_stash()
+    other.ensure(table)
+    pool.stash.ensure(table)
+    for number in range(500):
+        (pool.stash if number % 2 else other).put(table, ("key", 1), {"number": number})
+        assert pool.stash.get(table, ("key", 1)) == other.get(table, ("key", 1)) == {"number": number}
+    assert pool.stash.get(table, "no key", 5) == 5
+    assert len(asked) < 100, "of 750"
+    assert pool.stash.info(table)["size"] == 1
+    other.close()
+
+
+def test_what_is_not_simple_is_seen_by_all(pool, table):
+    other = pool.new_stash()
+    other.ensure(table)
+    pool.stash.put(table, "number", 1)
+    assert other.increment(table, "number") == 2
+    assert pool.stash.get(table, "number") == 2
+    other.put(table, "number", b"x" * 1_000_000)
+    assert pool.stash.get(table, "number") == b"x" * 1_000_000
+    pool.stash.put(table, "number", 3)
+    assert (other.pop(table, "number"), pool.stash.get(table, "number")) == (3, None)
+    other.put(table, "number", 4, ttl=0.05)
+    wait_for(lambda: pool.stash.get(table, "number", "over") == "over")
+    pool.stash.put(table, "number", 5, ttl=0.05)
+    pool.stash.put(table, "number", 6)
+    other.clear(table)
+    assert pool.stash.get(table, "number") is None
+    other.close()
+
+
+def test_what_was_put_is_there_after_the_brokers_death(start):
+    pool = start()
+    for turn in range(3):
+        pool.stash.put("table", "asked", turn)
+        pool.stash.ensure("table")
+        pool.stash.put("table", "key", turn)
+        pool.stash.put("table", f"key {turn}", turn)
+        broker = pool.broker
+        os.kill(broker, signal.SIGKILL)
+        wait_for(lambda before=broker: pool.server.pids("dirty-arbiter") not in ([], [before]))
+        assert [pool.stash.get("table", key) for key in ("key", f"key {turn}", "asked")] == [turn] * 3
+    assert pool.stash.info("table")["size"] == 5
+
+
+def test_a_process_that_is_killed_while_it_puts_loses_nothing_and_holds_nobody_up(start):
+    pool = start()
+    pool.server.write("writer.py", WRITER)
+    for turn in range(10):
+        command = [sys.executable, "writer.py", pool.path, f"key {turn}"]
+        with subprocess.Popen(
+            command, cwd=pool.server.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as writer:
+            assert writer.stdout is not None
+            said = [int(writer.stdout.readline()) for _ in range(200)]
+            writer.kill()
+            said += [int(line) for line in writer.stdout.read().split("\n")[:-1] if line]
+            assert writer.stderr is not None
+            assert writer.stderr.read() == ""
+        assert pool.stash.get("numbers", f"key {turn}") in (said[-1], said[-1] + 1)
+        pool.stash.put("numbers", "other", turn)
+        assert pool.stash.get("numbers", "other") == turn
+    assert pool.stash.info("numbers")["size"] == 11
+
+
+def test_a_process_that_gevent_has_patched_sees_the_stash_and_so_does_its_child(pool):
+    pool.server.write("patched.py", PATCHED)
+    command = [sys.executable, "patched.py", pool.path]
+    done = subprocess.run(command, cwd=pool.server.directory, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("3\n", "")
+    assert pool.stash.get("patched", "child") == 3

@@ -11,6 +11,7 @@ use oxicorn_os::stream::Stream;
 use oxicorn_os::time;
 use slab::Slab;
 
+use crate::StashFiles;
 use crate::callers::Caller;
 use crate::calls::Call;
 use crate::connection::READ;
@@ -18,7 +19,7 @@ use crate::control::{self, FromBroker, Settings, ToBroker};
 use crate::figures::Figures;
 use crate::queue::{CallId, Queue, WorkerId};
 use crate::running::{Begun, Places};
-use crate::stash::{Journal, Stash};
+use crate::stash::{Journal, Mirror, Stash};
 use crate::workers::Worker;
 
 const LISTENER: u64 = 0;
@@ -65,6 +66,8 @@ pub(crate) struct Broker {
     pub(crate) scratch: Vec<u8>,
     pub(crate) stash: Stash,
     pub(crate) journal: Journal,
+    /// The stash as callers see it.
+    pub(crate) mirror: Mirror,
     pub(crate) figures: Figures,
     /// The calls that run: where they are shown, and since when they do.
     pub(crate) places: Places,
@@ -79,11 +82,12 @@ impl Broker {
         listener: OwnedFd,
         control: Channel,
         signals: SignalPipe,
-        files: [OwnedFd; 2],
+        files: StashFiles,
         figures: Figures,
     ) -> std::io::Result<Self> {
         let mut stash = Stash::default();
-        let journal = Journal::open(files, &mut stash)?;
+        let journal = Journal::open(files.journal, &mut stash)?;
+        let (mirror, put) = Mirror::open(files.shared);
         let epoll = Epoll::new()?;
         let read = Interest {
             read: true,
@@ -97,7 +101,7 @@ impl Broker {
         epoll.add(&listener, LISTENER, rest)?;
         epoll.add(&control, CONTROL, read)?;
         epoll.add(signals.as_fd(), SIGNALS, read)?;
-        Ok(Self {
+        let mut broker = Self {
             epoll,
             listener,
             control,
@@ -114,12 +118,15 @@ impl Broker {
             scratch: vec![0; READ],
             stash,
             journal,
+            mirror,
             figures,
             places: Places::default(),
             begun: Begun::default(),
             now: time::monotonic(),
             orphaned: None,
-        })
+        };
+        broker.take_over(put);
+        Ok(broker)
     }
 
     pub(crate) fn run(mut self) -> i32 {
@@ -137,7 +144,7 @@ impl Broker {
                 }
             }
             self.enforce_deadlines();
-            self.expire_entries();
+            self.tend_stash();
             self.report_idle();
             self.show_figures();
             if self.is_abandoned() {
@@ -149,7 +156,8 @@ impl Broker {
     fn next_deadline(&self) -> Option<Duration> {
         let call = self.deadlines.first().map(|(deadline, _)| *deadline);
         let end = self.orphaned.map(|since| since + ORPHANED);
-        let life = self.stash.next_end();
+        let life = self.stash.next_end().into_iter();
+        let life = life.chain(self.mirror.lease_end());
         let rest = self.next_rest();
         call.into_iter().chain(end).chain(life).chain(rest).min()
     }
@@ -247,7 +255,7 @@ impl Broker {
         match order {
             ToBroker::Settings(settings) => {
                 self.queue.set_limit(settings.queue_limit);
-                self.stash.set_limit(settings.stash_limit);
+                self.with_stash(false, |stash| stash.set_limit(settings.stash_limit));
                 self.settings = settings;
             }
             ToBroker::AddWorker(worker) => self.add_worker(worker, descriptors),

@@ -110,6 +110,10 @@ impl Broker {
                 self.take_stash_request(caller, id, &frame.payload);
                 Ok(())
             }
+            Kind::View => {
+                self.take_view_question(caller, id);
+                Ok(())
+            }
             Kind::Response | Kind::Error | Kind::Chunk | Kind::End => {
                 Err("A caller sends no answers")
             }

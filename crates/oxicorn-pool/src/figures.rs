@@ -12,7 +12,7 @@ use oxicorn_link::scoreboard::{
 
 use crate::broker::Broker;
 use crate::queue::AppId;
-use crate::stash::Operation;
+use crate::stash::{Counts, Operation};
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -53,7 +53,16 @@ impl Figures {
     }
 
     pub(crate) fn count_operation(&self, operation: Operation) {
-        self.block.count_operation(operation as usize);
+        self.block.count_operations(operation as usize, 1);
+    }
+
+    /// Counts what callers did by themselves.
+    pub(crate) fn count_direct(&self, counts: Counts) {
+        for (operation, count) in [(Operation::Put, counts.puts), (Operation::Get, counts.gets)] {
+            if count > 0 {
+                self.block.count_operations(operation as usize, count);
+            }
+        }
     }
 
     pub(crate) fn count_full_stash(&self) {

@@ -46,14 +46,17 @@ mod stash;
 mod tables;
 mod workers;
 
+use std::io;
 use std::os::fd::OwnedFd;
 
+use oxicorn_os::memfd;
 use oxicorn_os::privileges::Identity;
 use oxicorn_os::signals::{self, SignalPipe};
 
 use crate::broker::Broker;
 use crate::control::FromBroker;
 use crate::figures::Figures;
+pub use crate::stash::shared as shared_stash;
 
 /// What a broker begins with.
 #[derive(Debug)]
@@ -64,10 +67,43 @@ pub struct Setup {
     pub listener: OwnedFd,
     /// Its end of the channel to the arbiter.
     pub control: OwnedFd,
-    /// Two memory files of the arbiter's, in which the stash outlives the broker.
-    pub stash: [OwnedFd; 2],
+    /// In which the stash outlives the broker.
+    pub stash: StashFiles,
     /// The scoreboard's file.
     pub scoreboard: OwnedFd,
+}
+
+/// The memory files of the stash, which are the arbiter's.
+#[derive(Debug)]
+pub struct StashFiles {
+    /// The book of changes.
+    pub journal: [OwnedFd; 2],
+    /// What callers see of it, and put; `None`: they ask for everything.
+    pub shared: Option<OwnedFd>,
+}
+
+impl StashFiles {
+    /// Makes them.
+    pub fn create() -> io::Result<Self> {
+        Ok(Self {
+            journal: [
+                memfd::empty_file("oxicorn-stash")?,
+                memfd::empty_file("oxicorn-stash")?,
+            ],
+            // A process may be forbidden to have a file of that size.
+            shared: shared_stash::create_file().ok(),
+        })
+    }
+
+    /// The same files, for another process.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let [one, two] = &self.journal;
+        let shared = self.shared.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(Self {
+            journal: [one.try_clone()?, two.try_clone()?],
+            shared,
+        })
+    }
 }
 
 /// Signals that are orders: they are passed on to the arbiter.
@@ -100,7 +136,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> i32 {
     }
 }
 
-fn start(setup: Setup, ready: impl FnOnce()) -> std::io::Result<Broker> {
+fn start(setup: Setup, ready: impl FnOnce()) -> io::Result<Broker> {
     if let Some(identity) = &setup.identity {
         identity.assume()?;
     }

@@ -2,17 +2,20 @@
 //!
 //! Keys and values are the bytes they came as; two are the same if their bytes are. So only what an operation needs is
 //! read: a number that is to be added to. Every operation is one step; time is an argument. The book of changes that a new
-//! broker starts from is kept by `journal`: each change says what is to be written there.
+//! broker starts from is kept by `journal`: each change says what is to be written there. Callers see the entries in memory
+//! that they share with the broker, and put some there: `shared`.
 
 mod glob;
 mod journal;
 mod operation;
+pub mod shared;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 pub(crate) use self::journal::Journal;
 pub(crate) use self::operation::{Operation, Request};
+pub(crate) use self::shared::{Counts, Mirror};
 
 /// Bytes that an entry costs beside its key and its value.
 const ENTRY_COST: usize = 96;
@@ -102,6 +105,11 @@ impl Stash {
         self.limit = limit;
     }
 
+    /// The same, as it was set.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// What has changed since the last call.
     pub(crate) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
@@ -124,6 +132,12 @@ impl Stash {
 
     /// Changes of an earlier broker, in their order.
     pub(crate) fn replay(&mut self, change: Change) {
+        self.take_over(change);
+        self.changes.clear();
+    }
+
+    /// A change that was made elsewhere.
+    pub(crate) fn take_over(&mut self, change: Change) {
         match change {
             Change::Table(table) => {
                 self.tables.entry(table).or_default();
@@ -140,19 +154,29 @@ impl Stash {
                 self.remove(&table, &key);
             }
         }
-        self.changes.clear();
     }
 
     /// Everything as changes from nothing.
     pub(crate) fn snapshot(&self) -> impl Iterator<Item = Change> + '_ {
+        let tables = self.tables.keys().cloned().map(Change::Table);
+        tables.chain(
+            self.entries()
+                .map(|(table, key, value, expires)| Change::Entry {
+                    table: table.to_owned(),
+                    key: key.to_vec(),
+                    value: value.to_vec(),
+                    expires,
+                }),
+        )
+    }
+
+    /// Table, key, value and end of every entry.
+    pub(crate) fn entries(
+        &self,
+    ) -> impl Iterator<Item = (&str, &[u8], &[u8], Option<Duration>)> + '_ {
         self.tables.iter().flat_map(|(name, table)| {
-            let entries = table.entries.iter().map(|(key, entry)| Change::Entry {
-                table: name.clone(),
-                key: key.clone(),
-                value: entry.value.clone(),
-                expires: entry.expires,
-            });
-            std::iter::once(Change::Table(name.clone())).chain(entries)
+            let entries = table.entries.iter();
+            entries.map(|(key, entry)| (name.as_str(), &key[..], &entry.value[..], entry.expires))
         })
     }
 
@@ -272,8 +296,8 @@ impl Stash {
         expires: Option<Duration>,
     ) -> Result<(), StashFault> {
         let before = self.find(table, key);
-        let before = before.map_or(0, |entry| cost(key, &entry.value));
-        let after = self.bytes - before + cost(key, value);
+        let before = before.map_or(0, |entry| cost(key.len(), entry.value.len()));
+        let after = self.bytes - before + cost(key.len(), value.len());
         if self.limit > 0 && after > self.limit && after > self.bytes {
             return Err(StashFault::Full { limit: self.limit });
         }
@@ -293,7 +317,7 @@ impl Stash {
             value: value.clone(),
             expires,
         });
-        let cost = cost(&key, &value);
+        let cost = cost(key.len(), value.len());
         self.bytes += cost;
         if let Some(table) = self.tables.get_mut(table) {
             table.bytes += cost;
@@ -306,7 +330,7 @@ impl Stash {
     fn take_out(&mut self, name: &str, key: &[u8]) -> Option<Entry> {
         let table = self.tables.get_mut(name)?;
         let entry = table.entries.remove(key)?;
-        let cost = cost(key, &entry.value);
+        let cost = cost(key.len(), entry.value.len());
         table.bytes -= cost;
         self.bytes -= cost;
         self.entries -= 1;
@@ -392,8 +416,9 @@ impl Stash {
     }
 }
 
-fn cost(key: &[u8], value: &[u8]) -> usize {
-    key.len() + value.len() + ENTRY_COST
+/// What an entry counts whose key and value have so many bytes.
+const fn cost(key: usize, value: usize) -> usize {
+    key + value + ENTRY_COST
 }
 
 #[cfg(test)]

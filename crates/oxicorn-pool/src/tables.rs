@@ -1,11 +1,13 @@
 //! Requests to the stash, and their answers.
 
+use std::os::fd::AsFd;
+
 use oxicorn_proto::pool::{Item, Kind};
 
 use crate::answer::{Failure, Payload};
 use crate::broker::Broker;
 use crate::control::FromBroker;
-use crate::stash::{Outcome, Request, StashFault};
+use crate::stash::{Change, Outcome, Request, Stash, StashFault};
 
 impl Broker {
     pub(crate) fn take_stash_request(&mut self, caller: usize, id: u64, payload: &[u8]) {
@@ -14,10 +16,10 @@ impl Broker {
         if let Ok(request) = &parsed {
             self.figures.count_operation(request.operation);
         }
+        let now = self.now;
         let done = parsed
             .clone()
-            .and_then(|request| self.stash.perform(&request, self.now));
-        self.write_journal();
+            .and_then(|request| self.with_stash(true, |stash| stash.perform(&request, now)));
         match done {
             Ok(outcome) => {
                 let payload = result(&outcome, table);
@@ -33,15 +35,51 @@ impl Broker {
         }
     }
 
-    pub(crate) fn expire_entries(&mut self) {
-        if self.stash.next_end().is_some_and(|end| end <= self.now) {
-            self.stash.expire(self.now);
-            self.write_journal();
+    /// Gives a caller the memory in which it sees the stash, or nothing.
+    pub(crate) fn take_view_question(&mut self, caller: usize, id: u64) {
+        let file = self.mirror.show(&self.stash);
+        let file = file.and_then(|file| file.try_clone_to_owned().ok());
+        let mut payload = Payload::default();
+        payload
+            .map(1)
+            .item(Item::Text("result"))
+            .item(Item::Bool(file.is_some()));
+        let file = file.as_ref().map(AsFd::as_fd);
+        self.answer(caller, Kind::Response, id, &payload.0, file);
+    }
+
+    /// Takes out what has ended, and looks what callers did by themselves, when it is time to.
+    pub(crate) fn tend_stash(&mut self) {
+        let (now, due) = (self.now, [self.stash.next_end(), self.mirror.lease_end()]);
+        if due.into_iter().flatten().any(|due| due <= now) {
+            self.with_stash(false, |stash| stash.expire(now));
         }
     }
 
-    fn write_journal(&mut self) {
-        if !self.journal.write(&mut self.stash) {
+    /// Does something with the stash, after what callers have put by themselves; `asked`: one of them wants it.
+    pub(crate) fn with_stash<T>(&mut self, asked: bool, work: impl FnOnce(&mut Stash) -> T) -> T {
+        let put = self.mirror.begin();
+        self.take_over(put);
+        let done = work(&mut self.stash);
+        let changes = self.stash.take_changes();
+        self.write_journal(&changes);
+        self.mirror.finish(&changes, &self.stash, asked, self.now);
+        self.figures.count_direct(self.mirror.take_counts());
+        done
+    }
+
+    /// Takes over what callers have put, now or beside an earlier broker.
+    pub(crate) fn take_over(&mut self, put: Vec<Change>) {
+        for change in put {
+            self.stash.take_over(change);
+        }
+        let changes = self.stash.take_changes();
+        self.write_journal(&changes);
+        self.mirror.taken();
+    }
+
+    fn write_journal(&mut self, changes: &[Change]) {
+        if !self.journal.write(changes, &self.stash) {
             self.tell(&FromBroker::Warning(
                 "There is no memory to keep the stash if the pool's broker should die".into(),
             ));

@@ -51,7 +51,7 @@ __all__ = [
 RESPONSE, ERROR, CHUNK, END = 2, 3, 4, 5
 #: In the place of a kind: a frame that cannot be read; its value is why, an exception.
 UNREADABLE = 0
-STASH, STATUS, MANAGE = 0x10, 0x11, 0x12
+STASH, STATUS, MANAGE, STASH_VIEW = 0x10, 0x11, 0x12, 0x21
 
 #: Seconds beyond ``dirty_timeout`` in which the pool's own error comes first.
 PATIENCE = 5.0

@@ -2,7 +2,8 @@
 
 They lie in the pool's broker and live as long as the server does: workers come and go, the pool
 may be reloaded; or on a Redis (setting ``dirty_stash``), where servers share them. Every operation
-is one step that nothing comes between. Beside Gunicorn's there are entries with a time to live,
+is one step that nothing comes between. The broker's tables are seen in memory that it shares, so
+that ``get`` and ``put`` seldom ask it. Beside Gunicorn's there are entries with a time to live,
 ``add``, ``replace`` and ``increment``, which decide by what is there, and locks with a lease.
 """
 
@@ -15,9 +16,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from oxicorn.dirty.errors import DirtyError, seconds_of, shown
+
+if TYPE_CHECKING:
+    from oxicorn._native import StashView
 
 __all__ = [
     "Lock",
@@ -112,6 +116,10 @@ class StashClient:
     An operation that takes longer than ``timeout`` seconds is a StashError.
     """
 
+    #: The tables in shared memory; None: not there yet, or not at all.
+    _view: StashView | None = None
+    _has_views = True
+
     def __init__(self, socket_path: str, timeout: float = 30.0) -> None:
         from oxicorn.dirty.client import DirtyClient
 
@@ -129,13 +137,34 @@ class StashClient:
             return self._client.ask(STASH, payload)
         except DirtyError as error:
             raise _of_stash(error, table, key) from None
+        finally:
+            if self._has_views and (self._view is None or self._view.is_over()):
+                self._look_for_view()
+
+    def _look_for_view(self) -> None:
+        """A view for the operations that follow. A pool that gives none is not asked again."""
+        from oxicorn.dirty.client import STASH_VIEW
+
+        try:
+            self._view = self._client.ask(STASH_VIEW, {})
+        except DirtyError:
+            self._view = None
+        self._has_views = self._view is not None
 
     def put(self, table: str, key: Any, value: Any, *, ttl: float | None = None) -> None:
         """Stores a value, for ``ttl`` seconds or for good; makes the table if there is none."""
-        self._execute(PUT, table, key, **_given(ttl=ttl), value=value)
+        given = _given(ttl=ttl)
+        view = self._view
+        if view is None or not view.put(table, key, value, given.get("ttl")):
+            self._execute(PUT, table, key, **given, value=value)
 
     def get(self, table: str, key: Any, default: Any = None) -> Any:
         """The value, or ``default``."""
+        view = self._view
+        if view is not None:
+            value = view.get(table, key, default)
+            if value is not NotImplemented:
+                return value
         try:
             return self._execute(GET, table, key)
         except (StashKeyNotFoundError, StashTableNotFoundError):

@@ -208,10 +208,10 @@ impl PoolBlock {
         RunningCalls::new(Arc::clone(&self.mapping), self.at + RUNNING_CALLS_AT)
     }
 
-    /// Counts an operation on the stash, by its place in [`STASH_OPERATIONS`].
-    pub fn count_operation(&self, place: usize) {
+    /// Counts operations on the stash, by their place in [`STASH_OPERATIONS`].
+    pub fn count_operations(&self, place: usize, count: u64) {
         if place < STASH_OPERATIONS.len() {
-            add(&self.mapping, self.at + OPERATIONS_AT + place * 8, 1);
+            add(&self.mapping, self.at + OPERATIONS_AT + place * 8, count);
         }
     }
 
@@ -470,7 +470,7 @@ mod tests {
             block.count(*counter);
         }
         for place in 0..=STASH_OPERATIONS.len() {
-            block.count_operation(place);
+            block.count_operations(place, 1);
         }
         for row in block.rows() {
             for gauge in CallGauge::ALL {

@@ -60,13 +60,12 @@ impl Journal {
         memfd::cut(file, HEAD + self.length)
     }
 
-    /// Writes what has changed. `false`: it cannot be written any more, said once.
-    pub(crate) fn write(&mut self, stash: &mut Stash) -> bool {
-        let changes = stash.take_changes();
+    /// Writes what has changed, as `stash` is now. `false`: it cannot be written any more, said once.
+    pub(crate) fn write(&mut self, changes: &[Change], stash: &Stash) -> bool {
         if changes.is_empty() || self.failed {
             return true;
         }
-        let written = self.try_write(&changes, stash);
+        let written = self.try_write(changes, stash);
         self.failed = written.is_err();
         !self.failed
     }

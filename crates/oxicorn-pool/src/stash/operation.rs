@@ -41,7 +41,7 @@ impl Operation {
 }
 
 /// The bytes of `None`.
-const NONE: &[u8] = &[oxicorn_proto::pool::tag::NONE];
+pub(super) const NONE: &[u8] = &[oxicorn_proto::pool::tag::NONE];
 
 /// A request.
 #[derive(Clone, Debug, PartialEq)]

@@ -164,11 +164,11 @@ fn a_new_broker_has_what_the_old_one_had() {
         scene.put("gone", round);
         let done = scene.ask(Operation::Delete, "gone", Item::None, None);
         assert!(done.is_ok());
-        assert!(journal.write(&mut scene.stash));
+        assert!(note(&mut journal, &mut scene.stash));
     }
     let ttl = scene.ask(Operation::Put, "short", Item::Int(1), Some(SECOND));
     assert!(ttl.is_ok());
-    assert!(journal.write(&mut scene.stash));
+    assert!(note(&mut journal, &mut scene.stash));
     // Five million bytes were written; the book was made short meanwhile.
     let length = files
         .iter()
@@ -195,10 +195,10 @@ fn a_change_that_a_broker_died_over_is_as_if_it_had_not_been() {
     let mut scene = Scene::new();
     let mut journal = open(&mut scene.stash);
     scene.put("first", 1);
-    assert!(journal.write(&mut scene.stash));
+    assert!(note(&mut journal, &mut scene.stash));
     let before = memfd::len(&files[0]).expect("it is open");
     scene.put("second", 2);
-    assert!(journal.write(&mut scene.stash));
+    assert!(note(&mut journal, &mut scene.stash));
     let after = memfd::len(&files[0]).expect("it is open");
     for length in (before..after).rev() {
         memfd::cut(&files[0], length).expect("it is open");
@@ -207,7 +207,7 @@ fn a_change_that_a_broker_died_over_is_as_if_it_had_not_been() {
         assert_eq!((next.get("first"), next.get("second")), (Some(1), None));
         // What comes next is read by the one after that.
         next.put("third", 3);
-        assert!(journal.write(&mut next.stash));
+        assert!(note(&mut journal, &mut next.stash));
         let mut last = Scene::new();
         drop(open(&mut last.stash));
         assert_eq!((last.get("first"), last.get("third")), (Some(1), Some(3)));
@@ -264,4 +264,9 @@ fn operations_are_shown_by_the_names_of_the_client() {
         Request::parse(&payload).is_err(),
         "a new operation has a name"
     );
+}
+
+fn note(journal: &mut Journal, stash: &mut Stash) -> bool {
+    let changes = stash.take_changes();
+    journal.write(&changes, stash)
 }

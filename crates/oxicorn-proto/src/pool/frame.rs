@@ -58,6 +58,8 @@ pub enum Kind {
     Manage = 0x12,
     /// The caller does not want this call's result any more. oxicorn's own; no payload, no answer.
     Cancel = 0x20,
+    /// A question for the memory in which a caller sees the stash. oxicorn's own; no payload.
+    View = 0x21,
 }
 
 impl Kind {
@@ -72,6 +74,7 @@ impl Kind {
             0x11 => Self::Status,
             0x12 => Self::Manage,
             0x20 => Self::Cancel,
+            0x21 => Self::View,
             _ => return None,
         })
     }
@@ -87,7 +90,7 @@ pub struct Header {
     /// Which call it belongs to, unique on its connection.
     pub id: u64,
     /// The descriptor of a memory file comes with the first byte of this header: oxicorn's own, never sent to whoever did
-    /// not send one.
+    /// not send one or ask for one ([`Kind::View`]).
     pub descriptor: bool,
 }
 

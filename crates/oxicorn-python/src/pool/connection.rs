@@ -1,6 +1,6 @@
 //! A caller's connection to the broker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use super::decode::Decoder;
 use super::encode::{Dialect, Encoder};
 use super::limit::Limit;
 use super::protocol_error;
+use super::stash_view::StashView;
 use super::wire::{Arrived, Waited, Wire, deadline};
 
 /// Between two attempts at a listener whose backlog is full.
@@ -49,6 +50,8 @@ struct Inner {
     /// Until when answers of calls that were posted may be read.
     deadlines: HashMap<u64, Duration>,
     unpickles: bool,
+    /// Questions whose answer is a view of the stash.
+    views: HashSet<u64>,
 }
 
 impl PoolConnection {
@@ -97,6 +100,7 @@ impl PoolConnection {
                 spare: Vec::new(),
                 deadlines: HashMap::new(),
                 unpickles: false,
+                views: HashSet::new(),
             })),
         })
     }
@@ -332,6 +336,7 @@ impl Inner {
             0x10 => Kind::Stash,
             0x11 => Kind::Status,
             0x12 => Kind::Manage,
+            0x21 => Kind::View,
             _ => return Err(PyValueError::new_err("no kind of question")),
         };
         // What the broker keeps lies in its frame.
@@ -341,7 +346,11 @@ impl Inner {
             let name: String = name.extract()?;
             encoder.field(&name, &value)?;
         }
-        self.put(kind, &encoder)
+        let id = self.put(kind, &encoder)?;
+        if kind == Kind::View {
+            self.views.insert(id);
+        }
+        Ok(id)
     }
 
     fn put(&mut self, kind: Kind, encoder: &Encoder<'_>) -> PyResult<u64> {
@@ -394,6 +403,9 @@ impl Inner {
         } else {
             (None, self.deadlines.get(&id).copied())
         };
+        if self.views.remove(&id) && kind == Kind::Response {
+            return Ok((kind as u8, id, StashView::of_answer(py, frame)?));
+        }
         let until = until.into_iter().chain(noted).min();
         let mut decoder = Decoder::new(
             py,

@@ -4,6 +4,7 @@
 //! * `limit`: how long that may take
 //! * `wire`: frames of a blocking or an awaiting end
 //! * `connection`: what `oxicorn.dirty`'s clients call with
+//! * `stash_view`: the stash, as far as it is seen without the broker
 //! * `worker`: what a pool worker serves with
 //!
 //! Bytes beyond [`EXTERNAL_MIN`] are not part of their frame. They lie in a memory file whose descriptor goes with it:
@@ -14,6 +15,7 @@ mod connection;
 mod decode;
 mod encode;
 mod limit;
+mod stash_view;
 mod wire;
 mod worker;
 
@@ -26,6 +28,7 @@ use pyo3::types::{PyBytes, PyType};
 use limit::Limit;
 
 pub(crate) use connection::PoolConnection;
+pub(crate) use stash_view::StashView;
 pub(crate) use worker::{DirtyContext, DirtyNotice, DirtySetup, Replacement};
 
 /// Bytes of a value from which on it lies in a memory file.

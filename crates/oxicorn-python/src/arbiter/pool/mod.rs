@@ -24,7 +24,7 @@ use oxicorn_arbiter::pool::{Pool, PoolEvent, PoolPlan};
 use oxicorn_arbiter::{Exit, Generation, WorkerId};
 use oxicorn_link::scoreboard::{PoolBlock, PoolCounter};
 use oxicorn_os::channel::{Blocking, Channel};
-use oxicorn_os::{memfd, poll, process, sockets, time};
+use oxicorn_os::{poll, process, sockets, time};
 use oxicorn_pool::control::{self, Settings, ToBroker};
 use pyo3::prelude::*;
 
@@ -71,7 +71,7 @@ pub(crate) struct PoolProcesses {
     face: Py<PyAny>,
     listener: OwnedFd,
     /// In which the stash outlives a broker.
-    stash: [OwnedFd; 2],
+    stash: oxicorn_pool::StashFiles,
     broker: Option<BrokerProcess>,
     workers: HashMap<WorkerId, DirtyProcess>,
     files: BTreeMap<Generation, PoolFile>,
@@ -188,10 +188,7 @@ impl Supervisor<'_> {
             forked::keep_from_children(channel);
         }
         forked::keep_from_children(&listener);
-        let stash = [
-            memfd::empty_file("oxicorn-stash")?,
-            memfd::empty_file("oxicorn-stash")?,
-        ];
+        let stash = oxicorn_pool::StashFiles::create()?;
         let first = Generation(1);
         self.pool = Some(PoolProcesses {
             machine: Pool::new(plan, time::monotonic()),

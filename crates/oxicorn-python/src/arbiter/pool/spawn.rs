@@ -52,7 +52,7 @@ impl Supervisor<'_> {
             identity,
             listener: pool.listener.try_clone()?,
             control: of_broker.into(),
-            stash: [pool.stash[0].try_clone()?, pool.stash[1].try_clone()?],
+            stash: pool.stash.try_clone()?,
             scoreboard: self.scoreboard_file.try_clone()?,
         };
         match fork::fork(&self.server)? {
