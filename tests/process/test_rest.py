@@ -34,6 +34,33 @@ async def application(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
         await send({"type": "http.response.body", "body": b"hello"})
 """
+#: A pool of four workers, two for each application, which is called once and uses the stash.
+POOLED = """
+from gunicorn.dirty import get_dirty_client, stash
+
+def application(environ, start_response):
+    for name in ("One", "Other"):
+        get_dirty_client().execute("heavy:" + name, "call")
+    for number in range(10):
+        stash.put("table", "key", number, ttl=0.5)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"hello"]
+"""
+HEAVY = """
+from gunicorn.dirty import DirtyApp
+
+class One(DirtyApp):
+    async def call(self):
+        return 1
+
+class Other(One):
+    pass
+"""
+POOL = """
+dirty_apps = ["heavy:One:2", "heavy:Other:2"]
+dirty_workers = 4
+dirty_threads = 2
+"""
 
 
 def rate_of(server: Server) -> Callable[[], float]:
@@ -60,6 +87,9 @@ def test_a_server_at_rest_hardly_ever_wakes_up(serve, kind: Kind):
         "asgi": serve(ASGI, *workers, "--worker-class", kind.asgi_worker),
         "preloaded": serve(HELLO, *workers, "--preload"),
     }
+    servers["pool"] = serve.new()
+    servers["pool"].write("heavy.py", HEAVY)
+    servers["pool"].start("--workers", "1", app=POOLED, config=POOL)
     if importlib.util.find_spec("gevent"):
         servers["gevent"] = serve(HELLO, *workers, "--worker-class", "gevent")
     rates = {name: rate_of(server) for name, server in servers.items()}
