@@ -78,21 +78,21 @@ pub(crate) fn dead_link() -> PyErr {
     ClientGone::new_err("a process forked by the application has no part in the request")
 }
 
-/// Ends this process if it was forked by others. `face` is the worker or server, which has the log;
+/// Ends this process if it was forked by others. `py_object` is the worker or server, which has the log;
 /// `error` is what the process was about to end with.
-pub(crate) fn end_if_forked(face: &Bound<'_, PyAny>, error: Option<&PyErr>) {
+pub(crate) fn end_if_forked(py_object: &Bound<'_, PyAny>, error: Option<&PyErr>) {
     if is_forked() {
-        end(face, error);
+        end(py_object, error);
     }
 }
 
 #[cold]
-fn end(face: &Bound<'_, PyAny>, error: Option<&PyErr>) -> ! {
-    let py = face.py();
+fn end(py_object: &Bound<'_, PyAny>, error: Option<&PyErr>) -> ! {
+    let py = py_object.py();
     let told = || {
         let error = error.filter(|error| !error.is_instance_of::<ClientGone>(py));
         let error = error.map(|error| error.clone_ref(py).into_value(py));
-        let log = face.getattr("log")?;
+        let log = py_object.getattr("log")?;
         py.import("oxicorn.forked")?
             .call_method1("end", (log, error))
     };

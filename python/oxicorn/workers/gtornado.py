@@ -59,7 +59,7 @@ class TornadoWorker(AsgiWorker):
         #: What writes that are done give to be awaited.
         self.done: asyncio.Future[None]
         #: Connections that handlers have taken over.
-        self.conversations: set[Connection] = set()
+        self.websockets: set[Connection] = set()
         # Of classes with a server of their own.
         self.server: Any = None
         self.server_alive = False
@@ -151,7 +151,7 @@ class TornadoWorker(AsgiWorker):
 
     async def _hang_up(self) -> None:
         while True:
-            for connection in list(self.conversations):
+            for connection in list(self.websockets):
                 connection.hang_up()
             await asyncio.sleep(HANG_UP_PERIOD)
 

@@ -304,11 +304,11 @@ class Connection(HTTPConnection):
                 self._handle_close()
             return
         # Until it is closed it is one of the worker's connections.
-        self._worker.conversations.add(self)
+        self._worker.websockets.add(self)
         try:
             await self._detached
         finally:
-            self._worker.conversations.discard(self)
+            self._worker.websockets.discard(self)
             stream = self._stream() if self._stream is not None else None
             if stream is not None:
                 stream.close()

@@ -318,7 +318,7 @@ impl Gateway {
                 .pool
                 .of_id(*worker)
                 .is_some_and(|worker| worker.goes_on);
-            // A worker that waits for the client to read is not late, nor is a conversation.
+            // A worker that waits for the client to read is not late, nor is a WebSocket.
             let connection = call.client.and_then(|key| self.connections.get(key));
             let exchange = connection.and_then(|one| one.exchange.as_deref());
             let talks = exchange.is_some_and(|one| one.stage() == Stage::Talking);

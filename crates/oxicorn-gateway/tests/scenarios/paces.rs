@@ -101,7 +101,7 @@ fn a_reader_is_judged_by_what_it_takes_in_each_span() {
 }
 
 #[test]
-fn the_client_of_a_conversation_is_judged_alike() {
+fn the_client_of_a_websocket_is_judged_alike() {
     let mut settings = demanding();
     settings.websocket = Some(WebSocket {
         ping_interval: Duration::ZERO,

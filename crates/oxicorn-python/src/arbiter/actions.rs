@@ -317,8 +317,8 @@ impl<'py> Supervisor<'py> {
         let stack_dump = memfd::with_content("oxicorn-stacks", &[])?;
         let (messages, messages_of_worker) = Channel::pair()?;
         forked::keep_from_children(&messages);
-        let face = match self.server.make_worker(age, &value) {
-            Ok(face) => face,
+        let py_worker = match self.server.make_worker(age, &value) {
+            Ok(py_worker) => py_worker,
             Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
             Err(error) => {
                 log::write_exception(&self.server, "Exception in hook pre_fork", &error);
@@ -330,11 +330,11 @@ impl<'py> Supervisor<'py> {
             // Before the worker is there, which may be ready before this process goes on.
             slot.assign(0, age, generation.0, time::monotonic());
             let heartbeat = Heartbeat::of(slot.clone());
-            self.server.show_heartbeat(&face, heartbeat)?;
+            self.server.show_heartbeat(&py_worker, heartbeat)?;
         }
         match fork::fork(&self.server)? {
             Side::Parent(pid) => {
-                self.server.worker_started(&face, pid)?;
+                self.server.worker_started(&py_worker, pid)?;
                 if let Some(slot) = &slot {
                     slot.set_pid(pid);
                 }
@@ -347,7 +347,7 @@ impl<'py> Supervisor<'py> {
                         generation,
                         capacity,
                         traits,
-                        face,
+                        py_worker,
                         link: ends,
                         release,
                         logs: false,
@@ -380,7 +380,7 @@ impl<'py> Supervisor<'py> {
                 };
                 let listeners = self.listeners_for(kind, generation)?;
                 Ok(Some(Outcome::Worker(Box::new(WorkerChild {
-                    face,
+                    py_worker,
                     generation: Some(value),
                     setup,
                     listeners,
@@ -501,7 +501,7 @@ impl<'py> Supervisor<'py> {
         if let Some(slot) = &worker.slot {
             slot.clear();
         }
-        self.run_hook("child_exit", self.server.worker_reaped(worker.face))
+        self.run_hook("child_exit", self.server.worker_reaped(worker.py_worker))
     }
 
     // Configuration.

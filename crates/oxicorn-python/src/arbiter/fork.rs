@@ -25,7 +25,7 @@ pub(crate) enum Side {
     Child(Blocked),
 }
 
-/// Forks; an error means that there is no child. `server` is the arbiter's face: a process that a hook
+/// Forks; an error means that there is no child. `server` is Python's arbiter: a process that a hook
 /// forked makes no workers.
 pub(crate) fn fork(server: &PyArbiter<'_>) -> PyResult<Side> {
     let py = server.py();

@@ -68,7 +68,7 @@ pub(crate) enum Outcome {
 
 /// What a worker process begins with.
 pub(crate) struct WorkerChild {
-    face: Py<PyAny>,
+    py_worker: Py<PyAny>,
     /// What it enters first of all; nothing where the template that forked it has.
     generation: Option<Py<PyAny>>,
     setup: WorkerSetup,
@@ -92,7 +92,7 @@ pub(crate) struct PoolBrokerChild {
 
 /// What a worker of the pool begins with.
 pub(crate) struct DirtyChild {
-    face: Py<PyAny>,
+    py_worker: Py<PyAny>,
     title: String,
     setup: DirtySetup,
 }
@@ -128,7 +128,7 @@ pub(crate) fn serve(server: &Bound<'_, PyAny>) -> PyResult<i32> {
 fn run_dirty_worker(server: &PyArbiter<'_>, child: DirtyChild) -> PyResult<i32> {
     let _ = oxicorn_os::title::set(&child.title);
     let context = DirtyContext::new(child.setup)?;
-    server.run_dirty_worker(child.face, context)
+    server.run_dirty_worker(child.py_worker, context)
 }
 
 fn run_worker(server: &PyArbiter<'_>, child: WorkerChild) -> PyResult<i32> {
@@ -145,7 +145,7 @@ fn run_worker(server: &PyArbiter<'_>, child: WorkerChild) -> PyResult<i32> {
     // Python has them from here on.
     let listeners = std::mem::ManuallyDrop::new(child.listeners);
     let listeners = binding::described(server.py(), &listeners)?;
-    server.run_worker(child.face, context, listeners)
+    server.run_worker(child.py_worker, context, listeners)
 }
 
 /// Becomes the server as it is installed now; returns only if that fails.

@@ -207,7 +207,7 @@ impl Template<'_, '_> {
         let prepared = self
             .server
             .prepare_fork(ordered.order.age, &ordered.order.state);
-        let (face, left) = match prepared {
+        let (py_worker, left) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 log::write_exception(self.server, "Exception in hook pre_fork", &error);
@@ -217,7 +217,7 @@ impl Template<'_, '_> {
         };
         let announce = |pid| say(&self.channel, Word::Forked { pid }, &left);
         match fork::fork_for_parent(self.server, announce) {
-            Ok(Given::Child(signals)) => self.begin_worker(face, ordered, signals).map(Some),
+            Ok(Given::Child(signals)) => self.begin_worker(py_worker, ordered, signals).map(Some),
             Ok(Given::Done(true)) => Ok(None),
             Ok(Given::Done(false)) => {
                 let text = "Cannot start a worker: the fork failed";
@@ -235,7 +235,7 @@ impl Template<'_, '_> {
 
     fn begin_worker(
         &self,
-        face: Py<PyAny>,
+        py_worker: Py<PyAny>,
         ordered: WorkerOrder,
         signals: Blocked,
     ) -> PyResult<WorkerChild> {
@@ -254,11 +254,11 @@ impl Template<'_, '_> {
             slot.set_pid(process::id());
             slot.beat(time::monotonic());
             let heartbeat = Heartbeat::of(slot.clone());
-            self.server.show_heartbeat(&face, heartbeat)?;
+            self.server.show_heartbeat(&py_worker, heartbeat)?;
         }
         let listeners = self.listeners.iter().map(Listener::share);
         Ok(WorkerChild {
-            face,
+            py_worker,
             listeners: listeners.collect::<std::io::Result<_>>()?,
             generation: None,
             setup: WorkerSetup {

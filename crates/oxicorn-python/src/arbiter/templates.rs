@@ -167,10 +167,10 @@ impl Supervisor<'_> {
         let release = EventFd::new()?;
         let (messages, messages_of_worker) = Channel::pair()?;
         forked::keep_from_children(&messages);
-        let (face, state) = self.server.make_ordered(age, cfg)?;
+        let (py_worker, state) = self.server.make_ordered(age, cfg)?;
         if let Some(slot) = &slot {
             let heartbeat = Heartbeat::of(slot.clone());
-            self.server.show_heartbeat(&face, heartbeat)?;
+            self.server.show_heartbeat(&py_worker, heartbeat)?;
         }
         let ends = LinkEnds::of(&link)?;
         let ordered = WorkerOrder {
@@ -212,7 +212,7 @@ impl Supervisor<'_> {
                 generation,
                 capacity,
                 traits,
-                face,
+                py_worker,
                 link: ends,
                 logs: false,
                 slot,
@@ -280,7 +280,7 @@ impl Supervisor<'_> {
     fn worker_forked(&mut self, ordered: Ordered, pid: i32, left: &[u8]) -> PyResult<()> {
         let Ordered { id, mut worker } = ordered;
         worker.pid = pid;
-        self.server.ordered_started(&worker.face, pid, left)?;
+        self.server.ordered_started(&worker.py_worker, pid, left)?;
         self.workers.insert(id, worker);
         self.tell(Event::WorkerSpawned {
             worker: id,

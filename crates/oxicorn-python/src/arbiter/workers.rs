@@ -52,7 +52,7 @@ pub(crate) struct WorkerProcess {
     /// What its class is.
     pub(crate) traits: Traits,
     /// The Python object hooks know it by.
-    pub(crate) face: Py<PyAny>,
+    pub(crate) py_worker: Py<PyAny>,
     pub(crate) link: LinkEnds,
     /// Rung when it may exit.
     pub(crate) release: EventFd,

@@ -135,7 +135,7 @@ impl Exchange {
     }
 
     /// The object whose methods are `receive` and `send`.
-    pub(crate) fn face<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+    pub(crate) fn py_object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         match self {
             Self::Http(exchange) => exchange.bind(py).clone().into_any(),
             Self::WebSocket(exchange) => exchange.bind(py).clone().into_any(),

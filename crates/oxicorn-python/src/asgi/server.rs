@@ -150,14 +150,14 @@ impl AsgiServer {
                 (entry, this.scopes.websocket(py, &view)?, Ok(None))
             }
         };
-        let face = entry.face(py);
+        let py_object = entry.py_object(py);
         lock(&this.exchanges).insert(stream, entry.clone_ref(py));
         // What the call starts inherits it with its context.
-        this.set_current_call(py, face.as_ptr())?;
+        this.set_current_call(py, py_object.as_ptr())?;
         let arguments = (
             &scope,
-            face.getattr(intern!(py, "receive"))?,
-            face.getattr(intern!(py, "send"))?,
+            py_object.getattr(intern!(py, "receive"))?,
+            py_object.getattr(intern!(py, "send"))?,
         );
         let called = request.and_then(|request| {
             // The access line needs one even where no hook does.
@@ -433,7 +433,7 @@ impl AsgiServer {
         let exchanges = lock(&self.exchanges);
         let described = exchanges.iter().map(|(stream, exchange)| {
             let (task, age) = exchange.task(py).unzip();
-            (stream.0, task, age.flatten(), exchange.face(py))
+            (stream.0, task, age.flatten(), exchange.py_object(py))
         });
         described.collect()
     }

@@ -141,7 +141,7 @@ impl Gateway {
     fn take_body_end(&mut self, key: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
             if connection.websocket.is_some() {
-                // A conversation needs both directions.
+                // A WebSocket needs both directions.
                 return self.handle_client_gone(key);
             }
             let stream = connection.transport.stream();
@@ -370,7 +370,7 @@ impl Gateway {
             return;
         };
         if connection.websocket.is_some() {
-            // A conversation needs both directions.
+            // A WebSocket needs both directions.
             self.handle_client_gone(key);
         } else if !connection.is_uploading() {
             self.handle_end_while_serving(key);

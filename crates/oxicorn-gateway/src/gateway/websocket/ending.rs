@@ -92,7 +92,7 @@ impl Gateway {
         self.hang_up(key);
     }
 
-    /// Ends a conversation from our side: the application is told, the client is asked to close.
+    /// Ends a WebSocket from our side: the application is told, the client is asked to close.
     pub(crate) fn close_websocket(&mut self, key: usize, code: CloseCode, reason: &[u8]) {
         if self.is_open(key) {
             self.tell_closed(key, code, reason, 0);
@@ -231,7 +231,7 @@ impl Gateway {
         }
     }
 
-    /// The worker takes no more requests: its conversations go on elsewhere.
+    /// The worker takes no more requests: its WebSockets go on elsewhere.
     pub(crate) fn close_websockets_of(&mut self, worker: oxicorn_dispatch::WorkerId) {
         let at = |one: &crate::connection::Connection| {
             let call = one.call().and_then(|id| self.calls.get(id));

@@ -1,4 +1,4 @@
-//! WebSockets: a request that becomes a conversation.
+//! WebSockets: a request that becomes a session of messages.
 //!
 //! Decides what is said from a good handshake to the end of it, on a connection and on a stream of HTTP/2 alike: the
 //! state and the deadlines are assigned here (`closing`) and nowhere else, frames are made and read here (`frames`).

@@ -1,4 +1,4 @@
-//! What the client of a conversation may not do for ever, and what all of them may hold.
+//! What the client of a WebSocket may not do for ever, and what all of them may hold.
 
 use oxicorn_gateway::control::ToGateway;
 use oxicorn_gateway::{WebSocket, WebSocketCompression};

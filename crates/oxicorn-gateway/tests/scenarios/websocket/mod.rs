@@ -92,7 +92,7 @@ impl WebSocketClient for Client {
     }
 }
 
-/// A conversation that has begun.
+/// A WebSocket that has begun.
 fn open(scenario: &Scenario, worker: &mut StubWorker, more: &str) -> (Client, StreamId) {
     open_by(scenario.connect(), worker, more)
 }
@@ -179,7 +179,7 @@ fn close(worker: &mut StubWorker, stream: StreamId, code: u16, reason: &[u8], bi
 }
 
 #[test]
-fn a_conversation_from_the_handshake_to_the_log() {
+fn a_websocket_from_the_handshake_to_the_log() {
     let (scenario, mut worker) = start();
     let mut client = scenario.connect();
     client.send(&format!("{HANDSHAKE}Sec-WebSocket-Protocol: a, b\r\n\r\n"));
@@ -387,7 +387,7 @@ fn a_worker_is_credited_as_the_client_reads_and_bounded_until_then() {
     }
     let (kind, ..) = worker.event();
     assert_eq!(kind, EventKind::Credit);
-    // More than there is credit for is the worker's mistake: the conversation ends.
+    // More than there is credit for is the worker's mistake: the WebSocket ends.
     let (mut client, stream) = open(&scenario, &mut worker, "");
     client.stream.set_nonblocking(false).unwrap();
     for _ in 0..200 {
@@ -486,7 +486,7 @@ fn a_client_that_leaves_during_the_handshake_is_gone() {
 }
 
 #[test]
-fn silent_clients_are_asked_and_given_up_and_conversations_have_no_time_limit() {
+fn silent_clients_are_asked_and_given_up_and_websockets_have_no_time_limit() {
     let mut settings = settings();
     settings.timeouts.request = Duration::from_secs(2);
     settings.websocket = Some(WebSocket {
@@ -514,7 +514,7 @@ fn silent_clients_are_asked_and_given_up_and_conversations_have_no_time_limit() 
 }
 
 #[test]
-fn a_worker_that_retires_closes_its_conversations() {
+fn a_worker_that_retires_closes_its_websockets() {
     let (scenario, mut worker) = start();
     let (mut client, stream) = open(&scenario, &mut worker, "");
     let mut late = scenario.connect();
@@ -543,7 +543,7 @@ fn a_worker_that_retires_closes_its_conversations() {
 }
 
 #[test]
-fn a_drain_closes_conversations() {
+fn a_drain_closes_websockets() {
     let (mut scenario, mut worker) = start();
     let (mut client, stream) = open(&scenario, &mut worker, "");
     scenario.tell(&ToGateway::Drain { deadline_ms: 5000 });
@@ -706,7 +706,7 @@ fn what_a_few_bytes_inflate_to_comes_whole_as_there_is_room() {
 }
 
 #[test]
-fn a_new_gateway_does_not_know_the_conversations_of_the_old_one() {
+fn a_new_gateway_does_not_know_the_websockets_of_the_old_one() {
     let parts = LinkParts::create(Sizes::default()).unwrap();
     let mut first = Scenario::start(settings());
     let mut worker = first.attach(&parts, 10, 1);
@@ -724,7 +724,7 @@ fn a_new_gateway_does_not_know_the_conversations_of_the_old_one() {
     });
     second.tell(&ToGateway::ServeGeneration { generation: 1 });
     let (mut client, fresh) = open(&second, &mut worker, "");
-    // Late messages of the old conversation reach nobody.
+    // Late messages of the old WebSocket reach nobody.
     worker.send(ResponseKind::WebSocketMessage, stream, flags::END, b"old");
     worker.send(ResponseKind::WebSocketMessage, fresh, flags::END, b"new");
     client.expect(TEXT, b"new");

@@ -86,8 +86,8 @@ impl Supervisor<'_> {
                 let settings = pool.serving_settings();
                 pool.tell_broker(&ToBroker::Settings(settings), &[]);
                 if let Some(file) = pool.files.get(&generation) {
-                    let face = pool.face.bind(self.server.py());
-                    face.call_method1("serve", (&file.cfg,))?;
+                    let py_arbiter = pool.py_arbiter.bind(self.server.py());
+                    py_arbiter.call_method1("serve", (&file.cfg,))?;
                 }
             }
             PoolAction::AbandonGeneration(generation) => {
@@ -118,9 +118,9 @@ impl Supervisor<'_> {
             packet.extend(numbers.flat_map(u32::to_ne_bytes));
             // One that is gone is reaped.
             let _ = assignment.send(&packet, &[], Blocking::No);
-            let face = found.face.bind(self.server.py());
+            let py_worker = found.py_worker.bind(self.server.py());
             // For hooks to see; the object is ours, and takes it.
-            let _ = face.setattr("app_paths", &applications);
+            let _ = py_worker.setattr("app_paths", &applications);
         }
         let descriptors = std::mem::take(&mut found.of_broker);
         let message = ToBroker::AddWorker(AddWorker {
@@ -149,7 +149,7 @@ impl Supervisor<'_> {
         };
         pool.tell_broker(&message, &[]);
         pool.show_workers();
-        self.run_pool_hook("dirty_worker_exit", "worker_reaped", (gone.face,))
+        self.run_pool_hook("dirty_worker_exit", "worker_reaped", (gone.py_worker,))
     }
 }
 

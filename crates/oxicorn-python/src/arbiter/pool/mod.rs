@@ -53,7 +53,7 @@ struct DirtyProcess {
     pid: i32,
     generation: Generation,
     /// What hooks know it by.
-    face: Py<PyAny>,
+    py_worker: Py<PyAny>,
     /// The broker's ends, until it has them.
     of_broker: Vec<OwnedFd>,
     /// By which it is told its applications, if it waits for that.
@@ -68,7 +68,7 @@ struct DirtyProcess {
 pub(crate) struct PoolProcesses {
     machine: Pool,
     /// `oxicorn.dirty.arbiter.DirtyArbiter`.
-    face: Py<PyAny>,
+    py_arbiter: Py<PyAny>,
     listener: OwnedFd,
     /// In which the stash outlives a broker.
     stash: oxicorn_pool::StashFiles,
@@ -177,12 +177,12 @@ impl Supervisor<'_> {
     }
 
     fn open_pool(&mut self, file: PoolFile, plan: PoolPlan) -> PyResult<()> {
-        let face = self.server.make_dirty_arbiter(&file.cfg)?;
-        let path: String = face.getattr("socket_path")?.extract()?;
+        let py_arbiter = self.server.make_dirty_arbiter(&file.cfg)?;
+        let path: String = py_arbiter.getattr("socket_path")?.extract()?;
         let listener = sockets::bind_unix(path.as_bytes(), Some(0o177))?;
         sockets::listen(&listener, BACKLOG)?;
         sockets::set_nonblocking(&listener, true)?;
-        face.call_method0("bound")?;
+        py_arbiter.call_method0("bound")?;
         let (notices, notices_of_workers) = Channel::pair()?;
         for channel in [&notices, &notices_of_workers] {
             forked::keep_from_children(channel);
@@ -192,7 +192,7 @@ impl Supervisor<'_> {
         let first = Generation(1);
         self.pool = Some(PoolProcesses {
             machine: Pool::new(plan, time::monotonic()),
-            face: face.unbind(),
+            py_arbiter: py_arbiter.unbind(),
             listener,
             stash,
             broker: None,
@@ -256,8 +256,8 @@ impl Supervisor<'_> {
         let Some(pool) = &self.pool else {
             return Ok(());
         };
-        let face = pool.face.bind(self.server.py());
-        let Err(error) = face.call_method1(method, arguments) else {
+        let py_arbiter = pool.py_arbiter.bind(self.server.py());
+        let Err(error) = py_arbiter.call_method1(method, arguments) else {
             return Ok(());
         };
         if !error.is_instance_of::<pyo3::exceptions::PyException>(self.server.py()) {

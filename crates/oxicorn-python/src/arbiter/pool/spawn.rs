@@ -64,8 +64,8 @@ impl Supervisor<'_> {
                 });
                 let settings = pool.serving_settings();
                 pool.tell_broker(&ToBroker::Settings(settings), &[]);
-                let face = pool.face.bind(self.server.py());
-                face.call_method1("broker_started", (pid,))?;
+                let py_arbiter = pool.py_arbiter.bind(self.server.py());
+                py_arbiter.call_method1("broker_started", (pid,))?;
                 self.server.set_broker(pid)?;
                 Ok(None)
             }
@@ -118,8 +118,8 @@ impl Supervisor<'_> {
         let indexes: HashMap<&String, u32> = indexes
             .map(|&(app, index)| (&file.apps[app], index))
             .collect();
-        let face = pool.face.bind(py);
-        let face = face.call_method1(
+        let py_arbiter = pool.py_arbiter.bind(py);
+        let py_worker = py_arbiter.call_method1(
             "make_worker",
             (worker.0, place, paths, indexes, &file.cfg, &file.apps),
         )?;
@@ -149,7 +149,7 @@ impl Supervisor<'_> {
                     DirtyProcess {
                         pid,
                         generation,
-                        face: face.clone().unbind(),
+                        py_worker: py_worker.clone().unbind(),
                         of_broker,
                         assignment,
                         stack_dump,
@@ -160,7 +160,11 @@ impl Supervisor<'_> {
                     worker,
                     pid: u32::try_from(pid).unwrap_or(0),
                 });
-                self.run_pool_hook("dirty_post_fork", "worker_started", (face.unbind(), pid))?;
+                self.run_pool_hook(
+                    "dirty_post_fork",
+                    "worker_started",
+                    (py_worker.unbind(), pid),
+                )?;
                 Ok(None)
             }
             Side::Child(signals) => {
@@ -176,7 +180,7 @@ impl Supervisor<'_> {
                     unpickles,
                 };
                 Ok(Some(Outcome::DirtyWorker(Box::new(DirtyChild {
-                    face: face.unbind(),
+                    py_worker: py_worker.unbind(),
                     title,
                     setup,
                 }))))

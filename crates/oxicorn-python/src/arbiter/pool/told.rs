@@ -55,11 +55,11 @@ impl Supervisor<'_> {
         };
         let told = Told::of(&pool.machine);
         if pool.told != told {
-            let face = pool.face.bind(self.server.py());
-            face.call_method1("set_numbers", (told.wanted, told.least, told.most))?;
+            let py_arbiter = pool.py_arbiter.bind(self.server.py());
+            py_arbiter.call_method1("set_numbers", (told.wanted, told.least, told.most))?;
             let reload = (told.serving, told.loading, told.refused, &told.refusal);
             let failures = told.failures.clone();
-            face.call_method1("set_state", (reload, told.resting, failures))?;
+            py_arbiter.call_method1("set_state", (reload, told.resting, failures))?;
             pool.told = told;
         }
         Ok(())
