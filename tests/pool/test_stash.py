@@ -12,6 +12,8 @@ import uuid
 import pytest
 
 from oxicorn.dirty import (
+    DirtyConnectionError,
+    DirtyTimeoutError,
     StashError,
     StashFullError,
     StashKeyNotFoundError,
@@ -314,6 +316,28 @@ def test_get_and_put_ask_the_broker_once_a_second(pool, table, asked):
     assert len(asked) < 100, "of 750"
     assert pool.stash.info(table)["size"] == 1
     other.close()
+
+
+@pytest.mark.parametrize(
+    "error", [DirtyTimeoutError("no answer"), DirtyConnectionError("gone")], ids=["timeout", "connection"]
+)
+def test_a_broker_that_does_not_answer_is_asked_once(pool, table, monkeypatch, error):
+    client = pool.new_stash()
+    ask, kinds = client._client.ask, []
+
+    def silent(kind, payload):
+        kinds.append(kind)
+        raise error
+
+    monkeypatch.setattr(client._client, "ask", silent)
+    with pytest.raises(StashError):
+        client.put(table, "key", 1)
+    assert len(kinds) == 1
+    # It is asked again when it does.
+    monkeypatch.setattr(client._client, "ask", ask)
+    client.put(table, "key", 1)
+    assert client._view is not None
+    client.close()
 
 
 def test_what_is_not_simple_is_seen_by_all(pool, table):

@@ -18,7 +18,13 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from oxicorn.dirty.errors import DirtyError, seconds_of, shown
+from oxicorn.dirty.errors import (
+    DirtyConnectionError,
+    DirtyError,
+    DirtyTimeoutError,
+    seconds_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     from oxicorn._native import StashView
@@ -134,22 +140,26 @@ class StashClient:
             raise _no_table(table)
         payload = {"op": op, "table": table, "key": key, **more}
         try:
-            return self._client.ask(STASH, payload)
+            answer = self._client.ask(STASH, payload)
         except DirtyError as error:
             raise _of_stash(error, table, key) from None
-        finally:
-            if self._has_views and (self._view is None or self._view.is_over()):
-                self._look_for_view()
+        if self._has_views and (self._view is None or self._view.is_over()):
+            self._look_for_view()
+        return answer
 
     def _look_for_view(self) -> None:
         """A view for the operations that follow. A pool that gives none is not asked again."""
         from oxicorn.dirty.client import STASH_VIEW
 
+        self._view = None
         try:
             self._view = self._client.ask(STASH_VIEW, {})
+            self._has_views = self._view is not None
+        except (DirtyConnectionError, DirtyTimeoutError):
+            # It may be there again with the next operation.
+            pass
         except DirtyError:
-            self._view = None
-        self._has_views = self._view is not None
+            self._has_views = False
 
     def put(self, table: str, key: Any, value: Any, *, ttl: float | None = None) -> None:
         """Stores a value, for ``ttl`` seconds or for good; makes the table if there is none."""
