@@ -23,7 +23,7 @@ pub(super) const BUCKETS_USED_MAX: u64 = BUCKETS as u64 / 2;
 /// Buckets that are looked at for a name.
 const PROBES: usize = 64;
 /// Where buckets and heap begin.
-const INDEX: usize = 64;
+pub(super) const INDEX: usize = 64;
 pub(super) const HEAP: usize = INDEX + BUCKETS;
 
 /// An empty bucket ends a search, a freed one does not.

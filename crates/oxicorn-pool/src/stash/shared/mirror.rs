@@ -186,8 +186,9 @@ impl Shared {
 
 impl Counts {
     fn add(&mut self, area: &Area<'_>) {
-        self.puts += area.field(Field::Puts).swap(0, Ordering::Relaxed);
-        self.gets += area.field(Field::Gets).swap(0, Ordering::Relaxed);
+        let swap = |field| area.field(field).swap(0, Ordering::Relaxed);
+        self.puts = self.puts.wrapping_add(swap(Field::Puts));
+        self.gets = self.gets.wrapping_add(swap(Field::Gets));
     }
 }
 
@@ -325,7 +326,10 @@ fn show(area: &Area<'_>, table: &str, key: &[u8], value: &[u8], expires: Option<
     let head = Head::new(kind, &name, value.len(), expires);
     let (bucket, used) = match area.find(&name) {
         Place::Found { bucket, .. } => (bucket, area.get(Field::Used)),
-        Place::Free { bucket, fresh } => (bucket, area.get(Field::Used) + u64::from(fresh)),
+        Place::Free { bucket, fresh } => (
+            bucket,
+            area.get(Field::Used).saturating_add(u64::from(fresh)),
+        ),
         Place::Nowhere => {
             area.set(Field::Complete, 0);
             return true;

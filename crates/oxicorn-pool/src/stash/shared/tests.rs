@@ -437,6 +437,59 @@ fn nonsense_in_the_memory_costs_no_more_than_the_direct_way() {
     }
 }
 
+/// Any word, anywhere that matters, at any time: neither end panics, and what the broker has it keeps.
+#[test]
+fn whatever_is_written_there_the_broker_keeps_what_it_has() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..20 {
+        let mut scene = Scene::new();
+        scene
+            .ask(Operation::Put, &key("kept"), &number(7))
+            .expect("room");
+        let mut view = scene.view();
+        for turn in 0..100 {
+            if view.is_over() {
+                let Some(file) = scene.mirror.show(&scene.stash) else {
+                    break;
+                };
+                let file = file.try_clone_to_owned().expect("a descriptor");
+                view = View::attach(&file).expect("a view");
+            }
+            let name = format!("key {}", next() % 4);
+            let _ = scene.put(&view, &name, turn);
+            let _ = scene.seen(&view, &name);
+            let mapping = Mapping::new(&scene.file).expect("a mapping");
+            let area = last_area(&mapping);
+            let looked_for = record::Name::new("table", &key(&name)).expect("it is short");
+            let bucket = area::INDEX + looked_for.hash as usize % area::BUCKETS;
+            // But for the lock: whoever holds it for ever is another test's.
+            let places = [0, 1, 3, 4, 5, 6, 7, 8, bucket, area::HEAP];
+            let place = places[usize::try_from(next() % 10).expect("few")];
+            let place = place + usize::try_from(next() % 8).expect("few") * usize::from(place > 8);
+            let word = match next() % 5 {
+                0 => next(),
+                1 => next() % 64,
+                2 => u64::MAX,
+                3 => u64::from(looked_for.hash) << 32 | (area::HEAP as u64 + next() % 64),
+                _ => (next() % 4) << 32 | next() % 16,
+            };
+            area.spoil(place, word);
+            let _ = scene.seen(&view, &name);
+            if next() % 4 == 0 {
+                let increment = scene.ask(Operation::Increment, &key("count"), &number(1));
+                assert!(increment.is_ok());
+            }
+        }
+        assert_eq!(scene.ask_number("kept"), Some(number(7)));
+    }
+}
+
 #[test]
 fn a_file_in_which_nothing_is_shown_gives_no_view() {
     let file = create_file().expect("a file of memory");

@@ -172,7 +172,7 @@ fn append(area: &Area<'_>, head: &Head, name: &Name, value: &[u8]) -> Option<Put
         Place::Free { bucket, fresh } if area.get(Field::Complete) == 1 => (bucket, 0, fresh),
         Place::Free { .. } | Place::Nowhere => return None,
     };
-    let used = area.get(Field::Used) + u64::from(fresh);
+    let used = area.get(Field::Used).saturating_add(u64::from(fresh));
     let bytes = bytes_after(area, before, cost(name.key, value.len()))?;
     if used > BUCKETS_USED_MAX {
         return None;
@@ -185,7 +185,7 @@ fn append(area: &Area<'_>, head: &Head, name: &Name, value: &[u8]) -> Option<Put
         area.lead(bucket, name, end);
         area.set(Field::Used, used);
         area.set(Field::Bytes, bytes);
-        area.set(Field::Puts, area.get(Field::Puts) + 1);
+        area.set(Field::Puts, area.get(Field::Puts).wrapping_add(1));
         Some(Put::Done)
     })
 }
@@ -193,7 +193,8 @@ fn append(area: &Area<'_>, head: &Head, name: &Name, value: &[u8]) -> Option<Put
 /// Bytes of the stash when so many have taken the place of so many. `None`: they are more than there may be.
 fn bytes_after(area: &Area<'_>, before: usize, after: usize) -> Option<u64> {
     let (bytes, limit) = (area.get(Field::Bytes), area.get(Field::Limit));
-    let sum = bytes.saturating_sub(before as u64) + after as u64;
+    let rest = bytes.saturating_sub(before as u64);
+    let sum = rest.saturating_add(after as u64);
     (limit == 0 || sum <= limit || sum <= bytes).then_some(sum)
 }
 
