@@ -476,8 +476,8 @@ fn whatever_is_written_there_the_broker_keeps_what_it_has() {
                 0 => next(),
                 1 => next() % 64,
                 2 => u64::MAX,
-                3 => u64::from(looked_for.hash) << 32 | (area::HEAP as u64 + next() % 64),
-                _ => (next() % 4) << 32 | next() % 16,
+                3 => (u64::from(looked_for.hash) << 32) | (area::HEAP as u64 + next() % 64),
+                _ => ((next() % 4) << 32) | (next() % 16),
             };
             area.spoil(place, word);
             let _ = scene.seen(&view, &name);
