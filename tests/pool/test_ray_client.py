@@ -114,6 +114,13 @@ def test_calls_streams_and_errors_are_what_they_are_elsewhere(pool):
     assert pool.call("later", "awaited") == "awaited"
     assert list(pool.client.stream("heavy:App", "count", 5)) == list(range(5))
     assert pool.call("echo", b"x" * 1_000_000) == b"x" * 1_000_000
+    for view in (memoryview(b"abcd").cast("I"), memoryview(bytes(1_000_000)).cast("d", (500, 250))):
+        back = pool.call("echo", view)
+        assert (back.format, back.shape, back.readonly) == (view.format, view.shape, False)
+        assert back.tobytes() == view.tobytes()
+    assert list(pool.client.stream("heavy:App", "count", 2, 200_000)) == [b"x" * 200_000] * 2
+    with pytest.raises(DirtyAppError, match="Cannot send result: a value of type set"):
+        pool.call("give_set")
     with pytest.raises(DirtyAppError, match="a reason") as caught:
         pool.call("fail", "a reason")
     assert caught.value.exception == "KeyError"

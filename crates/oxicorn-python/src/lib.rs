@@ -71,7 +71,9 @@ mod _native {
     #[pymodule_export]
     use crate::metrics::{MetricValue, metrics_families, metrics_memory, metrics_text};
     #[pymodule_export]
-    use crate::pool::{DirtyContext, PoolConnection, StashView, pool_decode, pool_encode};
+    use crate::pool::{
+        DirtyContext, PoolConnection, StashView, pool_decode, pool_encode, pool_open, pool_seal,
+    };
     #[pymodule_export]
     use crate::settings::rows::{
         class_names, hook_names, parse_address, setting_names, setting_row,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import pickle
 import sys
 import threading
 from collections import deque
@@ -19,18 +18,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from oxicorn import compat
-from oxicorn.dirty import tensors
+from oxicorn.dirty import ray_values
 from oxicorn.dirty.app import load_dirty_app, workers_attribute
 from oxicorn.dirty.errors import CallCancelled
 from oxicorn.dirty.worker import Runner, Streamed, described
 
-__all__ = ["Host", "limits_of", "sendable"]
+__all__ = ["Host", "limits_of"]
 
 Answer = tuple[str, Any]
 #: Groups of threads of an actor: calls, and what is said to them meanwhile.
 CALLS, CONTROL = "calls", "control"
-#: What is certainly no tensor.
-SMALL = (type(None), bool, int, float, str, bytes)
 #: Interrupted calls that are remembered until they come.
 UNWANTED_KEPT = 256
 
@@ -56,35 +53,6 @@ def limits_of(app_paths: list[str], paths: list[str], directory: str, folds: boo
     return found
 
 
-class _View:
-    """A ``memoryview`` on its way: nothing but Ray pickles one, and that makes bytes of it."""
-
-    def __init__(self, view: memoryview) -> None:
-        self.view = view
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        view = self.view
-        flat = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
-        return _viewed, (pickle.PickleBuffer(flat), view.format, view.shape)
-
-
-def _viewed(content: Any, layout: str, shape: tuple[int, ...]) -> memoryview:
-    view = memoryview(content).cast("B")
-    return view.cast(layout, shape) if shape and view.nbytes else view.cast(layout)  # type: ignore[call-overload,no-any-return]
-
-
-def sendable(value: Any) -> Any:
-    """The same value, in which Ray finds nothing that it would change."""
-    if isinstance(value, memoryview):
-        return _View(value)
-    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
-        return type(value)(map(sendable, value))
-    if type(value) is dict:
-        return {key: sendable(item) for key, item in value.items()}
-    parts = None if isinstance(value, SMALL) else tensors.taken_apart(value)
-    return tensors.Apart(*parts) if isinstance(parts, tuple) else value
-
-
 class _Running:
     """A call that runs in a thread."""
 
@@ -96,13 +64,16 @@ class _Running:
 class Host:
     """See the head of this file."""
 
-    def __init__(self, app_path: str, paths: list[str], directory: str, folds: bool) -> None:
+    def __init__(
+        self, app_path: str, paths: list[str], directory: str, folds: bool, unpickles: bool
+    ) -> None:
         enter(paths, directory)
         self._app_path = app_path
         self._folds = folds
+        self._unpickles = unpickles
         self._runner = Runner()
         self._running: dict[int, _Running] = {}
-        self._streams: dict[int, Iterator[Any]] = {}
+        self._streams: dict[int, tuple[Iterator[Any], ray_values.Manner]] = {}
         #: Calls that were interrupted before they had begun.
         self._unwanted: deque[int] = deque(maxlen=UNWANTED_KEPT)
         self._lock = threading.Lock()
@@ -122,19 +93,18 @@ class Host:
             return "error", self._broken
         return "value", (os.getpid(), workers_attribute(self._app_path))
 
-    def call(
-        self, number: int, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Answer:
+    def call(self, number: int, action: str, sealed: ray_values.Packed) -> Answer:
         """Runs a call; of a stream only its beginning."""
 
         def run() -> Answer:
             if self._broken is not None:
                 return "error", self._broken
+            args, kwargs, manner = ray_values.opened(sealed, self._unpickles)
             result = self._runner.run(self._app, action, args, kwargs, number)
             if isinstance(result, Streamed):
-                self._streams[number] = result.iterator
+                self._streams[number] = result.iterator, manner
                 return "stream", None
-            return "value", sendable(result)
+            return "value", ray_values.sealed("result", result, manner)
 
         return self._guarded(number, action, run)
 
@@ -142,18 +112,21 @@ class Host:
         """The next piece of a stream."""
 
         def advance() -> Answer:
-            for piece in self._streams[number]:
-                return "value", sendable(piece)
+            pieces, manner = self._streams[number]
+            for piece in pieces:
+                return "value", ray_values.sealed("data", piece, manner)
             return "end", None
 
         answer = self._guarded(number, action, advance)
         if answer[0] != "value":
-            self._streams.pop(number, None)
+            # What failed first is told, not what closing it says.
+            with contextlib.suppress(Exception):
+                self.drop(number)
         return answer
 
     def drop(self, number: int) -> None:
         """Closes a stream that is not wanted any more: no interruption is meant for that."""
-        stream = self._streams.pop(number, None)
+        stream, _ = self._streams.pop(number, (None, None))
         if stream is not None and hasattr(stream, "close"):
             stream.close()
 

@@ -6,7 +6,8 @@ the thread that made it: here that is the main thread, which lives as long as th
 its own handler in the place of SIGTERM's; the pool's are put back.
 
 To the broker it is a worker with as many lanes as its actors may run calls at once, and a bound
-for each application, so queues, timeouts and errors are those of the pool. An actor that dies is
+for each application, so queues, timeouts and errors are those of the pool. Values it passes on as
+they are on the wire, so nothing is imported or unpickled for them here. An actor that dies is
 started again by Ray; what ran there fails, and is not run again.
 """
 
@@ -19,9 +20,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from oxicorn.dirty import ray_host, ray_settings, tensors
+from oxicorn.dirty import ray_host, ray_settings, ray_values
 from oxicorn.dirty.arbiter import environment_of
 from oxicorn.dirty.errors import (
     CallCancelled,
@@ -91,6 +92,8 @@ class _Actors:
 class RayWorker(DirtyWorker):
     """See the head of this file."""
 
+    RELAYS: ClassVar[bool] = True
+
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         #: How many actors each application has.
@@ -112,8 +115,6 @@ class RayWorker(DirtyWorker):
         if self._ray is not None:
             return self._ray
         address = ray_settings.address(self.cfg.dirty_pool)
-        # Tensors are for the actors; nothing here needs PyTorch.
-        tensors.keep_apart()
         # A server tells nobody about itself unless its user says so.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
@@ -199,12 +200,13 @@ class RayWorker(DirtyWorker):
             },
             **ray_settings.placement(self.cfg.dirty_ray_resources, path),
         }
+        unpickles = self.cfg.dirty_serializer == "pickle"
         actors = []
         for place in range(number):
             env = environment_of(self.cfg, place, {path: place})
             own = {"runtime_env": {"env_vars": env}} if env else {}
             kind = self._ray.remote(**options, **own)(ray_host.Host)
-            actors.append(_Actor(kind.remote(path, *self._code())))
+            actors.append(_Actor(kind.remote(path, *self._code(), unpickles)))
         return actors
 
     def _wait_for(self, path: str, actors: _Actors) -> None:
@@ -229,18 +231,18 @@ class RayWorker(DirtyWorker):
 
     # Calls.
 
-    def call(
-        self, app_path: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any], number: int
-    ) -> Any:
-        """Has a call run by an actor that has time for it."""
+    def relay(
+        self, app_path: str, action: str, sealed: ray_values.Sealed, number: int
+    ) -> Streamed | ray_values.Sealed:
+        """Has a call run by an actor that has time for it; results are sealed, too."""
         actors = self.apps.get(app_path)
         if actors is None:
             raise DirtyAppNotFoundError(app_path)
         actor = actors.take()
         streams = False
         try:
-            arguments = ray_host.sendable(args), ray_host.sendable(kwargs)
-            kind, value = self._answer(number, actor, "call", number, action, *arguments)
+            call = ray_values.packed(sealed)
+            kind, value = self._answer(number, actor, "call", number, action, call)
             streams = kind == "stream"
         except CallCancelled:
             # It may have become a stream meanwhile.
@@ -249,7 +251,9 @@ class RayWorker(DirtyWorker):
         finally:
             if not streams:
                 self._call_ended(number, actors, actor)
-        return Streamed(self._pieces(number, actors, actor, action)) if streams else value
+        if streams:
+            return Streamed(self._pieces(number, actors, actor, action))
+        return ray_values.unpacked(value)
 
     def _pieces(self, number: int, actors: _Actors, actor: _Actor, action: str) -> Iterator[Any]:
         ended = False
@@ -259,7 +263,7 @@ class RayWorker(DirtyWorker):
                 if kind == "end":
                     ended = True
                     return
-                yield value
+                yield ray_values.unpacked(value)
         finally:
             if not ended:
                 actor.tell("drop", number)

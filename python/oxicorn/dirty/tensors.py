@@ -16,7 +16,7 @@ import sys
 from collections import ChainMap
 from typing import Any
 
-__all__ = ["Apart", "dumps", "keep_apart", "made", "taken_apart"]
+__all__ = ["dumps", "made", "taken_apart"]
 
 #: Names of types of items, and what ``memoryview`` calls those that it knows.
 FORMATS = {
@@ -38,26 +38,6 @@ FORMATS = {
 Parts = tuple[str, list[int], Any]
 
 
-class Apart:
-    """A tensor in a process that only passes it on (see ``keep_apart``)."""
-
-    def __init__(self, dtype: str, shape: list[int], content: Any) -> None:
-        self.parts: Parts = dtype, shape, content
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        dtype, shape, content = self.parts
-        return made, (dtype, shape, pickle.PickleBuffer(content))
-
-
-_keeps_apart = False
-
-
-def keep_apart() -> None:
-    """From now on this process makes no tensors of what comes: it passes them on."""
-    global _keeps_apart
-    _keeps_apart = True
-
-
 def _torch() -> Any:
     torch = sys.modules.get("torch")
     # It may be on its way to being imported by another thread.
@@ -66,8 +46,6 @@ def _torch() -> Any:
 
 def taken_apart(value: object) -> Parts | str | None:
     """What a tensor consists of, or why it cannot be sent; None: it is no tensor."""
-    if type(value) is Apart:
-        return value.parts
     torch = _torch()
     if torch is None or not isinstance(value, torch.Tensor):
         return None
@@ -89,8 +67,6 @@ def made(dtype: str, shape: list[int], content: Any) -> Any:
 
     Bytes that may be written to are its memory; of others it has a copy.
     """
-    if _keeps_apart:
-        return Apart(dtype, shape, content)
     torch = _torch()
     if torch is None:
         return _view(dtype, shape, content)

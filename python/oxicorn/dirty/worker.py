@@ -57,6 +57,8 @@ class DirtyWorker:
     SIGNALS: ClassVar[list[int]] = [
         getattr(signal, f"SIG{name}") for name in ("ABRT", "HUP", "QUIT", "INT", "TERM", "USR1")
     ]
+    #: Whether it passes calls on, by ``relay``, instead of running them.
+    RELAYS: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -313,7 +315,7 @@ class DirtyWorker:
 
     def _serve_lane(self, context: DirtyContext, lane: int) -> None:
         try:
-            context.serve_lane(lane, self)
+            context.serve_lane(lane, self, self.RELAYS)
         except BaseException:
             if self.alive:
                 self.log.exception("Exception in a thread of dirty worker %s", self.pid)

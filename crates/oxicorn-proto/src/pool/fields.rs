@@ -10,6 +10,27 @@ const EXTERNAL_LENGTH: usize = 17;
 ///
 /// Looks at the borders only: texts may be no UTF-8 and keys no texts. Takes time in proportion to what it passes.
 pub fn value_length(input: &[u8]) -> Result<usize, Fault> {
+    walk(input, |_| ())
+}
+
+/// Where in the memory file the bytes lie that the value at the beginning of `input` has there: offsets and lengths.
+pub fn externals(input: &[u8]) -> Result<Vec<(u64, u64)>, Fault> {
+    let mut found = Vec::new();
+    walk(input, |own| {
+        let [tag::EXTERNAL, _, place @ ..] = own else {
+            return;
+        };
+        if let Some((offset, length)) = place.split_first_chunk()
+            && let Some(length) = length.first_chunk()
+        {
+            found.push((u64::from_be_bytes(*offset), u64::from_be_bytes(*length)));
+        }
+    })?;
+    Ok(found)
+}
+
+/// Passes one value; of each that it consists of its own bytes are shown. How many bytes that were.
+fn walk<'a>(input: &'a [u8], mut show: impl FnMut(&'a [u8])) -> Result<usize, Fault> {
     let mut at = 0;
     // How many values are still to come at each depth.
     let mut open = vec![1_usize];
@@ -19,7 +40,9 @@ pub fn value_length(input: &[u8]) -> Result<usize, Fault> {
             continue;
         }
         *left -= 1;
-        let (length, values) = one(input.get(at..).ok_or(Fault::Truncated)?)?;
+        let rest = &input[at..];
+        let (length, values) = one(rest)?;
+        show(rest.get(..length).ok_or(Fault::Truncated)?);
         at += length;
         if values > 0 {
             if open.len() > DEPTH_MAX {
@@ -27,9 +50,6 @@ pub fn value_length(input: &[u8]) -> Result<usize, Fault> {
             }
             open.push(values);
         }
-    }
-    if at > input.len() {
-        return Err(Fault::Truncated);
     }
     Ok(at)
 }
@@ -138,6 +158,23 @@ mod tests {
         let expected = vec![("a", 29), ("b", 21), ("c", 30), ("t", 18), ("d", 14)];
         assert_eq!(found, Ok(expected));
         assert_eq!(value_length(&payload), Ok(payload.len()));
+    }
+
+    #[test]
+    fn tell_what_lies_in_the_memory_file() {
+        let mut payload = b"\x20\0\0\0\x03\x30\x10".to_vec();
+        payload.extend([0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 1, 0, 0]);
+        payload.extend(b"\x24\x11\0\0\0\x01d\x20\0\0\0\0\x30\x12");
+        payload.extend([0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+        payload.extend(b"\x10\0\0\0\x02\x30\x10");
+        assert_eq!(
+            externals(&payload),
+            Ok(vec![(64, 1 << 16), (1 << 17, 1 << 32)])
+        );
+        assert_eq!(
+            externals(&payload[..payload.len() - 1]),
+            Err(Fault::Truncated)
+        );
     }
 
     #[test]

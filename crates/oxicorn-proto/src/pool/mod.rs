@@ -9,6 +9,6 @@ mod fields;
 mod frame;
 mod value;
 
-pub use fields::{Fields, value_length};
+pub use fields::{Fields, externals, value_length};
 pub use frame::{Fault, HEADER_LENGTH, Header, Kind, PAYLOAD_MAX};
 pub use value::{DEPTH_MAX, ITEMS_MAX, Item, Reader, tag, write};

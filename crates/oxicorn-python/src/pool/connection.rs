@@ -410,7 +410,7 @@ impl Inner {
         let mut decoder = Decoder::new(
             py,
             &frame.payload,
-            frame.file.as_ref().or(own.as_ref()),
+            frame.file.as_ref().or(own.as_ref()).into(),
             self.unpickles,
             Limit::until(until),
         );

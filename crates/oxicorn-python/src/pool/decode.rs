@@ -1,11 +1,6 @@
 //! Values of a frame as Python's.
 
-use std::ffi::c_char;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-
 use oxicorn_proto::pool::{DEPTH_MAX, ITEMS_MAX, tag};
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -13,24 +8,14 @@ use pyo3::types::{
 };
 
 use super::limit::Limit;
-use super::{EXTERNAL_MAX, protocol_error};
-
-/// Makes an object of so many bytes, which hold nothing yet.
-type Make = unsafe extern "C" fn(*const c_char, ffi::Py_ssize_t) -> *mut ffi::PyObject;
-/// Where the bytes of such an object begin.
-type BeginOf = unsafe extern "C" fn(*mut ffi::PyObject) -> *mut c_char;
-
-const BYTES: (Make, BeginOf) = (ffi::PyBytes_FromStringAndSize, ffi::PyBytes_AsString);
-const BYTE_ARRAY: (Make, BeginOf) = (
-    ffi::PyByteArray_FromStringAndSize,
-    ffi::PyByteArray_AsString,
-);
+use super::outside::{BYTE_ARRAY, BYTES, Outside};
+use super::protocol_error;
 
 /// Reads the values of a payload.
 pub(crate) struct Decoder<'a, 'py> {
     py: Python<'py>,
     rest: &'a [u8],
-    file: Option<&'a OwnedFd>,
+    outside: Outside<'a>,
     /// Whether values may be pickled.
     unpickles: bool,
     /// Whether one was.
@@ -43,14 +28,14 @@ impl<'a, 'py> Decoder<'a, 'py> {
     pub(crate) fn new(
         py: Python<'py>,
         payload: &'a [u8],
-        file: Option<&'a OwnedFd>,
+        outside: Outside<'a>,
         unpickles: bool,
         limit: Limit,
     ) -> Self {
         Self {
             py,
             rest: payload,
-            file,
+            outside,
             unpickles,
             saw_pickle: false,
             depth: 0,
@@ -227,25 +212,19 @@ impl<'a, 'py> Decoder<'a, 'py> {
         let [kind] = self.take()?;
         let offset = u64::from_be_bytes(self.take()?);
         let length = u64::from_be_bytes(self.take()?);
-        let Some(file) = self.file else {
+        if matches!(self.outside, Outside::Nothing) {
             return self.fault("it has no memory file");
-        };
-        let end = offset.checked_add(length);
-        if end.is_none_or(|end| end > EXTERNAL_MAX + 64)
-            || oxicorn_os::memfd::len(file)? < offset + length
-        {
+        }
+        if !self.outside.has(offset, length)? {
             return self.fault("a value reaches beyond its memory file");
         }
-        let length = isize::try_from(length).unwrap_or(isize::MAX);
         match kind {
-            tag::BYTES => self.external_object(BYTES, file, length, offset),
-            tag::BYTE_ARRAY => self.external_object(BYTE_ARRAY, file, length, offset),
+            tag::BYTES => (self.outside).object(self.py, BYTES, &self.limit, offset, length),
+            tag::BYTE_ARRAY => {
+                (self.outside).object(self.py, BYTE_ARRAY, &self.limit, offset, length)
+            }
             tag::TEXT => {
-                let mut bytes = Vec::new();
-                let space = space_of(&mut bytes, length.unsigned_abs());
-                self.limit.fill(self.py, file, space, offset)?;
-                // SAFETY: so many bytes were just filled.
-                unsafe { bytes.set_len(length.unsigned_abs()) };
+                let bytes = (self.outside).bytes(self.py, &self.limit, offset, length)?;
                 match str::from_utf8(&bytes) {
                     Ok(text) => Ok(PyString::new(self.py, text).into_any()),
                     Err(_) => self.fault("a text is not UTF-8"),
@@ -253,27 +232,6 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             _ => self.fault("a value in a memory file is of no known type"),
         }
-    }
-
-    /// A new bytes or bytearray object, filled from the file.
-    fn external_object(
-        &self,
-        (make, begin_of): (Make, BeginOf),
-        file: &OwnedFd,
-        length: isize,
-        offset: u64,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        // SAFETY: a new object, which nobody else has, or an error that was set.
-        let bytes = unsafe {
-            let new = make(std::ptr::null(), length);
-            Bound::from_owned_ptr_or_err(self.py, new)?
-        };
-        // SAFETY: an object of the type that the function is for, as every caller pairs them.
-        let begin = unsafe { begin_of(bytes.as_ptr()) };
-        // SAFETY: the object has so many bytes there, which hold nothing yet; nobody else knows of it.
-        let space = unsafe { space_at(begin.cast(), length.unsigned_abs()) };
-        self.limit.fill(self.py, file, space, offset)?;
-        Ok(bytes)
     }
 
     fn pickle(&mut self) -> PyResult<Bound<'py, PyAny>> {
@@ -295,19 +253,4 @@ impl<'a, 'py> Decoder<'a, 'py> {
         self.limit.check(self.py)?;
         Ok(value)
     }
-}
-
-/// Room for so many bytes behind those that are there.
-fn space_of(bytes: &mut Vec<u8>, length: usize) -> &mut [MaybeUninit<u8>] {
-    bytes.reserve_exact(length);
-    &mut bytes.spare_capacity_mut()[..length]
-}
-
-/// Memory of an object that is being made.
-///
-/// # Safety
-/// So many bytes must be there as long as the slice is used, and be nobody else's.
-unsafe fn space_at<'a>(begin: *mut MaybeUninit<u8>, length: usize) -> &'a mut [MaybeUninit<u8>] {
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts_mut(begin, length) }
 }

@@ -12,6 +12,7 @@ use pyo3::types::{
 };
 
 use super::limit::Limit;
+use super::outside::Parts;
 use super::{EXTERNAL_MAX, EXTERNAL_MIN, protocol_error};
 
 /// Which values may be said.
@@ -396,6 +397,14 @@ impl<'py> Encoder<'py> {
         !self.external.is_empty()
     }
 
+    /// What belongs into the memory file, each with its place there.
+    pub(crate) fn parts(&self) -> Parts<'py> {
+        let parts = self.external.iter();
+        parts
+            .map(|(offset, source)| (*offset, source.object(self.py)))
+            .collect()
+    }
+
     /// Writes what does not lie in the frame into `file`. Others may run meanwhile.
     pub(crate) fn write_external<F: AsFd + Sync>(&self, file: &F) -> PyResult<()> {
         for (offset, source) in &self.external {
@@ -410,6 +419,24 @@ impl<'py> Encoder<'py> {
 }
 
 impl Source {
+    /// An object that has these bytes and no others.
+    fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        let owner = match self {
+            Self::Object(owner, ..) => {
+                Some(owner.bind(py)).filter(|it| it.is_instance_of::<PyBytes>())
+            }
+            Self::Buffer(buffer) => buffer.obj(py),
+        };
+        if let Some(owner) = owner {
+            return owner.clone();
+        }
+        // A text has no buffer.
+        let (begin, length) = self.place();
+        // SAFETY: whoever has the source keeps the bytes.
+        let content = unsafe { slice(begin, length) };
+        PyBytes::new(py, content).into_any()
+    }
+
     /// Where its bytes lie, and how many they are.
     fn place(&self) -> (*const u8, usize) {
         match self {
@@ -423,7 +450,7 @@ impl Source {
 ///
 /// # Safety
 /// So many bytes must be there as long as the slice is used.
-unsafe fn slice<'a>(begin: *const u8, length: usize) -> &'a [u8] {
+pub(super) unsafe fn slice<'a>(begin: *const u8, length: usize) -> &'a [u8] {
     if length == 0 {
         return &[];
     }

@@ -97,6 +97,20 @@ impl Limit {
         Ok(())
     }
 
+    /// Copies all of `content` to where nothing is yet, unless it is an error.
+    pub(crate) fn copy(
+        &self,
+        py: Python<'_>,
+        content: &[u8],
+        into: &mut [MaybeUninit<u8>],
+    ) -> PyResult<()> {
+        for (piece, place) in content.chunks(PIECE).zip(into.chunks_mut(PIECE)) {
+            self.look(py)?;
+            place.write_copy_of_slice(piece);
+        }
+        Ok(())
+    }
+
     fn look(&self, py: Python<'_>) -> PyResult<()> {
         py.check_signals()?;
         self.check(py)

@@ -1,7 +1,10 @@
 //! The pool of heavy applications on Python's side.
 //!
 //! * `encode`, `decode`: Python's values as the frames' values, and back
+//! * `outside`: where large values of a payload are, and how they are had from there
 //! * `limit`: how long that may take
+//! * `call`: what a call consists of
+//! * `sealed`: calls and answers that are passed on unread
 //! * `wire`: frames of a blocking or an awaiting end
 //! * `connection`: what `oxicorn.dirty`'s clients call with
 //! * `stash_view`: the stash, as far as it is seen without the broker
@@ -11,10 +14,13 @@
 //! written once by who sends, read once by who receives, and neither copied nor seen by the broker between them. What
 //! comes back lies in the same file if it had one, so that a file is made and filled with pages once for many calls.
 
+mod call;
 mod connection;
 mod decode;
 mod encode;
 mod limit;
+mod outside;
+mod sealed;
 mod stash_view;
 mod wire;
 mod worker;
@@ -26,8 +32,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use limit::Limit;
+use outside::Outside;
 
 pub(crate) use connection::PoolConnection;
+pub(crate) use sealed::{pool_open, pool_seal};
 pub(crate) use stash_view::StashView;
 pub(crate) use worker::{DirtyContext, DirtyNotice, DirtySetup, Replacement};
 
@@ -54,7 +62,7 @@ pub(crate) fn pool_encode<'py>(
 /// The value that such bytes are of. `DirtyProtocolError`: of none. Nothing is ever unpickled.
 #[pyfunction]
 pub(crate) fn pool_decode<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    decode::Decoder::new(py, data, None, false, Limit::default()).value()
+    decode::Decoder::new(py, data, Outside::Nothing, false, Limit::default()).value()
 }
 
 /// A class of `oxicorn.dirty.errors`.

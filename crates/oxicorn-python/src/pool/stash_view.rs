@@ -8,9 +8,9 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString};
 
-use super::decode::Decoder;
 use super::encode::Encoder;
 use super::limit::Limit;
+use super::pool_decode;
 use super::wire::Arrived;
 
 /// The stash in memory that is shared with the broker. Threads may share it; nothing here ever waits.
@@ -50,7 +50,7 @@ impl StashView {
             _ => Sought::Ask,
         };
         match sought {
-            Sought::Value(value) => Decoder::new(py, &value, None, false, Limit::default()).value(),
+            Sought::Value(value) => pool_decode(py, &value),
             Sought::Missing => Ok(default),
             Sought::Ask => Ok(py.NotImplemented().into_bound(py)),
         }

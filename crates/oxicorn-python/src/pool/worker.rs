@@ -20,13 +20,15 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyTuple};
+use pyo3::types::{PyDict, PyIterator};
 
+use super::call::{Call, Known, Manner};
 use super::decode::Decoder;
 use super::encode::{Dialect, Encoder};
 use super::limit::Limit;
+use super::sealed::{self, SealedAnswer};
 use super::wire::{Arrived, Waited, Wire};
-use super::{CallFile, error_class, protocol_error};
+use super::{CallFile, error_class};
 
 /// Bytes of the reason for which an application cannot be loaded: it is told in lists and in errors.
 const REASON_KEPT: usize = 300;
@@ -426,7 +428,16 @@ impl DirtyContext {
     /// Serves a lane until it ends. `server` has `call(app_path, action, args, kwargs, call)`, which gives the result or an
     /// iterator of a stream wrapped in `Streamed`; `failure(error, app_path, action)`, which gives the fields of an error;
     /// and `ended()`, called after each call.
-    fn serve_lane(&self, py: Python<'_>, lane: usize, server: &Bound<'_, PyAny>) -> PyResult<()> {
+    ///
+    /// `relays`: it passes calls on, so it has `relay(app_path, action, sealed, call)` instead of `call`. `sealed` is the pair
+    /// that `pool_open` takes, and results, also those of an iterator, what `pool_seal` gives.
+    fn serve_lane(
+        &self,
+        py: Python<'_>,
+        lane: usize,
+        server: &Bound<'_, PyAny>,
+        relays: bool,
+    ) -> PyResult<()> {
         let stream = self.lanes.get(lane).and_then(|lane| {
             let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
             lane.take()
@@ -438,6 +449,7 @@ impl DirtyContext {
             wire: Wire::new(stream),
             state: &self.states[lane],
             server,
+            relays,
             unpickles: self.unpickles,
             streamed: py.import("oxicorn.dirty.worker")?.getattr("Streamed")?,
         };
@@ -456,15 +468,45 @@ struct Lane<'a, 'py> {
     wire: Wire,
     state: &'a Arc<LaneState>,
     server: &'a Bound<'py, PyAny>,
+    relays: bool,
     unpickles: bool,
     streamed: Bound<'py, PyAny>,
 }
 
-/// How answers are written.
-#[derive(Clone, Copy)]
-struct Manner {
-    dialect: Dialect,
-    pickled: bool,
+/// What is sent of a result, or of a piece of a stream.
+enum Answer<'py> {
+    Encoded(Encoder<'py>),
+    Sealed(SealedAnswer<'py>, Limit),
+}
+
+impl Answer<'_> {
+    fn payload(&self) -> &[u8] {
+        match self {
+            Self::Encoded(encoder) => &encoder.payload,
+            Self::Sealed(answer, _) => answer.payload.as_bytes(),
+        }
+    }
+
+    fn has_external(&self) -> bool {
+        match self {
+            Self::Encoded(encoder) => encoder.has_external(),
+            Self::Sealed(answer, _) => answer.has_external(),
+        }
+    }
+
+    fn write_external(&self, py: Python<'_>, file: &CallFile) -> PyResult<()> {
+        match self {
+            Self::Encoded(encoder) => encoder.write_external(file),
+            Self::Sealed(answer, limit) => answer.write_external(py, file, limit),
+        }
+    }
+
+    /// A memory file with what does not lie in the payload.
+    fn filled(&self, py: Python<'_>) -> PyResult<CallFile> {
+        let file = memfd::empty_file("oxicorn-call")?;
+        self.write_external(py, &file)?;
+        Ok(file)
+    }
 }
 
 impl<'py> Lane<'_, 'py> {
@@ -481,16 +523,12 @@ impl<'py> Lane<'_, 'py> {
             thread,
             cancelled: false,
         });
-        let mut about = None;
-        let mut manner = Manner {
-            dialect: Dialect::Gunicorn,
-            pickled: false,
-        };
-        let served = self.run(py, frame, &mut about, &mut manner);
+        let mut known = Known::default();
+        let served = self.run(py, frame, &mut known);
         self.end_call();
         match served {
             Ok(alive) => Ok(alive),
-            Err(error) => self.send_failure(py, id, error, about.as_ref(), manner),
+            Err(error) => self.send_failure(py, id, error, &known),
         }
     }
 
@@ -505,63 +543,68 @@ impl<'py> Lane<'_, 'py> {
         }
     }
 
-    fn encoder(&self, py: Python<'py>, dialect: Dialect) -> Encoder<'py> {
-        Encoder::new(py, dialect, Limit::of_call(self.state))
+    fn run(&mut self, py: Python<'py>, frame: &Arrived, known: &mut Known) -> PyResult<bool> {
+        let id = frame.header.id;
+        let result = if self.relays {
+            self.relay(py, frame, known)?
+        } else {
+            self.call(py, frame, known)?
+        };
+        if result.is_instance(&self.streamed)? {
+            let iterator = result.getattr(intern!(py, "iterator"))?;
+            return self.stream(py, id, &iterator, known.manner);
+        }
+        self.respond(py, id, &result, frame.file.as_ref(), known.manner)
     }
 
-    fn run(
-        &mut self,
+    /// Has a call run here.
+    fn call(
+        &self,
         py: Python<'py>,
         frame: &Arrived,
-        about: &mut Option<(String, String)>,
-        manner: &mut Manner,
-    ) -> PyResult<bool> {
-        let id = frame.header.id;
+        known: &mut Known,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let mut decoder = Decoder::new(
             py,
             &frame.payload,
-            frame.file.as_ref(),
+            frame.file.as_ref().into(),
             self.unpickles,
             Limit::of_call(self.state),
         );
-        let (mut app, mut action) = (String::new(), String::new());
-        let (mut args, mut kwargs) = (None, None);
-        for _ in 0..decoder.fields()? {
-            match decoder.name()? {
-                "app_path" => app = decoder.value()?.extract()?,
-                "action" => action = decoder.value()?.extract()?,
-                "args" => args = Some(decoder.value()?),
-                "kwargs" => kwargs = Some(decoder.value()?),
-                "extended" => {
-                    decoder.value()?;
-                    manner.dialect = Dialect::Extended;
-                }
-                _ => {
-                    decoder.value()?;
-                }
-            }
+        let call = Call::read(py, &mut decoder, known)?;
+        let id = frame.header.id;
+        let arguments = (&known.app_path, &known.action, call.args, call.kwargs, id);
+        self.server.call_method1(intern!(py, "call"), arguments)
+    }
+
+    /// Has it passed on.
+    fn relay(
+        &self,
+        py: Python<'py>,
+        frame: &Arrived,
+        known: &mut Known,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let limit = Limit::of_call(self.state);
+        let call = sealed::read(py, frame, known, &limit)?;
+        let arguments = (&known.app_path, &known.action, call, frame.header.id);
+        self.server.call_method1(intern!(py, "relay"), arguments)
+    }
+
+    fn answer(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        value: &Bound<'py, PyAny>,
+        manner: Manner,
+    ) -> PyResult<Answer<'py>> {
+        let limit = Limit::of_call(self.state);
+        if self.relays {
+            return Ok(Answer::Sealed(SealedAnswer::of(value)?, limit));
         }
-        manner.pickled = decoder.saw_pickle;
-        *about = Some((app.clone(), action.clone()));
-        let args = match args {
-            Some(args) if args.is_instance_of::<PyTuple>() => args,
-            Some(args) => {
-                PyTuple::new(py, args.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any()
-            }
-            None => PyTuple::empty(py).into_any(),
-        };
-        let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py).into_any());
-        let kwargs = kwargs
-            .cast_into::<PyDict>()
-            .map_err(|_| protocol_error(py, "kwargs is no dictionary"))?;
-        let result = self
-            .server
-            .call_method1(intern!(py, "call"), (app, action, args, kwargs, id))?;
-        if result.is_instance(&self.streamed)? {
-            let iterator = result.getattr(intern!(py, "iterator"))?;
-            return self.stream(py, id, &iterator, *manner);
-        }
-        self.respond(py, id, &result, frame.file.as_ref(), *manner)
+        let mut encoder = Encoder::new(py, manner.dialect, limit);
+        encoder.map(1);
+        manner.put(&mut encoder, name, value)?;
+        Ok(Answer::Encoded(encoder))
     }
 
     fn respond(
@@ -572,38 +615,17 @@ impl<'py> Lane<'_, 'py> {
         file: Option<&CallFile>,
         manner: Manner,
     ) -> PyResult<bool> {
-        let mut encoder = self.encoder(py, manner.dialect);
-        encoder.map(1);
-        Self::put_value(&mut encoder, "result", result, manner)?;
+        let answer = self.answer(py, "result", result, manner)?;
         let mut sent = None;
-        if encoder.has_external() {
+        if answer.has_external() {
             // What came in it was read, so what goes can lie there.
             match file {
-                Some(file) => encoder.write_external(file)?,
-                None => sent = Some(Self::filled(&encoder)?),
+                Some(file) => answer.write_external(py, file)?,
+                None => sent = Some(answer.filled(py)?),
             }
         }
-        self.wire.put(Kind::Response, id, &encoder.payload, sent)?;
+        self.wire.put(Kind::Response, id, answer.payload(), sent)?;
         self.send(py)
-    }
-
-    fn put_value(
-        encoder: &mut Encoder<'py>,
-        name: &str,
-        value: &Bound<'py, PyAny>,
-        manner: Manner,
-    ) -> PyResult<()> {
-        if manner.pickled {
-            encoder.pickled(name, value)
-        } else {
-            encoder.field(name, value)
-        }
-    }
-
-    fn filled(encoder: &Encoder<'_>) -> PyResult<CallFile> {
-        let file = memfd::empty_file("oxicorn-call")?;
-        encoder.write_external(&file)?;
-        Ok(file)
     }
 
     fn send(&mut self, py: Python<'py>) -> PyResult<bool> {
@@ -644,16 +666,14 @@ impl<'py> Lane<'_, 'py> {
             if self.state.is_cancelled() {
                 break;
             }
-            let mut encoder = self.encoder(py, manner.dialect);
-            encoder.map(1);
-            Self::put_value(&mut encoder, "data", &chunk, manner)?;
+            let answer = self.answer(py, "data", &chunk, manner)?;
             // Those before may not have been read yet.
-            let file = if encoder.has_external() {
-                Some(Self::filled(&encoder)?)
+            let file = if answer.has_external() {
+                Some(answer.filled(py)?)
             } else {
                 None
             };
-            self.wire.put(Kind::Chunk, id, &encoder.payload, file)?;
+            self.wire.put(Kind::Chunk, id, answer.payload(), file)?;
             if !self.send(py)? {
                 return Ok(false);
             }
@@ -666,14 +686,13 @@ impl<'py> Lane<'_, 'py> {
         py: Python<'py>,
         id: u64,
         error: PyErr,
-        about: Option<&(String, String)>,
-        manner: Manner,
+        known: &Known,
     ) -> PyResult<bool> {
-        let (app, action) = about.map_or(("", ""), |(app, action)| (app, action));
+        let arguments = (error.into_value(py), &known.app_path, &known.action);
         let fields = self
             .server
-            .call_method1(intern!(py, "failure"), (error.into_value(py), app, action))?;
-        let dialect = manner.dialect;
+            .call_method1(intern!(py, "failure"), arguments)?;
+        let dialect = known.manner.dialect;
         let mut encoder = Encoder::new(py, dialect, Limit::default());
         encoder.map(1);
         if encoder.field("error", &fields).is_err() || encoder.has_external() {
