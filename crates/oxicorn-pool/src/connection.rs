@@ -126,7 +126,8 @@ impl Connection {
         }
     }
 
-    /// Reads once and appends the frames that are complete to `frames`; whether there may be more to read. Frames that came
+    /// Reads once and appends the frames that are complete to `frames`; whether there may be more to read: also where less
+    /// came than there was room for, because the kernel ends a read behind what came with a descriptor. Frames that came
     /// before an end are there, too. `scratch` is where what is short goes first.
     pub(crate) fn read(
         &mut self,
@@ -134,6 +135,7 @@ impl Connection {
         frames: &mut Vec<Frame>,
     ) -> Result<bool, End> {
         let missing = self.missing();
+        let descriptors = self.descriptors.len();
         let (moved, is_full) = if missing > scratch.len() {
             let before = self.input.len();
             let wanted = missing.min(LONG_READ);
@@ -150,12 +152,13 @@ impl Connection {
             self.input.extend_from_slice(&scratch[..count]);
             (moved, count == scratch.len())
         };
+        let may_be_more = is_full || self.descriptors.len() > descriptors;
         self.cut(frames)?;
         if self.descriptors.len() > MOST_DESCRIPTORS {
             return Err(End::Descriptors);
         }
         match moved {
-            Ok(Moved::Bytes(_)) => Ok(is_full),
+            Ok(Moved::Bytes(_)) => Ok(may_be_more),
             Ok(Moved::WouldBlock) => Ok(false),
             Ok(Moved::Closed) => Err(End::Closed),
             Ok(Moved::Reset) => Err(End::Unread),
@@ -278,6 +281,7 @@ impl AsFd for Connection {
 
 #[cfg(test)]
 mod tests {
+    use oxicorn_os::memfd;
     use oxicorn_proto::pool::{Kind, PAYLOAD_MAX};
 
     use super::*;
@@ -306,5 +310,34 @@ mod tests {
         assert!(frames.is_empty());
         assert_eq!(connection.input.len(), HEADER_LENGTH + 200);
         assert!(connection.input.capacity() <= 4 * LONG_READ);
+    }
+
+    #[test]
+    fn frames_behind_one_with_a_descriptor_are_read_before_the_end() {
+        let (here, there) = Stream::pair().expect("a pair");
+        let epoll = Epoll::new().expect("an epoll");
+        let mut connection = Connection::new(here, 1, &epoll).expect("a connection");
+        let file = memfd::empty_file("oxicorn-test").expect("a file");
+        for id in 0..3 {
+            let header = Header {
+                kind: Kind::Chunk,
+                length: 10,
+                id,
+                descriptor: true,
+            };
+            let head = header.encode().expect("it is within its bound");
+            there
+                .send(
+                    &[IoSlice::new(&head), IoSlice::new(&[0; 10])],
+                    Some(file.as_fd()),
+                )
+                .expect("there is room");
+        }
+        drop(there);
+        let (mut scratch, mut frames) = (vec![0; READ], Vec::new());
+        while let Ok(true) = connection.read(&mut scratch, &mut frames) {}
+        let ids: Vec<u64> = frames.iter().map(|frame| frame.header.id).collect();
+        assert_eq!(ids, [0, 1, 2]);
+        assert!(frames.iter().all(|frame| frame.descriptor.is_some()));
     }
 }
