@@ -3,7 +3,8 @@
 ``torch.Tensor`` has no buffer and pickles its content into the pickle. Here its content is what its
 NumPy array is, which is the same memory; so it travels as that of all buffers. PyTorch is never
 imported for it: who has a tensor has imported it, and who has not gets a ``memoryview``, as of an
-array of NumPy's.
+array of NumPy's. A ``memoryview`` cannot be pickled by itself; here it goes as it does without
+pickles.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import io
 import pickle
 import sys
 from collections import ChainMap
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["dumps", "made", "taken_apart"]
@@ -33,6 +35,9 @@ FORMATS = {
     "float32": "f",
     "float64": "d",
 }
+
+#: What items of a ``memoryview`` that is sent may be.
+FORMATS_OF_VIEWS = frozenset("cbB?hHiIlLqQfde")
 
 #: The type of the items, the shape, and the bytes.
 Parts = tuple[str, list[int], Any]
@@ -69,7 +74,7 @@ def made(dtype: str, shape: list[int], content: Any) -> Any:
     """
     torch = _torch()
     if torch is None:
-        return _view(dtype, shape, content)
+        return _view_of_tensor(dtype, shape, content)
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype):
         raise ValueError(f"a tensor of torch.{dtype}, which the torch of this process has not")
@@ -81,28 +86,47 @@ def made(dtype: str, shape: list[int], content: Any) -> Any:
     return flat.view(kind).reshape(shape)
 
 
-def _view(dtype: str, shape: list[int], content: Any) -> memoryview:
+def _view_of_tensor(dtype: str, shape: list[int], content: Any) -> memoryview:
     layout = FORMATS.get(dtype)
     if layout is None:
         raise ValueError(
             f"a tensor of torch.{dtype}, which only a process that has imported torch can have"
         )
+    return _view(layout, shape, content)
+
+
+def _view(layout: str, shape: Sequence[int], content: Any) -> memoryview:
     view: Any = memoryview(content).cast("B")
     shaped: memoryview = view.cast(layout, shape) if shape and len(view) else view.cast(layout)
     return shaped
 
 
 def dumps(value: object, buffer_callback: Any) -> bytes:
-    """``pickle.dumps`` of protocol 5, in which the content of tensors is a buffer, too."""
-    torch = _torch()
-    if torch is None:
-        return pickle.dumps(value, protocol=5, buffer_callback=buffer_callback)
+    """``pickle.dumps`` of protocol 5, in which views and tensors' content are buffers, too."""
     file = io.BytesIO()
     pickler: Any = pickle.Pickler(file, 5, buffer_callback=buffer_callback)
-    # Of this class and no other: others have what this does not know.
-    pickler.dispatch_table = ChainMap({torch.Tensor: _reduced}, copyreg.dispatch_table)
+    reducers: dict[type, Any] = {memoryview: _reduced_view}
+    torch = _torch()
+    if torch is not None:
+        # Of this class and no other: others have what this does not know.
+        reducers[torch.Tensor] = _reduced
+    pickler.dispatch_table = ChainMap(reducers, copyreg.dispatch_table)
     pickler.dump(value)
     return file.getvalue()
+
+
+def _reduced_view(view: memoryview) -> Any:
+    layout = view.format[1:] if view.format[:1] in ("@", "=", "<") else view.format
+    if layout not in FORMATS_OF_VIEWS:
+        raise pickle.PicklingError(f"a buffer of items of format {view.format!r}")
+    whole = view if view.c_contiguous else view.tobytes()
+    return _unpickled_view, (layout, view.shape, pickle.PickleBuffer(whole))
+
+
+def _unpickled_view(layout: str, shape: tuple[int, ...], content: Any) -> memoryview:
+    # Who gets it may write to it, whatever whoever sent it might: the memory is a copy.
+    whole = content.obj if isinstance(content, memoryview) and content.readonly else content
+    return _view(layout, shape, whole)
 
 
 def _reduced(tensor: Any) -> Any:

@@ -1,6 +1,7 @@
 //! Values of a frame as Python's.
 
 use oxicorn_proto::pool::{DEPTH_MAX, ITEMS_MAX, tag};
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -249,8 +250,19 @@ impl<'a, 'py> Decoder<'a, 'py> {
             PyTuple::new(self.py, buffers.try_iter()?.collect::<PyResult<Vec<_>>>()?)?,
         )?;
         let pickle = self.py.import(intern!(self.py, "pickle"))?;
-        let value = pickle.call_method(intern!(self.py, "loads"), (data,), Some(&keywords))?;
+        let value = pickle
+            .call_method(intern!(self.py, "loads"), (data,), Some(&keywords))
+            .or_else(|error| self.not_unpickled(error))?;
         self.limit.check(self.py)?;
         Ok(value)
+    }
+
+    /// A pickle runs code: what that raises, and be it an `OSError`, says nothing about the connection.
+    fn not_unpickled<T>(&self, error: PyErr) -> PyResult<T> {
+        if !error.is_instance_of::<PyException>(self.py) {
+            return Err(error);
+        }
+        let fault: PyResult<T> = self.fault(&format!("it cannot be unpickled: {error}"));
+        fault.inspect_err(|fault| fault.set_cause(self.py, Some(error)))
     }
 }

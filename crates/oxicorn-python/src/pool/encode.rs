@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use oxicorn_proto::pool::{DEPTH_MAX, ITEMS_MAX, PAYLOAD_MAX, tag};
 use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::PyException;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -124,7 +125,9 @@ impl<'py> Encoder<'py> {
         let buffers = PyList::empty(self.py);
         let append = buffers.getattr(intern!(self.py, "append"))?;
         let module = self.py.import(intern!(self.py, "oxicorn.dirty.tensors"))?;
-        let data = module.call_method1(intern!(self.py, "dumps"), (value, append))?;
+        let data = module
+            .call_method1(intern!(self.py, "dumps"), (value, append))
+            .map_err(|error| self.not_pickled(name, error))?;
         self.limit.check(self.py)?;
         self.payload.push(tag::PICKLE);
         let mut encoded = self.value(&data);
@@ -140,6 +143,16 @@ impl<'py> Encoder<'py> {
             encoded = self.raw_buffer(tag::BYTE_ARRAY, raw);
         }
         self.checked(name, encoded)
+    }
+
+    /// Pickling runs code of the values: what it raises, and be it an `OSError`, says nothing about the connection.
+    fn not_pickled(&self, name: &str, error: PyErr) -> PyErr {
+        if !error.is_instance_of::<PyException>(self.py) {
+            return error;
+        }
+        let refusal = protocol_error(self.py, &format!("Cannot send {name}: {error}"));
+        refusal.set_cause(self.py, Some(error));
+        refusal
     }
 
     fn checked(&self, name: &str, encoded: Result<(), Fault>) -> PyResult<()> {
