@@ -78,6 +78,13 @@ class App(DirtyApp):
                 self.together -= 1
         return os.getpid()
 
+    def gated(self, name="gate"):
+        # A stream that stands in its middle until the test opens the gate.
+        yield os.getpid()
+        while not (HERE / name).exists():
+            time.sleep(0.005)
+        yield "the rest"
+
     def hold(self):
         # Hears of nothing: no bytecode is run meanwhile.
         import ctypes

@@ -447,6 +447,12 @@ impl Pool {
         let Some(record) = self.workers.remove(&worker) else {
             return;
         };
+        let how = match record.state {
+            State::Stopping { .. } if record.lost => how,
+            State::Stopping { .. } if self.phase == Phase::Running => "was stopped".to_owned(),
+            State::Stopping { .. } => "was stopped with its server".to_owned(),
+            _ => how,
+        };
         let was_booting = matches!(record.state, State::Booting { .. });
         let expected = matches!(
             record.state,

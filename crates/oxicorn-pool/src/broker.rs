@@ -73,6 +73,8 @@ pub(crate) struct Broker {
     pub(crate) places: Places,
     pub(crate) begun: Begun,
     pub(crate) now: Duration,
+    /// The pool ends: what is there is finished.
+    pub(crate) drains: bool,
     /// Since when the arbiter is gone.
     orphaned: Option<Duration>,
 }
@@ -123,6 +125,7 @@ impl Broker {
             places: Places::default(),
             begun: Begun::default(),
             now: time::monotonic(),
+            drains: false,
             orphaned: None,
         };
         broker.take_over(put);
@@ -144,6 +147,7 @@ impl Broker {
                 }
             }
             self.enforce_deadlines();
+            self.release_drained();
             self.tend_stash();
             self.report_idle();
             self.show_figures();
@@ -264,12 +268,11 @@ impl Broker {
                 applications,
             } => self.worker_ready(worker, applications),
             ToBroker::RetireWorker(worker) => self.retire(worker),
+            ToBroker::Drain => self.drain(),
             ToBroker::WorkerGone { worker, reason } => self.worker_gone(worker, &reason),
             ToBroker::Applications(all) => {
                 self.rest_listener(false);
-                for call in self.queue.expect(&all) {
-                    self.fail_without_workers(call);
-                }
+                self.expect(&all);
             }
             ToBroker::Stop => {}
         }

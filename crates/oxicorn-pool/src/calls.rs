@@ -9,7 +9,7 @@ use oxicorn_proto::pool::{Fields, Header, Item, Kind, Reader};
 use crate::answer::Failure;
 use crate::broker::Broker;
 use crate::connection::Frame;
-use crate::control::{FromBroker, ToWorker};
+use crate::control::{Application, FromBroker, ToWorker};
 use crate::queue::{AppId, CallId, Fate, Refusal, WorkerId};
 
 /// How long a call that was cancelled may take to end before its worker is given up.
@@ -57,6 +57,11 @@ impl Broker {
             self.refuse(caller, id, app, Refusal::NoWorkers);
             return Ok(());
         };
+        if !self.takes_calls_of(caller) {
+            self.count_end(app_id, CallOutcome::NoWorkers);
+            self.refuse(caller, id, app, Refusal::NoWorkers);
+            return Ok(());
+        }
         let call = self.last_call + 1;
         if !self.note_call(caller, id, call) {
             return Err("A call with this id is under way, or too many are");
@@ -150,6 +155,13 @@ impl Broker {
             Refusal::Full(limit) => Failure::QueueFull { app, limit }.payload(),
         };
         self.answer(caller, Kind::Error, id, &payload, None);
+    }
+
+    /// These are all applications there are; calls that wait for one that has no worker and will have none end.
+    pub(crate) fn expect(&mut self, all: &[Application]) {
+        for call in self.queue.expect(all) {
+            self.fail_without_workers(call);
+        }
     }
 
     /// A call that waits gets no worker any more.

@@ -26,6 +26,9 @@ pub enum ToBroker {
     },
     /// It gets no more, and is released when it has none.
     RetireWorker(u32),
+    /// The pool ends: workers that are retired from now on get what waits, and what calls that run there call. All of them
+    /// are released when there is nothing more.
+    Drain,
     /// Its process is gone; what ran there fails with this reason.
     WorkerGone {
         /// Which worker.

@@ -90,6 +90,36 @@ impl Broker {
             && found.stage != Stage::Released
         {
             found.stage = Stage::Retiring;
+            if !self.drains {
+                self.queue.set_takes_calls(worker, false);
+                self.release_if_idle(worker);
+            }
+        }
+    }
+
+    /// Nobody comes any more: what waits for an application that no worker has would wait in vain.
+    pub(crate) fn drain(&mut self) {
+        self.drains = true;
+        self.expect(&[]);
+    }
+
+    /// Whether a call may still come: of those outside there would be no end.
+    pub(crate) fn takes_calls_of(&self, caller: usize) -> bool {
+        if !self.drains {
+            return true;
+        }
+        let pid = self.callers.get(caller).and_then(|found| found.pid);
+        let mut workers = self.workers.values();
+        workers.any(|worker| Some(worker.about.pid) == pid)
+    }
+
+    /// All calls have ended: so may all workers.
+    pub(crate) fn release_drained(&mut self) {
+        if !self.drains || !self.calls.is_empty() {
+            return;
+        }
+        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
+        for worker in workers {
             self.queue.set_takes_calls(worker, false);
             self.release_if_idle(worker);
         }
@@ -148,6 +178,9 @@ impl Broker {
     }
 
     fn release_if_idle(&mut self, worker: WorkerId) {
+        if self.drains && !self.calls.is_empty() {
+            return;
+        }
         let is_idle = self.queue.is_idle(worker);
         if let Some(found) = self.workers.get_mut(&worker)
             && found.stage == Stage::Retiring
@@ -181,6 +214,9 @@ impl Broker {
             } else {
                 self.lose(call, gone.about.pid, reason);
             }
+        }
+        if self.drains {
+            self.expect(&[]);
         }
     }
 

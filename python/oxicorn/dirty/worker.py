@@ -8,6 +8,7 @@ its own, so that what an application makes there can be used in all its calls.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -16,7 +17,7 @@ import threading
 import traceback
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from types import CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from oxicorn import boot, forked, log_files, util
 from oxicorn.dirty.app import load_dirty_app, workers_attribute
@@ -98,6 +99,7 @@ class DirtyWorker:
         self._statm: int | None = None
         self._context: DirtyContext | None = None
         self._runner = Runner()
+        self._lanes: list[threading.Thread] = []
         self._replaced = False
 
     def __str__(self) -> str:
@@ -122,6 +124,8 @@ class DirtyWorker:
         finally:
             self._close_apps()
             self.log.info("Dirty worker %s exiting", self.pid)
+        if any(thread.is_alive() for thread in self._lanes):
+            _leave(code)
         return code
 
     def init_process(self, context: DirtyContext) -> None:
@@ -292,7 +296,7 @@ class DirtyWorker:
     # Serving.
 
     def _serve(self, context: DirtyContext) -> None:
-        threads = [
+        self._lanes = [
             threading.Thread(
                 target=self._serve_lane,
                 args=(context, lane),
@@ -301,7 +305,7 @@ class DirtyWorker:
             )
             for lane in range(context.lanes())
         ]
-        for thread in threads:
+        for thread in self._lanes:
             thread.start()
         while True:
             call = context.wait()
@@ -310,7 +314,7 @@ class DirtyWorker:
             if call is not None:
                 self._cancel(context, call)
         context.stop()
-        for thread in threads:
+        for thread in self._lanes:
             thread.join()
 
     def _serve_lane(self, context: DirtyContext, lane: int) -> None:
@@ -373,6 +377,22 @@ class DirtyWorker:
         if self._statm is None:
             self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         return int(os.pread(self._statm, 128, 0).split()[1]) * _PAGE
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process as the interpreter would, while calls still run in other threads.
+
+    The interpreter itself would unwind these threads (CPython before 3.14): those that stand in
+    native code, as all that serve a lane do, end the process with SIGABRT then.
+    """
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        os._exit(code)
 
 
 def described(

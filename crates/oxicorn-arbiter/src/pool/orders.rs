@@ -82,6 +82,7 @@ impl Pool {
         if self.phase == Phase::Running {
             self.phase = Phase::Stopping;
             self.drop_reload();
+            self.act(PoolAction::Drain);
             for worker in self.select(|_| true) {
                 self.retire(worker);
             }

@@ -162,6 +162,9 @@ pub enum PoolAction {
     },
     /// Tell the broker about the worker, and the worker, if it waits, which applications it has.
     AttachWorker(WorkerId),
+    /// Tell the broker that the pool ends: workers that are retired from now on finish all calls there are, those that wait
+    /// and those that these calls make, too.
+    Drain,
     /// Tell the broker that it can be given calls, of which applications ([`super::Pool::applications`]).
     AnnounceReady(WorkerId),
     /// Tell the broker to give it none any more and to release it when it has none.

@@ -69,6 +69,7 @@ impl Supervisor<'_> {
                     self.ask_for_stacks("dirty worker", pid, file);
                 }
             }
+            PoolAction::Drain => pool.tell_broker(&ToBroker::Drain, &[]),
             PoolAction::WorkerReaped { worker, how } => self.dirty_worker_reaped(worker, &how)?,
             PoolAction::Expect(applications) => {
                 for one in &applications {
