@@ -2,9 +2,11 @@
 //!
 //! `cargo bench -p oxicorn-gateway --bench instructions` runs a gateway as a process under valgrind, and is its client and
 //! its worker itself, so that nothing but the gateway is counted. Counted are instructions, not time: the figures depend
-//! on the toolchain, and on how often the gateway sleeps. On a quiet machine it sleeps twice for a lone hello: until the
-//! client has asked, and until the worker has answered. On a busy one the worker's answer is there before the second
-//! sleep, and a hello costs a tenth less: figures are compared, and recorded, on a quiet machine only.
+//! on the toolchain, and on how often the gateway sleeps. For a lone hello it sleeps twice: until the client has asked,
+//! and until the worker has answered. On a busy machine an answer would be there before the second sleep, and a hello
+//! cost a tenth less: so the worker answers only when the gateway sleeps. Where it says several things one after the other
+//! (a message and its credit, a long body) it depends on the machine how many of them the gateway wakes up for: those
+//! figures are compared, and recorded, on a quiet machine only.
 //! Each figure is the difference of a long and a short run, so that the start does not count.
 //! Without valgrind it says so and counts only memory. Behind `--` may be named what is wanted (`memory`, `hello`...).
 //! What was measured when somebody last looked is written down (see [`figures`]): the bench fails where more is needed
@@ -233,6 +235,21 @@ impl Bench {
         }
     }
 
+    /// Waits until the gateway has nothing to do.
+    fn wait_until_asleep(&self) {
+        let path = format!("/proc/{}/stat", self.gateway.id());
+        loop {
+            let stat = std::fs::read_to_string(&path).expect("a gateway");
+            // Behind the program's name, which may be anything, stands the state.
+            let state = stat.rsplit_once(") ").map_or("", |(_, state)| state);
+            if state.starts_with('S') {
+                return;
+            }
+            assert!(!state.starts_with('Z'), "the gateway has gone");
+            std::thread::yield_now();
+        }
+    }
+
     fn send(&mut self, kind: ResponseKind, stream: StreamId, bits: u8, head: &[u8], body: &[u8]) {
         let responses = &mut self.worker.responses;
         while responses.try_send(kind, stream, bits, head, body).is_err() {
@@ -244,6 +261,9 @@ impl Bench {
     fn exchange(&mut self, client: &mut TcpStream, request: &str, body: &[u8], room: &mut [u8]) {
         client.write_all(request.as_bytes()).expect("a gateway");
         let stream = self.claim();
+        if body.len() <= RESPONSE_PIECE {
+            self.wait_until_asleep();
+        }
         self.answer(stream, body);
         read_response(client, body.len(), room);
     }
@@ -300,6 +320,7 @@ impl Bench {
             }
             client.write_all(&requests).expect("a gateway");
             let claimed: Vec<_> = (0..STREAMS).map(|_| self.claim()).collect();
+            self.wait_until_asleep();
             for stream in claimed {
                 self.answer(stream, b"Hello, World!");
             }
