@@ -39,6 +39,12 @@ impl Dispatcher {
         action
     }
 
+    /// Whether nothing has happened since [`Self::poll_action`] said that there is nothing to do.
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// When [`Self::handle_timeout`] is due; ask after `poll_action` returned `None`. Then it always lies
     /// after the last `now`. It may turn out too early: while requests come and go it is kept rather than
     /// moved with each of them, so that the driver seldom has to set its timer anew.

@@ -248,20 +248,15 @@ impl Gateway {
             self.close(key);
             return Poll::Ready(());
         }
-        if connection
-            .transport
-            .stream()
-            .is_some_and(|stream| stream.pump(cx).is_err())
-        {
+        let stream = connection.transport.stream();
+        let is_broken = stream.is_some_and(|stream| stream.pump(cx).is_err());
+        let has_output = !connection.output.is_empty();
+        if is_broken {
             self.clock.tick();
             self.rest.stir();
             self.handle_client_gone(key);
             return Poll::Ready(());
         }
-        let Some(connection) = self.connection(key, serial) else {
-            return Poll::Ready(());
-        };
-        let has_output = !connection.output.is_empty();
         // The first turn after the rings were read, and the clock with them, begins at the same time.
         if self.turns > 0 {
             self.clock.tick();
@@ -344,25 +339,37 @@ impl Gateway {
     }
 
     /// Reads all rings; whether there was anything to read.
+    #[inline]
     pub(crate) fn read_links(&mut self) -> bool {
         self.turns = 0;
-        let mut has_read = false;
         // Far more often than not there is nothing: that must cost next to nothing.
+        let has_something = self.pool.wants_reading();
+        if has_something {
+            self.read_those_that_want();
+        }
+        self.flush_unsent();
+        has_something
+    }
+
+    fn read_those_that_want(&mut self) {
         for key in 0..self.pool.key_bound() {
             let worker = self.pool.get_mut(key);
             if worker.is_some_and(|worker| worker.wants_reading()) {
                 self.read_link(key);
-                has_read = true;
             }
         }
-        self.flush_unsent();
-        has_read
     }
 
     /// Does what follows from what happened: to be called at the end of every way in.
+    #[inline]
     pub(crate) fn settle(&mut self) {
-        self.drive();
-        self.relay_lines();
+        // Far more often than not it is asked where nothing has happened.
+        if !self.dispatcher.is_settled() {
+            self.drive();
+        }
+        if self.has_lines() {
+            self.relay_lines();
+        }
         if self.drain.is_some() {
             self.check_drained();
         }

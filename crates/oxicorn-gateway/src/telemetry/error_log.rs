@@ -72,6 +72,13 @@ impl ErrorLog {
         self.relayed = None;
     }
 
+    /// Whether there is a line for the arbiter.
+    #[inline]
+    pub(crate) fn has_relayed(&self) -> bool {
+        let waits = |relayed: &Relayed| !relayed.lines.is_empty() || relayed.dropped > 0;
+        self.relayed.as_ref().is_some_and(waits)
+    }
+
     /// The next line for the arbiter.
     pub(crate) fn next_relayed(&mut self) -> Option<(Level, String)> {
         let relayed = self.relayed.as_mut()?;

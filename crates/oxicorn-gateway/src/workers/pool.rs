@@ -153,6 +153,14 @@ impl Pool {
             .any(|(_, worker)| !worker.inherited.is_empty())
     }
 
+    /// Whether a worker's ring is to be read.
+    #[inline]
+    pub(crate) fn wants_reading(&self) -> bool {
+        self.workers
+            .iter()
+            .any(|(_, worker)| worker.wants_reading())
+    }
+
     /// One more than the largest key.
     pub(crate) fn key_bound(&self) -> usize {
         self.workers

@@ -51,6 +51,12 @@ impl AccessRelay {
 }
 
 impl Gateway {
+    /// Whether there is something to send or to say of lines.
+    #[inline]
+    pub(crate) fn has_lines(&self) -> bool {
+        self.error_log.has_relayed() || self.relay.dropped > 0
+    }
+
     /// Sends the error log's lines that wait, and says what was left out.
     pub(crate) fn relay_lines(&mut self) {
         while self.control.has_room()

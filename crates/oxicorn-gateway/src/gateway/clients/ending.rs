@@ -53,22 +53,18 @@ impl Gateway {
         connection.since = now;
         connection.deadline = deadline;
         self.scratch.keep_exchange(exchange);
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
         let must_read = std::mem::take(&mut connection.reading_stopped) || !connection.has_task;
+        let (has_more, at_end) = (!connection.input.unread().is_empty(), connection.at_end);
+        if !has_more && !at_end {
+            connection.give_back(&mut self.scratch.lent);
+        }
         if must_read {
             self.wake(key);
         }
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if !connection.input.unread().is_empty() {
+        if has_more {
             self.advance(key);
-        } else if connection.at_end {
+        } else if at_end {
             self.close(key);
-        } else {
-            connection.give_back(&mut self.scratch.lent);
         }
     }
 

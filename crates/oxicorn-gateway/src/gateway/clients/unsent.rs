@@ -69,6 +69,7 @@ impl Gateway {
     }
 
     /// Writes what `send_soon` held back.
+    #[inline]
     pub(crate) fn flush_unsent(&mut self) {
         match self.unsent.waiting.len() {
             0 => {}

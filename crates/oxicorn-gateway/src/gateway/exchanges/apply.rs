@@ -31,6 +31,9 @@ const UNCOUNTED: usize = 256 * 1024;
 /// of records.
 const OWN_BYTES: usize = 160;
 
+/// Bytes of a message that are looked at first: nearly every head is shorter.
+const USUAL_HEAD: usize = 512;
+
 /// Files in one connection's output at a time: each costs a descriptor.
 const FILES: usize = 64;
 
@@ -207,11 +210,12 @@ impl<'g> WorkerMessage<'g> {
 
     fn take_head(&mut self) -> Result<Option<RingSend>, Trouble> {
         let whole = self.header.len;
-        self.link
-            .payload_into(0..ResponseView::PREFIX, self.common.aside);
+        self.link.payload_into(0..USUAL_HEAD, self.common.aside);
         let head_len = ResponseView::head_len(self.common.aside, whole)?;
+        // Of a short head the beginning of the body came along, of a long one a part is missing.
+        self.common.aside.truncate(head_len);
         self.link
-            .payload_into(ResponseView::PREFIX..head_len, self.common.aside);
+            .payload_into(self.common.aside.len()..head_len, self.common.aside);
         let view = ResponseView::decode(self.common.aside)?;
         if self.header.flags & flags::CLOSE != 0 {
             self.writer.deny_keep_alive();

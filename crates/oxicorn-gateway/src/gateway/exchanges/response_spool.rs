@@ -2,22 +2,30 @@
 
 use std::io;
 
+use crate::connection::Connection;
 use crate::exchange::response_spool::{IN_MEMORY, ResponseSpool};
 use crate::gateway::Gateway;
 use crate::gateway::log_throttle::Standing;
 
+impl Connection {
+    /// Whether so much of a response waits in memory that more of it belongs into a file.
+    #[inline]
+    pub(crate) fn has_to_spool(&self) -> bool {
+        let settings = &self.resolved.settings;
+        settings.response_spool > 0 && self.output.held() > settings.response_buffer / IN_MEMORY
+    }
+}
+
 impl Gateway {
     /// A message of a thread's was taken; the output's buffer was `mark` bytes long before. What it brought goes to a
-    /// file if too much waits in memory.
+    /// file, because too much waits in memory.
     pub(crate) fn spool_response(&mut self, client: usize, mark: usize) {
         let Some(connection) = self.connections.get_mut(client) else {
             return;
         };
-        let settings = &connection.resolved.settings;
-        let limit = settings.response_spool;
-        let most = settings.response_buffer / IN_MEMORY;
+        let limit = connection.resolved.settings.response_spool;
         let output = &mut connection.output;
-        if limit == 0 || output.held() <= most || output.bytes().len() <= mark {
+        if output.bytes().len() <= mark {
             return;
         }
         let Some(exchange) = &mut connection.exchange else {

@@ -98,10 +98,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
-        if !wants_upgrade(connection) {
-            return false;
-        }
-        let Some(exchange) = &connection.exchange else {
+        // Who asks for it is handed over with all of its body: most requests need not be looked at again.
+        let whole = (connection.exchange.as_ref()).filter(|one| one.request.whole);
+        let Some(exchange) = whole.filter(|_| wants_upgrade(connection)) else {
             return false;
         };
         if exchange.request.body.file().is_some() {

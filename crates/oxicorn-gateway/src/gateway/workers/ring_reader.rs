@@ -159,20 +159,21 @@ impl Gateway {
             return Ok(());
         };
         let taken = message.take();
-        self.count_lent(client, header, before);
-        if waits && taken.is_ok() {
+        let sent = connection.sent - before;
+        let spools = waits && taken.is_ok() && connection.has_to_spool();
+        if sent > 0 {
+            self.count_lent(client, header, sent);
+        }
+        if spools {
             self.spool_response(client, mark);
         }
         self.conclude_message(id, client, header, taken)
     }
 
     /// Counts what a message has sent straight out of the ring.
-    fn count_lent(&mut self, client: usize, header: ResponseHeader, before: u64) {
-        let sent = self.connections.get(client).map_or(before, |one| one.sent) - before;
-        if sent > 0 {
-            self.metrics.add(Counter::BytesOut, sent);
-        }
-        if sent > 0 && !is_last(header) {
+    fn count_lent(&mut self, client: usize, header: ResponseHeader, sent: u64) {
+        self.metrics.add(Counter::BytesOut, sent);
+        if !is_last(header) {
             self.credit(client, usize::try_from(sent).unwrap_or(usize::MAX));
         }
     }
