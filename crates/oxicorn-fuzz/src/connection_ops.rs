@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use oxicorn_proto::http1::{Connection, Next, ResponseFraming, ResponseHead, Rules};
+use oxicorn_proto::http1::{Connection, Next, OwnLine, ResponseFraming, ResponseHead, Rules};
 
 struct Player {
     connection: Connection,
@@ -41,11 +41,12 @@ impl Player {
     }
 
     fn begin(&mut self, status: u16, text: &[u8]) {
+        let line = |name: &[u8]| OwnLine::new(name, b"x").expect("a good line");
         let head = ResponseHead {
             status,
             reason: text,
-            server: b"s",
-            date: b"d",
+            server: Some(&line(b"Server")),
+            date: Some(&line(b"Date")),
             body_length: (text.len() == 3).then_some(7),
         };
         let (name, value) = text.split_at(text.len() / 2);

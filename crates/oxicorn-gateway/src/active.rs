@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxicorn_dispatch::Policy;
-use oxicorn_proto::http1;
+use oxicorn_proto::http1::{self, OwnLine};
 use oxicorn_proto::proxy_protocol::Mode;
 use oxicorn_proto::trust::{AddressSet, TrustRules};
 
@@ -18,6 +18,8 @@ use crate::telemetry::tracing;
 pub(crate) struct ActiveConfig {
     pub(crate) settings: Settings,
     pub(crate) rules: Arc<http1::Rules>,
+    /// The Server line of responses.
+    pub(crate) server_line: OwnLine,
     pub(crate) trust: TrustRules,
     /// Peers that may speak uwsgi.
     pub(crate) web_servers: AddressSet,
@@ -37,6 +39,9 @@ impl ActiveConfig {
     pub(crate) fn new(settings: Settings, memory_files: Rc<MemoryFiles>) -> Self {
         Self {
             rules: Arc::new(settings.rules.clone()),
+            // A name that cannot stand in a line is none.
+            server_line: OwnLine::new(b"Server", settings.server_header.as_bytes())
+                .unwrap_or_default(),
             trust: trust_rules(&settings.trust),
             web_servers: AddressSet::new(&settings.trust.uwsgi_allow_ips),
             tracing: tracing::Rules::new(&settings.tracing),

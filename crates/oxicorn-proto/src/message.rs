@@ -6,6 +6,8 @@
 //! buffer beside the positions. This module knows no grammar: who fills the table has checked what
 //! is in it, and who reads a head (logs, routing, the link) need not know who has filled it.
 
+use crate::http1::OwnLine;
+
 /// The versions that differ for framing; `HTTP/1.2` to `1.9` are treated as 1.1 (RFC 9110
 /// section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,10 +40,10 @@ pub struct ResponseHead<'a> {
     pub status: u16,
     /// The reason phrase; may be empty.
     pub reason: &'a [u8],
-    /// Value of the Server line; empty: no such line.
-    pub server: &'a [u8],
-    /// Value of the Date line; empty: no such line.
-    pub date: &'a [u8],
+    /// The Server line, if there is to be one.
+    pub server: Option<&'a OwnLine>,
+    /// The Date line, if there is to be one.
+    pub date: Option<&'a OwnLine>,
     /// Length of the whole body where the caller has it already: counted framing is used then even
     /// if the application gave no Content-Length.
     pub body_length: Option<u64>,

@@ -351,6 +351,7 @@ impl Gateway {
         has_something
     }
 
+    #[inline(never)]
     fn read_those_that_want(&mut self) {
         for key in 0..self.pool.key_bound() {
             let worker = self.pool.get_mut(key);

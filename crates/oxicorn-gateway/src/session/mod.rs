@@ -145,12 +145,18 @@ impl Session {
         matches!(self, Self::Variables(_) | Self::FastCgi(_))
     }
 
-    /// Writes the path of the request, decoded.
-    pub(crate) fn path(&self, head: &RequestHead<'_>, out: &mut Vec<u8>) {
-        match self.relayed() {
-            None => percent::decode(head.path(), out),
-            Some(request) => out.extend_from_slice(&request.path),
+    /// The path of the request, decoded; `room` is for one that has to be.
+    pub(crate) fn path<'a>(&'a self, head: &RequestHead<'a>, room: &'a mut Vec<u8>) -> &'a [u8] {
+        if let Some(request) = self.relayed() {
+            return &request.path;
         }
+        let path = head.path();
+        if !path.contains(&b'%') {
+            return path;
+        }
+        room.clear();
+        percent::decode(path, room);
+        room
     }
 
     /// The trailers last reported; `bytes` are those of the body's end.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use oxicorn_os::time::{self, HTTP_DATE_LEN, LocalTime};
+use oxicorn_os::time::{self, LocalTime};
+use oxicorn_proto::http1::OwnLine;
 
 /// Whose time everything is measured by.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +38,7 @@ pub(crate) struct Clock {
     now: Duration,
     /// When the texts below stop being true.
     valid_until: Duration,
-    http_date: [u8; HTTP_DATE_LEN],
+    date_line: OwnLine,
     access_time: Vec<u8>,
     /// `yyyy-mm-ddTHH:MM:SS`, in UTC.
     utc_time: Vec<u8>,
@@ -49,7 +50,7 @@ impl Clock {
             source,
             now: Duration::ZERO,
             valid_until: Duration::ZERO,
-            http_date: time::http_date(0),
+            date_line: OwnLine::default(),
             access_time: Vec::new(),
             utc_time: Vec::new(),
         };
@@ -81,9 +82,9 @@ impl Clock {
         time::wall().saturating_sub(self.source.now().saturating_sub(self.now))
     }
 
-    /// Value of a `Date` header.
-    pub(crate) fn http_date(&self) -> &[u8] {
-        &self.http_date
+    /// The Date line of responses.
+    pub(crate) fn date_line(&self) -> &OwnLine {
+        &self.date_line
     }
 
     /// Gunicorn's `t` atom.
@@ -103,7 +104,8 @@ impl Clock {
         let wall = time::wall();
         let left = 1_000_000_000 - wall.subsec_nanos();
         self.valid_until = self.now + Duration::from_nanos(left.into());
-        self.http_date = time::http_date(wall.as_secs());
+        let date = time::http_date(wall.as_secs());
+        self.date_line = OwnLine::new(b"Date", &date).unwrap_or_default();
         self.access_time.clear();
         write_access_time(&LocalTime::from_unix(wall.as_secs()), &mut self.access_time);
         self.utc_time.clear();
@@ -200,10 +202,10 @@ mod tests {
     #[test]
     fn texts_are_renewed_with_the_second() {
         let mut clock = Clock::new(TimeSource::Kernel);
-        clock.http_date = time::http_date(0);
+        clock.date_line = OwnLine::default();
         clock.valid_until = clock.now;
         clock.tick();
-        assert_ne!(clock.http_date(), time::http_date(0));
+        assert_ne!(clock.date_line(), &OwnLine::default());
         assert!(clock.valid_until > clock.now());
         assert!(clock.valid_until <= clock.now() + Duration::from_secs(1));
     }

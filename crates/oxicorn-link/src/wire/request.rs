@@ -261,8 +261,9 @@ impl<'b> RequestEncoder<'b> {
     pub fn begin(out: &'b mut Vec<u8>, head: &RequestHead<'_>) -> Self {
         let start = out.len();
         out.reserve(FIXED + head.request_target.len() + head.path.len() + 256);
-        out.extend_from_slice(&fixed_part(head));
-        for text in variable_part(head) {
+        let texts = variable_part(head);
+        out.extend_from_slice(&fixed_part(head, &texts));
+        for text in texts {
             out.extend_from_slice(text);
         }
         let headers = out.len();
@@ -338,8 +339,7 @@ fn variable_part<'a>(head: &RequestHead<'a>) -> [&'a [u8]; 9] {
     ]
 }
 
-fn fixed_part(head: &RequestHead<'_>) -> [u8; FIXED] {
-    let texts = variable_part(head);
+fn fixed_part(head: &RequestHead<'_>, texts: &[&[u8]; 9]) -> [u8; FIXED] {
     let (place, _) = head.body.parts(0);
     let mut fixed = [0; FIXED];
     fixed[0] = head.version as u8;

@@ -27,8 +27,8 @@ use super::chunked::{ChunkDecoder, Decoded};
 use super::head::{HeadEnd, HeadParser};
 use super::response::{
     Asked, BodyOutcome, CloseReason, Next, Outgoing, ResponseFraming, decide_framing,
-    write_cgi_status, write_chunk_size, write_date, write_framing, write_headers,
-    write_informational, write_last_chunk, write_own_line, write_status_line,
+    write_cgi_status, write_chunk_size, write_framing, write_headers, write_informational,
+    write_last_chunk, write_status_line,
 };
 use super::rules::Rules;
 use crate::fault::{LocalMisuse, PeerFault};
@@ -403,11 +403,9 @@ impl Connection {
                 Some(Behind::Cgi { .. }) => write_cgi_status(out, head.status, head.reason)?,
                 _ => write_status_line(out, asked.version, head.status, head.reason)?,
             }
-            // Whoever hides the server's name wants no empty line in its place.
-            if !head.server.is_empty() {
-                write_own_line(out, b"Server", head.server)?;
+            for line in [head.server, head.date].into_iter().flatten() {
+                out.extend_from_slice(line.bytes());
             }
-            write_date(out, head.date)?;
             let aside = write_headers(out, head.status, headers)?;
             let (framing, content_length) = decide_framing(head, aside, asked)?;
             let wish = aside.close.then_some(CloseReason::ApplicationWish);

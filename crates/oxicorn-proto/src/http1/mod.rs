@@ -78,6 +78,7 @@ mod chunked;
 mod connection;
 pub(crate) mod grammar;
 mod head;
+mod own_line;
 mod policy;
 mod request_line;
 mod response;
@@ -91,6 +92,7 @@ mod tests;
 pub use crate::message::{BodyFraming, Fields, Header, RequestHead, ResponseHead, Version};
 pub use connection::{Behind, Connection, Event, Polled};
 pub use grammar::{check_field_name, check_field_value, first_line};
+pub use own_line::OwnLine;
 pub use response::{BodyOutcome, CloseReason, Next, ResponseFraming, check_trailer_name};
 pub use rules::{
     FIELD_SIZE_DEFAULT, FIELDS_MAX, HeaderMap, Limits, REQUEST_LINE_MAX, REQUEST_LINE_UNLIMITED,

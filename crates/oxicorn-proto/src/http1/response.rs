@@ -199,34 +199,6 @@ pub(super) fn write_status_line(
     Ok(())
 }
 
-/// One line of the server's own.
-#[inline]
-pub(super) fn write_own_line(
-    out: &mut Vec<u8>,
-    name: &[u8],
-    value: &[u8],
-) -> Result<(), LocalMisuse> {
-    if value.is_empty() {
-        return Ok(());
-    }
-    write_line(out, name, value)
-}
-
-/// The line `Date`; of the usual length it is one piece.
-#[inline]
-pub(super) fn write_date(out: &mut Vec<u8>, date: &[u8]) -> Result<(), LocalMisuse> {
-    const LINE: [u8; 37] = *b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
-    let mut line = LINE;
-    let place = &mut line[b"Date: ".len()..LINE.len() - b"\r\n".len()];
-    if date.len() != place.len() {
-        return write_own_line(out, b"Date", date);
-    }
-    check_field_value(date)?;
-    place.copy_from_slice(date);
-    out.extend_from_slice(&line);
-    Ok(())
-}
-
 #[inline]
 fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), LocalMisuse> {
     check_field_value(value)?;

@@ -213,8 +213,11 @@ impl Gateway {
                     consumed,
                     event: Event::BodyEnd,
                 }) => {
-                    keep_trailers(connection, consumed);
-                    connection.input.consume(consumed);
+                    // Without a byte there are none but those that HTTP/2 carries.
+                    if consumed > 0 || connection.session.is_stream() {
+                        keep_trailers(connection, consumed);
+                        connection.input.consume(consumed);
+                    }
                     match connection.stage() {
                         Some(Stage::Receiving) => self.happened(key, Happened::Ready),
                         Some(Stage::Discarding) => return self.await_next_request(key),
@@ -322,8 +325,8 @@ impl Gateway {
             exchange.request.whole = true;
         }
         // A worker that streams asks for the body when it wants it.
-        if !connection.resolved.settings.stream_requests {
-            self.continue_if_awaited(key);
+        if !connection.resolved.settings.stream_requests && wants_continue(connection) {
+            self.send_continue(key);
         }
     }
 

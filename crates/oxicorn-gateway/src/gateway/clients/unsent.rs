@@ -71,14 +71,18 @@ impl Gateway {
     /// Writes what `send_soon` held back.
     #[inline]
     pub(crate) fn flush_unsent(&mut self) {
-        match self.unsent.waiting.len() {
-            0 => {}
-            1 => {
-                if let Some(one) = self.unsent.waiting.pop() {
-                    self.flush_waiting(one);
-                }
-            }
-            _ => self.flush_several(),
+        if !self.unsent.waiting.is_empty() {
+            self.flush_those_that_wait();
+        }
+    }
+
+    #[inline(never)]
+    fn flush_those_that_wait(&mut self) {
+        if self.unsent.waiting.len() > 1 {
+            return self.flush_several();
+        }
+        if let Some(one) = self.unsent.waiting.pop() {
+            self.flush_waiting(one);
         }
     }
 

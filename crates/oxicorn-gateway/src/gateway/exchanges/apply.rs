@@ -12,7 +12,7 @@ use oxicorn_link::window::{WindowExceeded, websocket_cost};
 use oxicorn_link::wire::{FilePart, HeaderList, Malformed, ResponseKind, ResponseView, flags};
 use oxicorn_link::{DescriptorError, GatewayEnd, ResponseHeader};
 use oxicorn_proto::LocalMisuse;
-use oxicorn_proto::http1::{self, ResponseFraming};
+use oxicorn_proto::http1::{self, OwnLine, ResponseFraming};
 use rustix::fs::{FileType, fstat};
 
 use crate::buffer::output::Output;
@@ -104,8 +104,7 @@ pub(crate) struct WorkerMessage<'g> {
     output: &'g mut Output,
     /// Where the output goes.
     road: Road<'g>,
-    /// Value of the Server header.
-    server: &'g [u8],
+    server: &'g OwnLine,
     /// The client is told where the time went.
     tells_timing: bool,
     common: Common<'g>,
@@ -115,8 +114,7 @@ pub(crate) struct WorkerMessage<'g> {
 pub(crate) struct Common<'g> {
     /// An empty buffer for what must be copied aside.
     pub(crate) aside: &'g mut Vec<u8>,
-    /// Value of the Date header.
-    pub(crate) date: &'g [u8],
+    pub(crate) date: &'g OwnLine,
     pub(crate) now: Duration,
     /// The access log wants to see the response's head.
     pub(crate) keep_head: bool,
@@ -163,7 +161,7 @@ impl<'g> WorkerMessage<'g> {
                 is_stalled: connection.stalled_since.is_some(),
                 sent: &mut connection.sent,
             },
-            server: connection.resolved.settings.server_header.as_bytes(),
+            server: &connection.resolved.server_line,
             tells_timing: connection.resolved.settings.tracing.server_timing,
             common,
         })
@@ -228,8 +226,8 @@ impl<'g> WorkerMessage<'g> {
         let head = http1::ResponseHead {
             status: view.head.status,
             reason: view.head.reason,
-            server: self.server,
-            date: self.common.date,
+            server: Some(self.server),
+            date: Some(self.common.date),
             body_length: known.then_some(body_len),
         };
         let out = self.output.bytes();

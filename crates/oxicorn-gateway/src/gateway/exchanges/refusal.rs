@@ -3,7 +3,7 @@
 use std::io;
 
 use oxicorn_link::scoreboard::Counter;
-use oxicorn_proto::http1::{self, Next};
+use oxicorn_proto::http1::{self, Next, OwnLine};
 use oxicorn_proto::message::RequestHead;
 
 use crate::connection::{Connection, Phase};
@@ -33,7 +33,7 @@ impl Gateway {
         if refusal.whose != Whose::Ours {
             connection.session.http_mut().deny_keep_alive();
         }
-        let next = encode(connection, refusal, self.clock.http_date());
+        let next = encode(connection, refusal, self.clock.date_line());
         if let Some(exchange) = &mut connection.exchange {
             exchange.deadline = None;
             exchange.response.logged = false;
@@ -146,7 +146,7 @@ fn host(authority: &[u8]) -> &[u8] {
 }
 
 /// The whole answer; `None`: one has begun already.
-fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option<Next> {
+fn encode(connection: &mut Connection, refusal: &Refusal, date: &OwnLine) -> Option<Next> {
     let Connection {
         session,
         input,
@@ -163,8 +163,8 @@ fn encode(connection: &mut Connection, refusal: &Refusal, date: &[u8]) -> Option
     let head = http1::ResponseHead {
         status: refusal.status,
         reason: refusal.reason.as_bytes(),
-        server: resolved.settings.server_header.as_bytes(),
-        date,
+        server: Some(&resolved.server_line),
+        date: Some(date),
         body_length: Some(body.len() as u64),
     };
     // Whole seconds, and not none: "at once" would bring the client back before anything changed.

@@ -5,7 +5,7 @@
 //! behind it may be anybody. So is everything else that is not answered here: to a stranger it looks as if there were
 //! nothing.
 
-use oxicorn_proto::http1;
+use oxicorn_proto::http1::{self, OwnLine};
 use oxicorn_proto::message::RequestHead;
 use tokio::task::spawn_local;
 
@@ -84,7 +84,7 @@ impl Gateway {
         let Some(connection) = connection.filter(|one| one.serial == serial) else {
             return;
         };
-        let Some(after) = encode(connection, answer, self.clock.http_date()) else {
+        let Some(after) = encode(connection, answer, self.clock.date_line()) else {
             return;
         };
         self.happened(key, Happened::Complete(after));
@@ -92,7 +92,7 @@ impl Gateway {
     }
 }
 
-fn encode(connection: &mut Connection, answer: &Answer, date: &[u8]) -> Option<After> {
+fn encode(connection: &mut Connection, answer: &Answer, date: &OwnLine) -> Option<After> {
     let Connection {
         session,
         output,
@@ -106,8 +106,8 @@ fn encode(connection: &mut Connection, answer: &Answer, date: &[u8]) -> Option<A
     let head = http1::ResponseHead {
         status: answer.status,
         reason: answer.reason.as_bytes(),
-        server: resolved.settings.server_header.as_bytes(),
-        date,
+        server: Some(&resolved.server_line),
+        date: Some(date),
         body_length: Some(answer.body.len() as u64),
     };
     let headers = [

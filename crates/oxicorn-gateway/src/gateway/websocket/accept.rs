@@ -2,7 +2,7 @@
 
 use oxicorn_link::ResponseHeader;
 use oxicorn_link::wire::ResponseView;
-use oxicorn_proto::http1;
+use oxicorn_proto::http1::{self, OwnLine};
 use oxicorn_proto::websocket::{CloseCode, Compression, HandshakeFault, check};
 
 use super::{State, WebSocket};
@@ -69,7 +69,7 @@ impl Gateway {
             return Err(Trouble::Mistake(Mistake::NotSpoken(header.kind)));
         }
         let now = self.clock.now();
-        encode_accept(connection, &view, self.clock.http_date(), self.keep_head)?;
+        encode_accept(connection, &view, self.clock.date_line(), self.keep_head)?;
         let exchange = connection.exchange.as_mut();
         if let Some(trace) = exchange.and_then(|one| one.request.trace.as_mut()) {
             trace.note_answered(now);
@@ -129,7 +129,7 @@ impl Gateway {
 fn encode_accept(
     connection: &mut Connection,
     view: &ResponseView<'_>,
-    date: &[u8],
+    date: &OwnLine,
     keep_head: bool,
 ) -> Result<(), Trouble> {
     let Connection {
@@ -149,8 +149,8 @@ fn encode_accept(
     let head = http1::ResponseHead {
         status,
         reason,
-        server: resolved.settings.server_header.as_bytes(),
-        date,
+        server: Some(&resolved.server_line),
+        date: Some(date),
         body_length: None,
     };
     let is_ours = |name: &[u8]| {

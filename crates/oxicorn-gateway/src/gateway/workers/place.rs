@@ -118,9 +118,8 @@ fn encode_request(
     let head = connection.session.head(connection.input.head());
     let settings = &connection.resolved.settings;
     let body = &request.body;
-    path.clear();
     message.clear();
-    connection.session.path(&head, path);
+    let path = connection.session.path(&head, path);
     let place = match body.file() {
         _ if request.upload.is_some() => BodyPlace::Streamed {
             len: match head.framing() {

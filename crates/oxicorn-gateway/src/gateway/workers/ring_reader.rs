@@ -150,7 +150,7 @@ impl Gateway {
         let waits = !record.streams;
         let common = Common {
             aside: &mut self.scratch.message,
-            date: self.clock.http_date(),
+            date: self.clock.date_line(),
             now: self.clock.now(),
             keep_head: self.keep_head,
         };
@@ -237,11 +237,12 @@ impl Gateway {
     /// The worker is through with it.
     pub(crate) fn complete(&mut self, id: CallId) {
         let now = self.clock.now();
-        if let Some(call) = self.calls.remove(id) {
+        if let Some(call) = self.calls.get(id) {
             let given = call.submitted + call.queued;
             self.metrics
                 .record(HistogramKind::Service, now.saturating_sub(given));
         }
+        self.calls.remove(id);
         self.dispatcher.handle_completed(id.request(), now);
     }
 

@@ -1,7 +1,7 @@
 //! What responses look like on the wire, and what cannot get there.
 
 use super::*;
-use crate::http1::{Behind, BodyOutcome, CloseReason, ResponseFraming};
+use crate::http1::{Behind, BodyOutcome, CloseReason, OwnLine, ResponseFraming};
 
 const LENGTH_2: Pairs<'static> = &[(b"Content-Length", b"2")];
 
@@ -136,9 +136,10 @@ fn a_known_length_counts_where_the_application_gave_none() {
 
 #[test]
 fn server_and_date_come_first_and_only_from_us() {
+    let line = |name: &[u8], value: &[u8]| OwnLine::new(name, value).expect("a good line");
     let ours = ResponseHead {
-        server: b"oxicorn",
-        date: b"now",
+        server: Some(&line(b"Server", b"oxicorn")),
+        date: Some(&line(b"Date", b"now")),
         ..head(200, "OK")
     };
     let theirs: Pairs<'_> = &[(b"server", b"x"), (b"DATE", b"x"), (b"X-A", b" b ")];
@@ -253,7 +254,7 @@ fn no_line_can_be_ended_by_the_application() {
     for byte in *b"\r\n\0\x0b\x7f" {
         let evil = [b'a', byte, b'b'];
         let good = head(200, "OK");
-        let cases: [Case<'_>; 6] = [
+        let cases: [Case<'_>; 4] = [
             (
                 ResponseHead {
                     reason: &evil,
@@ -261,22 +262,6 @@ fn no_line_can_be_ended_by_the_application() {
                 },
                 (b"X", b"y"),
                 LocalMisuse::InvalidReason,
-            ),
-            (
-                ResponseHead {
-                    server: &evil,
-                    ..good
-                },
-                (b"X", b"y"),
-                LocalMisuse::InvalidFieldValue,
-            ),
-            (
-                ResponseHead {
-                    date: &evil,
-                    ..good
-                },
-                (b"X", b"y"),
-                LocalMisuse::InvalidFieldValue,
             ),
             (good, (&evil, b"y"), LocalMisuse::InvalidFieldName),
             (good, (b"X", &evil), LocalMisuse::InvalidFieldValue),
