@@ -679,6 +679,10 @@ class Arbiter(Commands):
             self._end_worker(worker)
         if not worker.booted:
             boot.end_in_time(worker.cfg, code)
+        if worker.serving_threads:
+            from oxicorn import leaving
+
+            leaving.leave_if_any_works(worker.serving_threads, code)
         return code
 
     def _exit_code(self, worker: Worker, error: BaseException) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 
@@ -180,6 +181,43 @@ def test_quick_stop_after_term_ends_the_wait(serve, number):
         server.kill(signal.SIGTERM)
         server.wait_for_log("Handling signal: term")
         assert server.stop(number, deadline=50) == 0
+
+
+#: Each request comes back to the interpreter again and again, and does not end.
+BUSY = """
+    import atexit, os, time
+
+    @atexit.register
+    def note():
+        with open("at-exit", "a") as file:
+            print(os.getpid(), file=file)
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if not environ["QUERY_STRING"]:
+            return [b"hello"]
+        return pieces()
+
+    def pieces():
+        yield b"begun"
+        while True:
+            time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=lambda number: number.name)
+def test_threads_that_go_on_do_not_make_the_end_of_their_worker_a_crash(serve, number):
+    server = serve(BUSY, "--worker-class", "gthread", "--threads", "4", "--graceful-timeout", "1")
+    (worker,) = server.worker_pids()
+    with contextlib.ExitStack() as clients:
+        for _ in range(4):
+            peer = clients.enter_context(server.connect())
+            peer.send(encode(target="/?busy"))
+            assert peer.head().status == 200
+        assert server.stop(number) == 0
+    assert not re.search(r"was sent SIG|FATAL", server.log), server.log
+    # As of any program that ends.
+    assert server.lines("at-exit") == [str(worker)]
 
 
 def test_stop_while_booting(serve):

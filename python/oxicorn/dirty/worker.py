@@ -8,7 +8,6 @@ its own, so that what an application makes there can be used in all its calls.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
@@ -17,9 +16,9 @@ import threading
 import traceback
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from types import CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from oxicorn import boot, forked, log_files, util
+from oxicorn import boot, forked, leaving, log_files, util
 from oxicorn.dirty.app import load_dirty_app, workers_attribute
 from oxicorn.dirty.arbiter import affinity_of, environment_of, use_stash
 from oxicorn.dirty.errors import (
@@ -124,8 +123,7 @@ class DirtyWorker:
         finally:
             self._close_apps()
             self.log.info("Dirty worker %s exiting", self.pid)
-        if any(thread.is_alive() for thread in self._lanes):
-            _leave(code)
+        leaving.leave_if_any_works(self._lanes, code)
         return code
 
     def init_process(self, context: DirtyContext) -> None:
@@ -377,22 +375,6 @@ class DirtyWorker:
         if self._statm is None:
             self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         return int(os.pread(self._statm, 128, 0).split()[1]) * _PAGE
-
-
-def _leave(code: int) -> NoReturn:
-    """Ends the process as the interpreter would, while calls still run in other threads.
-
-    The interpreter itself would unwind these threads (CPython before 3.14): those that stand in
-    native code, as all that serve a lane do, end the process with SIGABRT then.
-    """
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    finally:
-        os._exit(code)
 
 
 def described(

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from oxicorn import _native, boot, forked, log_files, log_routing, request_ids, util
 from oxicorn.http.message import Request
@@ -18,6 +18,7 @@ from oxicorn.workers.workertmp import WorkerTmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from types import FrameType
     from typing import Any, ClassVar
 
@@ -52,6 +53,9 @@ class Worker:
     #: Seconds between two calls of a ``notify()`` that a class overrides, where nothing else is
     #: done; 0: ``timeout / 2``, as Gunicorn's sync class.
     NOTIFY_PERIOD: ClassVar[float] = 1.0
+
+    #: Python's threads that serve, beside the main one.
+    serving_threads: Sequence[threading.Thread] = ()
 
     PIPE: ClassVar[list[int]] = []
     SIGNALS: ClassVar[list[int]] = [
@@ -208,7 +212,7 @@ class Worker:
         """What is imported where it is needed: another user may not be allowed to read it."""
         for name in ("base64", "datetime", "faulthandler", "http", "random"):
             importlib.import_module(name)
-        ours = ["replacements", "reloader", "workers.stacks"]
+        ours = ["leaving", "replacements", "reloader", "workers.stacks"]
         if "asyncio" in sys.modules:
             ours.append("workers.task_stacks")
         for name in ours:

@@ -44,6 +44,7 @@ class ThreadWorker(Worker):
     def run(self) -> None:
         """Starts threads as they are needed, waits for the end, gives them ``graceful_timeout``."""
         pool: list[threading.Thread] = []
+        self.serving_threads = pool
         self._start_thread(pool)
         while self._server.wait_for_thread():
             self._start_thread(pool)
