@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -276,11 +277,12 @@ PATCHED = """
 import gevent.monkey
 gevent.monkey.patch_all()
 import os, sys
+import oxicorn.dirty.stash
 from oxicorn.dirty import StashClient
 
 stash = StashClient(sys.argv[1])
 stash.put("patched", "key", 1)
-assert stash._view is not None
+assert oxicorn.dirty.stash._views[sys.argv[1]] is not None
 stash.put("patched", "key", 2)
 if os.fork() == 0:
     stash.put("patched", "child", stash.get("patched", "key"))
@@ -323,6 +325,7 @@ def test_get_and_put_ask_the_broker_once_a_second(pool, table, asked):
 )
 def test_a_broker_that_does_not_answer_is_asked_once(pool, table, monkeypatch, error):
     client = pool.new_stash()
+    monkeypatch.setattr(stash, "_views", {})
     ask, kinds = client._client.ask, []
 
     def silent(kind, payload):
@@ -336,8 +339,61 @@ def test_a_broker_that_does_not_answer_is_asked_once(pool, table, monkeypatch, e
     # It is asked again when it does.
     monkeypatch.setattr(client._client, "ask", ask)
     client.put(table, "key", 1)
-    assert client._view is not None
+    assert stash._views[pool.path] is not None
     client.close()
+
+
+def test_a_value_that_the_broker_would_refuse_is_refused_and_takes_no_other_with_it(pool, table):
+    deep: object = memoryview(b"x" * 8).cast("I")
+    for _ in range(127):
+        deep = [deep]
+    pool.stash.put(table, "before", 1)
+    with pytest.raises(StashError):
+        pool.stash.put(table, "deep", deep)
+    pool.stash.put(table, "after", 2)
+    assert sorted(pool.stash.keys(table)) == ["after", "before"]
+    assert [pool.stash.get(table, key) for key in ("before", "after", "deep")] == [1, 2, None]
+
+
+def test_a_large_table_takes_the_direct_way_from_no_other(pool, table, asked):
+    pool.stash.put(table, "hot", 1)
+    other = pool.stash.table(uuid.uuid4().hex)
+    for number in range(26_000):
+        other[number] = number
+    del asked[:]
+    for _ in range(300):
+        assert pool.stash.get(table, "hot") == 1
+        assert other[25_999] == 25_999
+    assert len(asked) < 100, "of 600"
+    pool.stash.delete_table(other.name)
+    del asked[:]
+    for number in range(300):
+        pool.stash.put(table, number, number)
+    assert len(asked) < 50, "of 300: what is not there is known again"
+    assert pool.stash.info(table)["size"] == 301
+
+
+def test_threads_share_a_view(pool, table):
+    views = []
+
+    def use() -> None:
+        client = pool.new_stash()
+        client.put(table, "key", 1)
+        views.append(stash._views[pool.path])
+        client.close()
+
+    def mappings() -> int:
+        return Path("/proc/self/maps").read_text().count("oxicorn-stash-shared")
+
+    pool.stash.put(table, "key", 0)
+    before = mappings()
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, views))) == 1
+    assert mappings() == before
 
 
 def test_what_is_not_simple_is_seen_by_all(pool, table):

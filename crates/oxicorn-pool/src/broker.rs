@@ -19,7 +19,7 @@ use crate::control::{self, FromBroker, Settings, ToBroker};
 use crate::figures::Figures;
 use crate::queue::{CallId, Queue, WorkerId};
 use crate::running::{Begun, Places};
-use crate::stash::{Journal, Mirror, Stash};
+use crate::stash::{Asked, Journal, Mirror, Stash};
 use crate::workers::Worker;
 
 const LISTENER: u64 = 0;
@@ -133,6 +133,12 @@ impl Broker {
     }
 
     pub(crate) fn run(mut self) -> i32 {
+        let code = self.serve();
+        self.mirror.close();
+        code
+    }
+
+    fn serve(&mut self) -> i32 {
         let mut ready = Vec::new();
         loop {
             let timeout = self.next_deadline();
@@ -259,7 +265,7 @@ impl Broker {
         match order {
             ToBroker::Settings(settings) => {
                 self.queue.set_limit(settings.queue_limit);
-                self.with_stash(false, |stash| stash.set_limit(settings.stash_limit));
+                self.with_stash(Asked::No, |stash| stash.set_limit(settings.stash_limit));
                 self.settings = settings;
             }
             ToBroker::AddWorker(worker) => self.add_worker(worker, descriptors),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub(crate) use self::journal::Journal;
 pub(crate) use self::operation::{Operation, Request};
-pub(crate) use self::shared::{Counts, Mirror};
+pub(crate) use self::shared::{Asked, Counts, Mirror};
 
 /// Bytes that an entry costs beside its key and its value.
 const ENTRY_COST: usize = 96;
@@ -59,10 +59,10 @@ pub(crate) enum Outcome {
 pub(crate) enum Change {
     /// The table is there.
     Table(String),
-    /// It is gone.
-    NoTable(String),
-    /// It is empty.
-    Cleared(String),
+    /// It is gone, with these keys.
+    NoTable { table: String, keys: Vec<Vec<u8>> },
+    /// It is empty; these keys were there.
+    Cleared { table: String, keys: Vec<Vec<u8>> },
     /// The key has this value, until then.
     Entry {
         table: String,
@@ -142,8 +142,8 @@ impl Stash {
             Change::Table(table) => {
                 self.tables.entry(table).or_default();
             }
-            Change::NoTable(table) => drop(self.delete_table(&table)),
-            Change::Cleared(table) => self.clear(&table),
+            Change::NoTable { table, .. } => drop(self.delete_table(&table)),
+            Change::Cleared { table, .. } => self.clear(&table),
             Change::Entry {
                 table,
                 key,
@@ -178,6 +178,12 @@ impl Stash {
             let entries = table.entries.iter();
             entries.map(|(key, entry)| (name.as_str(), &key[..], &entry.value[..], entry.expires))
         })
+    }
+
+    /// Value and end of an entry.
+    pub(crate) fn entry(&self, table: &str, key: &[u8]) -> Option<(&[u8], Option<Duration>)> {
+        let entry = self.find(table, key)?;
+        Some((&entry.value, entry.expires))
     }
 
     /// How many tables there are, and how many entries they have together.
@@ -349,30 +355,36 @@ impl Stash {
         Some(entry.value)
     }
 
-    fn forget_entries(&mut self, name: &str) {
+    /// Takes all out of a table; the keys.
+    fn forget_entries(&mut self, name: &str) -> Vec<Vec<u8>> {
         let Some(table) = self.tables.get_mut(name) else {
-            return;
+            return Vec::new();
         };
         self.bytes -= std::mem::take(&mut table.bytes);
         self.entries -= table.entries.len();
-        for (key, entry) in table.entries.drain() {
+        let mut keys = Vec::with_capacity(table.entries.len());
+        for (key, entry) in std::mem::take(&mut table.entries) {
             if let Some(end) = entry.expires {
-                self.ends.remove(&(end, name.to_owned(), key));
+                self.ends.remove(&(end, name.to_owned(), key.clone()));
             }
+            keys.push(key);
         }
+        keys
     }
 
     fn clear(&mut self, table: &str) {
-        self.forget_entries(table);
+        let keys = self.forget_entries(table);
         if self.tables.contains_key(table) {
-            self.changes.push(Change::Cleared(table.to_owned()));
+            let table = table.to_owned();
+            self.changes.push(Change::Cleared { table, keys });
         }
     }
 
     fn delete_table(&mut self, table: &str) -> Option<()> {
-        self.forget_entries(table);
+        let keys = self.forget_entries(table);
         self.tables.remove(table)?;
-        self.changes.push(Change::NoTable(table.to_owned()));
+        let table = table.to_owned();
+        self.changes.push(Change::NoTable { table, keys });
         Some(())
     }
 

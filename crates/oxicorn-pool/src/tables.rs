@@ -7,7 +7,7 @@ use oxicorn_proto::pool::{Item, Kind};
 use crate::answer::{Failure, Payload};
 use crate::broker::Broker;
 use crate::control::FromBroker;
-use crate::stash::{Change, Outcome, Request, Stash, StashFault};
+use crate::stash::{Asked, Change, Operation, Outcome, Request, Stash, StashFault};
 
 impl Broker {
     pub(crate) fn take_stash_request(&mut self, caller: usize, id: u64, payload: &[u8]) {
@@ -17,9 +17,9 @@ impl Broker {
             self.figures.count_operation(request.operation);
         }
         let now = self.now;
-        let done = parsed
-            .clone()
-            .and_then(|request| self.with_stash(true, |stash| stash.perform(&request, now)));
+        let done = parsed.clone().and_then(|request| {
+            self.with_stash(asked_by(&request), |stash| stash.perform(&request, now))
+        });
         match done {
             Ok(outcome) => {
                 let payload = result(&outcome, table);
@@ -39,6 +39,11 @@ impl Broker {
     pub(crate) fn take_view_question(&mut self, caller: usize, id: u64) {
         let file = self.mirror.show(&self.stash);
         let file = file.and_then(|file| file.try_clone_to_owned().ok());
+        if file.is_none() && self.mirror.is_used_up() {
+            self.tell(&FromBroker::Warning(
+                "Too many processes died while they wrote to the stash: get and put ask the pool from now on".into(),
+            ));
+        }
         let mut payload = Payload::default();
         payload
             .map(1)
@@ -52,12 +57,16 @@ impl Broker {
     pub(crate) fn tend_stash(&mut self) {
         let (now, due) = (self.now, [self.stash.next_end(), self.mirror.lease_end()]);
         if due.into_iter().flatten().any(|due| due <= now) {
-            self.with_stash(false, |stash| stash.expire(now));
+            self.with_stash(Asked::No, |stash| stash.expire(now));
         }
     }
 
-    /// Does something with the stash, after what callers have put by themselves; `asked`: one of them wants it.
-    pub(crate) fn with_stash<T>(&mut self, asked: bool, work: impl FnOnce(&mut Stash) -> T) -> T {
+    /// Does something with the stash, after what callers have put by themselves.
+    pub(crate) fn with_stash<T>(
+        &mut self,
+        asked: Asked<'_>,
+        work: impl FnOnce(&mut Stash) -> T,
+    ) -> T {
         let put = self.mirror.begin();
         self.take_over(put);
         let done = work(&mut self.stash);
@@ -84,6 +93,16 @@ impl Broker {
                 "There is no memory to keep the stash if the pool's broker should die".into(),
             ));
         }
+    }
+}
+
+fn asked_by<'a>(request: &Request<'a>) -> Asked<'a> {
+    match (request.operation, request.key) {
+        (Operation::Get, Some(key)) => Asked::Value {
+            table: request.table,
+            key,
+        },
+        _ => Asked::Something,
     }
 }
 

@@ -68,6 +68,9 @@ LOCKS = "oxicorn.locks"
 #: Seconds between two attempts to get a lock.
 LOCK_PAUSE = 0.05
 
+#: The pools' tables in shared memory, by socket path: one for all clients of the process.
+_views: dict[str, StashView | None] = {}
+
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING"})()
 
 
@@ -122,8 +125,7 @@ class StashClient:
     An operation that takes longer than ``timeout`` seconds is a StashError.
     """
 
-    #: The tables in shared memory; None: not there yet, or not at all.
-    _view: StashView | None = None
+    #: False: the pool gives no view of its tables in shared memory.
     _has_views = True
 
     def __init__(self, socket_path: str, timeout: float = 30.0) -> None:
@@ -143,7 +145,7 @@ class StashClient:
             answer = self._client.ask(STASH, payload)
         except DirtyError as error:
             raise _of_stash(error, table, key) from None
-        if self._has_views and (self._view is None or self._view.is_over()):
+        if self._has_views:
             self._look_for_view()
         return answer
 
@@ -151,26 +153,30 @@ class StashClient:
         """A view for the operations that follow. A pool that gives none is not asked again."""
         from oxicorn.dirty.client import STASH_VIEW
 
-        self._view = None
+        view = _views.get(self.socket_path)
+        if view is not None and not view.is_over():
+            return
         try:
-            self._view = self._client.ask(STASH_VIEW, {})
-            self._has_views = self._view is not None
+            view = self._client.ask(STASH_VIEW, {})
+            self._has_views = view is not None
         except (DirtyConnectionError, DirtyTimeoutError):
             # It may be there again with the next operation.
-            pass
+            view = None
         except DirtyError:
             self._has_views = False
+            view = None
+        _views[self.socket_path] = view
 
     def put(self, table: str, key: Any, value: Any, *, ttl: float | None = None) -> None:
         """Stores a value, for ``ttl`` seconds or for good; makes the table if there is none."""
         given = _given(ttl=ttl)
-        view = self._view
+        view = _views.get(self.socket_path)
         if view is None or not view.put(table, key, value, given.get("ttl")):
             self._execute(PUT, table, key, **given, value=value)
 
     def get(self, table: str, key: Any, default: Any = None) -> Any:
         """The value, or ``default``."""
-        view = self._view
+        view = _views.get(self.socket_path)
         if view is not None:
             value = view.get(table, key, default)
             if value is not NotImplemented:

@@ -131,8 +131,8 @@ fn append(change: &Change, bytes: &mut Vec<u8>) {
     };
     match change {
         Change::Table(table) => parts(b'T', &[table.as_bytes()]),
-        Change::NoTable(table) => parts(b'D', &[table.as_bytes()]),
-        Change::Cleared(table) => parts(b'C', &[table.as_bytes()]),
+        Change::NoTable { table, .. } => parts(b'D', &[table.as_bytes()]),
+        Change::Cleared { table, .. } => parts(b'C', &[table.as_bytes()]),
         Change::NoEntry { table, key } => parts(b'N', &[table.as_bytes(), key]),
         Change::Entry {
             table,
@@ -160,8 +160,14 @@ fn read(rest: &mut &[u8]) -> Option<Change> {
     let table = String::from_utf8(part()?).ok()?;
     Some(match letter {
         b'T' => Change::Table(table),
-        b'D' => Change::NoTable(table),
-        b'C' => Change::Cleared(table),
+        b'D' => Change::NoTable {
+            table,
+            keys: Vec::new(),
+        },
+        b'C' => Change::Cleared {
+            table,
+            keys: Vec::new(),
+        },
         b'N' => Change::NoEntry {
             table,
             key: part()?,

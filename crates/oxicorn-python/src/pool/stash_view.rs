@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use oxicorn_os::time;
-use oxicorn_pool::shared_stash::{Put, Sought, View};
+use oxicorn_pool::shared_stash::{Put, Sought, View, is_whole};
 use pyo3::exceptions::PyException;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::encode::Encoder;
 use super::limit::Limit;
@@ -80,6 +81,7 @@ impl StashView {
             None => None,
             Some(seconds) => {
                 let ttl = Duration::try_from_secs_f64(seconds).ok();
+                let ttl = ttl.filter(|ttl| !ttl.is_zero());
                 match ttl.and_then(|ttl| now.checked_add(ttl)) {
                     Some(end) => Some(end),
                     None => return Ok(false),
@@ -100,7 +102,22 @@ fn is_long(value: &Bound<'_, PyAny>) -> bool {
     let is_flat = value.is_instance_of::<PyBytes>()
         || value.is_instance_of::<PyByteArray>()
         || value.is_instance_of::<PyString>();
-    is_flat && value.len().is_ok_and(|length| length > View::VALUE_MAX)
+    if is_flat {
+        return value.len().is_ok_and(|length| length > View::VALUE_MAX);
+    }
+    let is_other = value.is_none()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+        || value.is_instance_of::<PyList>()
+        || value.is_instance_of::<PyDict>()
+        || value.is_instance_of::<PyTuple>();
+    if is_other {
+        return false;
+    }
+    // Arrays, tensors and views of memory tell it.
+    let bytes = value.getattr(intern!(value.py(), "nbytes"));
+    let bytes = bytes.and_then(|bytes| bytes.extract::<usize>());
+    bytes.is_ok_and(|bytes| bytes > View::VALUE_MAX)
 }
 
 /// A key's bytes; `None`: it can be none, which the broker says.
@@ -115,7 +132,8 @@ fn encoded_key(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8
 fn encoded(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     let mut encoder = Encoder::inline(py, Limit::default());
     match encoder.root("value", value) {
-        Ok(()) => Ok(Some(encoder.payload)),
+        // Of what the broker would refuse it can say why.
+        Ok(()) => Ok(Some(encoder.payload).filter(|bytes| is_whole(bytes))),
         Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
         Err(error) => Err(error),
     }

@@ -6,11 +6,11 @@ use oxicorn_os::mapping::Mapping;
 
 use super::record::{HEAD, Head, Name, WORD, low, words};
 
-/// Bytes before the first area; the first word is how many areas were opened.
+/// Bytes before the first area; the first word is the number of the area in force, counted from 1, or 0.
 const FILE_HEAD: usize = 4096;
 /// Bytes of an area.
 const AREA_BYTES: usize = 16 << 20;
-/// Areas of a file. One is used up by a broker that dies, and by a process that dies while it writes.
+/// Areas of a file. One is used up by a process that dies while it writes; others are used again.
 pub(super) const AREAS: usize = 8;
 /// Bytes of the file, of which those that were never written to take no memory.
 pub(super) const FILE_BYTES: usize = FILE_HEAD + AREAS * AREA_BYTES;
@@ -38,7 +38,7 @@ pub(super) enum Field {
     Commit = 0,
     /// Up to where the broker has taken over what callers put.
     Taken = 1,
-    /// 1: somebody writes.
+    /// Who writes, if anybody does.
     Lock = 2,
     /// Odd: what readers follow is being changed.
     Version = 3,
@@ -85,9 +85,21 @@ pub(super) struct Area<'a> {
     base: usize,
 }
 
-/// How many areas of a file were opened; the last of them is in force.
-pub(super) fn opened(mapping: &Mapping) -> &AtomicU64 {
-    mapping.atomic_u64(0)
+/// Who has the lock of an area.
+const NOBODY: u64 = 0;
+const A_CALLER: u64 = 1;
+const THE_BROKER: u64 = 2;
+
+/// The number of the area in force.
+pub(super) fn in_force(mapping: &Mapping) -> Option<usize> {
+    let number = mapping.atomic_u64(0).load(Ordering::Acquire);
+    usize::try_from(number).ok()?.checked_sub(1)
+}
+
+/// Lets callers find an area.
+pub(super) fn put_in_force(mapping: &Mapping, number: usize) {
+    let number = number as u64 + 1;
+    mapping.atomic_u64(0).store(number, Ordering::Release);
 }
 
 impl<'a> Area<'a> {
@@ -139,14 +151,33 @@ impl<'a> Area<'a> {
         self.field(Field::Commit).fetch_or(1, Ordering::AcqRel);
     }
 
+    /// A caller's attempt to have the lock.
     pub(super) fn try_lock(&self) -> bool {
+        self.try_lock_as(A_CALLER)
+    }
+
+    pub(super) fn try_lock_as_broker(&self) -> bool {
+        self.try_lock_as(THE_BROKER)
+    }
+
+    fn try_lock_as(&self, holder: u64) -> bool {
         self.field(Field::Lock)
-            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(NOBODY, holder, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
     pub(super) fn unlock(&self) {
-        self.field(Field::Lock).store(0, Ordering::Release);
+        self.field(Field::Lock).store(NOBODY, Ordering::Release);
+    }
+
+    /// Takes the lock from a broker that has died.
+    pub(super) fn unlock_for_broker(&self) {
+        let _ = self.field(Field::Lock).compare_exchange(
+            THE_BROKER,
+            NOBODY,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
     }
 
     /// Changes what readers follow. Only who has the lock may.
@@ -241,22 +272,17 @@ impl<'a> Area<'a> {
         self.word(INDEX + bucket).store(content, Ordering::Relaxed);
     }
 
-    /// Whether a bucket leads to the record.
-    pub(super) fn leads_to(&self, name: &Name, at: usize) -> bool {
-        matches!(self.find(name), Place::Found { at: found, .. } if found == at)
+    /// Whether a bucket leads to the record at a word, whose name has this hash.
+    pub(super) fn leads_to(&self, hash: u32, at: usize) -> bool {
+        let content = u64::from(hash) << 32 | at as u64;
+        (0..PROBES).any(|probe| {
+            let bucket = (hash as usize).wrapping_add(probe) % BUCKETS;
+            self.word(INDEX + bucket).load(Ordering::Relaxed) == content
+        })
     }
 
     pub(super) fn free(&self, bucket: usize) {
         self.word(INDEX + bucket).store(FREED, Ordering::Relaxed);
-    }
-
-    /// The buckets in use, with where their records are.
-    pub(super) fn occupied(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        (0..BUCKETS).filter_map(|bucket| {
-            let content = self.word(INDEX + bucket).load(Ordering::Relaxed);
-            let at = low(content);
-            (content > FREED).then_some((bucket, at))
-        })
     }
 
     /// Empties buckets and heap. Only who has the lock may, and nobody may be about to append.
@@ -268,8 +294,10 @@ impl<'a> Area<'a> {
             }
         }
         self.set(Field::Used, 0);
-        self.set(Field::Taken, HEAP as u64);
+        // In this order: a broker that dies in between leaves nothing that the next one would take over again.
         self.field(Field::Commit)
             .store((HEAP as u64) << 1, Ordering::Release);
+        self.field(Field::Taken)
+            .store(HEAP as u64, Ordering::Release);
     }
 }

@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use oxicorn_os::mapping::Mapping;
-use oxicorn_proto::pool::value_length;
 
-use super::area::{AREAS, Area, BUCKETS_USED_MAX, Field, HEAP, Place, State, WORDS, opened};
-use super::record::{HEAD, Head, Kind, Name, VALUE_MAX};
+use super::area::{
+    AREAS, Area, BUCKETS_USED_MAX, Field, HEAP, Place, State, WORDS, in_force, put_in_force,
+};
+use super::is_whole;
+use super::record::{HEAD, Head, Kind, Name, VALUE_MAX, WORD};
 use crate::stash::operation::NONE;
 use crate::stash::{Change, Stash};
 
@@ -18,8 +20,22 @@ const LEASE: Duration = Duration::from_secs(1);
 /// has it for a microsecond, unless it is dead or stopped.
 const STUCK: usize = 50;
 const PAUSE: Duration = Duration::from_micros(100);
-/// Up to where a rebuild fills the heap, so that there is room for what comes.
-const FILLED: usize = HEAP + (WORDS - HEAP) / 2;
+/// How much of the heap, and of the buckets, a rebuild fills, so that there is room for what comes.
+const FILLED: usize = (WORDS - HEAP) / 2;
+const BUCKETS_FILLED: u64 = BUCKETS_USED_MAX / 4 * 3;
+
+/// What a caller wants of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked<'a> {
+    /// Nothing: it is the broker's own doing.
+    No,
+    Something,
+    /// This value, which it did not see by itself.
+    Value {
+        table: &'a str,
+        key: &'a [u8],
+    },
+}
 
 /// What callers did by themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +68,7 @@ pub(crate) struct Mirror {
     is_locked: bool,
     lease_end: Option<Duration>,
     counts: Counts,
+    said_used_up: bool,
 }
 
 impl Mirror {
@@ -67,12 +84,12 @@ impl Mirror {
         let Some(shared) = &mirror.shared else {
             return (mirror, Vec::new());
         };
-        let count = opened(&shared.mapping).load(Ordering::Acquire);
-        let last = usize::try_from(count).unwrap_or(0).checked_sub(1);
+        let last = in_force(&shared.mapping);
         let Some((last, area)) = last.and_then(|last| Some((last, shared.area(last)?))) else {
             return (mirror, Vec::new());
         };
         area.close();
+        area.unlock_for_broker();
         let (pending, end) = (pending(&area, Order::AsWritten), end_of(&area));
         mirror.counts.add(&area);
         mirror.unconfirmed = Some((last, end));
@@ -82,16 +99,14 @@ impl Mirror {
     /// The file for a caller's view. `None`: nothing can be shown any more.
     pub(crate) fn show(&mut self, stash: &Stash) -> Option<BorrowedFd<'_>> {
         let shared = self.shared.as_ref()?;
-        if self.area.is_none() {
-            let count = opened(&shared.mapping);
-            let next = usize::try_from(count.load(Ordering::Acquire)).unwrap_or(AREAS);
-            let area = shared.area(next)?;
-            rebuild(&area, stash);
-            publish(&area, stash);
-            count.store(next as u64 + 1, Ordering::Release);
-            self.area = Some(next);
-        }
-        Some(shared.file.as_fd())
+        self.area = self.area.or_else(|| shared.open_area(stash));
+        self.area.map(|_| shared.file.as_fd())
+    }
+
+    /// Whether each area has been left by somebody who died there, to be said once.
+    pub(crate) fn is_used_up(&mut self) -> bool {
+        let is_used_up = self.shared.is_some() && self.area.is_none();
+        is_used_up && !std::mem::replace(&mut self.said_used_up, true)
     }
 
     /// Keeps callers from writing, and gives what they have put: to be taken over, then [`taken`](Self::taken) is to be
@@ -114,6 +129,7 @@ impl Mirror {
         let pending = pending(&area, order);
         if pending.is_broken && is_locked {
             area.close();
+            area.unlock();
             is_locked = false;
         }
         self.counts.add(&area);
@@ -137,8 +153,15 @@ impl Mirror {
         }
     }
 
-    /// Shows what has changed, and lets callers go on; for another second, if one of them has `asked`.
-    pub(crate) fn finish(&mut self, changes: &[Change], stash: &Stash, asked: bool, now: Duration) {
+    /// Shows what has changed, and what somebody has [`Asked`] for, and lets callers go on: for another second, if one of
+    /// them has asked for anything.
+    pub(crate) fn finish(
+        &mut self,
+        changes: &[Change],
+        stash: &Stash,
+        asked: Asked<'_>,
+        now: Duration,
+    ) {
         if !std::mem::take(&mut self.is_locked) {
             return;
         }
@@ -146,25 +169,38 @@ impl Mirror {
         let Some(area) = area.and_then(|(number, shared)| shared.area(number)) else {
             return;
         };
-        if !changes.is_empty() {
-            let all_shown = area.change(|| changes.iter().all(|change| apply(&area, change)));
-            if !all_shown {
-                rebuild(&area, stash);
-            }
-            area.field(Field::Taken)
-                .store(end_of(&area) as u64, Ordering::Release);
+        let begins = asked != Asked::No && self.lease_end.is_none_or(|end| end <= now);
+        let all_shown = area.change(|| {
+            let fits = changes.iter().all(|change| apply(&area, change));
+            fits && show_again(&area, stash, asked)
+        });
+        let is_due = begins || changes.iter().any(makes_room);
+        if !all_shown || is_due && could_show_more(&area, stash) {
+            rebuild(&area, stash);
         }
+        area.field(Field::Taken)
+            .store(end_of(&area) as u64, Ordering::Release);
         publish(&area, stash);
         if self.lease_end.is_some_and(|end| end <= now) {
             self.lease_end = None;
         }
-        if asked && self.lease_end.is_none() {
+        if begins {
             let end = now + LEASE;
             let nanos = u64::try_from(end.as_nanos()).unwrap_or(u64::MAX);
             area.set(Field::Lease, nanos);
             self.lease_end = Some(end);
         }
         area.unlock();
+    }
+
+    /// Nothing is shown any more, and nothing that is put from now on counts.
+    pub(crate) fn close(&mut self) {
+        if let Some(number) = self.area.take()
+            && let Some(shared) = &self.shared
+            && let Some(area) = shared.area(number)
+        {
+            area.close();
+        }
     }
 
     /// When it is time to look what callers did.
@@ -179,6 +215,23 @@ impl Mirror {
 }
 
 impl Shared {
+    /// Opens an area in which nobody is about to write: the one that was in force, if it can be. `None`: there is none.
+    fn open_area(&self, stash: &Stash) -> Option<usize> {
+        let first = in_force(&self.mapping).unwrap_or(0);
+        let numbers = (0..AREAS).map(|number| first.wrapping_add(number) % AREAS);
+        for number in numbers {
+            let area = self.area(number)?;
+            if area.try_lock_as_broker() {
+                rebuild(&area, stash);
+                publish(&area, stash);
+                put_in_force(&self.mapping, number);
+                area.unlock();
+                return Some(number);
+            }
+        }
+        None
+    }
+
     fn area(&self, number: usize) -> Option<Area<'_>> {
         Area::new(&self.mapping, number)
     }
@@ -195,7 +248,7 @@ impl Counts {
 /// `false`: whoever has the lock does not give it back.
 fn lock(area: &Area<'_>) -> bool {
     for turn in 0..2 * STUCK {
-        if area.try_lock() {
+        if area.try_lock_as_broker() {
             return true;
         }
         if turn < STUCK {
@@ -230,51 +283,38 @@ fn pending(area: &Area<'_>, order: Order) -> Pending {
             pending.is_broken = true;
             return pending;
         };
-        if head.kind == Kind::Put {
-            match put_at(area, at, &head, order) {
-                Ok(Some(change)) => pending.changes.push(change),
-                Ok(None) => {}
-                Err(Broken) => {
-                    pending.is_broken = true;
-                    return pending;
-                }
-            }
+        let is_wanted = order == Order::AsWritten || area.leads_to(head.hash, at);
+        if head.kind == Kind::Put && is_wanted {
+            // What no caller of ours writes is nobody's; what lies behind it may be.
+            pending.changes.extend(put_at(area, at, &head));
         }
         at += head.words;
     }
     pending
 }
 
-/// A record that no caller of ours writes.
-struct Broken;
-
-fn put_at(area: &Area<'_>, at: usize, head: &Head, order: Order) -> Result<Option<Change>, Broken> {
+/// What was put; `None`: it is no entry.
+fn put_at(area: &Area<'_>, at: usize, head: &Head) -> Option<Change> {
     let mut table = area.copy_out(at + HEAD, head.table + head.key);
     let key = table.split_off(head.table);
-    let table = String::from_utf8(table).map_err(|_| Broken)?;
-    if order == Order::Latest {
-        let name = Name::new(&table, &key).ok_or(Broken)?;
-        if !area.leads_to(&name, at) {
-            return Ok(None);
-        }
-    }
     let value = area.copy_out(at + head.value_at(), head.value);
-    let is_whole = |bytes: &[u8]| value_length(bytes) == Ok(bytes.len());
-    if key == NONE || !is_whole(&key) || !is_whole(&value) {
-        return Err(Broken);
-    }
-    Ok(Some(Change::Entry {
-        table,
+    (key != NONE && is_whole(&key) && is_whole(&value)).then_some(Change::Entry {
+        table: String::from_utf8(table).ok()?,
         key,
         value,
         expires: head.expires(),
-    }))
+    })
 }
 
 /// What callers go by when they put something.
 fn publish(area: &Area<'_>, stash: &Stash) {
     area.set(Field::Bytes, stash.bytes() as u64);
     area.set(Field::Limit, stash.limit() as u64);
+}
+
+/// Whether there may be room now for much that is not shown.
+fn makes_room(change: &Change) -> bool {
+    matches!(change, Change::NoTable { .. } | Change::Cleared { .. })
 }
 
 /// Shows a change. `false`: there is no room for it.
@@ -288,28 +328,24 @@ fn apply(area: &Area<'_>, change: &Change) -> bool {
             expires,
         } => show(area, table, key, value, *expires),
         Change::NoEntry { table, key } => {
-            if let Some(name) = Name::new(table, key)
-                && let Place::Found { bucket, .. } = area.find(&name)
-            {
-                area.free(bucket);
-            }
+            hide(area, table, key);
             true
         }
-        Change::NoTable(table) | Change::Cleared(table) => {
-            for (bucket, at) in area.occupied() {
-                if is_in(area, at, table) {
-                    area.free(bucket);
-                }
+        Change::NoTable { table, keys } | Change::Cleared { table, keys } => {
+            for key in keys {
+                hide(area, table, key);
             }
             true
         }
     }
 }
 
-fn is_in(area: &Area<'_>, at: usize, table: &str) -> bool {
-    area.head(at).is_some_and(|head| {
-        head.table == table.len() && area.copy_out(at + HEAD, head.table) == table.as_bytes()
-    })
+fn hide(area: &Area<'_>, table: &str, key: &[u8]) {
+    if let Some(name) = Name::new(table, key)
+        && let Place::Found { bucket, .. } = area.find(&name)
+    {
+        area.free(bucket);
+    }
 }
 
 /// Shows an entry. `false`: there is no room for it.
@@ -348,13 +384,33 @@ fn show(area: &Area<'_>, table: &str, key: &[u8], value: &[u8], expires: Option<
     true
 }
 
+/// Shows what was asked for and is not shown. `false`: there is no room for it.
+fn show_again(area: &Area<'_>, stash: &Stash, asked: Asked<'_>) -> bool {
+    let Asked::Value { table, key } = asked else {
+        return true;
+    };
+    let is_shown =
+        Name::new(table, key).is_none_or(|name| matches!(area.find(&name), Place::Found { .. }));
+    match stash.entry(table, key).filter(|_| !is_shown) {
+        None => true,
+        Some((value, expires)) => show(area, table, key, value, expires),
+    }
+}
+
+/// Whether less is shown than there would be room for.
+fn could_show_more(area: &Area<'_>, stash: &Stash) -> bool {
+    area.get(Field::Complete) == 0
+        && (stash.size().1 as u64) < BUCKETS_FILLED
+        && stash.bytes() < FILLED * WORD / 2
+}
+
 /// Shows everything anew, or as much as leaves room for what comes.
 fn rebuild(area: &Area<'_>, stash: &Stash) {
     area.change(|| {
         area.empty();
         area.set(Field::Complete, 1);
         for (table, key, value, expires) in stash.entries() {
-            let has_room = end_of(area) < FILLED && area.get(Field::Used) < BUCKETS_USED_MAX / 2;
+            let has_room = end_of(area) < HEAP + FILLED && area.get(Field::Used) < BUCKETS_FILLED;
             if !has_room || !show(area, table, key, value, expires) {
                 area.set(Field::Complete, 0);
                 break;

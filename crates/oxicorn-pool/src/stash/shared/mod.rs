@@ -20,9 +20,9 @@
 //! changed looks again. Records are appended and never changed, so only a rebuild writes where others read.
 //!
 //! *Nobody waits for a process that is dead or stopped.* Whoever writes has `LOCK`. A caller that cannot have it within a
-//! few turns asks the broker; a broker that cannot have it in `STUCK` (see `mirror`) closes the area and goes on in the next
-//! one, which its callers find when they ask. Memory of a closed area is never used again: whoever was stopped in it may
-//! still write there.
+//! few turns asks the broker; a broker that cannot have it in some milliseconds closes the area and goes on in another
+//! one, which its callers find when they ask. A closed area is used again when its lock is free: then nobody is about to
+//! write there. `VERSION` goes on, so whoever still looks there sees what is there now, or looks again.
 //!
 //! *What callers did is known within a second.* The direct way is open until `LEASE`, a point in time that the broker puts
 //! a second ahead when it is asked for anything. Then it looks what there is, and sleeps on. So a server at rest does not
@@ -35,15 +35,21 @@ mod record;
 mod tests;
 mod view;
 
-pub(crate) use mirror::{Counts, Mirror};
+pub(crate) use mirror::{Asked, Counts, Mirror};
 pub use view::{Put, Sought, View};
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use oxicorn_os::memfd;
+use oxicorn_proto::pool::value_length;
 
 /// The file of a server, for [`Mirror`] and [`View`].
 pub fn create_file() -> io::Result<OwnedFd> {
     memfd::create_sealed("oxicorn-stash-shared", area::FILE_BYTES)
+}
+
+/// Whether these are the bytes of one value, as the broker reads it.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    value_length(bytes) == Ok(bytes.len())
 }

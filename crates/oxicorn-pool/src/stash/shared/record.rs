@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 | kind (bits above 32) and number of words |
 //! | 1 | bytes of the table's name (bits above 32) and of the key |
-//! | 2 | bytes of the value |
+//! | 2 | hash of table and key (bits above 32) and bytes of the value |
 //! | 3 | when it ends, in nanoseconds of the monotonic clock; 0: never |
 //! | 4.. | the table's name and the key, filled up with zeros to whole words, then the value, likewise |
 
@@ -47,6 +47,7 @@ pub(super) struct Head {
     pub(super) words: usize,
     pub(super) table: usize,
     pub(super) key: usize,
+    pub(super) hash: u32,
     pub(super) value: usize,
     pub(super) expires: u64,
 }
@@ -59,6 +60,7 @@ impl Head {
             words: HEAD + name.words.len() + words_of(value),
             table: name.table,
             key: name.key,
+            hash: name.hash,
             value,
             expires,
         }
@@ -66,13 +68,14 @@ impl Head {
 
     /// `None`: these words begin no record.
     pub(super) fn read(words: [u64; HEAD]) -> Option<Self> {
-        let [first, lengths, value, expires] = words;
+        let [first, lengths, content, expires] = words;
         let head = Self {
             kind: Kind::from_number(first >> 32)?,
             words: low(first),
             table: high(lengths),
             key: low(lengths),
-            value: usize::try_from(value).ok()?,
+            hash: upper(content),
+            value: low(content),
             expires,
         };
         let name = head.table.checked_add(head.key)?;
@@ -84,7 +87,7 @@ impl Head {
         [
             (self.kind as u64) << 32 | self.words as u64,
             (self.table as u64) << 32 | self.key as u64,
-            self.value as u64,
+            u64::from(self.hash) << 32 | self.value as u64,
             self.expires,
         ]
     }
@@ -169,5 +172,9 @@ pub(super) const fn low(word: u64) -> usize {
 }
 
 fn high(word: u64) -> usize {
-    low(word >> 32)
+    upper(word) as usize
+}
+
+const fn upper(word: u64) -> u32 {
+    (word >> 32) as u32
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use oxicorn_os::mapping::Mapping;
 
-use super::area::{Area, BUCKETS_USED_MAX, Field, Place, State, WORDS, opened};
-use super::record::{HEAD, Head, Kind, Name, VALUE_MAX};
+use super::area::{Area, BUCKETS_USED_MAX, Field, Place, State, WORDS, in_force};
+use super::record::{HEAD, Head, Kind, Name, VALUE_MAX, WORD};
 use crate::stash::cost;
 
 /// How often a get looks again while somebody changes what it looks at, and a put whether it can have the lock.
 const TURNS: usize = 64;
+
+/// Words that may lie there before the broker has to take them over: so long it does nothing else.
+const PENDING_MAX: u64 = (1 << 20) / WORD as u64;
 
 /// What a get finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +58,7 @@ impl View {
     /// Maps the file that the broker gave. [`InvalidData`](io::ErrorKind::InvalidData): nothing is shown in it.
     pub fn attach(file: &OwnedFd) -> io::Result<Self> {
         let mapping = Mapping::new(file)?;
-        let count = opened(&mapping).load(Ordering::Acquire);
-        let area = usize::try_from(count).unwrap_or(0).checked_sub(1);
+        let area = in_force(&mapping);
         let area = area.filter(|area| Area::new(&mapping, *area).is_some());
         let area = area.ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { mapping, area })
@@ -104,13 +106,15 @@ impl View {
         let (Some(area), Some(name)) = (self.area(), Name::new(table, key)) else {
             return Put::Ask;
         };
-        if value.len() > VALUE_MAX || area.get(Field::Lease) <= nanos(now) {
+        if value.len() > VALUE_MAX {
             return Put::Ask;
         }
         for _ in 0..TURNS {
             if area.try_lock() {
                 let head = Head::new(Kind::Put, &name, value.len(), expires);
-                let done = append(&area, &head, &name, value).unwrap_or(Put::Ask);
+                let is_open = area.get(Field::Lease) > nanos(now);
+                let done = is_open.then(|| append(&area, &head, &name, value));
+                let done = done.flatten().unwrap_or(Put::Ask);
                 area.unlock();
                 return done;
             }
@@ -158,7 +162,7 @@ fn append(area: &Area<'_>, head: &Head, name: &Name, value: &[u8]) -> Option<Put
         return None;
     };
     let after = end.checked_add(head.words)?;
-    if after > WORDS - HEAD {
+    if after > WORDS - HEAD || end as u64 > area.get(Field::Taken).saturating_add(PENDING_MAX) {
         return None;
     }
     let (bucket, before, fresh) = match area.find(name) {
