@@ -33,6 +33,9 @@ class App(DirtyApp):
 
     def give(self, value):
         return value
+
+    def halves(self):
+        return np.zeros(3, "e")
 """
 
 
@@ -43,13 +46,29 @@ def pool(serve_module) -> Iterator[Pool]:
     pool.close()
 
 
-@pytest.mark.parametrize("dtype", ["?", "b", "H", "i", "q", "f", "d"])
+@pytest.mark.parametrize("dtype", ["?", "b", "H", "i", "q", "e", "f", "d"])
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0,), (300, 400)])
 def test_arrive_with_their_type_and_shape(pool, dtype, shape):
     array = (np.arange(np.prod(shape)).reshape(shape) % 2).astype(dtype)
     back = np.asarray(pool.call("give", array))
     assert (back.dtype, back.shape if back.size else (0,)) == (array.dtype, shape)
     assert np.array_equal(back.reshape(shape), array)
+
+
+def test_halves_are_refused_by_who_has_no_numpy(pool):
+    import subprocess
+    import sys
+
+    program = """
+import sys
+from oxicorn.dirty import DirtyClient, DirtyError
+try:
+    DirtyClient(sys.argv[1]).execute("heavy:App", "halves")
+except DirtyError as error:
+    print(error.message)
+"""
+    done = subprocess.run([sys.executable, "-c", program, pool.path], capture_output=True, text=True, timeout=60)
+    assert "a buffer of half-precision floats, which only a process that has imported NumPy can have" in done.stdout
 
 
 def test_the_callee_may_write_and_the_callers_array_stays_as_it_is(pool):

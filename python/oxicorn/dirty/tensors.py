@@ -18,7 +18,7 @@ from collections import ChainMap
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["dumps", "made", "taken_apart"]
+__all__ = ["dumps", "made", "taken_apart", "viewed"]
 
 #: Names of types of items, and what ``memoryview`` calls those that it knows.
 FORMATS = {
@@ -38,6 +38,9 @@ FORMATS = {
 
 #: What items of a ``memoryview`` that is sent may be.
 FORMATS_OF_VIEWS = frozenset("cbB?hHiIlLqQfde")
+
+#: What ``memoryview`` calls numbers of 16 bits, and can show but not make.
+HALF = "e"
 
 #: The type of the items, the shape, and the bytes.
 Parts = tuple[str, list[int], Any]
@@ -92,13 +95,26 @@ def _view_of_tensor(dtype: str, shape: list[int], content: Any) -> memoryview:
         raise ValueError(
             f"a tensor of torch.{dtype}, which only a process that has imported torch can have"
         )
-    return _view(layout, shape, content)
+    return viewed(layout, shape, content)
 
 
-def _view(layout: str, shape: Sequence[int], content: Any) -> memoryview:
+def viewed(layout: str, shape: Sequence[int], content: Any) -> memoryview:
+    """A view of these items. ValueError: this process cannot have one."""
     view: Any = memoryview(content).cast("B")
+    if layout == HALF:
+        return _view_of_halves(shape, view)
     shaped: memoryview = view.cast(layout, shape) if shape and len(view) else view.cast(layout)
     return shaped
+
+
+def _view_of_halves(shape: Sequence[int], view: memoryview) -> memoryview:
+    """Python itself makes no views of such numbers."""
+    numpy: Any = sys.modules.get("numpy")
+    if not hasattr(numpy, "frombuffer"):
+        kind = "a buffer of half-precision floats"
+        raise ValueError(f"{kind}, which only a process that has imported NumPy can have")
+    array = numpy.frombuffer(view, HALF) if len(view) else numpy.zeros(0, HALF)
+    return memoryview(array.reshape(shape) if len(view) else array)
 
 
 def dumps(value: object, buffer_callback: Any) -> bytes:
@@ -126,7 +142,7 @@ def _reduced_view(view: memoryview) -> Any:
 def _unpickled_view(layout: str, shape: tuple[int, ...], content: Any) -> memoryview:
     # Who gets it may write to it, whatever whoever sent it might: the memory is a copy.
     whole = content.obj if isinstance(content, memoryview) and content.readonly else content
-    return _view(layout, shape, whole)
+    return viewed(layout, shape, whole)
 
 
 def _reduced(tensor: Any) -> Any:

@@ -192,6 +192,12 @@ impl<'a, 'py> Decoder<'a, 'py> {
         let format = self.value()?;
         let shape = self.value()?;
         let bytes = self.value()?;
+        if format.eq("e")? {
+            let module = self.py.import(intern!(self.py, "oxicorn.dirty.tensors"))?;
+            return module
+                .call_method1(intern!(self.py, "viewed"), (format, shape, bytes))
+                .or_else(|error| self.fault(&error.value(self.py).to_string()));
+        }
         let view = PyMemoryView::from(&bytes)?;
         if shape.len()? == 0 || bytes.len()? == 0 {
             return view.call_method1(intern!(self.py, "cast"), (format,));
