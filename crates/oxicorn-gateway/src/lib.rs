@@ -43,8 +43,9 @@ mod workers;
 
 pub use buffer::spool::can_be_used;
 pub use config::settings::{
-    AccessLog, ErrorLog, Http2, JsonAccessLog, Level, ProxyProtocol, Queue, Relay, Settings,
-    Statsd, StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket, WebSocketCompression,
+    AccessLog, ErrorLog, Http2, JsonAccessLog, Level, LogForwarding, ProxyProtocol, Queue,
+    Settings, Statsd, StatsdAddress, TemporaryDirectory, Timeouts, Trust, WebSocket,
+    WebSocketCompression,
 };
 pub use config::tracing::{Authorities, Export, RequestId, Sampler, TraceContext, Tracing};
 pub use gateway::clients::admission::most_connections;

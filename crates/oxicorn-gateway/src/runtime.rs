@@ -136,8 +136,8 @@ async fn serve(
         gateway.dashboard = Some(Rc::clone(&dashboard));
         spawn_local(dashboard::take_figures_for_ever(dashboard));
     }
-    let relay = gateway.resolved.settings.relay.errors;
-    gateway.error_log.set_relay(relay);
+    let forwards = gateway.resolved.settings.log_forwarding.errors;
+    gateway.error_log.set_forwarding(forwards);
     gateway.tell_of_spool(None);
     install(gateway);
     spawn_local(obey(orders));
@@ -163,7 +163,7 @@ async fn serve(
     .await;
     with(|gateway| {
         gateway.finish_tracing();
-        gateway.relay_lines();
+        gateway.forward_lines();
         gateway.control.flush();
     });
     // Still within the runtime, where its sockets are registered. The logs write what is left.

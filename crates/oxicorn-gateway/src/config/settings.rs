@@ -34,7 +34,7 @@ pub struct Settings {
     /// The error log.
     pub error_log: ErrorLog,
     /// What the arbiter writes into the logs, because the user has a say in how.
-    pub relay: Relay,
+    pub log_forwarding: LogForwarding,
     /// Where the metrics of requests go, if anywhere.
     pub statsd: Option<Statsd>,
     /// Value of the `Server` header; empty: none is sent.
@@ -102,7 +102,7 @@ impl Default for Settings {
             access_log: None,
             json_access_log: None,
             error_log: ErrorLog::default(),
-            relay: Relay::default(),
+            log_forwarding: LogForwarding::default(),
             statsd: None,
             server_header: "oxicorn".into(),
             https: false,
@@ -391,7 +391,7 @@ pub struct AccessLog {
 /// Lines that are sent to the arbiter instead of being written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Relay {
+pub struct LogForwarding {
     /// Requests that no worker writes a line for.
     pub access: bool,
     /// The error log.

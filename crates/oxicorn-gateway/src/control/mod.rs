@@ -190,14 +190,14 @@ pub enum FromGateway {
     },
     /// Somebody at the dashboard, who has its token, wants something done.
     Dashboard(DashboardOrder),
-    /// A line for the error log ([`crate::Relay::errors`]).
+    /// A line for the error log ([`crate::LogForwarding::errors`]).
     Log {
         /// How bad it is.
         level: Level,
         /// One line, with nothing in it that could forge another.
         text: String,
     },
-    /// A request for the access log ([`crate::Relay::access`]).
+    /// A request for the access log ([`crate::LogForwarding::access`]).
     Access(Box<AccessRecord>),
 }
 

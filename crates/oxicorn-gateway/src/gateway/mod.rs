@@ -40,7 +40,7 @@ use crate::control::end::ControlEnd;
 use crate::exchange::Exchange;
 use crate::exchange::response_spool::Spooled;
 use crate::gateway::arbiter::drain::Drain;
-use crate::gateway::arbiter::relay::AccessRelay;
+use crate::gateway::arbiter::log_forwarding::AccessForwarding;
 use crate::gateway::clients::admission::connections_by_descriptors;
 use crate::gateway::clients::handshake::Secure;
 use crate::gateway::clients::listener::{ConnectionTask, Listeners};
@@ -96,7 +96,7 @@ pub(crate) struct Gateway {
     /// The access log wants to see responses' heads.
     pub(crate) keep_head: bool,
     pub(crate) json_log: Option<JsonLog>,
-    pub(crate) relay: AccessRelay,
+    pub(crate) access_forwarding: AccessForwarding,
     pub(crate) statsd: Option<Statsd>,
     pub(crate) tracer: Tracer,
     pub(crate) error_log: ErrorLog,
@@ -204,7 +204,7 @@ impl Gateway {
             access_log: None,
             keep_head: false,
             json_log: None,
-            relay: AccessRelay::default(),
+            access_forwarding: AccessForwarding::default(),
             statsd: None,
             tracer: Tracer::default(),
             error_log,
@@ -369,7 +369,7 @@ impl Gateway {
             self.drive();
         }
         if self.has_lines() {
-            self.relay_lines();
+            self.forward_lines();
         }
         if self.drain.is_some() {
             self.check_drained();

@@ -15,7 +15,7 @@ use crate::telemetry::log_writer::{Destination, Failure, LogWriter};
 use crate::time::clock::write_log_time;
 
 /// Lines that wait to be sent to the arbiter; more are dropped and counted.
-const RELAYED: usize = 256;
+const TO_FORWARD_MAX: usize = 256;
 
 /// An open error log.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ pub(crate) struct ErrorLog {
     level: Level,
     pid: u32,
     /// Lines for the arbiter to write; `None`: they are written here.
-    relayed: Option<Relayed>,
+    to_forward: Option<ToForward>,
     /// Where warnings are shown, too.
     tail: Option<LogTail>,
 }
 
 #[derive(Debug, Default)]
-struct Relayed {
+struct ToForward {
     lines: VecDeque<(Level, String)>,
     dropped: u64,
 }
@@ -43,7 +43,7 @@ impl ErrorLog {
             writer,
             level: settings.level,
             pid: std::process::id(),
-            relayed: None,
+            to_forward: None,
             tail: None,
         })
     }
@@ -61,30 +61,30 @@ impl ErrorLog {
 
     /// Whether lines go to the arbiter from now on. None that waits there is lost: they are written
     /// here then.
-    pub(crate) fn set_relay(&mut self, relay: bool) {
-        if relay {
-            self.relayed.get_or_insert_default();
+    pub(crate) fn set_forwarding(&mut self, forwards: bool) {
+        if forwards {
+            self.to_forward.get_or_insert_default();
             return;
         }
-        while let Some((level, text)) = self.next_relayed() {
+        while let Some((level, text)) = self.next_to_forward() {
             self.write(level, &text);
         }
-        self.relayed = None;
+        self.to_forward = None;
     }
 
     /// Whether there is a line for the arbiter.
     #[inline]
-    pub(crate) fn has_relayed(&self) -> bool {
-        let waits = |relayed: &Relayed| !relayed.lines.is_empty() || relayed.dropped > 0;
-        self.relayed.as_ref().is_some_and(waits)
+    pub(crate) fn has_to_forward(&self) -> bool {
+        let waits = |to_forward: &ToForward| !to_forward.lines.is_empty() || to_forward.dropped > 0;
+        self.to_forward.as_ref().is_some_and(waits)
     }
 
     /// The next line for the arbiter.
-    pub(crate) fn next_relayed(&mut self) -> Option<(Level, String)> {
-        let relayed = self.relayed.as_mut()?;
-        let line = relayed.lines.pop_front();
-        if line.is_none() && relayed.dropped > 0 {
-            let count = std::mem::take(&mut relayed.dropped);
+    pub(crate) fn next_to_forward(&mut self) -> Option<(Level, String)> {
+        let to_forward = self.to_forward.as_mut()?;
+        let line = to_forward.lines.pop_front();
+        if line.is_none() && to_forward.dropped > 0 {
+            let count = std::mem::take(&mut to_forward.dropped);
             let text = format!("{count} log lines dropped: the arbiter could not keep up");
             return Some((Level::Warning, text));
         }
@@ -130,11 +130,11 @@ impl ErrorLog {
         let mut line = Vec::new();
         write_on_one_line(&text.to_string(), &mut line);
         let line = String::from_utf8_lossy(&line);
-        match &mut self.relayed {
-            Some(relayed) if relayed.lines.len() < RELAYED => {
-                relayed.lines.push_back((level, line.into_owned()));
+        match &mut self.to_forward {
+            Some(to_forward) if to_forward.lines.len() < TO_FORWARD_MAX => {
+                to_forward.lines.push_back((level, line.into_owned()));
             }
-            Some(relayed) => relayed.dropped += 1,
+            Some(to_forward) => to_forward.dropped += 1,
             None => self.write(level, &line),
         }
     }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn relayed_lines_wait_and_are_written_when_there_is_nobody_to_send_them_to() {
+    fn lines_to_forward_wait_and_are_written_when_there_is_nobody_to_send_them_to() {
         let directory = tempfile::tempdir().expect("temp dir");
         let path = directory.path().join("error.log");
         let settings = settings::ErrorLog {
@@ -197,24 +197,24 @@ mod tests {
             level: Level::Info,
         };
         let mut log = ErrorLog::open(&settings, &LogFiles::default()).expect("a fresh directory");
-        log.set_relay(true);
+        log.set_forwarding(true);
         log.error(format_args!("first\n"));
-        for _ in 0..RELAYED {
+        for _ in 0..TO_FORWARD_MAX {
             log.error(format_args!("more"));
         }
         let first = (Level::Error, "first\\x0a".to_owned());
-        assert_eq!(log.next_relayed(), Some(first));
-        log.set_relay(false);
+        assert_eq!(log.next_to_forward(), Some(first));
+        log.set_forwarding(false);
         log.error(format_args!("last"));
         drop(log);
         let text = std::fs::read_to_string(&path).expect("written");
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), RELAYED + 1);
+        assert_eq!(lines.len(), TO_FORWARD_MAX + 1);
         assert!(
-            lines[RELAYED - 1]
+            lines[TO_FORWARD_MAX - 1]
                 .ends_with("[WARNING] 1 log lines dropped: the arbiter could not keep up")
         );
-        assert!(lines[RELAYED].ends_with("[ERROR] last"));
+        assert!(lines[TO_FORWARD_MAX].ends_with("[ERROR] last"));
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use oxicorn_gateway::control::{AccessRecord, FromGateway, ToGateway};
-use oxicorn_gateway::{Level, Relay, Settings, Statsd, StatsdAddress};
+use oxicorn_gateway::{Level, LogForwarding, Settings, Statsd, StatsdAddress};
 use oxicorn_link::wire::{AbortReason, CancelReason, EventKind, ResponseKind, encode_abort, flags};
 
 use super::scenario::{PATIENCE, Scenario, StubWorker, patient};
 
-fn relaying() -> Settings {
+fn forwarding() -> Settings {
     let mut settings = patient();
-    settings.relay = Relay {
+    settings.log_forwarding = LogForwarding {
         access: true,
         errors: true,
     };
@@ -113,7 +113,7 @@ fn a_request_beyond_its_time_is_logged_here_and_the_worker_is_told_so() {
 
 #[test]
 fn what_no_worker_logs_goes_to_the_arbiter() {
-    let (scenario, mut worker) = Scenario::with_worker(relaying());
+    let (scenario, mut worker) = Scenario::with_worker(forwarding());
     let mut client = scenario.connect();
     client.get("/logged");
     answer_and_log(&mut worker);
@@ -137,7 +137,7 @@ fn what_no_worker_logs_goes_to_the_arbiter() {
 
 #[test]
 fn what_could_not_be_read_goes_there_word_by_word() {
-    let (scenario, _worker) = Scenario::with_worker(relaying());
+    let (scenario, _worker) = Scenario::with_worker(forwarding());
     let mut client = scenario.connect();
     client.send("BAD\r\n\r\n");
     assert_eq!(client.read_response().status, 400);
@@ -162,7 +162,7 @@ fn what_could_not_be_read_goes_there_word_by_word() {
 
 #[test]
 fn long_requests_are_shortened_so_that_their_record_fits() {
-    let mut settings = relaying();
+    let mut settings = forwarding();
     settings.rules.limits.request_line = 8190;
     let (scenario, mut worker) = Scenario::with_worker(settings);
     let mut client = scenario.connect();
@@ -186,7 +186,7 @@ fn long_requests_are_shortened_so_that_their_record_fits() {
 
 #[test]
 fn a_worker_that_logs_everything_also_logs_whom_the_client_left() {
-    let mut scenario = Scenario::start(relaying());
+    let mut scenario = Scenario::start(forwarding());
     let mut worker = scenario.attach_logging();
     let mut client = scenario.connect();
     client.get("/left");
@@ -203,7 +203,7 @@ fn a_worker_that_logs_everything_also_logs_whom_the_client_left() {
 
 #[test]
 fn without_an_arbiter_nothing_is_lost() {
-    let (mut scenario, mut worker) = Scenario::with_worker(relaying());
+    let (mut scenario, mut worker) = Scenario::with_worker(forwarding());
     let mut client = scenario.connect();
     client.get("/last");
     let claimed = worker.claim();

@@ -172,7 +172,7 @@ impl Scenario {
         let format = settings
             .access_log
             .map_or(DEFAULT_FORMAT.into(), |log| log.format);
-        settings.access_log = (!settings.relay.access).then(|| AccessLog {
+        settings.access_log = (!settings.log_forwarding.access).then(|| AccessLog {
             path: path("access.log"),
             format,
         });

@@ -8,8 +8,8 @@ use std::time::Duration;
 use oxicorn_arbiter::WorkerId;
 use oxicorn_gateway::control::{self, AttachWorker, FromGateway, ToGateway};
 use oxicorn_gateway::{
-    AccessLog, Authorities, ErrorLog, Export, Http2, JsonAccessLog, Level, Protocol, ProxyProtocol,
-    Relay, RequestId, Sampler, Settings as GatewaySettings, Statsd, StatsdAddress,
+    AccessLog, Authorities, ErrorLog, Export, Http2, JsonAccessLog, Level, LogForwarding, Protocol,
+    ProxyProtocol, RequestId, Sampler, Settings as GatewaySettings, Statsd, StatsdAddress,
     TemporaryDirectory, TraceContext, Tracing, WebSocket, WebSocketCompression,
 };
 use oxicorn_os::channel::{Blocking, Channel, Received};
@@ -105,7 +105,7 @@ impl GatewayProcess {
 #[derive(Debug)]
 pub(crate) struct GatewayLogging {
     native_access: bool,
-    relay: Relay,
+    log_forwarding: LogForwarding,
     level: Level,
     statsd: Option<Statsd>,
 }
@@ -116,7 +116,7 @@ impl GatewayLogging {
         let flag = |name: &str| found.getattr(name)?.is_truthy();
         Ok(Self {
             native_access: flag("native_access")?,
-            relay: Relay {
+            log_forwarding: LogForwarding {
                 access: flag("relayed_access")?,
                 errors: flag("relayed_errors")?,
             },
@@ -204,7 +204,7 @@ fn settings_for(settings: &Settings, logging: GatewayLogging) -> GatewaySettings
         path: text(settings, "errorlog").unwrap_or("-").into(),
         level: logging.level,
     };
-    result.relay = logging.relay;
+    result.log_forwarding = logging.log_forwarding;
     result.statsd = logging.statsd;
     result.body_memory = size(settings, "body_memory");
     result.temporary_directories = temporary_directories(settings);

@@ -58,8 +58,8 @@ impl Gateway {
     }
 
     fn handle_arbiter_gone(&mut self) {
-        self.error_log.set_relay(false);
-        self.relay.alone = true;
+        self.error_log.set_forwarding(false);
+        self.access_forwarding.alone = true;
         if self.drain.is_none() {
             let text = "Arbiter is gone: finishing what is in flight";
             self.error_log.warning(format_args!("{text}"));
@@ -236,7 +236,8 @@ impl Gateway {
                 }
             }
         }
-        self.error_log.set_relay(settings.relay.errors);
+        self.error_log
+            .set_forwarding(settings.log_forwarding.errors);
         match &mut self.access_log {
             Some(log) if before.settings.access_log == settings.access_log => {
                 log.writer().reopen();

@@ -2,4 +2,4 @@
 
 pub(crate) mod commands;
 pub(crate) mod drain;
-pub(crate) mod relay;
+pub(crate) mod log_forwarding;

@@ -199,8 +199,8 @@ impl Gateway {
         if let Some(statsd) = &mut self.statsd {
             statsd.request(response.status, elapsed);
         }
-        let relay = self.resolved.settings.relay.access;
-        let is_wanted = (self.access_log.is_some() || relay) && !response.logged;
+        let forwards = self.resolved.settings.log_forwarding.access;
+        let is_wanted = (self.access_log.is_some() || forwards) && !response.logged;
         let trace = request.trace.as_deref();
         let has_span = self.tracer.wants(trace);
         if !is_wanted && self.json_log.is_none() && !has_span {
@@ -242,9 +242,10 @@ impl Gateway {
         if is_wanted {
             match &mut self.access_log {
                 Some(log) => log.write(&record),
-                None => self
-                    .relay
-                    .send(&mut self.control, &mut self.error_log, &record),
+                None => {
+                    self.access_forwarding
+                        .send(&mut self.control, &mut self.error_log, &record);
+                }
             }
         }
         if let Some(log) = &mut self.json_log {

@@ -84,8 +84,8 @@ impl Gateway {
 
     fn open(&mut self, id: CallId, client: usize) {
         let now = self.clock.now();
-        let relayed = self.resolved.settings.relay.access;
-        let logged = self.access_log.is_some() || self.json_log.is_some() || relayed;
+        let forwards = self.resolved.settings.log_forwarding.access;
+        let logged = self.access_log.is_some() || self.json_log.is_some() || forwards;
         let Some(connection) = self.connections.get_mut(client) else {
             return;
         };

@@ -232,7 +232,7 @@ fn a_websocket_from_the_handshake_to_the_log() {
 #[test]
 fn every_log_shows_the_request_also_without_the_gateways_own() {
     let mut settings = settings();
-    settings.relay.access = true;
+    settings.log_forwarding.access = true;
     let (scenario, mut worker) = with(settings);
     let (mut client, stream) = open(&scenario, &mut worker, "X-Request-ID: ab-12\r\n");
     client.say(CLOSE, b"\x03\xe8");

@@ -24,13 +24,13 @@ const TARGET_BYTES: usize = 4 * 1024;
 
 /// Records for the access log on their way to the arbiter.
 #[derive(Debug, Default)]
-pub(crate) struct AccessRelay {
+pub(crate) struct AccessForwarding {
     dropped: u64,
     /// There is no arbiter any more.
     pub(crate) alone: bool,
 }
 
-impl AccessRelay {
+impl AccessForwarding {
     pub(crate) fn send(
         &mut self,
         control: &mut ControlEnd,
@@ -54,18 +54,18 @@ impl Gateway {
     /// Whether there is something to send or to say of lines.
     #[inline]
     pub(crate) fn has_lines(&self) -> bool {
-        self.error_log.has_relayed() || self.relay.dropped > 0
+        self.error_log.has_to_forward() || self.access_forwarding.dropped > 0
     }
 
     /// Sends the error log's lines that wait, and says what was left out.
-    pub(crate) fn relay_lines(&mut self) {
+    pub(crate) fn forward_lines(&mut self) {
         while self.control.has_room()
-            && let Some((level, text)) = self.error_log.next_relayed()
+            && let Some((level, text)) = self.error_log.next_to_forward()
         {
             self.control.send(&FromGateway::Log { level, text });
         }
-        if self.relay.dropped > 0 && self.control.has_room() {
-            let count = std::mem::take(&mut self.relay.dropped);
+        if self.access_forwarding.dropped > 0 && self.control.has_room() {
+            let count = std::mem::take(&mut self.access_forwarding.dropped);
             self.control.send(&FromGateway::Log {
                 level: Level::Warning,
                 text: format!("{count} access log lines dropped: the arbiter could not keep up"),
