@@ -322,6 +322,8 @@ def test_application_is_served_where_nobody_chose(serve: Servers, kind: Kind, pr
     server = serve(SOURCE, *preload)
     assert server.get("/").body == b"hello"
     assert "The application is Tornado's: worker class tornado serves it (worker_class is not set)" in server.log
+    # The worker of the other class, which has found that out, goes by itself.
+    server.wait_for_workers(1)
     server.reload()
     assert server.get("/").body == b"hello"
     assert server.stop() == 0
