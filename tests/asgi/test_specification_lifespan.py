@@ -86,8 +86,14 @@ def test_scope_lives_as_long_as_the_event_loop(serve, worker):
 def test_every_worker_has_its_own(serve, worker):
     """Scope: one for each event loop."""
     server = serve(source(COMPLETE), *worker, "--workers", "2")
-    pids = [fact["pid"] for fact in events(server) if fact.get("event") == {"type": "lifespan.startup"}]
-    assert sorted(pids) == server.worker_pids()
+
+    def started() -> list[int]:
+        facts = events(server)
+        return sorted(fact["pid"] for fact in facts if fact.get("event") == {"type": "lifespan.startup"})
+
+    # The server answers as soon as one of them has begun.
+    wait_for(lambda: len(started()) == 2)
+    assert started() == server.worker_pids()
     server.stop()
     wait_for(lambda: told(server, "event").count({"type": "lifespan.shutdown"}) == 2)
 
