@@ -84,12 +84,15 @@ impl Mirror {
         let Some(shared) = &mirror.shared else {
             return (mirror, Vec::new());
         };
+        // Also that of an area which an earlier broker was about to open.
+        for area in (0..AREAS).filter_map(|number| shared.area(number)) {
+            area.unlock_for_broker();
+        }
         let last = in_force(&shared.mapping);
         let Some((last, area)) = last.and_then(|last| Some((last, shared.area(last)?))) else {
             return (mirror, Vec::new());
         };
         area.close();
-        area.unlock_for_broker();
         let (pending, end) = (pending(&area, Order::AsWritten), end_of(&area));
         mirror.counts.add(&area);
         mirror.unconfirmed = Some((last, end));

@@ -112,6 +112,18 @@ impl Scene {
     }
 }
 
+fn name_of(text: &str) -> record::Name {
+    record::Name::new("table", &key(text)).expect("it is short")
+}
+
+/// The bucket that leads to an entry, and where its record is.
+fn found(area: &Area<'_>, text: &str) -> (usize, usize) {
+    match area.find(&name_of(text)) {
+        area::Place::Found { bucket, at } => (bucket, at),
+        other => panic!("{text} is there: {other:?}"),
+    }
+}
+
 fn last_area(mapping: &Mapping) -> Area<'_> {
     let last = area::in_force(mapping).expect("one");
     Area::new(mapping, last).expect("it is there")
@@ -366,10 +378,7 @@ fn a_put_whose_writer_was_stopped_after_it_counted_is_not_lost() {
     assert_eq!(scene.put(&view, "a", 1), Put::Done);
     let mapping = Mapping::new(&scene.file).expect("a mapping");
     let area = last_area(&mapping);
-    let name = record::Name::new("table", &key("a")).expect("it is short");
-    let area::Place::Found { at, bucket } = area.find(&name) else {
-        panic!("it is there");
-    };
+    let (name, (bucket, at)) = (name_of("a"), found(&area, "a"));
     assert_eq!(scene.put(&view, "a", 2), Put::Done);
     // As if the writer of the second had been stopped before readers could find it.
     assert!(area.try_lock());
@@ -384,10 +393,12 @@ fn brokers_that_die_use_up_no_area() {
         let view = scene.view();
         assert_eq!(scene.put(&view, "a", 1), Put::Done);
         let mapping = Mapping::new(&scene.file).expect("a mapping");
-        // Some die in the middle of an operation.
+        // Some die in the middle of an operation, some while they open another area.
         if turn % 2 == 0 {
             assert!(last_area(&mapping).try_lock_as_broker());
         }
+        let other = Area::new(&mapping, AREAS - 1).expect("it is there");
+        assert!(other.try_lock_as_broker(), "no lock is left behind");
         for change in scene.begin_anew() {
             scene.stash.take_over(change);
         }
@@ -457,10 +468,7 @@ fn what_one_asks_for_is_shown_again() {
     scene.with(Asked::Something, |_| ());
     let mapping = Mapping::new(&scene.file).expect("a mapping");
     let area = last_area(&mapping);
-    let name = record::Name::new("table", &key("a")).expect("it is short");
-    let area::Place::Found { bucket, .. } = area.find(&name) else {
-        panic!("it is there");
-    };
+    let (bucket, _) = found(&area, "a");
     area.free(bucket);
     area.set(Field::Complete, 0);
     assert_eq!(scene.seen(&view, "a"), Sought::Ask);
@@ -505,10 +513,7 @@ fn nonsense_in_the_memory_costs_no_more_than_the_direct_way() {
         assert_eq!(scene.put(&view, "a", 1), Put::Done);
         let mapping = Mapping::new(&scene.file).expect("a mapping");
         let area = last_area(&mapping);
-        let name = record::Name::new("table", &key("a")).expect("it is short");
-        let area::Place::Found { at, .. } = area.find(&name) else {
-            panic!("it is there");
-        };
+        let (_, at) = found(&area, "a");
         area.spoil(at + place, nonsense);
         assert_ne!(scene.seen(&view, "a"), Sought::Value(number(1)));
         assert_eq!(
@@ -550,7 +555,7 @@ fn whatever_is_written_there_the_broker_keeps_what_it_has() {
             let _ = scene.seen(&view, &name);
             let mapping = Mapping::new(&scene.file).expect("a mapping");
             let area = last_area(&mapping);
-            let looked_for = record::Name::new("table", &key(&name)).expect("it is short");
+            let looked_for = name_of(&name);
             let bucket = area::INDEX + looked_for.hash as usize % area::BUCKETS;
             // But for the lock: whoever holds it for ever is another test's.
             let places = [0, 1, 3, 4, 5, 6, 7, 8, bucket, area::HEAP];
