@@ -14,8 +14,8 @@
 //! ```
 //!
 //! A thread enlists (one more sleeper) and learns the sequence in the same step, then waits for the
-//! sequence to change. Who wakes one thread takes one sleeper off and moves the sequence in one
-//! step, so a second message does not pay a system call for a thread that is already waking up.
+//! sequence to change. Who wakes threads takes as many sleepers off and moves the sequence in one
+//! step, so a further message does not pay a system call for a thread that is already waking up.
 //!
 //! The number of sleepers may be too high for a while, never too low: a thread whose wait ended by
 //! itself takes itself off only if nobody was woken since it enlisted, because otherwise it cannot
@@ -67,8 +67,8 @@ const ONE_SLEEPER: u64 = 1 << 32;
 /// few times at most; one that does nothing else must not hold up the ringer for ever.
 const EXACT_ATTEMPTS: u32 = 16;
 
-fn sleepers(word: u64) -> u64 {
-    word >> 32
+fn sleepers(word: u64) -> u32 {
+    (word >> 32) as u32
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
@@ -76,8 +76,8 @@ fn sequence(word: u64) -> u32 {
     word as u32
 }
 
-fn word(sleepers: u64, sequence: u32) -> u64 {
-    sleepers << 32 | u64::from(sequence)
+fn word(sleepers: u32, sequence: u32) -> u64 {
+    u64::from(sleepers) << 32 | u64::from(sequence)
 }
 
 impl<'a> Bell<'a> {
@@ -122,29 +122,39 @@ impl<'a> Bell<'a> {
 
     /// Takes one sleeper off. `true`: the caller must now wake one thread.
     #[inline]
-    pub fn ring(self, _: Fenced) -> bool {
+    pub fn ring(self, fenced: Fenced) -> bool {
+        self.ring_some(fenced, 1) > 0
+    }
+
+    /// Takes at most `most` sleepers off; how many. The caller must now wake as many threads.
+    #[inline]
+    pub fn ring_some(self, _: Fenced, most: u32) -> u32 {
         let seen = self.word.load(Ordering::Relaxed);
-        sleepers(seen) > 0 && self.take_one_off(seen)
+        if sleepers(seen) == 0 {
+            return 0;
+        }
+        self.take_off(seen, most)
     }
 
     #[cold]
-    fn take_one_off(self, mut seen: u64) -> bool {
+    fn take_off(self, mut seen: u64, most: u32) -> u32 {
         for _ in 0..EXACT_ATTEMPTS {
-            if sleepers(seen) == 0 {
-                return false;
+            let count = sleepers(seen).min(most);
+            if count == 0 {
+                return 0;
             }
-            let next = word(sleepers(seen) - 1, sequence(seen).wrapping_add(1));
+            let next = word(sleepers(seen) - count, sequence(seen).wrapping_add(1));
             match self
                 .word
                 .compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed)
             {
-                Ok(_) => return true,
+                Ok(_) => return count,
                 Err(now) => seen = now,
             }
         }
-        // Leaves the sleeper counted: too high. (A carry out of the sequence does the same.)
+        // Leaves the sleepers counted: too high. (A carry out of the sequence does the same.)
         self.word.fetch_add(1, Ordering::Relaxed);
-        true
+        most
     }
 
     /// Takes all sleepers off. The caller must now wake all threads: whoever has enlisted is woken
@@ -272,6 +282,16 @@ mod tests {
             bell.ring(Fenced::now()),
             "the second one is still announced"
         );
+    }
+
+    #[test]
+    fn one_ring_takes_several_sleepers_off_and_no_more_than_there_are() {
+        let word = AtomicU64::new(0);
+        let bell = Bell::new(&word);
+        let _ = (bell.enlist(), bell.enlist(), bell.enlist());
+        assert_eq!(bell.ring_some(Fenced::now(), 2), 2);
+        assert_eq!(bell.ring_some(Fenced::now(), 2), 1);
+        assert_eq!(bell.ring_some(Fenced::now(), 2), 0);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct GatewayEnd {
     requests: Producer<RingMemory>,
     events: Producer<RingMemory>,
     responses: Consumer<RingMemory>,
+    /// Requests that were placed and nobody was woken for.
+    unannounced: Cell<u32>,
     /// Bytes given back to the worker since we looked whether it waits for them.
     freed: Cell<u64>,
     /// The doorbell may have rung since it was silenced.
@@ -96,6 +98,7 @@ impl GatewayEnd {
             requests,
             events,
             responses,
+            unannounced: Cell::new(0),
             freed: Cell::new(0),
             rung: Cell::new(true),
             gateway_doorbell: gateway_doorbell.into(),
@@ -134,8 +137,8 @@ impl GatewayEnd {
         self.events.max_payload()
     }
 
-    /// Places a request and wakes one waiting thread of the worker. A descriptor that belongs to it
-    /// must have been sent before.
+    /// Places a request, of which [`announce_requests`](Self::announce_requests) tells the worker. A
+    /// descriptor that belongs to it must have been sent before.
     pub fn place_request(
         &mut self,
         stream: StreamId,
@@ -159,12 +162,27 @@ impl GatewayEnd {
             stream: stream.0,
         };
         let position = self.requests.push_claimable(tag, self.epoch, head, body)?;
+        self.unannounced.set(self.unannounced.get() + 1);
+        Ok(Placement { position })
+    }
+
+    /// Wakes as many waiting threads of the worker as requests were placed since the last time. To be called
+    /// when there is no more to place: where there are few processors a thread that is woken takes this one's
+    /// at once, and shall find all requests, not the first. [`sleep_begin`](Self::sleep_begin) does it, too.
+    #[inline]
+    pub fn announce_requests(&self) {
+        if self.unannounced.get() > 0 {
+            self.wake_for_requests(self.unannounced.take());
+        }
+    }
+
+    #[inline(never)]
+    fn wake_for_requests(&self, placed: u32) {
         let fenced = Fenced::now();
-        if !self.memory.requests_bell().ring(fenced) {
+        if self.memory.requests_bell().ring_some(fenced, placed) < placed as usize {
             self.memory.watch_bell().ring(fenced);
         }
         self.ring_worker_doorbell(fenced);
-        Ok(Placement { position })
     }
 
     fn ring_worker_doorbell(&self, fenced: Fenced) {
@@ -282,6 +300,7 @@ impl GatewayEnd {
     /// Says that this thread is about to sleep: from now on the worker rings the doorbell. `false`:
     /// there is something to read, do not sleep. Cheap enough for a before-park hook.
     pub fn sleep_begin(&self) -> bool {
+        self.announce_requests();
         self.memory.gateway_sleeps().begin();
         self.offer_room();
         let may_sleep = !self.responses.has_pending();
@@ -298,6 +317,7 @@ impl GatewayEnd {
         if self.rung.take() {
             self.silence_doorbell();
         }
+        self.announce_requests();
         self.memory.gateway_sleeps().begin_nap();
         self.offer_room();
         let may_nap = !self.responses.has_pending() && !self.worker_waits();

@@ -218,11 +218,20 @@ impl<'a> FutexBell<'a> {
         self.mapping.atomic_u32(self.at + lower_half)
     }
 
-    /// Wakes one thread if one sleeps; whether one was woken. (One that was about to fall asleep
-    /// finds the sequence changed instead. Nobody at all is there if the bell counted too many.)
+    /// Wakes one thread if one sleeps; whether one was woken.
     #[inline]
     pub(crate) fn ring(self, fenced: Fenced) -> bool {
-        self.bell().ring(fenced) && futex::wake(self.futex(), 1) > 0
+        self.ring_some(fenced, 1) > 0
+    }
+
+    /// Wakes at most `most` threads that sleep; how many were woken. (One that was about to fall asleep
+    /// finds the sequence changed instead. Fewer are there than were counted if the bell counted too many.)
+    #[inline]
+    pub(crate) fn ring_some(self, fenced: Fenced, most: u32) -> usize {
+        match self.bell().ring_some(fenced, most) {
+            0 => 0,
+            count => futex::wake(self.futex(), count),
+        }
     }
 
     /// Wakes all threads.

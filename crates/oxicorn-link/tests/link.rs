@@ -7,7 +7,7 @@ mod support;
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -30,6 +30,11 @@ fn content(file: &OwnedFd) -> Vec<u8> {
     let len = oxicorn_os::sendfile::read_at(file, &mut bytes, 0).unwrap();
     bytes.truncate(len);
     bytes
+}
+
+fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
+    use oxicorn_os::poll::{Polled, wait_readable};
+    wait_readable(&[descriptor], Some(Duration::ZERO)).unwrap() != Polled::TimedOut
 }
 
 fn response(gateway: &mut GatewayEnd) -> Option<(ResponseHeader, Vec<u8>)> {
@@ -342,6 +347,34 @@ fn each_request_wakes_one_of_several_threads() {
 }
 
 #[test]
+fn placed_requests_are_announced_together_before_the_gateway_sleeps_at_the_latest() {
+    for announce in [GatewayEnd::announce_requests, |gateway: &GatewayEnd| {
+        assert!(gateway.sleep_begin());
+    }] {
+        let (mut gateway, mut worker) = pair_of(SMALL, WaitMode::Doorbell);
+        let doorbell = worker.doorbell.unwrap();
+        doorbell.sleep_end();
+        assert!(doorbell.sleep_begin());
+        for key in 1..=3 {
+            gateway
+                .place_request(stream(&gateway, key), 0, b"")
+                .unwrap();
+        }
+        assert!(!is_readable(doorbell.fd()), "there may be more");
+        announce(&gateway);
+        assert!(is_readable(doorbell.fd()));
+        doorbell.sleep_end();
+        for key in 1..=3 {
+            let claimed = worker.requests.try_claim(&mut Vec::new()).unwrap();
+            assert_eq!(claimed.stream, stream(&gateway, key));
+        }
+        assert!(doorbell.sleep_begin());
+        gateway.announce_requests();
+        assert!(!is_readable(doorbell.fd()), "they were announced");
+    }
+}
+
+#[test]
 fn body_larger_than_the_ring_flows_through() {
     const CHUNK: usize = 1500;
     const CHUNKS: usize = 2000;
@@ -427,10 +460,7 @@ fn napping_gateway_is_rung_when_the_worker_rests_and_not_before() {
     let (mut gateway, mut worker) = pair_of(SMALL, WaitMode::Doorbell);
     let id = stream(&gateway, 1);
     let doorbell = worker.doorbell.unwrap();
-    let rung = |gateway: &GatewayEnd| {
-        use oxicorn_os::poll::{Polled, wait_readable};
-        wait_readable(&[gateway.doorbell()], Some(Duration::ZERO)).unwrap() != Polled::TimedOut
-    };
+    let rung = |gateway: &GatewayEnd| is_readable(gateway.doorbell());
     assert!(doorbell.sleep_begin());
     assert!(!gateway.nap_begin(), "the worker rests");
     gateway.place_request(id, 0, b"").unwrap();
@@ -470,11 +500,9 @@ fn event_loop_is_rung_only_while_it_sleeps() {
     let id = stream(&gateway, 1);
     let doorbell = worker.doorbell.unwrap();
     doorbell.sleep_end();
-    let rung = || {
-        use oxicorn_os::poll::{Polled, wait_readable};
-        wait_readable(&[doorbell.fd()], Some(Duration::ZERO)).unwrap() != Polled::TimedOut
-    };
+    let rung = || is_readable(doorbell.fd());
     gateway.place_request(id, 0, b"").unwrap();
+    gateway.announce_requests();
     assert!(!rung());
     assert!(!doorbell.sleep_begin(), "there is a request");
     let mut payload = Vec::new();

@@ -360,6 +360,20 @@ fn sleeper_in_epoll_is_rung() {
     });
 }
 
+/// Takes one message under a lock, asleep until there is one.
+fn take_one(shared: &Shared, consumer: &Mutex<Consumer<Ring>>) {
+    loop {
+        {
+            let mut ring = consumer.lock().unwrap();
+            if ring.peek().unwrap().is_some() {
+                ring.advance();
+                return;
+            }
+        }
+        sleep_until_rung(shared, || shared.has_unread());
+    }
+}
+
 /// Two threads of a worker wait; each request wakes one. Each takes one, under a lock, and neither
 /// sleeps on while there is one left.
 #[test]
@@ -371,23 +385,39 @@ fn two_sleepers_get_two_requests() {
         let threads: Vec<_> = (0..2)
             .map(|_| {
                 let (shared, consumer) = (Arc::clone(&shared), Arc::clone(&consumer));
-                thread::spawn(move || {
-                    loop {
-                        {
-                            let mut ring = consumer.lock().unwrap();
-                            if ring.peek().unwrap().is_some() {
-                                ring.advance();
-                                return;
-                            }
-                        }
-                        sleep_until_rung(&shared, || shared.has_unread());
-                    }
-                })
+                thread::spawn(move || take_one(&shared, &consumer))
             })
             .collect();
         let mut producer = Producer::resume(Ring(Arc::clone(&shared))).unwrap();
         push_and_ring(&shared, &mut producer, 1);
         push_and_ring(&shared, &mut producer, 2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// The gateway places what there is and wakes for all of it at once.
+#[test]
+fn two_sleepers_get_two_requests_by_one_ring() {
+    check(2, || {
+        let shared = Shared::new();
+        let consumer = Consumer::resume(Ring(Arc::clone(&shared))).unwrap();
+        let consumer = Arc::new(Mutex::new(consumer));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (shared, consumer) = (Arc::clone(&shared), Arc::clone(&consumer));
+                thread::spawn(move || take_one(&shared, &consumer))
+            })
+            .collect();
+        let mut producer = Producer::resume(Ring(Arc::clone(&shared))).unwrap();
+        for stream in 1..=2 {
+            producer.push(tag(stream), b"", b"").unwrap();
+        }
+        let count = shared.bell().ring_some(Fenced::now(), 2);
+        if count > 0 {
+            shared.kernel.wake(count);
+        }
         for thread in threads {
             thread.join().unwrap();
         }

@@ -169,6 +169,14 @@ impl Pool {
             .map_or(0, |(key, _)| key + 1)
     }
 
+    /// Wakes workers for what was placed. After several requests, so that one which runs at once, on the processor
+    /// that this thread gives up to it, finds them all.
+    pub(crate) fn announce_requests(&mut self) {
+        for (_, worker) in &mut self.workers {
+            worker.link.announce_requests();
+        }
+    }
+
     /// Says that this thread is about to sleep. `false`: somebody has written in the meantime, and
     /// nobody was told anything.
     pub(crate) fn sleep_begin(&self) -> bool {

@@ -56,6 +56,7 @@ impl Gateway {
                 Action::Drained(worker) => self.report_drained(worker),
             }
         }
+        self.pool.announce_requests();
     }
 
     // Apart: what it needs of the stack is not paid for where nothing is placed.

@@ -61,7 +61,7 @@ pub(crate) fn place_request(
             record.link.send_descriptor(stream, file.as_fd())?;
             record
                 .link
-                .place_request(stream, flags::HAS_DESCRIPTOR, message)
+                .place_request_parts(stream, flags::HAS_DESCRIPTOR, message, &[])
         }
     };
     match placed {
@@ -95,7 +95,7 @@ fn place_spilled(
     }
     record
         .link
-        .place_request(stream, bits, &[])
+        .place_request_parts(stream, bits, &[], &[])
         .map_err(|_| PlaceError::NoRoomYet)
 }
 
