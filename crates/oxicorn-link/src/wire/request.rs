@@ -149,7 +149,7 @@ impl<'a> Address<'a> {
 }
 
 /// What a PROXY protocol header said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProxyInfo<'a> {
     /// `TCP4` or `TCP6`.
     pub protocol: &'a [u8],
@@ -240,9 +240,14 @@ pub struct RequestHead<'a> {
 
 /// Bytes before the method.
 const FIXED: usize = 64;
+/// Ports and lengths of short texts; two bytes of nothing; lengths of long texts.
+const SHORTS_AT: usize = 6;
+const RESERVED_AT: usize = 26;
+const LONGS_AT: usize = 28;
 /// Where the lengths of headers and variables stand, which are known last.
 const HEADERS_LEN_AT: usize = 40;
 const VARIABLES_LEN_AT: usize = 44;
+const TIMES_AT: usize = 48;
 const BODY_LEN_AT: usize = 56;
 
 /// Writes a request into a buffer: `begin`, any number of `header`, then any number of `variable`,
@@ -261,9 +266,16 @@ impl<'b> RequestEncoder<'b> {
     pub fn begin(out: &'b mut Vec<u8>, head: &RequestHead<'_>) -> Self {
         let start = out.len();
         out.reserve(FIXED + head.request_target.len() + head.path.len() + 256);
-        let texts = variable_part(head);
-        out.extend_from_slice(&fixed_part(head, &texts));
-        for text in texts {
+        out.extend_from_slice(&fixed_part(head));
+        for text in [head.method, head.client.text(), head.server.text()] {
+            out.extend_from_slice(short(text));
+        }
+        if let Some(proxy) = &head.proxy {
+            for text in [proxy.protocol, proxy.source, proxy.destination] {
+                out.extend_from_slice(short(text));
+            }
+        }
+        for text in [head.request_target, head.path, head.query_string] {
             out.extend_from_slice(text);
         }
         let headers = out.len();
@@ -323,49 +335,41 @@ fn len16(bytes: &[u8]) -> u16 {
     u16::try_from(bytes.len()).unwrap_or(u16::MAX)
 }
 
-/// The texts behind the fixed part, in their order.
-fn variable_part<'a>(head: &RequestHead<'a>) -> [&'a [u8]; 9] {
-    let proxy = head.proxy;
-    [
-        short(head.method),
-        short(head.client.text()),
-        short(head.server.text()),
-        short(proxy.map_or(b"", |proxy| proxy.protocol)),
-        short(proxy.map_or(b"", |proxy| proxy.source)),
-        short(proxy.map_or(b"", |proxy| proxy.destination)),
-        head.request_target,
-        head.path,
-        head.query_string,
-    ]
-}
-
-fn fixed_part(head: &RequestHead<'_>, texts: &[&[u8]; 9]) -> [u8; FIXED] {
+/// What comes before the method. The lengths of headers, variables and body are written when they are known.
+fn fixed_part(head: &RequestHead<'_>) -> [u8; FIXED] {
     let (place, _) = head.body.parts(0);
-    let mut fixed = [0; FIXED];
-    fixed[0] = head.version as u8;
-    fixed[1] = head.scheme as u8;
-    fixed[2] = place;
-    fixed[3] = head.client.family();
-    fixed[4] = head.server.family();
-    fixed[5] = u8::from(head.proxy.is_some());
-    let ports = [
+    let proxy = head.proxy.unwrap_or_default();
+    let bytes = [
+        head.version as u8,
+        head.scheme as u8,
+        place,
+        head.client.family(),
+        head.server.family(),
+        u8::from(head.proxy.is_some()),
+    ];
+    let shorts = [
         head.client.port(),
         head.server.port(),
-        head.proxy.map_or(0, |proxy| proxy.source_port),
-        head.proxy.map_or(0, |proxy| proxy.destination_port),
+        proxy.source_port,
+        proxy.destination_port,
+        len16(head.method),
+        len16(head.client.text()),
+        len16(head.server.text()),
+        len16(proxy.protocol),
+        len16(proxy.source),
+        len16(proxy.destination),
     ];
-    let shorts = ports
-        .into_iter()
-        .chain(texts[..6].iter().map(|text| len16(text)));
-    for (place, number) in fixed[6..26].chunks_exact_mut(2).zip(shorts) {
-        place.copy_from_slice(&number.to_ne_bytes());
-    }
-    let longs = texts[6..].iter().map(|text| len32(text));
-    for (place, number) in fixed[28..HEADERS_LEN_AT].chunks_exact_mut(4).zip(longs) {
-        place.copy_from_slice(&number.to_ne_bytes());
-    }
-    fixed[48..52].copy_from_slice(&head.deadline_ms.to_ne_bytes());
-    fixed[52..BODY_LEN_AT].copy_from_slice(&head.queued_us.to_ne_bytes());
+    let longs = [
+        len32(head.request_target),
+        len32(head.path),
+        len32(head.query_string),
+    ];
+    let times = [head.deadline_ms, head.queued_us];
+    let mut fixed = [0; FIXED];
+    fixed[..SHORTS_AT].copy_from_slice(&bytes);
+    fixed[SHORTS_AT..RESERVED_AT].copy_from_slice(shorts.map(u16::to_ne_bytes).as_flattened());
+    fixed[LONGS_AT..HEADERS_LEN_AT].copy_from_slice(longs.map(u32::to_ne_bytes).as_flattened());
+    fixed[TIMES_AT..BODY_LEN_AT].copy_from_slice(times.map(u32::to_ne_bytes).as_flattened());
     fixed
 }
 
