@@ -15,7 +15,7 @@ use oxicorn_os::eventfd::EventFd;
 use crate::bell::Fenced;
 use crate::descriptors::{self, Inbox};
 use crate::layout::{LinkMemory, RingMemory};
-use crate::ring::{Consumer, Memory as _, Producer, Tag};
+use crate::ring::{Consumer, Memory as _, Message, Producer, Tag};
 use crate::wire::{EventKind, ResponseKind};
 use crate::{AttachError, DescriptorError, LinkFault, RingFull, StreamId};
 
@@ -232,19 +232,18 @@ impl GatewayEnd {
     /// Looks at the next message of the worker; the same one until [`release`](Self::release).
     /// After a fault every call gives that fault.
     pub fn next_response(&mut self) -> Result<Option<ResponseHeader>, LinkFault> {
-        let Some(message) = self.responses.peek()? else {
+        let Some(&Message { tag, len, .. }) = self.responses.peek()? else {
             self.offer_room();
             return Ok(None);
         };
-        let Some(kind) = ResponseKind::from_u8(message.tag.kind) else {
+        let Some(kind) = ResponseKind::from_u8(tag.kind) else {
             return Err(self.responses.condemn(LinkFault::Kind));
         };
-        let stream = StreamId(message.tag.stream);
         Ok(Some(ResponseHeader {
             kind,
-            flags: message.tag.flags,
-            stream,
-            len: message.len,
+            flags: tag.flags,
+            stream: StreamId(tag.stream),
+            len,
         }))
     }
 

@@ -420,14 +420,14 @@ impl<M: Memory> Consumer<M> {
 
     /// The next message: the same one until [`advance`](Self::advance).
     #[inline]
-    pub fn peek(&mut self) -> Result<Option<Message>, LinkFault> {
+    pub fn peek(&mut self) -> Result<Option<&Message>, LinkFault> {
         if self.current.is_none() {
             if let Some(fault) = self.fault {
                 return Err(fault);
             }
             self.current = self.next_message().map_err(|fault| self.condemn(fault))?;
         }
-        Ok(self.current)
+        Ok(self.current.as_ref())
     }
 
     #[inline]

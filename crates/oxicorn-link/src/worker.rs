@@ -146,7 +146,7 @@ impl Requests {
     pub fn try_claim(&mut self, payload: &mut Vec<u8>) -> Option<ClaimedRequest> {
         payload.clear();
         loop {
-            let message = self.ring.peek().ok()??;
+            let message = *self.ring.peek().ok()??;
             let epoch = self.memory.epoch().load(Ordering::Acquire);
             let is_ours = self.ring.claim(&message, epoch);
             if is_ours {
@@ -221,7 +221,7 @@ impl Events {
     /// The next event; its payload replaces what is in `payload`.
     pub fn try_next(&mut self, payload: &mut Vec<u8>) -> Option<EventHeader> {
         payload.clear();
-        let message = self.ring.peek().ok()??;
+        let message = *self.ring.peek().ok()??;
         let Some(kind) = EventKind::from_u8(message.tag.kind) else {
             self.ring.condemn(LinkFault::Kind);
             return None;

@@ -184,7 +184,7 @@ fn read_messages(shared: &Arc<Shared>, ring: &mut Consumer<Ring>, count: u64) {
     for expected in 1..=count {
         let message = loop {
             match ring.peek().unwrap() {
-                Some(message) => break message,
+                Some(message) => break *message,
                 None => sleep_until_rung(shared, || shared.has_unread()),
             }
         };
@@ -256,7 +256,7 @@ fn sleeping_writer_gets_room_and_the_ring_wraps() {
         let mut payload = Vec::new();
         while read < 4 {
             let mut freed = 0;
-            while let Some(message) = consumer.peek().unwrap() {
+            while let Some(message) = consumer.peek().unwrap().copied() {
                 read += 1;
                 assert_eq!(message.tag.stream, read);
                 payload.clear();
@@ -303,7 +303,7 @@ fn writer_that_goes_back_overwrites_nothing_unread() {
         let mut payload = Vec::new();
         while read < 6 {
             let before = read;
-            while let Some(message) = consumer.peek().unwrap() {
+            while let Some(message) = consumer.peek().unwrap().copied() {
                 read += 1;
                 assert_eq!(message.tag.stream, read);
                 payload.clear();
@@ -469,7 +469,7 @@ fn either_claimed_or_revoked() {
             thread::spawn(move || {
                 let mut consumer = Consumer::resume(Ring(shared)).unwrap();
                 let mut claimed = Vec::new();
-                while let Some(message) = consumer.peek().unwrap() {
+                while let Some(message) = consumer.peek().unwrap().copied() {
                     if consumer.claim(&message, 7) {
                         let mut payload = Vec::new();
                         consumer.read(0..message.len, &mut payload);
@@ -503,7 +503,7 @@ fn revoking_after_the_place_was_used_again_is_refused() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 let mut consumer = Consumer::resume(Ring(shared)).unwrap();
-                if let Some(message) = consumer.peek().unwrap() {
+                if let Some(message) = consumer.peek().unwrap().copied() {
                     assert!(consumer.claim(&message, 7));
                     consumer.advance();
                 }
