@@ -180,7 +180,7 @@ fn the_time_in_proxies_queue_and_application_is_told() {
     let json = &scenario.log("access.json", 1)[0];
     assert!(json.contains("\"proxy_time\":6"), "{json}");
     assert!(json.contains("\"queue_time\":1.500000"), "{json}");
-    assert_eq!(figures.histogram(HistogramKind::ProxyTime).count, 1);
+    assert_eq!(figures.histogram(HistogramKind::ProxyTime).count(), 1);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub const MAX_GATEWAY_THREADS: usize = 64;
 
 /// "oxiscore", in the order of the machine that wrote it.
 const MAGIC: u64 = u64::from_be_bytes(*b"oxiscore");
-const VERSION: u64 = 7;
+const VERSION: u64 = 8;
 
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = 8;

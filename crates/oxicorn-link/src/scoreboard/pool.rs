@@ -488,7 +488,7 @@ mod tests {
         assert!(other.operations().all(|(_, count)| count == 1));
         let one = |row: CallRow| {
             let ones = |outcome: &CallOutcome| row.outcomes(*outcome) == 1;
-            let recorded = |kind: &CallHistogram| row.histogram(*kind).count == 1;
+            let recorded = |kind: &CallHistogram| row.histogram(*kind).count() == 1;
             CallOutcome::ALL.iter().all(ones) && CallHistogram::ALL.iter().all(recorded)
         };
         assert!(other.rows().all(one));

@@ -57,10 +57,10 @@ mod tests {
         }
         let interpreter = board.waits(WaitKind::Interpreter);
         assert_eq!(
-            (interpreter.count, interpreter.sum_micros),
+            (interpreter.count(), interpreter.sum_micros),
             (20_000, 60_000)
         );
-        assert_eq!(board.waits(WaitKind::Loop).count, 1);
+        assert_eq!(board.waits(WaitKind::Loop).count(), 1);
         assert_eq!(board.workers().count(), 0, "they touch nothing else");
     }
 }

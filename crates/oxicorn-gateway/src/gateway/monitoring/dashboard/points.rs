@@ -155,5 +155,5 @@ fn point(gateway: &Gateway, scoreboard: &Scoreboard, before: &Counted, now: &Cou
 
 /// In milliseconds, to a hundredth.
 fn quantile(reading: &HistogramReading, part: f64) -> Option<f64> {
-    (reading.count > 0).then(|| (reading.quantile(part).as_secs_f64() * 1e5).round() / 100.0)
+    (reading.count() > 0).then(|| (reading.quantile(part).as_secs_f64() * 1e5).round() / 100.0)
 }
