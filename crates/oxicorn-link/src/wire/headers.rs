@@ -29,7 +29,6 @@ impl<'a> HeaderList<'a> {
         let mut lengths = [0; 8];
         lengths[..4].copy_from_slice(&len32(name).to_ne_bytes());
         lengths[4..].copy_from_slice(&len32(value).to_ne_bytes());
-        out.reserve(lengths.len() + name.len() + value.len());
         out.extend_from_slice(&lengths);
         out.extend_from_slice(name);
         out.extend_from_slice(value);
