@@ -254,11 +254,13 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The method, in upper case where `casefold_http_method` says so.
+    #[inline]
     pub fn method(&self) -> &'a [u8] {
         self.piece(self.parts.facts.method)
     }
 
     /// The target as it was sent.
+    #[inline]
     pub fn request_target(&self) -> &'a [u8] {
         self.piece(self.parts.facts.request_target)
     }
@@ -266,6 +268,7 @@ impl<'a> RequestHead<'a> {
     /// The path, still percent-encoded: of an absolute target the part after the authority (`/`
     /// where there is none), without query and fragment; `*` of an asterisk target; empty for
     /// CONNECT.
+    #[inline]
     pub fn path(&self) -> &'a [u8] {
         match self.piece(self.parts.facts.path) {
             b"" if self.parts.facts.authority.is_some() => b"/",
@@ -274,6 +277,7 @@ impl<'a> RequestHead<'a> {
     }
 
     /// What follows the first `?`, without it and without a fragment; empty where there is none.
+    #[inline]
     pub fn query_string(&self) -> &'a [u8] {
         self.piece(self.parts.facts.query_string)
     }

@@ -263,6 +263,7 @@ pub struct RequestEncoder<'b> {
 
 impl<'b> RequestEncoder<'b> {
     /// Appends the head to `out` (which need not be empty).
+    #[inline]
     pub fn begin(out: &'b mut Vec<u8>, head: &RequestHead<'_>) -> Self {
         let start = out.len();
         out.reserve(FIXED + head.request_target.len() + head.path.len() + 256);
