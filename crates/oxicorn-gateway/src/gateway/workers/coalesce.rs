@@ -30,15 +30,16 @@ const WORTH: u32 = 2;
 const QUICK: Duration = Duration::from_micros(40);
 
 /// How much a new measurement weighs.
-const WEIGHT: u32 = 4;
+const WEIGHT: u64 = 4;
 
 /// When to nap: what is known of how quickly messages come.
 #[derive(Debug)]
 pub(crate) struct WakeCoalescing {
     /// Messages read since [`Self::measure`].
     pub(crate) messages: u32,
-    /// Time between two messages of whatever worker, an exponential mean.
-    interval: Duration,
+    /// Nanoseconds between two messages of whatever worker, an exponential mean: a number, because every message
+    /// is reckoned with.
+    interval_ns: u64,
     /// When messages were read last.
     last: Duration,
     /// A nap is over: sockets are looked at before the next.
@@ -60,7 +61,7 @@ impl WakeCoalescing {
     pub(crate) fn new() -> Self {
         Self {
             messages: 0,
-            interval: LONGEST,
+            interval_ns: nanoseconds(LONGEST),
             last: Duration::ZERO,
             over: false,
             waker: Waker::noop().clone(),
@@ -74,8 +75,9 @@ impl WakeCoalescing {
             return;
         }
         // Cut, because after a rest it shall take a few messages, not a few hundred.
-        let sample = (now.saturating_sub(self.last) / messages).min(LONGEST);
-        self.interval = (self.interval * (WEIGHT - 1) + sample) / WEIGHT;
+        let sample = nanoseconds(now.saturating_sub(self.last)) / u64::from(messages);
+        let sample = sample.min(nanoseconds(LONGEST));
+        self.interval_ns = (self.interval_ns * (WEIGHT - 1) + sample) / WEIGHT;
         self.last = now;
     }
 
@@ -86,7 +88,8 @@ impl WakeCoalescing {
             return None;
         }
         // Nothing for longer than usual: what comes next takes at least so long.
-        let interval = self.interval.max(now.saturating_sub(self.last));
+        let usual = Duration::from_nanos(self.interval_ns);
+        let interval = usual.max(now.saturating_sub(self.last));
         let time_for =
             |requests| interval.saturating_mul(u32::try_from(requests).unwrap_or(u32::MAX));
         let patience = time_for(work.placed + work.queued) / PART;
@@ -95,6 +98,10 @@ impl WakeCoalescing {
         let is_worth_it = interval >= QUICK && length >= interval.saturating_mul(WORTH);
         is_worth_it.then_some(length)
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Gateway {
@@ -227,7 +234,7 @@ mod tests {
             coalescing.messages = 10;
             coalescing.measure(now);
         }
-        let interval = coalescing.interval;
+        let interval = Duration::from_nanos(coalescing.interval_ns);
         assert!(interval < LONGEST / 8, "{interval:?}");
     }
 }
