@@ -18,6 +18,10 @@ use crate::worker::{Stage, Worker};
 use crate::worker_table::WorkerTable;
 use crate::{Cancelled, Generation, Policy, RequestId, WorkerId};
 
+/// So many completions without a request that had to be moved, and more are placed ahead: where one of a hundred or of
+/// a thousand sleeps, that never comes.
+const CALM: u32 = 2000;
+
 /// The queue and the table of workers. The crate's head tells how to drive it.
 #[derive(Debug)]
 pub struct Dispatcher {
@@ -41,6 +45,8 @@ pub struct Dispatcher {
     look_again: Nanos,
     /// When the next worker in trouble is to be tried again. May be too early, never too late.
     recovery: Nanos,
+    /// Requests that were completed since one had to be moved, up to [`CALM`].
+    calm: u32,
     /// Nothing happened since `poll_action` returned `None`.
     settled: bool,
 }
@@ -75,6 +81,7 @@ impl Dispatcher {
             unanswered: 0,
             look_again: NEVER,
             recovery: NEVER,
+            calm: 0,
             settled: true,
         }
     }
@@ -82,6 +89,7 @@ impl Dispatcher {
     /// From now on; what is already placed stays where it is.
     pub fn set_policy(&mut self, policy: Policy) {
         self.bounds = Bounds::from(policy);
+        self.calm = 0;
         self.look_again = 0;
         self.settled = false;
     }
@@ -198,6 +206,12 @@ impl Dispatcher {
             let worker = self.workers.get_mut(placement.worker);
             worker.in_flight.claimed_through(&self.requests, key);
             worker.handle_completed(&self.bounds, self.now);
+            if self.calm < CALM {
+                self.calm += 1;
+                if self.calm == CALM {
+                    self.bounds.be_generous();
+                }
+            }
             if worker.in_flight.ahead() > 0 {
                 // What lies ahead may have become worth moving by the change of pace.
                 self.look_again = self

@@ -189,6 +189,26 @@ fn places_ahead_as_much_as_budget_and_limit_allow() {
 }
 
 #[test]
+fn places_more_ahead_where_nothing_had_to_be_moved_for_long() {
+    let mut scenario = Scenario::new(2, 1);
+    for _ in 0..16 {
+        scenario.train(2, 1, us(5));
+    }
+    scenario.submit(1..=200);
+    assert_eq!(scenario.actions().len(), 2 * (1 + 64));
+    // The first worker stalls, the second goes on.
+    scenario.advance(ms(2));
+    scenario.complete((1..=130).filter(|id| id % 2 == 0));
+    let actions = scenario.actions();
+    assert_eq!(actions.last(), Some(&revoke(1, 1)), "it may lie unclaimed");
+    scenario.refused(1);
+    while let [.., Action::Revoke { request, .. }] = scenario.actions()[..] {
+        scenario.dispatcher.handle_revoked(request, scenario.now);
+    }
+    assert_eq!(scenario.dispatcher.in_flight(WorkerId(2)), 1 + 16);
+}
+
+#[test]
 fn places_ahead_only_when_every_worker_is_at_capacity() {
     let mut scenario = Scenario::new(3, 1);
     scenario.train(3, 1, us(20));

@@ -146,6 +146,8 @@ impl Dispatcher {
 
     fn revoke(&mut self, key: Key) -> Action {
         self.unanswered += 1;
+        self.calm = 0;
+        self.bounds.be_cautious();
         let request = self.requests.get_mut(key);
         let placement = request.placement_mut();
         placement.revoking = true;

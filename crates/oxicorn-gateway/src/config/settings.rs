@@ -315,7 +315,7 @@ impl Default for Queue {
         Self {
             limit: 2048,
             timeout: Duration::from_secs(30),
-            prefetch_limit: 16,
+            prefetch_limit: 64,
             prefetch_budget: Duration::from_millis(1),
             stall_after: Duration::from_millis(1),
         }

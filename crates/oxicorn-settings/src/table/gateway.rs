@@ -52,10 +52,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             least: 0,
             most: i64::MAX,
         },
-        default: Default::Int(16),
+        default: Default::Int(64),
         doc: "How many short requests may at most be placed ahead in a worker that is busy, so that it never idles \
-          between two. A request that was placed ahead is taken back when another worker is free; 0 places \
-          none.",
+          between two. A request that was placed ahead is taken back when another worker is free; as long as that \
+          happens, at most 16 are placed ahead of each. 0 places none.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,
