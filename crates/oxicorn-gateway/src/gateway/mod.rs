@@ -309,7 +309,10 @@ impl Gateway {
         if self.turns > 0 {
             self.clock.tick();
         }
-        self.count_handshakes();
+        // Without certificates nobody speaks TLS.
+        if self.secure.is_some() {
+            self.count_handshakes();
+        }
         // Bounded, because clients must have their turn too. Where something is left after that,
         // the runtime is kept from sleeping.
         for _ in 0..MAX_READS_BEFORE_SLEEP {
@@ -330,7 +333,9 @@ impl Gateway {
     /// After the runtime slept.
     pub(crate) fn after_sleep(&mut self) {
         self.pool.sleep_end();
-        tls::renew();
+        if self.secure.is_some() {
+            tls::renew();
+        }
         self.clock.tick();
         // Else nothing has happened since the runtime fell asleep.
         if self.read_links() {
