@@ -18,8 +18,8 @@ use crate::worker::{Stage, Worker};
 use crate::worker_table::WorkerTable;
 use crate::{Cancelled, Generation, Policy, RequestId, WorkerId};
 
-/// So many completions without a request that had to be moved, and more are placed ahead: where one of a hundred or of
-/// a thousand sleeps, that never comes.
+/// So many completions without a request that had to be moved, and more are placed ahead: where one of a hundred sleeps,
+/// that does not come.
 const CALM: u32 = 2000;
 
 /// The queue and the table of workers. The crate's head tells how to drive it.

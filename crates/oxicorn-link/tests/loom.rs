@@ -374,20 +374,23 @@ fn take_one(shared: &Shared, consumer: &Mutex<Consumer<Ring>>) {
     }
 }
 
+/// Two threads of a worker that take one message each.
+fn two_that_take_one(shared: &Arc<Shared>) -> [thread::JoinHandle<()>; 2] {
+    let consumer = Consumer::resume(Ring(Arc::clone(shared))).unwrap();
+    let consumer = Arc::new(Mutex::new(consumer));
+    std::array::from_fn(|_| {
+        let (shared, consumer) = (Arc::clone(shared), Arc::clone(&consumer));
+        thread::spawn(move || take_one(&shared, &consumer))
+    })
+}
+
 /// Two threads of a worker wait; each request wakes one. Each takes one, under a lock, and neither
 /// sleeps on while there is one left.
 #[test]
 fn two_sleepers_get_two_requests() {
     check(2, || {
         let shared = Shared::new();
-        let consumer = Consumer::resume(Ring(Arc::clone(&shared))).unwrap();
-        let consumer = Arc::new(Mutex::new(consumer));
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let (shared, consumer) = (Arc::clone(&shared), Arc::clone(&consumer));
-                thread::spawn(move || take_one(&shared, &consumer))
-            })
-            .collect();
+        let threads = two_that_take_one(&shared);
         let mut producer = Producer::resume(Ring(Arc::clone(&shared))).unwrap();
         push_and_ring(&shared, &mut producer, 1);
         push_and_ring(&shared, &mut producer, 2);
@@ -402,14 +405,7 @@ fn two_sleepers_get_two_requests() {
 fn two_sleepers_get_two_requests_by_one_ring() {
     check(2, || {
         let shared = Shared::new();
-        let consumer = Consumer::resume(Ring(Arc::clone(&shared))).unwrap();
-        let consumer = Arc::new(Mutex::new(consumer));
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let (shared, consumer) = (Arc::clone(&shared), Arc::clone(&consumer));
-                thread::spawn(move || take_one(&shared, &consumer))
-            })
-            .collect();
+        let threads = two_that_take_one(&shared);
         let mut producer = Producer::resume(Ring(Arc::clone(&shared))).unwrap();
         for stream in 1..=2 {
             producer.push(tag(stream), b"", b"").unwrap();
