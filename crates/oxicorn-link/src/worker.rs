@@ -284,16 +284,33 @@ impl Responses {
         head: &[u8],
         body: &[u8],
     ) -> Result<(), RingFull> {
+        self.try_place(kind, stream, flags, head, body)?;
+        self.announce();
+        Ok(())
+    }
+
+    /// The same without waking the gateway: for what another message follows at once, or [`announce`](Self::announce).
+    pub fn try_place(
+        &mut self,
+        kind: ResponseKind,
+        stream: StreamId,
+        flags: u8,
+        head: &[u8],
+        body: &[u8],
+    ) -> Result<(), RingFull> {
         let tag = Tag {
             kind: kind.as_u8(),
             flags,
             stream: stream.0,
         };
-        self.ring.push(tag, head, body)?;
+        self.ring.push(tag, head, body).map(drop)
+    }
+
+    /// Wakes the gateway for what was placed, if it sleeps.
+    pub fn announce(&self) {
         if self.memory.gateway_sleeps().take(Fenced::now()) {
             self.gateway_doorbell.ring();
         }
-        Ok(())
     }
 
     /// Whether the gateway that placed this stream's request is still the present one. If it is

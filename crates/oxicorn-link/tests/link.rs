@@ -456,6 +456,33 @@ fn waiting_thread_gets_events() {
 }
 
 #[test]
+fn what_is_placed_wakes_nobody_until_it_is_announced() {
+    let (mut gateway, mut worker) = pair();
+    let id = stream(&gateway, 1);
+    let kind = ResponseKind::BodyChunk;
+    assert!(gateway.sleep_begin());
+    worker
+        .responses
+        .try_place(kind, id, 0, b"one", b"")
+        .unwrap();
+    assert!(!is_readable(gateway.doorbell()), "the other follows");
+    worker.responses.try_send(kind, id, 0, b"two", b"").unwrap();
+    assert!(is_readable(gateway.doorbell()));
+    gateway.sleep_end();
+    gateway.silence_doorbell();
+    for expected in [b"one", b"two"] {
+        assert_eq!(response(&mut gateway).unwrap().1, expected);
+    }
+    assert!(gateway.sleep_begin());
+    worker
+        .responses
+        .try_place(kind, id, 0, b"one", b"")
+        .unwrap();
+    worker.responses.announce();
+    assert!(is_readable(gateway.doorbell()), "nothing follows after all");
+}
+
+#[test]
 fn napping_gateway_is_rung_when_the_worker_rests_and_not_before() {
     let (mut gateway, mut worker) = pair_of(SMALL, WaitMode::Doorbell);
     let id = stream(&gateway, 1);

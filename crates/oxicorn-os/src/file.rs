@@ -2,11 +2,23 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 /// Length of the regular file behind a descriptor number that came from outside (an application's
 /// `fileno()`). `None`: there is no such descriptor, or it is no regular file.
 pub fn regular_length(descriptor: RawFd) -> Option<u64> {
+    regular(descriptor).map(|found| length(&found))
+}
+
+/// The same of a file whose bytes are stored somewhere: those of `/proc` and `/sys`, which make theirs when
+/// they are read, have no blocks, and a length that says nothing. (A file of nothing but holes, or one so
+/// small that its file system keeps it elsewhere, is not recognised either.)
+pub fn stored_length(descriptor: RawFd) -> Option<u64> {
+    let found = regular(descriptor)?;
+    (found.st_blocks > 0).then(|| length(&found))
+}
+
+fn regular(descriptor: RawFd) -> Option<Stat> {
     if descriptor < 0 {
         return None;
     }
@@ -15,18 +27,11 @@ pub fn regular_length(descriptor: RawFd) -> Option<u64> {
     let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let found = rustix::fs::fstat(descriptor).ok()?;
     let is_regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
-    is_regular.then(|| u64::try_from(found.st_size).unwrap_or(0))
+    is_regular.then_some(found)
 }
 
-/// The same of a file whose bytes are stored somewhere: those of `/proc` and `/sys`, which make theirs when
-/// they are read, have no blocks, and a length that says nothing. (A file of nothing but holes, or one so
-/// small that its file system keeps it elsewhere, is not recognised either.)
-pub fn stored_length(descriptor: RawFd) -> Option<u64> {
-    let length = regular_length(descriptor)?;
-    // SAFETY: as above.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    let found = rustix::fs::fstat(descriptor).ok()?;
-    (found.st_blocks > 0).then_some(length)
+fn length(found: &Stat) -> u64 {
+    u64::try_from(found.st_size).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::event::{FilePiece, HttpEvent};
 use super::head::Head;
 use crate::request::error_page::error_response;
 use crate::worker::LoopLink;
-use crate::worker::link::too_large;
+use crate::worker::link::{Message, too_large};
 
 /// Bytes held back at most: enough that a message costs little beside them.
 const HOLD: usize = 32 * 1024;
@@ -302,10 +302,13 @@ impl Response {
         if self.over || self.said == Said::Nothing {
             return Ok(Taken::Done);
         }
-        let mut held = std::mem::take(&mut self.held);
-        let left = self.leave(py, link, &held)?;
-        held.drain(..left);
-        self.held = held;
+        // A head that a file follows leaves with it.
+        if self.file.is_none() || !self.held.is_empty() {
+            let mut held = std::mem::take(&mut self.held);
+            let left = self.leave(py, link, &held)?;
+            held.drain(..left);
+            self.held = held;
+        }
         if !self.held.is_empty() {
             return Ok(Taken::Blocked);
         }
@@ -358,15 +361,21 @@ impl Response {
         flags: u8,
         piece: &[u8],
     ) -> PyResult<()> {
-        if self.head.bytes.len() > RESPONSE_HEAD {
-            self.abort(py, link, AbortReason::TooLarge)?;
-            let text = too_large("the response head is", self.head.bytes.len());
-            return Err(PyRuntimeError::new_err(text));
-        }
+        self.check_head(py, link)?;
         self.head_left = true;
         let head = &self.head.bytes;
         let bits = flags | self.logged_bit();
         link.send(py, ResponseKind::Head, self.stream, bits, head, piece)
+    }
+
+    /// Gives the response up if its head is longer than one may be.
+    fn check_head(&mut self, py: Python<'_>, link: &LoopLink) -> PyResult<()> {
+        if self.head.bytes.len() <= RESPONSE_HEAD {
+            return Ok(());
+        }
+        self.abort(py, link, AbortReason::TooLarge)?;
+        let text = too_large("the response head is", self.head.bytes.len());
+        Err(PyRuntimeError::new_err(text))
     }
 
     /// The gateway sends it without us, and without credit: the descriptor is all that it holds.
@@ -377,12 +386,31 @@ impl Response {
         file: &OwnedFd,
         part: FilePart,
     ) -> PyResult<()> {
+        if !self.head_left {
+            self.check_head(py, link)?;
+        }
         link.send_descriptor(py, self.stream, file)?;
         let last = self.said == Said::Complete && !self.announced;
         let end = if last { flags::END } else { 0 };
         self.over = last;
-        let (kind, flags) = (ResponseKind::File, flags::HAS_DESCRIPTOR | end);
-        link.send(py, kind, self.stream, flags, &part.encode(), &[])
+        let part = part.encode();
+        let file = Message {
+            kind: ResponseKind::File,
+            stream: self.stream,
+            flags: flags::HAS_DESCRIPTOR | end,
+            head: &part,
+            body: &[],
+        };
+        if std::mem::replace(&mut self.head_left, true) {
+            return link.send_message(py, file);
+        }
+        let head = Message {
+            kind: ResponseKind::Head,
+            flags: self.logged_bit(),
+            head: &self.head.bytes,
+            ..file
+        };
+        link.send_both(py, [head, file])
     }
 
     /// The client has read: so much more may leave.

@@ -64,6 +64,23 @@ impl WorkerLink {
         }
     }
 
+    /// Writes two messages of which the second follows at once: the gateway is woken when both are there.
+    pub(crate) fn send_both(
+        &self,
+        py: Python<'_>,
+        wait: &dyn Wait,
+        [first, second]: [Message<'_>; 2],
+    ) -> PyResult<()> {
+        refuse_if_forked()?;
+        if self
+            .with_responses(py, |responses| first.place_in(responses))
+            .is_err()
+        {
+            self.send(py, wait, first)?;
+        }
+        self.send(py, wait, second)
+    }
+
     #[cold]
     fn send_patiently(
         &self,
@@ -71,6 +88,8 @@ impl WorkerLink {
         wait: &dyn Wait,
         message: Message<'_>,
     ) -> PyResult<()> {
+        // What was placed without waking the gateway may be what the room is taken by.
+        self.with_responses(py, |responses| responses.announce());
         let mut waiter = wait.for_room(py, self, message.head.len() + message.body.len());
         loop {
             waiter.wait(py)?;
@@ -85,10 +104,18 @@ impl WorkerLink {
     }
 
     fn try_send(&self, py: Python<'_>, message: Message<'_>) -> Result<(), RingFull> {
+        self.with_responses(py, |responses| message.push_to(responses))
+    }
+
+    fn with_responses<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Responses) -> T + Send,
+    ) -> T {
         match self.responses.try_lock() {
-            Ok(mut responses) => message.push_to(&mut responses),
+            Ok(mut responses) => work(&mut responses),
             // Another thread is sending.
-            Err(_) => py.detach(|| message.push_to(&mut lock(&self.responses))),
+            Err(_) => py.detach(|| work(&mut lock(&self.responses))),
         }
     }
 
@@ -158,6 +185,10 @@ impl WorkerLink {
 }
 
 impl Message<'_> {
+    fn place_in(&self, responses: &mut Responses) -> Result<(), RingFull> {
+        responses.try_place(self.kind, self.stream, self.flags, self.head, self.body)
+    }
+
     fn push_to(&self, responses: &mut Responses) -> Result<(), RingFull> {
         responses.try_send(self.kind, self.stream, self.flags, self.head, self.body)
     }

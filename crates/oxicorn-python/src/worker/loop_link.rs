@@ -192,7 +192,17 @@ impl LoopLink {
             head,
             body,
         };
+        self.send_message(py, message)
+    }
+
+    /// The same of a message that is put together.
+    pub(crate) fn send_message(&self, py: Python<'_>, message: Message<'_>) -> PyResult<()> {
         self.link.send(py, &Blocking, message)
+    }
+
+    /// Writes two messages of which the second follows at once.
+    pub(crate) fn send_both(&self, py: Python<'_>, messages: [Message<'_>; 2]) -> PyResult<()> {
+        self.link.send_both(py, &Blocking, messages)
     }
 
     /// Whether the gateway that placed this request is still there.

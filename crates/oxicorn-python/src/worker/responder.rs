@@ -192,13 +192,7 @@ impl Responder {
     ) -> PyResult<()> {
         refuse_if_forked()?;
         let last = bits & LAST;
-        if head.len() > RESPONSE_HEAD {
-            self.send_abort(py, stream, AbortReason::TooLarge, flags::GOES_ON)?;
-            return Err(PyOSError::new_err(too_large(
-                "the response head is",
-                head.len(),
-            )));
-        }
+        self.check_head(py, stream, head)?;
         let (first, rest) = body.split_at(body.len().min(RESPONSE_PIECE));
         let over = last != 0 && rest.is_empty();
         let bits = if over { bits } else { bits & !LAST };
@@ -239,29 +233,61 @@ impl Responder {
         Ok(())
     }
 
-    /// Sends the rest of the body as a piece of a file and ends the response.
+    /// Gives a response up whose head is longer than one may be.
+    fn check_head(&self, py: Python<'_>, stream: &mut Stream, head: &[u8]) -> PyResult<()> {
+        if head.len() <= RESPONSE_HEAD {
+            return Ok(());
+        }
+        self.send_abort(py, stream, AbortReason::TooLarge, flags::GOES_ON)?;
+        let text = too_large("the response head is", head.len());
+        Err(PyOSError::new_err(text))
+    }
+
+    /// Hands over the file that [`send_file`](Self::send_file) sends a piece of; `head` is what is to leave with it.
+    pub(crate) fn hand_over_file(
+        &self,
+        py: Python<'_>,
+        stream: &mut Stream,
+        head: &[u8],
+        file: i32,
+    ) -> PyResult<()> {
+        refuse_if_forked()?;
+        self.check_head(py, stream, head)?;
+        // SAFETY: the application's file object, which owns the descriptor, is held by the caller for
+        // the time of this call.
+        let file = unsafe { BorrowedFd::borrow_raw(file) };
+        self.link.send_descriptor(py, self.wait(), stream.id, file)
+    }
+
+    /// Sends the rest of the body as a piece of a file that was handed over, and ends the response. `head`, with its
+    /// bits, is sent before it where it has not left.
     pub(crate) fn send_file(
         &self,
         py: Python<'_>,
         stream: &mut Stream,
-        file: i32,
+        head: Option<(&[u8], u8)>,
         part: FilePart,
     ) -> PyResult<()> {
-        refuse_if_forked()?;
-        // SAFETY: the application's file object, which owns the descriptor, is held by the caller for
-        // the time of this call.
-        let file = unsafe { BorrowedFd::borrow_raw(file) };
-        self.link
-            .send_descriptor(py, self.wait(), stream.id, file)?;
-        let flags = LAST | flags::HAS_DESCRIPTOR;
-        self.send(
-            py,
-            ResponseKind::File,
-            stream.id,
-            flags,
-            &part.encode(),
-            &[],
-        )?;
+        let part = part.encode();
+        let file = Message {
+            kind: ResponseKind::File,
+            stream: stream.id,
+            flags: LAST | flags::HAS_DESCRIPTOR,
+            head: &part,
+            body: &[],
+        };
+        match head {
+            None => self.link.send(py, self.wait(), file)?,
+            Some((head, bits)) => {
+                let head = Message {
+                    kind: ResponseKind::Head,
+                    flags: bits,
+                    head,
+                    ..file
+                };
+                self.link.send_both(py, self.wait(), [head, file])?;
+            }
+        }
         self.forget(stream);
         Ok(())
     }

@@ -310,12 +310,22 @@ impl Exchange {
         if !self.has_body() || part.len == 0 || self.phase == Phase::Complete {
             return self.finish(py);
         }
-        if self.phase == Phase::Armed {
+        let begins = self.phase == Phase::Armed;
+        if begins {
             self.head.announce_length(part.len);
-            self.send_head(py, &[], |_| 0)?;
         }
+        let head = self.head.bytes();
+        self.responder
+            .hand_over_file(py, &mut self.stream, head, file)?;
+        let bits = if begins {
+            Some(self.head_bits(py)?)
+        } else {
+            None
+        };
         self.sent += part.len;
-        self.responder.send_file(py, &mut self.stream, file, part)?;
+        self.phase = Phase::Streaming;
+        let head = bits.map(|bits| (self.head.bytes(), bits));
+        self.responder.send_file(py, &mut self.stream, head, part)?;
         self.phase = Phase::Done;
         self.goes_on = true;
         Ok(())
