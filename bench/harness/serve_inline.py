@@ -1,6 +1,6 @@
-"""Starts a server that has no command of its own: serve_inline.py KIND PORT WORKERS MODULE:CALLABLE THREADS.
+"""Starts a server that has no command of its own: serve_inline.py KIND PORT WORKERS MODULE:CALLABLE THREADS [CERTIFICATE KEY].
 
-KIND is floor, decoupled, bjoern or tornado.
+KIND is floor, decoupled, bjoern or tornado; the floor alone speaks TLS, with CERTIFICATE and KEY.
 
 The application is imported from the current directory, once, and inherited by the other workers; each worker listens
 for itself on the same port (SO_REUSEPORT). TERM to the first process ends all of them.
@@ -26,7 +26,7 @@ def serve(kind: str, application: Callable[..., object], port: int, workers: int
         if kind == "decoupled":
             floor.serve_decoupled(application, port, workers > 1, threads)
         else:
-            floor.serve(application, port, workers > 1)
+            floor.serve(application, port, workers > 1, *sys.argv[6:])
     elif kind == "tornado":
         serve_tornado(application, port)
     else:

@@ -169,7 +169,8 @@ def _uwsgi(shape: Shape, port: int) -> list[str]:
 def _inline(kind: str) -> Callable[[Shape, int], list[str]]:
     def command(shape: Shape, port: int) -> list[str]:
         program = [str(PEERS / "bin" / "python"), str(BENCH / "harness" / "serve_inline.py"), kind]
-        return [*program, str(port), str(shape.workers), shape.target, str(shape.threads)]
+        tls = [str(CERTIFICATE), str(KEY)] if shape.tls else []
+        return [*program, str(port), str(shape.workers), shape.target, str(shape.threads), *tls]
 
     return command
 

@@ -224,7 +224,7 @@ EXPERIMENTS = (
         CPU,
         https("hello"),
         cpu_per_request(Load(tls=True), HELLO_LENGTH),
-        ("oxicorn", "granian", "gunicorn"),
+        ("oxicorn", "granian", "gunicorn", "floor"),
         (Target(0.60, "granian"),),
         group="tls",
     ),

@@ -3,6 +3,7 @@
 //! Nothing is remembered between two requests but bytes of the next one. A request body must be announced with
 //! Content-Length; chunked ones are refused (no workload sends any).
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::SocketAddrAny;
 
 use crate::Service;
+use crate::tls::Session;
 
 const HEADERS: usize = 100;
 /// A head that is not complete within this many bytes is refused.
@@ -57,7 +59,13 @@ pub(crate) struct Request<'a> {
 }
 
 impl Connection {
-    pub(crate) fn new(py: Python<'_>, socket: OwnedFd, peer: SocketAddrAny) -> Self {
+    /// With a `session` it speaks TLS.
+    pub(crate) fn new(
+        py: Python<'_>,
+        socket: OwnedFd,
+        peer: SocketAddrAny,
+        session: Option<Session>,
+    ) -> Self {
         let (host, port) = match SocketAddr::try_from(peer) {
             Ok(address) => (address.ip().to_string(), address.port().to_string()),
             Err(_) => (String::new(), String::new()),
@@ -68,7 +76,10 @@ impl Connection {
         };
         Self {
             peer,
-            writer: Writer { socket },
+            writer: Writer {
+                socket,
+                session: session.map(RefCell::new),
+            },
             input: Vec::new(),
         }
     }
@@ -89,12 +100,21 @@ impl Connection {
     pub(crate) fn receive(&mut self, scratch: &mut [u8]) -> Received {
         match rustix::io::read(&self.writer.socket, &mut *scratch) {
             Ok(0) => Received::End,
-            Ok(count) => {
-                self.input.extend_from_slice(&scratch[..count]);
-                Received::Something
-            }
+            Ok(count) => self.take(&mut scratch[..count]),
             Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
             Err(_) => Received::End,
+        }
+    }
+
+    fn take(&mut self, received: &mut [u8]) -> Received {
+        let Some(session) = &mut self.writer.session else {
+            self.input.extend_from_slice(received);
+            return Received::Something;
+        };
+        let said = session.get_mut().open(received, &mut self.input);
+        match said.map(|said| self.writer.write_plain(&said)) {
+            Ok(Ok(())) => Received::Something,
+            _ => Received::End,
         }
     }
 
@@ -215,11 +235,21 @@ impl HeadMeaning {
 /// The sending side of the socket.
 pub(crate) struct Writer {
     socket: OwnedFd,
+    session: Option<RefCell<Session>>,
 }
 
 impl Writer {
     /// Writes everything; waits, blocking everybody else, where the socket is full.
-    pub(crate) fn write_all(&self, mut data: &[u8]) -> rustix::io::Result<()> {
+    pub(crate) fn write_all(&self, data: &[u8]) -> rustix::io::Result<()> {
+        let Some(session) = &self.session else {
+            return self.write_plain(data);
+        };
+        let mut session = session.borrow_mut();
+        let sealed = session.seal(data).map_err(|_| Errno::PIPE)?;
+        self.write_plain(sealed)
+    }
+
+    fn write_plain(&self, mut data: &[u8]) -> rustix::io::Result<()> {
         while !data.is_empty() {
             match rustix::io::write(&self.socket, data) {
                 Ok(count) => data = &data[count..],

@@ -104,7 +104,7 @@ fn read(listener: &OwnedFd, queue: &Queue) -> std::io::Result<()> {
             let key = event.data.u64();
             if key == LISTENER {
                 accept_each(listener, &poll, |key, socket, peer| {
-                    let connection = Python::attach(|py| Connection::new(py, socket, peer));
+                    let connection = Python::attach(|py| Connection::new(py, socket, peer, None));
                     clients.insert(key, Arc::new(Mutex::new(connection)));
                 })?;
             } else if let Some(client) = clients.get(&key) {

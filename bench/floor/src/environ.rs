@@ -54,6 +54,11 @@ impl<'py> EnvironMaker<'py> {
         })
     }
 
+    /// From now on clients speak TLS.
+    pub(crate) fn set_https(&self) -> PyResult<()> {
+        self.template.set_item("wsgi.url_scheme", "https")
+    }
+
     pub(crate) fn make(
         &mut self,
         request: &Request<'_>,

@@ -13,6 +13,7 @@ mod connection;
 mod decoupled;
 mod environ;
 mod response;
+mod tls;
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,6 +25,7 @@ use rustix::net::{self, AddressFamily, SocketAddrAny, SocketFlags, SocketType, i
 use crate::connection::{Connection, Outcome};
 use crate::environ::EnvironMaker;
 use crate::response::Responder;
+use crate::tls::Session;
 
 const BACKLOG: i32 = 2048;
 const EVENTS_PER_WAIT: usize = 256;
@@ -55,14 +57,29 @@ impl<'py> Service<'py> {
 }
 
 /// Serves `application` on 127.0.0.1:`port` until a signal ends the process. `multiprocess` says that sibling
-/// processes do the same; they share the port with `SO_REUSEPORT`.
+/// processes do the same; they share the port with `SO_REUSEPORT`. With `certificate` and `key` (paths of files in PEM)
+/// it speaks TLS.
 #[pyfunction]
-fn serve(application: Bound<'_, PyAny>, port: u16, multiprocess: bool) -> PyResult<()> {
+#[pyo3(signature = (application, port, multiprocess, certificate=None, key=None))]
+fn serve(
+    application: Bound<'_, PyAny>,
+    port: u16,
+    multiprocess: bool,
+    certificate: Option<&str>,
+    key: Option<&str>,
+) -> PyResult<()> {
     let py = application.py();
+    let config = match certificate.zip(key) {
+        Some((certificate, key)) => Some(tls::configure(certificate, key)?),
+        None => None,
+    };
     let listener = listen(port)?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
     watch(&poll, &listener, LISTENER)?;
     let mut service = Service::new(application, port, multiprocess, false)?;
+    if config.is_some() {
+        service.environs.set_https()?;
+    }
     let mut connections = HashMap::new();
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
     let mut scratch = vec![0; READ_SIZE];
@@ -75,7 +92,8 @@ fn serve(application: Bound<'_, PyAny>, port: u16, multiprocess: bool) -> PyResu
             let key = event.data.u64();
             if key == LISTENER {
                 accept_each(&listener, &poll, |key, socket, peer| {
-                    connections.insert(key, Connection::new(py, socket, peer));
+                    let session = config.as_ref().and_then(|config| Session::new(config).ok());
+                    connections.insert(key, Connection::new(py, socket, peer, session));
                 })?;
             } else if serve_ready(&mut service, &mut connections, key, &mut scratch)?
                 == Outcome::Close

@@ -52,6 +52,9 @@ pub(super) fn step(
                     discard += record.discard;
                     step.delivered += sinks.take(record.payload);
                 }
+                // Nothing is left to look at. What the protocol has to say to it goes before what is sent next.
+                is_over = step.consumed + discard == bytes.len() && !session.is_handshaking();
+                step.is_settled |= is_over;
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 encode(&mut data, sinks.outgoing).map_err(|error| error.to_string())?;
