@@ -305,8 +305,9 @@ impl Gateway {
 
     /// Before the runtime sleeps: leaves nothing unread, and asks the workers to ring.
     pub(crate) fn before_sleep(&mut self) {
+        let mut is_needed = self.turns > 0;
         // Else no connection has had a turn since the clock was read.
-        if self.turns > 0 {
+        if is_needed {
             self.clock.tick();
         }
         // Without certificates nobody speaks TLS.
@@ -316,8 +317,12 @@ impl Gateway {
         // Bounded, because clients must have their turn too. Where something is left after that,
         // the runtime is kept from sleeping.
         for _ in 0..MAX_READS_BEFORE_SLEEP {
-            self.read_links();
+            is_needed |= self.read_links();
             self.settle();
+            if self.secure.is_some() && tls::help(is_needed) {
+                self.arm_timer();
+                return;
+            }
             if self.nap() {
                 self.arm_timer();
                 return;

@@ -114,8 +114,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         kind: Kind::Integer { least: 1, most: 64 },
         default: Default::Int(1),
         doc: "How many threads the gateway has. One of them owns connections, queue and workers, whatever their number; \
-          those beyond it do the arithmetic of TLS handshakes, which is nearly all that a new TLS connection costs. Worth it \
-          where many clients connect by TLS and processors are idle; with 1 it is all done by the one.",
+          those beyond it do the arithmetic of TLS handshakes, which is nearly all that a new TLS connection costs. Where they \
+          are behind, the one does its share of it, whenever nobody needs it. Worth it where many clients connect by TLS and \
+          processors are idle; with 1 it is all done by the one.",
         since: Since::Oxicorn("0.1.0"),
         applies: Applies::Reload,
         parity: Parity::Own,

@@ -5,8 +5,9 @@
 //! round of the event loop, the others in the rounds after it, in the order they came. Where nobody else has anything
 //! to do the rounds follow each other at once, and nothing is lost.
 //!
-//! With more than one thread (`gateway_threads`) there are no rounds: the others make the steps, and who is served
-//! waits for none of them.
+//! With more than one thread (`gateway_threads`) there are no rounds: the others make the steps. Where they are behind,
+//! the owner makes steps instead of sleeping ([`help`]): one at a time, the sockets are looked at after each, and only
+//! when nobody had anything for it at the last look. So what comes from a client or a worker waits for one step at most.
 //!
 //! Those that were settled are counted here, until the gateway writes them where its figures are.
 
@@ -125,6 +126,26 @@ pub(super) fn give(
     })
 }
 
+/// The owner is about to sleep, everything else is done. Where the threads are behind it is kept from that, and the
+/// sockets are looked at first: `true`. It has made a step then, unless somebody needed it since it looked at them last
+/// (`is_needed`): who comes often would otherwise wait for a step each time.
+pub(crate) fn help(is_needed: bool) -> bool {
+    let helps = THREADS.with_borrow(|threads| {
+        threads.as_ref().is_some_and(|threads| {
+            if is_needed {
+                threads.are_behind()
+            } else {
+                threads.help()
+            }
+        })
+    });
+    if helps {
+        // A runtime that has something to run only looks at its sockets instead of sleeping.
+        STATE.with_borrow(|state| state.looking.wake_by_ref());
+    }
+    helps
+}
+
 /// A round of the event loop begins, after it has slept.
 pub(crate) fn renew() {
     STATE.with_borrow_mut(|state| {
@@ -159,7 +180,17 @@ pub(crate) async fn look_after_handshakes() {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::task::spawn_local;
+
     use super::*;
+    use crate::transport::tls::threads::tests::stuck;
 
     #[test]
     fn a_round_has_so_many_and_the_others_follow_in_their_order() {
@@ -173,5 +204,47 @@ mod tests {
         }
         assert_eq!(rounds, [8, 8, 6]);
         assert!(state.may_begin(waker), "the round has room again");
+    }
+    #[test]
+    fn who_is_served_waits_for_one_step_of_the_owner_at_most() {
+        let (threads, errands) = stuck(10);
+        THREADS.set(Some(threads));
+        let (near, far) = UnixStream::pair().expect("a pair");
+        far.set_nonblocking(true).expect("a socket");
+        let steps = Arc::new(AtomicU8::new(0));
+        let made = Arc::clone(&steps);
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            // A client sends something while each step is made.
+            .on_thread_park(move || {
+                if help(false) {
+                    let number = made.fetch_add(1, Ordering::Relaxed) + 1;
+                    (&near).write_all(&[number]).expect("there is room");
+                }
+            })
+            .build_local(LocalOptions::default())
+            .expect("a runtime");
+        runtime.block_on(async {
+            spawn_local(look_after_handshakes());
+            let mut far = tokio::net::UnixStream::from_std(far).expect("a socket");
+            for number in 1..=8 {
+                assert_eq!(far.read_u8().await.expect("a byte"), number);
+                assert_eq!(steps.load(Ordering::Relaxed), number);
+            }
+        });
+        assert_eq!(errands.len(), 10);
+    }
+
+    #[test]
+    fn the_owner_makes_no_step_while_it_is_needed_and_does_not_sleep() {
+        let (threads, errands) = stuck(3);
+        THREADS.set(Some(threads));
+        let is_made = |errand: &Errand| errand.take(Waker::noop()).is_ready();
+        assert!(help(true));
+        assert!(!errands.iter().any(is_made));
+        assert!(help(false));
+        assert!(is_made(&errands[0]));
+        assert!(!help(false), "the threads keep up");
+        assert!(!help(true), "the owner sleeps");
     }
 }

@@ -34,7 +34,9 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use crate::buffer::input::READ_SIZE;
 use crate::transport::socket::{Received, Sent, Socket};
 
-pub(crate) use handshakes::{Settled, look_after_handshakes, renew, set_threads, take_settled};
+pub(crate) use handshakes::{
+    Settled, help, look_after_handshakes, renew, set_threads, take_settled,
+};
 pub(crate) use relay::relay;
 
 use step::{Sinks, Step};

@@ -8,7 +8,11 @@
 //! ```text
 //!   owner:  give() ------------> queue --> thread: step()
 //!           take() <-- errand.done, waker <-----+
+//!           help() <---- queue, where it is long: step()
 //! ```
+//!
+//! The owner is not idle while threads are behind: where more than [`BEHIND`] steps wait for each of them it takes the
+//! oldest one itself. When, is its own affair ([`super::handshakes`]): whom it serves comes first.
 //!
 //! An errand has at most one waker and one result, both behind its lock: whoever comes second sees what the first has
 //! left, so neither can miss the other. Whose connection has ended meanwhile is passed over.
@@ -26,6 +30,10 @@ use super::step::{Sinks, Step, step};
 
 /// What the arithmetic needs is far below it.
 const STACK: usize = 256 * 1024;
+
+/// Steps that wait for each thread before the owner makes any. Fewer are begun sooner than the owner would be through
+/// with one, and a thread that has made its step finds the next one there.
+const BEHIND: usize = 2;
 
 /// A session that has been to a thread.
 pub(super) struct Made {
@@ -123,6 +131,29 @@ impl Threads {
         drop(state);
         self.0.work.notify_one();
         Ok(Errand(outcome))
+    }
+
+    /// Whether so many steps wait that the owner should make one.
+    pub(super) fn are_behind(&self) -> bool {
+        lock(&self.0.state).is_behind()
+    }
+
+    /// Makes the oldest step that nobody has begun; `false`: the threads keep up.
+    pub(super) fn help(&self) -> bool {
+        let mut state = lock(&self.0.state);
+        let job = if state.is_behind() {
+            state.jobs.pop_front()
+        } else {
+            None
+        };
+        drop(state);
+        job.map(Job::run).is_some()
+    }
+}
+
+impl State {
+    fn is_behind(&self) -> bool {
+        self.jobs.len() > BEHIND * self.running
     }
 }
 
@@ -222,7 +253,7 @@ impl Errand {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -240,6 +271,20 @@ mod tests {
                 thread.unpark();
             }
         }
+    }
+
+    /// What is no message of a handshake.
+    const NONSENSE: &[u8] = b"\x16\x03\x01\x00\x04\xff\x00\x00\x00";
+
+    /// One thread that never comes to its work, and so many steps for it.
+    pub(in crate::transport::tls) fn stuck(steps: usize) -> (Threads, Vec<Errand>) {
+        let threads = Threads::new();
+        let mut state = lock(&threads.0.state);
+        (state.running, state.wanted) = (1, 1);
+        drop(state);
+        let errands = (0..steps).filter_map(|_| threads.give(session(), NONSENSE).ok());
+        let errands = errands.collect();
+        (threads, errands)
     }
 
     fn session() -> UnbufferedServerConnection {
@@ -272,9 +317,7 @@ mod tests {
         let threads = Threads::new();
         threads.resize(2).expect("threads");
         for _ in 0..200 {
-            let errand = threads
-                .give(session(), b"\x16\x03\x01\x00\x04\xff\x00\x00\x00")
-                .ok();
+            let errand = threads.give(session(), NONSENSE).ok();
             let made = wait(&errand.expect("there are threads")).expect("made");
             // An alert: what came is no message of a handshake.
             assert!(made.step.is_err());
@@ -297,16 +340,46 @@ mod tests {
         let threads = Threads::new();
         threads.resize(1).expect("a thread");
         let errands: Vec<_> = (0..50)
-            .filter_map(|_| {
-                threads
-                    .give(session(), b"\x16\x03\x01\x00\x04\xff\x00\x00\x00")
-                    .ok()
-            })
+            .filter_map(|_| threads.give(session(), NONSENSE).ok())
             .collect();
         threads.resize(0).expect("none");
         assert_eq!(errands.len(), 50);
         for errand in &errands {
             assert!(wait(errand).is_some());
+        }
+    }
+
+    #[test]
+    fn the_owner_makes_the_oldest_steps_until_the_threads_keep_up() {
+        let (threads, errands) = stuck(BEHIND + 3);
+        let waker = Waker::noop();
+        let made = |errand: &Errand| match errand.take(waker) {
+            Poll::Ready(made) => made.is_some_and(|made| made.outgoing[0] == 21),
+            Poll::Pending => false,
+        };
+        for errand in &errands[..3] {
+            assert!(threads.are_behind());
+            assert!(threads.help());
+            assert!(made(errand));
+        }
+        assert!(!threads.are_behind());
+        assert!(!threads.help());
+        assert!(!errands[3..].iter().any(made));
+    }
+
+    #[test]
+    fn the_owner_helps_beside_threads_and_nothing_is_lost_or_made_twice() {
+        let threads = Threads::new();
+        threads.resize(2).expect("threads");
+        for _ in 0..20 {
+            let errands: Vec<_> = (0..30)
+                .filter_map(|_| threads.give(session(), NONSENSE).ok())
+                .collect();
+            assert_eq!(errands.len(), 30);
+            while threads.help() {}
+            for errand in &errands {
+                assert_eq!(wait(errand).expect("made").outgoing[0], 21);
+            }
         }
     }
 
