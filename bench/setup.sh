@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes everything bench/run.py needs beside oxicorn itself: wrk, Redis, h2load, nginx, a certificate, oha in bench/.oha, the peers in bench/.venv-peers, the
-# floor in bench/floor/target, the WebSocket load in bench/websocket/target. Safe to run again; what is there already
-# is left alone.
+# floor in bench/floor/target, the loads of WebSockets and of connections in bench/websocket/target and
+# bench/connections/target. Safe to run again; what is there already is left alone.
 #
 #   PYTHON=python3.13 bench/setup.sh     picks the interpreter (default: the one of .venv, else python3)
 set -eu
@@ -41,13 +41,20 @@ for program in h2load:nghttp2-client nginx:nginx-core openssl:openssl; do
         echo "setup: ${program%%:*} is missing, what is measured with it is left out" >&2
 done
 
-# The certificate of all servers that speak TLS.
+# The certificate of all servers that speak TLS, and those of experiments with RSA.
 if [ ! -e "$bench/.tls/cert.pem" ]; then
     mkdir -p "$bench/.tls"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=localhost \
         -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$bench/.tls/key.pem" -out "$bench/.tls/cert.pem" \
         2>/dev/null
 fi
+
+for bits in 2048 3072; do
+    [ -e "$bench/.tls/rsa-$bits.pem" ] ||
+        openssl req -x509 -newkey "rsa:$bits" -nodes -days 3650 -subj /CN=localhost \
+            -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$bench/.tls/rsa-$bits-key.pem" \
+            -out "$bench/.tls/rsa-$bits.pem" 2>/dev/null
+done
 
 command -v redis-server >/dev/null || install_package redis-server || {
     echo "setup: redis-server is missing and could not be installed" >&2
@@ -90,6 +97,8 @@ PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$venv/bin/python cargo build --quiet -
     --manifest-path "$bench/floor/Cargo.toml" --target-dir "$bench/floor/target"
 cargo build --quiet --release --locked --manifest-path "$bench/websocket/Cargo.toml" \
     --target-dir "$bench/websocket/target"
+cargo build --quiet --release --locked --manifest-path "$bench/connections/Cargo.toml" \
+    --target-dir "$bench/connections/target"
 # CPython imports an extension module by the name of its file.
 ln -sf libfloor.so "$bench/floor/target/release/floor.so"
 

@@ -313,6 +313,13 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(ours[1:], theirs[1:])
         self.assertIn("gthread", ours)
 
+    def test_gateway_threads_and_rsa_are_oxicorns_own(self) -> None:
+        shape = Shape("hello", tls=True, rsa=2048, gateway_threads=2)
+        ours, one = (CONTENDERS[name].command(shape, 8000) for name in ("oxicorn", "oxicorn-threads-1"))
+        self.assertEqual(ours[1:3], ["--gateway-threads", "2"])
+        self.assertEqual([ours[0], *ours[3:]], one)
+        self.assertTrue(one[one.index("--certfile") + 1].endswith("rsa-2048.pem"))
+
     def test_asgi_runs_on_uvloop_everywhere(self) -> None:
         shape = Shape("asgi_hello", interface="asgi", connections=5000)
         for name, contender in CONTENDERS.items():

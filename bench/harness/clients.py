@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.servers import CERTIFICATE, OPEN_LOOP_LOAD, WEBSOCKET_LOAD
+from harness.servers import CERTIFICATE, OPEN_LOOP_LOAD, RSA, WEBSOCKET_LOAD, rsa_certificate
 
 SCRIPTS = Path(__file__).resolve().parent / "wrk"
 #: wrk counts a request that takes longer as an error.
@@ -194,15 +194,23 @@ def run_websockets(port: int, load: Messages, seconds: float) -> MessageResult:
     return MessageResult(**json.loads(finished.stdout))
 
 
+def tls_context() -> ssl.SSLContext:
+    """Of a client that trusts the servers' own certificates, whichever of them it is shown."""
+    context = ssl.create_default_context(cafile=str(CERTIFICATE))
+    for certificate, _ in map(rsa_certificate, RSA):
+        if certificate.exists():
+            context.load_verify_locations(str(certificate))
+    context.check_hostname = False
+    return context
+
+
 def fetch(
     port: int, path: str, body: bytes | None = None, patience: float = RESPONSE_PATIENCE, tls: bool = False
 ) -> bytes:
     """One request on its own connection; the body of a 200 answer."""
     connection: http.client.HTTPConnection
     if tls:
-        context = ssl.create_default_context(cafile=str(CERTIFICATE))
-        context.check_hostname = False
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=patience, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=patience, context=tls_context())
     else:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
     try:

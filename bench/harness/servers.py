@@ -27,13 +27,17 @@ NGINX = Path("/usr/sbin/nginx")
 # And so do the packages of worker classes, with what their applications import.
 CLASSES = PEERS / "classes"
 WEBSOCKET_LOAD = BENCH / "websocket" / "target" / "release" / "websocket-load"
+TLS_LOAD = BENCH / "connections" / "target" / "release" / "tls-load"
 
 #: As many as h2load has connections, and one for whoever asks whether it answers.
 HTTP2_THREADS = 9
 
-#: Of all servers, for 127.0.0.1: ECDSA with P-256.
-CERTIFICATE = BENCH / ".tls" / "cert.pem"
-KEY = BENCH / ".tls" / "key.pem"
+#: Of all servers, for 127.0.0.1: ECDSA with P-256, unless the shape asks for RSA.
+CERTIFICATES = BENCH / ".tls"
+CERTIFICATE = CERTIFICATES / "cert.pem"
+KEY = CERTIFICATES / "key.pem"
+#: Bits of RSA keys for which there are certificates.
+RSA = (2048, 3072)
 
 OPEN_LOOP_LOAD = BENCH / ".oha" / "bin" / "oha"
 
@@ -53,6 +57,10 @@ class Shape:
     connections: int | None = None
     #: spoken with the certificate of all
     tls: bool = False
+    #: or, by oxicorn, with one whose key is RSA and has so many bits
+    rsa: int | None = None
+    #: of oxicorn's gateway
+    gateway_threads: int = 1
     http2: bool = False
     #: spoken to a web server, at the Unix socket that `socket_at` names
     uwsgi: bool = False
@@ -60,6 +68,15 @@ class Shape:
     @property
     def target(self) -> str:
         return f"{self.application}:application"
+
+    @property
+    def certificate(self) -> tuple[Path, Path]:
+        """The file of the certificate, and that of its key."""
+        return rsa_certificate(self.rsa) if self.rsa else (CERTIFICATE, KEY)
+
+
+def rsa_certificate(bits: int) -> tuple[Path, Path]:
+    return CERTIFICATES / f"rsa-{bits}.pem", CERTIFICATES / f"rsa-{bits}-key.pem"
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,8 @@ def _gunicorn_options(shape: Shape, port: int, asgi_worker: str = "asgi") -> lis
     if shape.connections:
         options += ["--worker-connections", str(shape.connections)]
     if shape.tls:
-        options += ["--certfile", str(CERTIFICATE), "--keyfile", str(KEY)]
+        certificate, key = shape.certificate
+        options += ["--certfile", str(certificate), "--keyfile", str(key)]
     if shape.http2:
         options += ["--http-protocols", "h2,h1"]
         # Gunicorn's sync worker does not speak it.
@@ -98,12 +116,21 @@ def _gunicorn_options(shape: Shape, port: int, asgi_worker: str = "asgi") -> lis
     return [*options, shape.target]
 
 
+def _oxicorn_options(shape: Shape, port: int) -> list[str]:
+    threads = ["--gateway-threads", str(shape.gateway_threads)] if shape.gateway_threads > 1 else []
+    return [*threads, *_gunicorn_options(shape, port)]
+
+
 def _oxicorn(shape: Shape, port: int) -> list[str]:
-    return [str(OXICORN), *_gunicorn_options(shape, port)]
+    return [str(OXICORN), *_oxicorn_options(shape, port)]
 
 
 def _before(shape: Shape, port: int) -> list[str]:
-    return [str(BEFORE), *_gunicorn_options(shape, port)]
+    return [str(BEFORE), *_oxicorn_options(shape, port)]
+
+
+def _with_one_thread(shape: Shape, port: int) -> list[str]:
+    return _oxicorn(replace(shape, gateway_threads=1), port)
 
 
 def _with_slice(microseconds: int) -> Callable[[Shape, int], list[str]]:
@@ -183,6 +210,8 @@ CONTENDERS = {
     for contender in (
         Contender("oxicorn", OXICORN, "run make build", _oxicorn, interfaces=_ALL),
         Contender("oxicorn-before", BEFORE, "set BENCH_BEFORE to the other build's program", _before, interfaces=_ALL),
+        # Whatever number of gateway threads the experiment gives the others.
+        Contender("oxicorn-threads-1", OXICORN, "run make build", _with_one_thread, interfaces=_ALL),
         # Experiments with the gateway's time slice; no target is measured against them.
         *(
             Contender(f"oxicorn-slice-{microseconds}", OXICORN, "run make build", _with_slice(microseconds), interfaces=_BOTH)

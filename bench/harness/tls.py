@@ -1,31 +1,49 @@
 """What TLS and HTTP/2 cost: experiments of the catalogue, with the clients and measures that only they need.
 
-Every server has the same certificate (ECDSA P-256, made by bench/setup.sh). The load of new connections is our own
-program, because wrk and h2load cannot resume sessions.
+Every server has the same certificate (ECDSA P-256, made by bench/setup.sh) unless the title says otherwise. The load of
+new connections one after the other is Python's own client, because wrk and h2load cannot resume sessions; that of many
+at a time is our own program, bench/connections, which is as cheap as a client can be.
 """
 
 import json
 import re
+import resource
 import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import processes
-from harness.clients import LOAD_GRACE, RESPONSE_PATIENCE, ClientFailure, Crowd, Load, crowd
+from harness.clients import (
+    LOAD_GRACE,
+    RESPONSE_PATIENCE,
+    ClientFailure,
+    Crowd,
+    Load,
+    crowd,
+    run_wrk,
+    tls_context,
+)
 from harness.experiment import Bench, Experiment, Measure, Sample, Target
 from harness.measures import MEMORY_SETTLE, SETTLE, WARM_UP, Accounts, check_answer, cpu_per_request
-from harness.servers import ASYNC, CERTIFICATE, Shape
+from harness.servers import ASYNC, TLS_LOAD, Shape
 
 HELLO_LENGTH = 14
 CPU = "CPU us/request"
 KIB = 1024
 IDLE = 2000
+PER_SECOND = "connections/s"
+SERVER_CPU = "server CPU us"
+CLIENT_CPU = "client CPU us"
+ONE_THREAD = "oxicorn-threads-1"
+#: of a load before what is measured beside it
+HEAD_START = 0.5
 
 
 @dataclass(frozen=True)
@@ -94,8 +112,7 @@ def cpu_per_stream(load: Streams, length: int) -> Measure:
 
 def connect_anew(port: int, seconds: float, resumes: bool) -> dict[str, float]:
     """Asks on new connections, one after the other, until the time is up."""
-    context = ssl.create_default_context(cafile=str(CERTIFICATE))
-    context.check_hostname = False
+    context = tls_context()
     session, requests, resumed = None, 0, 0
     begun = time.monotonic()
     while time.monotonic() < begun + seconds:
@@ -145,10 +162,95 @@ def cpu_per_connection(resumes: bool) -> Measure:
     return measure
 
 
+# New connections, many at a time.
+
+
+@dataclass(frozen=True)
+class NewConnections:
+    connections: int
+    seconds: float
+    p99_us: float
+    #: of the clients, for all of them
+    cpu_seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.connections / self.seconds
+
+
+def make_connections(port: int, seconds: float, at_a_time: int = 32) -> NewConnections:
+    """Each asks once and is closed; that many are under way."""
+    command = [str(TLS_LOAD), str(port), str(at_a_time), str(max(1, round(seconds)))]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    try:
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds + LOAD_GRACE)
+    except subprocess.TimeoutExpired as expired:
+        raise ClientFailure("the load of connections did not end") from expired
+    except FileNotFoundError as missing:
+        raise ClientFailure("the load of connections is missing: run bench/setup.sh") from missing
+    if finished.returncode:
+        raise ClientFailure(finished.stderr.strip())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    found = json.loads(finished.stdout)
+    return NewConnections(found["connections"], found["seconds"], found["p99_us"], used)
+
+
+def time_per_new_connection(bench: Bench) -> Sample:
+    """Microseconds of the clock for each new connection, and whose CPU time they are."""
+    with bench.start() as server:
+        make_connections(bench.port, min(WARM_UP, bench.settings.seconds))
+        time.sleep(SETTLE)
+        with Accounts(server.pid) as accounts:
+            made = make_connections(bench.port, bench.settings.seconds)
+            time.sleep(SETTLE)
+    details = {
+        PER_SECOND: round(made.per_second),
+        SERVER_CPU: accounts.server / made.connections * 1e6,
+        CLIENT_CPU: made.cpu_seconds / made.connections * 1e6,
+        "p99 ms": made.p99_us / 1e3,
+    }
+    return Sample(1e6 / made.per_second, details, disturbance=accounts.disturbance)
+
+
+def tail_beside_new_connections(bench: Bench) -> Sample:
+    """The p99, in microseconds, of one client that keeps its connection while others are made."""
+    seconds = bench.settings.seconds
+    with bench.start() as server, ThreadPoolExecutor(1) as beside:
+        make_connections(bench.port, min(WARM_UP, seconds))
+        with Accounts(server.pid) as accounts:
+            # It begins earlier and ends later: the client is never without company.
+            flood = beside.submit(make_connections, bench.port, seconds + 2 * HEAD_START)
+            time.sleep(HEAD_START)
+            kept = run_wrk(bench.port, Load(connections=1, tls=True), seconds)
+            made = flood.result()
+    details = {PER_SECOND: round(made.per_second), "requests/s": round(kept.per_second), "p50 us": kept.median_us}
+    return Sample(kept.p99_us, details, kept.errors, accounts.disturbance)
+
+
+def with_threads() -> tuple[Experiment, ...]:
+    """A server with two gateway threads beside the same with one."""
+    keys = {"rsa-2048": 2048, "rsa-3072": 3072, "p256": None}
+    return tuple(
+        Experiment(
+            f"tls-threads-{name}",
+            f"new TLS connections, 32 at a time, two gateway threads ({name})",
+            "us/connection",
+            https("hello", rsa=bits, gateway_threads=2),
+            time_per_new_connection,
+            ("oxicorn", ONE_THREAD),
+            # With P-256 the client costs too much beside the server.
+            (Target(1 / 1.7, ONE_THREAD),) if bits else (),
+            columns=(PER_SECOND, SERVER_CPU, CLIENT_CPU),
+            group="tls-threads",
+        )
+        for name, bits in keys.items()
+    )
+
+
 def hold_connections(port: int, count: int) -> None:
     """Says "ready" when each has had an answer; goes on until its standard input ends; says how many were cut off."""
-    context = ssl.create_default_context(cafile=str(CERTIFICATE))
-    context.check_hostname = False
+    context = tls_context()
     held = []
     for _ in range(count):
         plain = socket.create_connection(("127.0.0.1", port), timeout=RESPONSE_PATIENCE)
@@ -279,5 +381,17 @@ EXPERIMENTS = (
         (Target(0.70, "granian"),),
         most_rounds=3,
         group="tls",
+    ),
+    *with_threads(),
+    Experiment(
+        "tls-threads-tail",
+        "one client with keep-alive beside new TLS connections (rsa-2048, 32 at a time), two gateway threads: its p99",
+        "us",
+        https("hello", rsa=2048, gateway_threads=2),
+        tail_beside_new_connections,
+        ("oxicorn", ONE_THREAD),
+        (Target(1.0, ONE_THREAD),),
+        columns=("p50 us", "requests/s", PER_SECOND),
+        group="tls-threads",
     ),
 )
