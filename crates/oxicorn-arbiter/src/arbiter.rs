@@ -1,7 +1,7 @@
 //! The machine itself: what it remembers, and which event goes where.
 //!
 //! One file a concern below this one: `commands` (what a user orders), `workers` (what happens to workers), `gateway`,
-//! `reload`, `templates`, `staffing` (the comparison of what is there with what is wanted), `stop`, `deadlines`. None of them assigns a
+//! `reload`, `templates`, `staffing` (the comparison of what is there with what is wanted), `vanguard`, `stop`, `deadlines`. None of them assigns a
 //! worker's, the gateway's or a template's state: that is `worker.rs`, `gateway.rs` and `template.rs`.
 
 mod commands;
@@ -12,6 +12,7 @@ mod staffing;
 mod stop;
 mod templates;
 mod upgrade;
+mod vanguard;
 mod workers;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use self::reload::{Configuration, Reload};
 use self::stop::Stop;
 use self::upgrade::Upgrade;
+use self::vanguard::Vanguard;
 use crate::action::Action;
 use crate::backoff::Backoff;
 use crate::boot_patience::BootPatience;
@@ -59,6 +61,8 @@ pub struct Arbiter {
     patience: BootPatience,
     /// All wanted workers of a serving generation were ready once. Before it, a worker that cannot boot ends the server.
     boot: Boot,
+    /// Whether workers wait for the first ones.
+    vanguard: Vanguard,
     templates: Templates,
     template_backoff: Backoff,
 
@@ -111,6 +115,7 @@ impl Arbiter {
             backoff: Backoff::default(),
             patience: BootPatience::default(),
             boot: Boot::Pending,
+            vanguard: Vanguard::Forming,
             templates: Templates::default(),
             template_backoff: Backoff::default(),
             upgrade: Upgrade::default(),

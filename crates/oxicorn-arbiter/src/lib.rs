@@ -30,6 +30,8 @@
 //!   are more ready ones than wanted.
 //! * **A broken deploy takes nothing down.** A generation that does not boot is given up; the one before goes on. Only the
 //!   first boot may end the server (exit code 3 or 4).
+//! * **The first answer first.** Where processors are scarce the first worker boots before the others, for a moment at most
+//!   ([`timing::VANGUARD`]).
 //! * **How many at most.** See [`Plan::workers`].
 //! * **Told first, released last.** Whatever makes a worker go without haste, TERM is the first thing it gets: the
 //!   application may have streams that end only if it says so. The worker serves what it has, and what the gateway still

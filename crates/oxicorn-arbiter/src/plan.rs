@@ -29,18 +29,22 @@ pub struct Plan {
     /// Load the application in a process of its own, from which the generation's workers are forked
     /// ([`crate::Action::SpawnTemplate`]).
     pub preload_app: bool,
+    /// How many processors there are for this server. Where they are fewer than workers, its first workers do not boot all
+    /// at once ([`timing::VANGUARD`]).
+    pub processors: u32,
     /// It runs in the background: WINCH, which terminals send when they are resized, is an order there.
     pub daemon: bool,
 }
 
 impl Default for Plan {
-    /// The settings' defaults.
+    /// The settings' defaults, and processors for everybody.
     fn default() -> Self {
         Self {
             workers: 1,
             graceful_timeout: Duration::from_secs(30),
             boot_timeout: Duration::from_mins(5),
             preload_app: false,
+            processors: u32::MAX,
             daemon: false,
         }
     }
@@ -81,6 +85,10 @@ pub mod timing {
     /// During a shutdown: how long a process may stay unreaped after SIGKILL (it sits in the kernel, for example on a
     /// dead network file system) before the arbiter exits without it.
     pub const REAP_GRACE: Duration = Duration::from_secs(5);
+
+    /// From the first fork of a start, so long at most workers that would find no processor wait for one to be ready.
+    /// Boots that take longer are long anyway.
+    pub const VANGUARD: Duration = Duration::from_millis(200);
 
     /// A process that lived this long did not die young, and back-off starts over when this long nothing died young.
     pub const HEALTHY_AGE: Duration = Duration::from_secs(10);

@@ -24,6 +24,7 @@ fn plan(workers: u32) -> Plan {
         graceful_timeout: GRACEFUL,
         boot_timeout: Duration::from_secs(7),
         preload_app: false,
+        processors: u32::MAX,
         daemon: true,
     }
 }
@@ -243,6 +244,15 @@ fn reloading(workers: u32) -> World {
 #[test]
 fn from_the_start_with_one_worker() {
     walk(started(plan(1)), 4);
+}
+
+#[test]
+fn from_the_start_with_three_workers_and_a_processor() {
+    let crowded = Plan {
+        processors: 1,
+        ..plan(3)
+    };
+    walk(started(crowded), 3);
 }
 
 #[test]

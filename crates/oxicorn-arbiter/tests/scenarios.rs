@@ -37,6 +37,98 @@ fn runs_without_workers_until_ttin() {
     ]);
 }
 
+// --- the vanguard ---------------------------------------------------------------------------------------------------
+
+/// Somebody starts with fewer processors than workers; the gateway is ready at once.
+fn crowded(workers: u32, processors: u32) -> Scenario {
+    let mut s = Scenario::booting(Plan {
+        processors,
+        ..plan(workers)
+    });
+    s.event(Event::GatewayReady);
+    s
+}
+
+/// How many workers have been ordered.
+fn ordered(s: &Scenario) -> usize {
+    s.arbiter.workers().count()
+}
+
+#[test]
+fn where_processors_are_scarce_the_others_wait_until_the_first_worker_is_ready() {
+    let mut s = crowded(3, 2);
+    s.forget();
+    s.ready(1);
+    s.expect([
+        "announce w1",
+        "spawn w2 g1",
+        "spawn w3 g1",
+        "attach w2",
+        "attach w3",
+    ]);
+}
+
+#[test]
+fn as_many_boot_at_first_as_find_a_processor_beside_the_gateway() {
+    let starts = [
+        (4, 1, 1),
+        (4, 2, 1),
+        (4, 4, 3),
+        (4, 5, 4),
+        (1, 1, 1),
+        (2, 8, 2),
+    ];
+    for (workers, processors, first) in starts {
+        let s = crowded(workers, processors);
+        assert_eq!(ordered(&s), first, "{workers} on {processors}");
+    }
+}
+
+#[test]
+fn a_first_worker_that_hangs_holds_up_the_others_for_a_moment_only() {
+    let mut s = crowded(3, 1);
+    s.after_ms(199);
+    assert_eq!(ordered(&s), 1);
+    s.after_ms(1);
+    assert_eq!(ordered(&s), 3);
+}
+
+#[test]
+fn the_time_of_the_vanguard_begins_once() {
+    let mut s = crowded(3, 1);
+    s.after_ms(150);
+    s.is_killed(1);
+    assert_eq!(ordered(&s), 1);
+    assert!(s.did("spawn w2 g1"));
+    s.after_ms(50);
+    assert_eq!(ordered(&s), 3);
+}
+
+#[test]
+fn whoever_comes_later_waits_for_nobody() {
+    let mut s = crowded(3, 1);
+    s.ready(1);
+    s.is_killed(1);
+    assert_eq!(ordered(&s), 3);
+    s.command(Command::Reload);
+    s.event(Event::ConfigurationLoaded(Plan {
+        processors: 1,
+        ..plan(3)
+    }));
+    assert_eq!(ordered(&s), 6);
+}
+
+#[test]
+fn a_reload_in_the_moment_of_the_vanguard_waits_for_nobody() {
+    let mut s = crowded(3, 1);
+    s.command(Command::Reload);
+    s.event(Event::ConfigurationLoaded(Plan {
+        processors: 1,
+        ..plan(3)
+    }));
+    assert!(s.did("spawn w4 g2"));
+}
+
 // --- death and back-off ---------------------------------------------------------------------------------------------
 
 #[test]

@@ -69,6 +69,7 @@ fn any_plan(random: &mut Random) -> Plan {
         workers,
         preload_app: random.percent(50),
         daemon: random.percent(50),
+        processors: u32::try_from(random.below(6)).expect("small"),
         ..plan()
     }
 }

@@ -48,6 +48,7 @@ impl Arbiter {
             .chain(self.gateway_reap_deadline())
             .chain(self.shutdown_deadline())
             .chain(self.respawn_time())
+            .chain(self.vanguard_deadline())
             .min()
     }
 

@@ -155,6 +155,7 @@ impl Arbiter {
             (vacant && self.can_fork(generation)).then_some(generation)
         } else {
             let vacant = self.has_room() && (self.lacks_worker() || self.lacks_successor());
+            let vacant = vacant && !self.waits_for_vanguard();
             (vacant && self.can_fork(self.serving)).then_some(self.serving)
         }
     }

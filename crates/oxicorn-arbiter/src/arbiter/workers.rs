@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::vanguard::Vanguard;
 use super::{Arbiter, Boot};
 use crate::action::{Action, ExitCode, WorkerSignal};
 use crate::event::{BootFailure, Exit};
@@ -20,6 +21,7 @@ impl Arbiter {
         let now = self.now;
         let wanted = self.workers.record(worker)?.handle_spawned(pid, now)?;
         self.note_fork_answered(worker);
+        self.note_vanguard_forked();
         if wanted {
             self.attach(worker);
         } else {
@@ -60,6 +62,7 @@ impl Arbiter {
         let record = self.workers.record(worker)?;
         record.handle_ready()?;
         let record = record.clone();
+        self.vanguard = Vanguard::Over;
         let taken = self.now.saturating_sub(record.started());
         let timeout = self.boot_timeout_of(record.generation());
         self.patience.handle_ready(taken, timeout);

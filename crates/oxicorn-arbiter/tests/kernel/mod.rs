@@ -374,6 +374,7 @@ impl Kernel {
         Event::ConfigurationLoaded(Plan {
             workers,
             preload_app,
+            processors: 2,
             ..plan()
         })
     }
@@ -540,6 +541,7 @@ pub(crate) fn plan() -> Plan {
         graceful_timeout: Duration::from_secs(30),
         boot_timeout: Duration::from_secs(15),
         preload_app: false,
+        processors: u32::MAX,
         daemon: true,
     }
 }

@@ -63,5 +63,15 @@ pub(crate) fn plan_of(cfg: &Bound<'_, PyAny>) -> PyResult<Plan> {
         preload_app: settings.inner.get("preload_app").is_true()
             && !settings.inner.get("preload_in_arbiter").is_true(),
         daemon: settings.inner.get("daemon").is_true(),
+        processors: processors(),
+    })
+}
+
+/// How many processors this process and its children may use, by their affinity and the quota of their control group. Where
+/// nobody says, there are plenty.
+fn processors() -> u32 {
+    let known = std::thread::available_parallelism();
+    known.map_or(u32::MAX, |known| {
+        u32::try_from(known.get()).unwrap_or(u32::MAX)
     })
 }
