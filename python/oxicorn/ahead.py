@@ -2,8 +2,9 @@
 
 Workers share what was there before the fork, and none has to do it again. Who needs none of it pays
 nothing: it is done where the application, or a module of its own that it imports, says that it
-imports somebody else's package. Its source is read for that, not run: nothing of the application,
-and nothing of these packages, is ever imported here.
+imports somebody else's package; and what of it the application itself imports is imported anyway.
+Its source is read for that, not run: nothing of the application, and nothing of these packages, is
+ever imported here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import re
 import sys
 from importlib.machinery import PathFinder
 
@@ -43,18 +43,19 @@ MOST_BYTES = 1 << 16
 #: Packages that patch the standard library, best before any of it is there.
 PATCHES = frozenset(("eventlet", "gevent"))
 
-_STATEMENT = re.compile(rb"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)|import[ \t]+([\w.]+))", re.MULTILINE)
-_INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
+_ENDS_OF_NAMES = (b",", b";", b"#")
+_INSTALLED = frozenset(("site-packages", "dist-packages"))
 
 
 def import_ahead(uri: str | None, cfg: Config) -> None:
     """Imports what the workers of the application ``uri`` (``module:name``) will import."""
     if not uri or cfg.chosen.kind not in CLASSES:
         return
-    packages = set(_packages_of(uri.partition(":")[0]))
-    if not packages or packages & PATCHES or _hidden_by_the_user():
+    imported = set(_imported_from(uri.partition(":")[0]))
+    if not imported or imported & PATCHES or _hidden_by_the_user():
         return
-    for name in COMMON:
+    packages = imported.difference(COMMON)
+    for name in COMMON if packages else imported:
         # Some interpreters are built without a part of it (``ssl``).
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -78,14 +79,16 @@ def _hidden_by_the_user() -> bool:
     return True
 
 
-def _packages_of(module: str) -> Iterator[str]:
-    """Packages of others that ``module`` imports, or a module of its own that it imports."""
+def _imported_from(module: str) -> Iterator[str]:
+    """Packages of others, and modules in ``COMMON``, that it or a module of its own imports."""
     left, seen = [module], set[str]()
     while left and len(seen) < MOST_FILES:
         name = left.pop(0)
         if name in seen:
             continue
         seen.add(name)
+        if name in COMMON and name != module:
+            yield name
         top = name.partition(".")[0]
         if top in sys.stdlib_module_names or top in ("gunicorn", "oxicorn"):
             continue
@@ -99,7 +102,8 @@ def _packages_of(module: str) -> Iterator[str]:
 
 
 def _is_own(path: str) -> bool:
-    return path.startswith(os.path.join(os.getcwd(), "")) and not _INSTALLED.search(path)
+    below = os.path.join(os.getcwd(), "")
+    return path.startswith(below) and _INSTALLED.isdisjoint(path.split(os.sep))
 
 
 def _file_of(name: str) -> tuple[str | None, bool]:
@@ -126,11 +130,29 @@ def _imported_by(path: str, package: str) -> list[str]:
             source = file.read(MOST_BYTES)
     except OSError:
         return []
-    found = []
-    for dots, of, plain in _STATEMENT.findall(source):
-        name = (of or plain).decode()
-        if dots:
-            above = package.split(".")
-            name = ".".join([*above[: len(above) - len(dots) + 1], name]).strip(".")
-        found.append(name)
-    return found
+    names = (_whole_name(name, package) for name in _names_in(source))
+    return [name for name in names if all(part.isidentifier() for part in name.split("."))]
+
+
+def _names_in(source: bytes) -> Iterator[str]:
+    """The first name of each statement that looks like an import, with the dots before it.
+
+    Not by a regular expression: compiling one takes longer than reading most applications.
+    """
+    for line in source.splitlines():
+        words = line.split(None, 2)
+        if len(words) > 1 and words[0] in (b"from", b"import"):
+            name = words[1]
+            for mark in _ENDS_OF_NAMES:
+                name = name.partition(mark)[0]
+            yield name.decode(errors="replace")
+
+
+def _whole_name(name: str, package: str) -> str:
+    """The name of a module that is called ``name`` in a module of ``package``."""
+    plain = name.lstrip(".")
+    dots = len(name) - len(plain)
+    if not dots:
+        return plain
+    above = package.split(".")
+    return ".".join([*above[: len(above) - dots + 1], plain]).strip(".")

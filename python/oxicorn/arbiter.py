@@ -8,6 +8,7 @@ in a template (setting ``preload_app``).
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -345,6 +346,8 @@ class Arbiter(Commands):
         """The listeners are bound, nothing has been forked yet."""
         self.announce_worker_class()
         self.app.launched()
+        if self.cfg.workers > 1 and not self.cfg.preload_app:
+            self._import_for_workers()
 
     # What the service manager is told.
 
@@ -572,20 +575,17 @@ class Arbiter(Commands):
         self.worker_age = age
         self._told.forget_old()
         if age == 1 and generation.cfg.workers > 1:
-            self._prepare_for_workers(generation.cfg)
+            gc.freeze()  # Collections of the workers do not write to what they share.
         worker = self.new_worker(age, generation.cfg)
         with forked.Guard(self.log):
             generation.cfg.pre_fork(self, worker)
         return worker
 
-    def _prepare_for_workers(self, cfg: Config) -> None:
-        """What they have in common is there, and their collections do not write to it."""
-        import gc
-
+    def _import_for_workers(self) -> None:
+        """What they have in common is there before the first fork, after which writing copies."""
         from oxicorn import ahead  # one worker alone would share it with nobody
 
-        ahead.import_ahead(getattr(self.app, "app_uri", None), cfg)
-        gc.freeze()
+        ahead.import_ahead(getattr(self.app, "app_uri", None), self.cfg)
 
     def new_worker(self, age: int, cfg: Config) -> Worker:
         """The object that stands for a worker with these settings."""

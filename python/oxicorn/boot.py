@@ -8,7 +8,6 @@ is one, without the frames of the server and of the import system that lead to t
 
 from __future__ import annotations
 
-import binascii
 import contextlib
 import fcntl
 import logging
@@ -88,6 +87,8 @@ class ToldReasons:
 
     def teller(self, text: str) -> int:
         """Pid of the worker that tells ``text`` in full: this one, unless another was first."""
+        import binascii  # a worker that can boot needs it not
+
         mark = b"%08x " % binascii.crc32(text.encode("utf-8", "surrogateescape"))
         os.write(self._fd, b"%s%d\n" % (mark, os.getpid()))
         told = os.pread(self._fd, os.fstat(self._fd).st_size, 0).splitlines()

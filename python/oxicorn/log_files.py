@@ -11,7 +11,6 @@ The gateway looks at the same message: ``crates/oxicorn-gateway/src/telemetry/lo
 
 from __future__ import annotations
 
-import array
 import contextlib
 import errno
 import io
@@ -79,6 +78,8 @@ class Offer:
 
     def descriptor(self, path: str) -> int | None:
         """A descriptor of its own for the file ``path``, if it is offered."""
+        import array  # only who may not open its log files itself needs it
+
         room = socket.CMSG_SPACE(LARGEST * array.array("i").itemsize)
         flags = socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
         try:
@@ -98,6 +99,8 @@ class Offer:
 def _descriptors(parts: Iterable[tuple[int, int, bytes]]) -> Iterator[int]:
     for level, kind, data in parts:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            import array
+
             numbers = array.array("i")
             numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
             yield from numbers

@@ -25,6 +25,13 @@ print("email.parser" in sys.modules, "asyncio" in sys.modules)
 #: Files beside the application, the application's name, and what is there afterwards: what all import, asyncio.
 SOURCES = {
     "nothing": ({"app.py": "import os\n\ndef app(environ, start_response): ...\n"}, "app:app", (False, False)),
+    "a part of the library": ({"app.py": "from email.parser import Parser\n"}, "app:app", (True, False)),
+    "another part of the library": ({"app.py": "import html\n"}, "app:app", (False, False)),
+    "a part of the library of the user's own": (
+        {"app.py": "import email.parser\n", "email/__init__.py": "", "email/parser.py": "raise RuntimeError\n"},
+        "app:app",
+        (False, False),
+    ),
     "a package": ({"app.py": "from framework import App\n"}, "app:app", (True, False)),
     "a package with a loop": ({"app.py": "import starlette.applications\n"}, "app:app", (True, True)),
     "indented": ({"app.py": "def make():\n    import framework.core\n"}, "app:make()", (True, False)),
@@ -100,9 +107,12 @@ def test_workers_have_it_from_the_arbiter(serve: Servers, kind: Kind, workers: i
     """
     config = """
         import sys
+        def when_ready(server):
+            server.log.info("before the workers: %s", "email.parser" in sys.modules)
         def post_fork(server, worker):
             server.log.info("there: %s, flask: %s", "email.parser" in sys.modules, "flask" in sys.modules)
     """
     server = serve(source, "--workers", str(workers), config=config)
+    server.wait_for_log(f"before the workers: {shared}")
     server.wait_for_log(f"there: {shared}, flask: False", count=workers)
     assert server.get("/").body == b"hello"

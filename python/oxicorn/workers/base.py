@@ -210,7 +210,7 @@ class Worker:
 
     def _import_before_it_is_too_late(self) -> None:
         """What is imported where it is needed: another user may not be allowed to read it."""
-        for name in ("base64", "datetime", "faulthandler", "http", "random"):
+        for name in ("array", "base64", "binascii", "datetime", "faulthandler", "http", "random"):
             importlib.import_module(name)
         ours = ["leaving", "replacements", "reloader", "workers.stacks"]
         if "asyncio" in sys.modules:
