@@ -1,10 +1,11 @@
-"""Ways of sending much: /large 1 MiB at once, /pieces 100 x 1 KiB from a generator, /file 100 KiB and /large-file 1 MiB by
-wsgi.file_wrapper (PEP 3333's own recipe where a server offers none)."""
+"""Ways of sending more: /page 32 KiB and /large 1 MiB at once, /pieces 100 x 1 KiB from a generator, /file 100 KiB and
+/large-file 1 MiB by wsgi.file_wrapper (PEP 3333's own recipe where a server offers none)."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
+PAGE = b"x" * 32 * 1024
 LARGE = b"x" * 1024 * 1024
 PIECE = b"x" * 1024
 PIECES = 100
@@ -13,9 +14,12 @@ FILE_BLOCK = 64 * 1024
 StartResponse = Callable[..., Any]
 
 
-def large(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(LARGE)))])
-    return [LARGE]
+def whole(body: bytes) -> Callable[..., Iterable[bytes]]:
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
 
 
 def pieces(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
@@ -38,7 +42,7 @@ def file(environ: dict[str, Any], start_response: StartResponse) -> Iterable[byt
     return environ.get("wsgi.file_wrapper", read_blocks)(stream, FILE_BLOCK)
 
 
-ROUTES = {"/large": large, "/pieces": pieces, "/file": file, "/large-file": file}
+ROUTES = {"/page": whole(PAGE), "/large": whole(LARGE), "/pieces": pieces, "/file": file, "/large-file": file}
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

@@ -201,6 +201,15 @@ EXPERIMENTS = (
         (than("granian", 0.80),),
     ),
     Experiment(
+        "page",
+        "32 KiB response",
+        CPU,
+        Shape("download"),
+        measures.cpu_per_request(Load("/page"), 32 * KIB),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        (than("granian", 0.75),),
+    ),
+    Experiment(
         "large",
         "1 MiB response",
         CPU,

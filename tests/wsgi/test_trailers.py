@@ -11,6 +11,7 @@ from tests.support.server import Kind, Server, Servers
 
 APP = r"""
 import json
+import tempfile
 
 
 def application(environ, start_response):
@@ -34,6 +35,15 @@ def pieces(environ, start_response):
     yield b"one"
     yield b"two"
     environ["oxicorn.send_trailers"]([("X-Sum", "2")])
+
+
+def file(environ, start_response):
+    stream = tempfile.TemporaryFile()
+    stream.write(b"x" * int(environ["QUERY_STRING"]))
+    stream.seek(0)
+    environ["oxicorn.send_trailers"]([("X-Sum", "2")])
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](stream)
 
 
 def counted(environ, start_response):
@@ -98,6 +108,13 @@ def test_trailers_of_a_response(server, target, trailers):
             answer = peer.get(target, TE)
             assert (answer.status, answer.framing, answer.trailers) == (200, "chunked", trailers)
             assert answer.body in (b"body", b"onetwo")
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_file_has_trailers_as_any_other_body(server, size):
+    with server.connect() as peer:
+        answer = peer.get(f"/file?{size}", TE)
+        assert (answer.body, answer.trailers) == (b"x" * size, [("X-Sum", "2")])
 
 
 def test_only_who_asks_gets_trailers(server):

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use oxicorn_os::privileges::Identity;
-use oxicorn_os::signals;
+use oxicorn_os::{heap, signals};
 use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
@@ -39,9 +39,14 @@ use crate::{CANNOT_CHANGE_USER, ListenerSetup, Setup};
 /// Exit code when the gateway could not begin. The arbiter starts another one.
 const CANNOT_BEGIN: i32 = 1;
 
+/// Free memory that is kept while there is something to do: what several dozen responses of usual size have in buffers.
+/// Given back to the kernel and asked for again it would cost more than all else that is done for such a response.
+const SPARE_HEAP: usize = 8 * 1024 * 1024;
+
 pub(crate) fn run(mut setup: Setup, time: TimeSource) -> i32 {
     // sendfile has no flag against it, and a log may be a pipe. Nothing to do if it cannot be.
     let _ = signals::ignore(Signal::PIPE.as_raw());
+    heap::keep_spare(SPARE_HEAP);
     // Before the logs are opened: what it opens now it can open again when they are rotated.
     let changed = setup.identity.as_ref().map_or(Ok(()), Identity::assume);
     let log_files = LogFiles::new(setup.log_files.take());

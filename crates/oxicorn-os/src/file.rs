@@ -1,8 +1,10 @@
 //! Files that somebody else has opened.
 
+use std::io::IoSliceMut;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::fs::{FileType, Stat};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 /// Length of the regular file behind a descriptor number that came from outside (an application's
 /// `fileno()`). `None`: there is no such descriptor, or it is no regular file.
@@ -16,6 +18,20 @@ pub fn regular_length(descriptor: RawFd) -> Option<u64> {
 pub fn stored_length(descriptor: RawFd) -> Option<u64> {
     let found = regular(descriptor)?;
     (found.st_blocks > 0).then(|| length(&found))
+}
+
+/// Fills `buffer` from `offset` on with what the kernel has in memory. `false`: not all of it was there, or the file
+/// system does not tell; what is in the buffer then says nothing. Never waits for a disk (`RWF_NOWAIT`).
+#[must_use]
+pub fn read_cached(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> bool {
+    let wanted = buffer.len();
+    let read = preadv2(
+        file,
+        &mut [IoSliceMut::new(buffer)],
+        offset,
+        ReadWriteFlags::NOWAIT,
+    );
+    read == Ok(wanted)
 }
 
 fn regular(descriptor: RawFd) -> Option<Stat> {
@@ -37,7 +53,7 @@ fn length(found: &Stat) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::os::fd::AsRawFd as _;
+    use std::os::fd::{AsFd as _, AsRawFd as _};
 
     #[test]
     fn only_regular_files_have_a_length() {
@@ -48,6 +64,20 @@ mod tests {
         assert_eq!(super::regular_length(end.as_raw_fd()), None);
         assert_eq!(super::regular_length(-1), None);
         assert_eq!(super::regular_length(i32::MAX), None);
+    }
+
+    #[test]
+    fn what_is_in_memory_is_read_and_nothing_beyond_the_end() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let mut buffer = [0; 4];
+        let mut read =
+            |offset| super::read_cached(file.as_fd(), &mut buffer, offset).then_some(buffer);
+        // What was just written is in memory, where the file system tells.
+        if let Some(found) = read(2) {
+            assert_eq!(&found, b"2345");
+        }
+        assert_eq!(read(8), None, "the end comes first");
     }
 
     #[test]

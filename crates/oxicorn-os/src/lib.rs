@@ -30,6 +30,7 @@ pub mod rlimit;
 pub mod send_batch;
 pub mod sendfile;
 pub mod signals;
+pub mod small_file;
 pub mod sockets;
 pub mod stream;
 pub mod tempfile;

@@ -9,7 +9,7 @@ use crate::connection::Connection;
 
 /// Memory that is lent on; a connection may have had more.
 const INPUT_LENT: usize = 2 * READ_SIZE;
-const OUTPUT_LENT: usize = 4096;
+const OUTPUT_LENT: usize = 20 * 1024;
 
 /// How many connections' memory is kept for others.
 const SPARE: usize = 256;

@@ -137,6 +137,7 @@ pub(crate) async fn tick_for_ever() {
         with(Gateway::tick);
         let length = with(|gateway| gateway.rest()).unwrap_or_default();
         if !length.is_zero() {
+            with(Gateway::give_spare_back);
             let stirred = poll_fn(|cx| {
                 with(|gateway| gateway.rest.poll_stirred(cx)).unwrap_or(Poll::Ready(()))
             });

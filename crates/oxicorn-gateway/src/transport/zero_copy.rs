@@ -16,7 +16,8 @@ use crate::transport::socket::{Sent, Socket};
 /// Output that is not held back for what the next message may add.
 pub(crate) const SEND_FROM: usize = 64 * 1024;
 
-/// Less than this is copied, so that it may leave together with more.
+/// Less than this is copied, so that it may leave together with more; and so is a piece that others follow, until there
+/// is [`SEND_FROM`].
 const LEND_FROM: usize = 16 * 1024;
 
 /// A part of the message's payload that belongs into the output at `at` and is not there.
@@ -72,13 +73,13 @@ pub(crate) struct Road<'c> {
 }
 
 impl Road<'_> {
-    /// Whether `len` bytes of payload are to be lent.
-    pub(crate) fn is_worth_it(&self, output: &Output, len: usize) -> bool {
+    /// Whether `len` bytes of payload are to be lent; `last`: nothing of the response follows them.
+    pub(crate) fn is_worth_it(&self, output: &Output, len: usize, last: bool) -> bool {
         len >= LEND_FROM
             && self.socket.is_some()
             && !self.is_stalled
             && output.files() == 0
-            && output.held() + len >= SEND_FROM
+            && (last || output.held() + len >= SEND_FROM)
     }
 
     pub(crate) fn send(&mut self, lent: RingSend, output: &mut Output, link: &GatewayEnd) {

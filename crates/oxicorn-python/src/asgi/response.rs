@@ -9,11 +9,12 @@
 //! until the loop turns (`AsgiServer::flush`), there is enough of them, or the response ends. What exceeds the window
 //! stays here, and `send` waits for it. Framing is the gateway's business.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use oxicorn_link::StreamId;
 use oxicorn_link::window::{RESPONSE_HEAD, RESPONSE_PIECE, RESPONSE_WINDOW, SendWindow};
 use oxicorn_link::wire::{AbortReason, FilePart, ResponseKind, encode_abort, flags};
+use oxicorn_os::small_file;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -230,6 +231,16 @@ impl Response {
         more: bool,
     ) -> PyResult<Taken> {
         self.count(body.len() as u64, more)?;
+        self.take_counted(py, link, body, more)
+    }
+
+    fn take_counted(
+        &mut self,
+        py: Python<'_>,
+        link: &LoopLink,
+        body: &[u8],
+        more: bool,
+    ) -> PyResult<Taken> {
         let body = if self.has_body() { body } else { &[] };
         if !more {
             self.end_body();
@@ -253,11 +264,18 @@ impl Response {
             return Err(PyRuntimeError::new_err(text));
         }
         self.count(piece.len, piece.more)?;
+        let part = FilePart {
+            offset: piece.offset,
+            len: piece.len,
+        };
         if self.has_body() && piece.len > 0 {
-            let part = FilePart {
-                offset: piece.offset,
-                len: piece.len,
-            };
+            let sent =
+                small_file::with_content(piece.file.as_fd(), part.offset, part.len, |content| {
+                    self.take_counted(py, link, content, piece.more)
+                });
+            if let Some(taken) = sent {
+                return taken;
+            }
             self.file = Some((piece.file, part));
         }
         if !piece.more {

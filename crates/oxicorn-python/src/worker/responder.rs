@@ -249,13 +249,10 @@ impl Responder {
         py: Python<'_>,
         stream: &mut Stream,
         head: &[u8],
-        file: i32,
+        file: BorrowedFd<'_>,
     ) -> PyResult<()> {
         refuse_if_forked()?;
         self.check_head(py, stream, head)?;
-        // SAFETY: the application's file object, which owns the descriptor, is held by the caller for
-        // the time of this call.
-        let file = unsafe { BorrowedFd::borrow_raw(file) };
         self.link.send_descriptor(py, self.wait(), stream.id, file)
     }
 

@@ -1,5 +1,6 @@
 //! Calling the application and turning what it returns into a response.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -285,7 +286,7 @@ impl Application {
         exchange.try_borrow_mut()?.finish(py)
     }
 
-    /// Whether the response is a file that the gateway can send by itself.
+    /// Whether the response is a file that can be sent without being read by its `read`.
     fn send_file<'py>(
         &self,
         py: Python<'py>,
@@ -300,6 +301,10 @@ impl Application {
             return Ok(false);
         };
         let mut exchange = exchange.try_borrow_mut()?;
+        if exchange.has_trailers() {
+            // They need chunks, and what the gateway sends by itself has a length.
+            return Ok(false);
+        }
         let length = exchange
             .announced_length()
             .map_or(file.rest, |length| length.min(file.rest));
@@ -307,7 +312,9 @@ impl Application {
             offset: file.offset,
             len: length,
         };
-        exchange.send_file(py, file.descriptor, part)?;
+        // SAFETY: the application's file object owns it, and is held for the time of this call.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(file.descriptor) };
+        exchange.send_file(py, descriptor, part)?;
         Ok(true)
     }
 

@@ -17,10 +17,12 @@
 //! piece that completes the promised length; what the application's call does behind it (more pieces,
 //! `close()`, hooks) keeps the worker busy, not the client, and its end is told by a message of its own.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use oxicorn_link::StreamId;
 use oxicorn_link::wire::{AbortReason, FilePart, flags};
+use oxicorn_os::small_file;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
@@ -168,6 +170,11 @@ impl Exchange {
         self.abort(py, AbortReason::Interrupted)
     }
 
+    /// Whether the response ends with trailers.
+    pub(crate) fn has_trailers(&self) -> bool {
+        self.trailers.is_some()
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
@@ -302,14 +309,30 @@ impl Exchange {
         self.responder.send_trailers(py, &mut self.stream, trailers)
     }
 
-    /// Hands a file to the gateway, which sends it without the worker; ends the response.
-    pub(crate) fn send_file(&mut self, py: Python<'_>, file: i32, part: FilePart) -> PyResult<()> {
+    /// Sends a piece of a file, and ends the response: a small one as any other body, where it need not be waited for;
+    /// else the gateway gets the descriptor and sends it without the worker.
+    pub(crate) fn send_file(
+        &mut self,
+        py: Python<'_>,
+        file: BorrowedFd<'_>,
+        part: FilePart,
+    ) -> PyResult<()> {
         if self.phase == Phase::Fresh {
             return Err(not_started());
         }
         if !self.has_body() || part.len == 0 || self.phase == Phase::Complete {
             return self.finish(py);
         }
+        let sent = small_file::with_content(file, part.offset, part.len, |content| {
+            self.send_whole(py, content, true)
+        });
+        match sent {
+            Some(sent) => sent,
+            None => self.leave_file(py, file, part),
+        }
+    }
+
+    fn leave_file(&mut self, py: Python<'_>, file: BorrowedFd<'_>, part: FilePart) -> PyResult<()> {
         let begins = self.phase == Phase::Armed;
         if begins {
             self.head.announce_length(part.len);

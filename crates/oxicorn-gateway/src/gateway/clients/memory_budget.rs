@@ -51,6 +51,9 @@ const FLOOD: usize = 256;
 /// or bytes.
 const FLOOD_BYTES: usize = 4 * 1024 * 1024;
 
+/// Free memory that a resting gateway keeps.
+const SPARE_AT_REST: usize = 256 * 1024;
+
 /// The sum.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryBudget {
@@ -129,6 +132,12 @@ impl Gateway {
             self.scratch.lent.clear();
             heap::trim();
         }
+    }
+
+    /// Before a rest: what was kept for the next request is given back where it is worth it.
+    pub(crate) fn give_spare_back(&mut self) {
+        self.scratch.lent.clear();
+        heap::trim_spare(SPARE_AT_REST);
     }
 
     /// Whether more is held than may be.

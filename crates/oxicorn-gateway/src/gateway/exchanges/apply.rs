@@ -272,8 +272,9 @@ impl<'g> WorkerMessage<'g> {
         }
         let stage = self.exchange.stage();
         let records = self.writer.records();
+        let last = is_last(self.header);
         let lends =
-            records.is_none() && stage.is_served() && self.road.is_worth_it(self.output, len);
+            records.is_none() && stage.is_served() && self.road.is_worth_it(self.output, len, last);
         self.call.window.receive(len)?;
         self.call.uncredited += len;
         let out = self.output.bytes();
