@@ -58,7 +58,7 @@ impl Timer {
     }
 
     /// Rings at `deadline` or before; ringing early is harmless, so it is only ever moved forward.
-    fn arm(&mut self, now: Duration, deadline: Duration) {
+    pub(crate) fn arm(&mut self, now: Duration, deadline: Duration) {
         if self.armed.is_none_or(|armed| deadline < armed) {
             self.armed = Some(deadline);
             self.sleep.reset(deadline.saturating_sub(now));

@@ -42,7 +42,7 @@ use crate::exchange::response_spool::Spooled;
 use crate::gateway::arbiter::drain::Drain;
 use crate::gateway::arbiter::log_forwarding::AccessForwarding;
 use crate::gateway::clients::admission::connections_by_descriptors;
-use crate::gateway::clients::handshake::Secure;
+use crate::gateway::clients::handshake::{Precedence, Secure};
 use crate::gateway::clients::listener::{ConnectionTask, Listeners};
 use crate::gateway::clients::memory_budget::MemoryBudget;
 use crate::gateway::clients::unsent::Unsent;
@@ -122,6 +122,8 @@ pub(crate) struct Gateway {
     /// When what need not be known at once is looked for next.
     pub(crate) next_look: Duration,
     turns: u32,
+    /// Who has come again, and is served before handshakes are made.
+    pub(crate) precedence: Precedence,
     pub(crate) coalescing: WakeCoalescing,
     /// The worker whose ring is being read.
     pub(crate) reading: Option<usize>,
@@ -226,6 +228,7 @@ impl Gateway {
             next_serial: 0,
             next_look: Duration::ZERO,
             turns: 0,
+            precedence: Precedence::default(),
             coalescing: WakeCoalescing::new(),
             reading: None,
         }
@@ -319,7 +322,7 @@ impl Gateway {
         for _ in 0..MAX_READS_BEFORE_SLEEP {
             is_needed |= self.read_links();
             self.settle();
-            if self.secure.is_some() && tls::help(is_needed) {
+            if self.secure.is_some() && self.helps_threads(is_needed) {
                 self.arm_timer();
                 return;
             }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use oxicorn_link::scoreboard::Counter;
 use oxicorn_tls::{Material, Offer};
@@ -10,11 +11,34 @@ use oxicorn_tls::{Material, Offer};
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::transport::endpoint::Endpoint;
-use crate::transport::tls::{Settled, Terms, Tls, set_threads, take_settled};
+use crate::transport::tls::{Settled, Terms, Tls, are_behind, help, set_threads, take_settled};
 
 /// The most bytes that certificates, keys and authorities may have together: all the authorities of a system are a
 /// quarter of a megabyte.
 const MATERIAL_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// How long the owner makes no step of a handshake after a client has asked again on its connection: the time in which
+/// a quick worker answers, and a client that is answered asks once more.
+const PRECEDENCE: Duration = Duration::from_micros(500);
+
+/// Clients that keep their connections go before new ones, where it is the owner who makes steps of handshakes.
+#[derive(Debug, Default)]
+pub(crate) struct Precedence {
+    until: Duration,
+}
+
+impl Precedence {
+    /// A client has asked again.
+    #[inline]
+    pub(crate) fn note(&mut self, now: Duration) {
+        self.until = now + PRECEDENCE;
+    }
+
+    /// Until when no step is to be made, if that is not yet over.
+    fn holds(&self, now: Duration) -> Option<Duration> {
+        (now < self.until).then_some(self.until)
+    }
+}
 
 /// See the module's head.
 #[derive(Debug)]
@@ -47,6 +71,19 @@ fn content(file: &OwnedFd) -> std::io::Result<Vec<u8>> {
 }
 
 impl Gateway {
+    /// Makes a step of a handshake where the threads are behind; `true`: the runtime is not to sleep.
+    pub(crate) fn helps_threads(&mut self, is_needed: bool) -> bool {
+        if !are_behind() {
+            return false;
+        }
+        let now = self.clock.now();
+        if let Some(until) = self.precedence.holds(now) {
+            self.timer.arm(now, until);
+            return false;
+        }
+        help(is_needed)
+    }
+
     /// Has as many threads for handshakes as the settings say, where anybody speaks TLS.
     pub(crate) fn start_threads(&mut self) {
         let beside = self.resolved.settings.threads.saturating_sub(1);
@@ -143,5 +180,22 @@ impl Gateway {
         self.warn_of_client(format_args!(
             "Closed a connection from ip={address}: {text}"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_asked_again_goes_before_handshakes_for_a_while() {
+        let now = Duration::from_secs(7);
+        let mut precedence = Precedence::default();
+        assert_eq!(precedence.holds(now), None);
+        precedence.note(now);
+        assert_eq!(precedence.holds(now), Some(now + PRECEDENCE));
+        assert_eq!(precedence.holds(now + PRECEDENCE), None);
+        precedence.note(now + PRECEDENCE / 2);
+        assert!(precedence.holds(now + PRECEDENCE).is_some());
     }
 }

@@ -289,6 +289,9 @@ impl Gateway {
         connection.phase = Phase::Open;
         connection.deadline = None;
         connection.served += 1;
+        if connection.served > 1 {
+            self.precedence.note(now);
+        }
         self.metrics.count(Counter::Requests);
         let most = connection.resolved.settings.requests_per_connection;
         let last = most > 0 && connection.served >= most;

@@ -126,6 +126,11 @@ pub(super) fn give(
     })
 }
 
+/// Whether more steps wait for the threads than they should.
+pub(crate) fn are_behind() -> bool {
+    THREADS.with_borrow(|threads| threads.as_ref().is_some_and(Threads::are_behind))
+}
+
 /// The owner is about to sleep, everything else is done. Where the threads are behind it is kept from that, and the
 /// sockets are looked at first: `true`. It has made a step then, unless somebody needed it since it looked at them last
 /// (`is_needed`): who comes often would otherwise wait for a step each time.

@@ -35,7 +35,7 @@ use crate::buffer::input::READ_SIZE;
 use crate::transport::socket::{Received, Sent, Socket};
 
 pub(crate) use handshakes::{
-    Settled, help, look_after_handshakes, renew, set_threads, take_settled,
+    Settled, are_behind, help, look_after_handshakes, renew, set_threads, take_settled,
 };
 pub(crate) use relay::relay;
 
