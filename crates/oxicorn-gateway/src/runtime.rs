@@ -43,10 +43,13 @@ const CANNOT_BEGIN: i32 = 1;
 /// Given back to the kernel and asked for again it would cost more than all else that is done for such a response.
 const SPARE_HEAP: usize = 8 * 1024 * 1024;
 
+/// Blocks from this size on are tables, of thousands of connections: they grow, and would leave holes behind.
+const LARGE_BLOCK: usize = 1024 * 1024;
+
 pub(crate) fn run(mut setup: Setup, time: TimeSource) -> i32 {
     // sendfile has no flag against it, and a log may be a pipe. Nothing to do if it cannot be.
     let _ = signals::ignore(Signal::PIPE.as_raw());
-    heap::keep_spare(SPARE_HEAP);
+    heap::keep_spare(SPARE_HEAP, LARGE_BLOCK);
     // Before the logs are opened: what it opens now it can open again when they are rotated.
     let changed = setup.identity.as_ref().map_or(Ok(()), Identity::assume);
     let log_files = LogFiles::new(setup.log_files.take());

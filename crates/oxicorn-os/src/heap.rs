@@ -10,17 +10,19 @@ pub fn trim() {
     }
 }
 
-/// Has the allocator keep what is free at the end of its heap up to so many bytes, and take blocks up to that size from
-/// there: by itself it gives more than 128 KiB back to the kernel at once, to get the same pages, filled with zeros, with
-/// the next block. To be said before there are other threads. Where the allocator cannot, nothing happens.
-pub fn keep_spare(bytes: usize) {
+/// Has the allocator keep up to `spare` bytes that are free at the end of its heap: by itself it gives more than 128 KiB
+/// back to the kernel at once, to get the same pages, filled with zeros, with the next block. Blocks of `apart` bytes and
+/// more do not come from there: they can grow where they are, and go as a whole. To be said before there are other
+/// threads. Where the allocator cannot, nothing happens.
+pub fn keep_spare(spare: usize, apart: usize) {
     #[cfg(target_env = "gnu")]
-    {
+    for (parameter, bytes) in [
+        (libc::M_TRIM_THRESHOLD, spare),
+        (libc::M_MMAP_THRESHOLD, apart),
+    ] {
         let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        for parameter in [libc::M_TRIM_THRESHOLD, libc::M_MMAP_THRESHOLD] {
-            // SAFETY: takes no pointers; a value that it does not like changes nothing.
-            unsafe { libc::mallopt(parameter, bytes) };
-        }
+        // SAFETY: takes no pointers; a value that it does not like changes nothing.
+        unsafe { libc::mallopt(parameter, bytes) };
     }
 }
 
@@ -41,7 +43,7 @@ pub fn trim_spare(least: usize) {
 mod tests {
     #[test]
     fn what_is_in_use_stays() {
-        super::keep_spare(1 << 21);
+        super::keep_spare(1 << 21, 1 << 19);
         let kept = vec![7_u8; 1 << 20];
         super::trim();
         super::trim_spare(0);
