@@ -165,6 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_piece_is_lent_earlier_than_one_that_others_follow() {
+        let (socket, _peer) = pair();
+        let road = Road {
+            socket: Some(&socket),
+            waker: Waker::noop(),
+            is_stalled: false,
+            sent: &mut 0,
+        };
+        let lends = |len, last| road.is_worth_it(&Output::default(), len, last);
+        assert!(lends(LEND_FROM, true) && !lends(LEND_FROM - 1, true));
+        assert!(lends(SEND_FROM, false) && !lends(SEND_FROM - 1, false));
+    }
+
+    #[test]
     fn what_the_socket_takes_is_never_copied() {
         let (socket, peer) = pair();
         let (arrived, output) = send(&socket, peer, SHORT);

@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(rounds, [8, 8, 6]);
         assert!(state.may_begin(waker), "the round has room again");
     }
+
     #[test]
     fn who_is_served_waits_for_one_step_of_the_owner_at_most() {
         let (threads, errands) = stuck(10);
