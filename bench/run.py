@@ -20,8 +20,8 @@ from harness.servers import APPLICATIONS, CONTENDERS, PEERS
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SPIN_SECONDS = 110e-6
-FILE_SIZE = 100 * 1024
-LARGE_FILE_SIZE = 1024 * 1024
+#: Bytes of the files that applications send, by the variable that has their paths.
+FILES = {"BENCH_SMALL_FILE": 4 * 1024, "BENCH_FILE": 100 * 1024, "BENCH_LARGE_FILE": 1024 * 1024}
 QUIET_LOAD = 0.5
 
 
@@ -49,15 +49,15 @@ def parse_arguments() -> argparse.Namespace:
 
 def prepare(arguments: argparse.Namespace, scratch: Path) -> Settings:
     """What is the same for all servers and rounds of this run."""
-    file = scratch / "file"
-    file.write_bytes(os.urandom(FILE_SIZE))
-    large_file = scratch / "large-file"
-    large_file.write_bytes(os.urandom(LARGE_FILE_SIZE))
+    files = {}
+    for name, size in FILES.items():
+        path = scratch / name
+        path.write_bytes(os.urandom(size))
+        files[name] = str(path)
     calibration = [str(PEERS / "bin" / "python"), str(APPLICATIONS / "spinning.py"), str(SPIN_SECONDS)]
     turns = subprocess.run(calibration, check=True, capture_output=True, text=True).stdout.strip()
     variables = {
-        "BENCH_FILE": str(file),
-        "BENCH_LARGE_FILE": str(large_file),
+        **files,
         "BENCH_TURNS": turns,
         "PYTHONDONTWRITEBYTECODE": "1",
     }

@@ -228,6 +228,15 @@ EXPERIMENTS = (
         AHEAD_OF_GRANIAN,
     ),
     Experiment(
+        "small-file",
+        "4 KiB by wsgi.file_wrapper",
+        CPU,
+        Shape("download"),
+        measures.cpu_per_request(Load("/small-file"), 4 * KIB),
+        ("oxicorn", "granian", "floor", "bjoern"),
+        AHEAD_OF_GRANIAN,
+    ),
+    Experiment(
         "file",
         "100 KiB by wsgi.file_wrapper",
         CPU,
