@@ -11,10 +11,10 @@
 //! What does not fit before the end goes to the beginning, and the rest is padding: its first eight
 //! bytes have the kind [`PADDING`]. A message is at most half the ring, so an empty ring takes any.
 //!
-//! In a large ring a producer that finds everything read goes back to the beginning, too. So a ring that is
-//! large for the sake of long messages costs, as long as its ends keep up with each other, no more memory
-//! and no more of the processor's caches than a small one. What is passed over is room again only when the
-//! consumer has read on, so it is not done before what lies behind is room enough.
+//! A producer that finds everything read goes back to the beginning, too. So a ring that is large for the sake
+//! of long messages and of bad times costs, as long as its ends keep up with each other, no more memory and no
+//! more of the processor's caches than a small one. What is passed over is room again only when the consumer
+//! has read on, so it is not done before what lies behind is room for many such messages as come.
 //!
 //! # Who owns what
 //! `tail` is where the producer goes on, `head` where the consumer does; both count bytes since the
@@ -44,13 +44,19 @@ pub const HEADER_LEN: usize = 24;
 /// Kind of what fills the ring up to its end.
 pub const PADDING: u8 = u8::MAX;
 
-/// Room that going back leaves beside the message: a piece of a long response, and as much as a ring of
-/// ordinary size has in all (which therefore never goes back).
-const ROOM_KEPT: u64 = if cfg!(loom) { 64 } else { 513 << 10 };
+/// Room that going back leaves beside the message: for so many as long as the longest of late, as requests may
+/// be ahead of a worker at a time,
+const MESSAGES_KEPT: u64 = 64;
+/// but at least this part of the ring (many short ones may make one answer),
+const LEAST_PART_KEPT: u64 = 16;
+/// and at most this part of it, and a piece of a long response.
+const MOST_PART_KEPT: u64 = 2;
+const MOST_KEPT: u64 = 513 << 10;
 
-/// How far a producer writes on before it looks again whether everything was read: the index it looks at
-/// is dear as long as the consumer moves it.
-const LOOK_PART: u64 = 64;
+/// How far, on average, a producer writes on before it looks again whether everything was read: the index it
+/// looks at is dear as long as the consumer moves it. (Messages that come together are read together, so only
+/// a look at the first of them finds everything read: a producer that seldom looks seldom finds that.)
+const LOOK_EVERY: u64 = 1 << 10;
 
 const ALIGNMENT: u64 = 8;
 const STREAM_AT: usize = 8;
@@ -195,6 +201,25 @@ fn place(tail: u64, size: u64, capacity: u64) -> (u64, u64) {
     (padding, tail + padding + size)
 }
 
+/// Room that going back leaves beside a message where the longest of late took `longest` bytes: in any case for
+/// one like that, which may be half the ring.
+#[inline]
+fn room_kept(longest: u64, capacity: u64) -> u64 {
+    let most = (capacity / MOST_PART_KEPT).min(MOST_KEPT);
+    (MESSAGES_KEPT * longest)
+        .clamp(capacity / LEAST_PART_KEPT, most)
+        .max(longest)
+}
+
+/// How far to write on before the next look: uneven, since messages that come in twos or threes would else be looked
+/// at in the middle each time.
+#[inline]
+fn until_next_look(tail: u64) -> u64 {
+    // The upper bits of a product with 2^64 divided by the golden ratio, which is what hashes are made of.
+    let scattered = tail.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    LOOK_EVERY / 2 + scattered % LOOK_EVERY
+}
+
 /// Whether a producer that shares this memory would find room for a payload of this length now, or
 /// would find that it is too long: whether there is a reason not to wait.
 pub fn has_room<M: Memory>(memory: &M, len: usize) -> bool {
@@ -217,6 +242,9 @@ pub struct Producer<M> {
     head: u64,
     /// From which index on a copy that is too old for going back is renewed.
     look_from: u64,
+    /// The longest message since the last time at the beginning, and between that and the time before.
+    longest: u64,
+    longest_before: u64,
 }
 
 impl<M: Memory> Producer<M> {
@@ -228,6 +256,8 @@ impl<M: Memory> Producer<M> {
             tail,
             head,
             look_from: 0,
+            longest: 0,
+            longest_before: 0,
         })
     }
 
@@ -310,7 +340,9 @@ impl<M: Memory> Producer<M> {
         if padding > 0 {
             let at = offset(self.tail, capacity);
             self.memory.set_word(at, u64::from(PADDING) << 32);
+            self.longest_before = std::mem::take(&mut self.longest);
         }
+        self.longest = self.longest.max(size);
         Ok(self.tail + padding)
     }
 
@@ -319,11 +351,11 @@ impl<M: Memory> Producer<M> {
     fn may_go_back(&mut self, size: u64) -> bool {
         let capacity = self.memory.capacity();
         let behind = self.tail & (capacity - 1);
-        if behind < size + ROOM_KEPT {
+        if behind < size + room_kept(self.longest.max(self.longest_before), capacity) {
             return false;
         }
         if self.head != self.tail && self.tail >= self.look_from {
-            self.look_from = self.tail + capacity / LOOK_PART;
+            self.look_from = self.tail + until_next_look(self.tail);
             self.refresh_head();
         }
         self.head == self.tail
