@@ -27,13 +27,42 @@ __all__ = ["import_ahead"]
 #: modules import themselves. Gunicorn's arbiter has most of it for purposes of its own.
 COMMON = tuple(
     """
-    calendar contextvars dataclasses decimal email.parser email.utils hashlib hmac html http.client
-    importlib.resources inspect ipaddress mimetypes pathlib platform pprint random secrets shutil
-    ssl subprocess tempfile typing urllib.parse uuid zipfile
+    calendar contextvars dataclasses decimal email.parser email.utils hashlib heapq hmac html
+    http.client http.cookies importlib.resources inspect ipaddress json mimetypes pathlib platform
+    pprint queue random secrets shutil ssl subprocess tempfile typing unicodedata urllib.parse uuid
+    zipfile
     """.split()
 )
-#: Packages that import ``asyncio`` beside that, whoever calls their applications.
-WITH_LOOPS = frozenset(("aiohttp", "django", "falcon", "fastapi", "litestar", "quart", "starlette"))
+#: What these packages import beside that, whoever calls their applications. Not in it is what looks
+#: at its surroundings, or leaves something behind: ``multiprocessing`` (a key for each process),
+#: ``zoneinfo`` (the environment), ``pdb`` (the terminal); nor what some versions warn of (``cgi``).
+BESIDE = {
+    "aiohttp": "asyncio",
+    "bottle": "configparser pickle",
+    "django": """
+        argparse asyncio concurrent.futures.thread difflib email.generator email.headerregistry
+        email.mime.message email.mime.multipart email.mime.text email.policy getpass gettext glob
+        graphlib gzip html.parser logging.config pickle pkgutil sysconfig
+        """,
+    "falcon": """
+        asyncio concurrent.futures.thread http.cookiejar urllib.request wsgiref.types
+        xml.etree.ElementTree
+        """,
+    "fastapi": "asyncio colorsys fractions importlib.metadata shlex sysconfig",
+    "flask": "difflib gettext http.server importlib.metadata pickle pkgutil",
+    "litestar": """
+        asyncio colorsys concurrent.futures.thread fractions glob importlib.metadata
+        logging.config pickle sysconfig wsgiref.headers
+        """,
+    "pyramid": "gettext pkgutil plistlib sysconfig urllib.request",
+    "quart": """
+        asyncio difflib gettext glob http.cookiejar http.server importlib.metadata logging.config
+        pickle pkgutil shlex tomllib urllib.request wsgiref.handlers
+        """,
+    "starlette": "asyncio shlex",
+}
+#: All of these: what of them an application itself imports is imported for it.
+KNOWN = frozenset((*COMMON, *" ".join(BESIDE.values()).split()))
 #: Classes whose workers change nothing of the standard library before they load the application.
 CLASSES = frozenset(("sync", "gthread", "asgi", "tornado"))
 #: Of the application's own files, and of each of them: what is looked at.
@@ -54,13 +83,19 @@ def import_ahead(uri: str | None, cfg: Config) -> None:
     imported = set(_imported_from(uri.partition(":")[0]))
     if not imported or imported & PATCHES or _hidden_by_the_user():
         return
-    packages = imported.difference(COMMON)
-    for name in COMMON if packages else imported:
+    for name in _known_to_follow(imported):
         # Some interpreters are built without a part of it (``ssl``).
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    if packages & WITH_LOOPS:
-        importlib.import_module("asyncio")
+
+
+def _known_to_follow(imported: set[str]) -> Iterator[str]:
+    """What of the standard library an application imports that itself imports these."""
+    packages = sorted(imported - KNOWN)
+    yield from COMMON if packages else ()
+    for package in packages:
+        yield from BESIDE.get(package, "").split()
+    yield from sorted(imported & KNOWN)
 
 
 def _hidden_by_the_user() -> bool:
@@ -80,14 +115,14 @@ def _hidden_by_the_user() -> bool:
 
 
 def _imported_from(module: str) -> Iterator[str]:
-    """Packages of others, and modules in ``COMMON``, that it or a module of its own imports."""
+    """Packages of others, and modules in ``KNOWN``, that it or a module of its own imports."""
     left, seen = [module], set[str]()
     while left and len(seen) < MOST_FILES:
         name = left.pop(0)
         if name in seen:
             continue
         seen.add(name)
-        if name in COMMON and name != module:
+        if name in KNOWN and name != module:
             yield name
         top = name.partition(".")[0]
         if top in sys.stdlib_module_names or top in ("gunicorn", "oxicorn"):

@@ -19,8 +19,12 @@ from types import SimpleNamespace as Some
 sys.path[:0] = [".", "site-packages"]
 from oxicorn.ahead import import_ahead
 import_ahead({!r}, Some(chosen=Some(kind={!r})))
-print("email.parser" in sys.modules, "asyncio" in sys.modules)
+print(*(name in sys.modules for name in {!r}))
 """
+
+#: Packages of others, none of which may be imported.
+PACKAGES = ("bottle", "django", "falcon", "fastapi", "flask", "framework")
+PACKAGES += ("gevent", "litestar", "pyramid", "quart", "starlette")
 
 #: Files beside the application, the application's name, and what is there afterwards: what all import, asyncio.
 SOURCES = {
@@ -68,14 +72,40 @@ SOURCES = {
 }
 
 
-def asked(directory: Path, files: dict[str, str], uri: str, kind: str = "sync", source: str = ASK) -> tuple[bool, ...]:
-    for package in ("framework", "gevent", "starlette"):
+#: What an application imports, and of the library then: what is there, what is not.
+TABLE = [
+    ("framework", "heapq http.cookies json queue unicodedata", "asyncio difflib pickle pkgutil urllib.request"),
+    ("flask", "difflib gettext http.server importlib.metadata json pickle pkgutil", "asyncio urllib.request"),
+    ("django.core.wsgi", "asyncio email.mime.text json logging.config", "http.server multiprocessing sqlite3 zoneinfo"),
+    ("fastapi", "asyncio importlib.metadata json shlex", "difflib pickle zoneinfo"),
+    ("falcon.asgi", "asyncio json xml.etree.ElementTree", "difflib pickle"),
+    ("litestar", "asyncio importlib.metadata json logging.config", "difflib pdb"),
+    ("pyramid.config", "gettext json pkgutil plistlib", "asyncio cgi"),
+    ("quart", "asyncio difflib http.cookiejar json", "multiprocessing pdb"),
+    ("bottle", "configparser json pickle", "asyncio difflib"),
+    ("json", "json", "difflib email.parser heapq"),
+    ("difflib", "difflib", "email.parser json"),
+    ("asyncio", "asyncio", "email.parser json"),
+    ("multiprocessing", "", "email.parser json multiprocessing"),
+]
+
+
+def asked(
+    directory: Path,
+    files: dict[str, str],
+    uri: str,
+    kind: str = "sync",
+    source: str = ASK,
+    about: tuple[str, ...] = ("email.parser", "asyncio"),
+) -> tuple[bool, ...]:
+    """Whether each of the modules ``about`` is there afterwards."""
+    for package in PACKAGES:
         files |= {f"site-packages/{package}/__init__.py": "raise RuntimeError('it is imported')\n"}
     for name, text in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    command = [sys.executable, "-c", source.format(uri, kind)]
+    command = [sys.executable, "-c", source.format(uri, kind, about)]
     run = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
     return tuple(word == "True" for word in run.stdout.split())
 
@@ -84,6 +114,16 @@ def asked(directory: Path, files: dict[str, str], uri: str, kind: str = "sync", 
 def test_is_imported_where_the_application_imports(tmp_path: Path, name: str) -> None:
     files, uri, expected = SOURCES[name]
     assert asked(tmp_path, dict(files), uri) == expected
+
+
+@pytest.mark.parametrize(("name", "there", "absent"), TABLE)
+def test_what_a_framework_imports_beside_what_all_do(tmp_path: Path, name: str, there: str, absent: str) -> None:
+    about = (*there.split(), *absent.split())
+    found = asked(tmp_path, {"app.py": f"import {name}\n"}, "app", about=about)
+    assert dict(zip(about, found, strict=True)) == {
+        **dict.fromkeys(there.split(), True),
+        **dict.fromkeys(absent.split(), False),
+    }
 
 
 def test_an_interpreter_without_a_part_of_the_library_does_without(tmp_path: Path) -> None:
