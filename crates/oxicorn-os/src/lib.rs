@@ -26,6 +26,7 @@ pub mod poll;
 pub mod privileges;
 pub mod process;
 pub mod random;
+pub mod ranges;
 pub mod rlimit;
 pub mod send_batch;
 pub mod sendfile;

@@ -193,6 +193,11 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// How many threads this process has; `None` where `/proc` is not mounted.
+pub fn threads() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+}
+
 /// A descriptor that is readable once the process has ended, and never names another process.
 pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
@@ -339,6 +344,14 @@ mod tests {
     fn own_figures_are_plausible() {
         assert_eq!(id(), std::process::id().cast_signed());
         assert!(resident_bytes().is_some_and(|bytes| bytes > 4096));
+        let threads = std::thread::scope(|scope| {
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || held.recv());
+            let threads = threads();
+            drop(release);
+            threads
+        });
+        assert!(threads.is_some_and(|count| count >= 2));
         assert!(cpu_time() > std::time::Duration::ZERO);
     }
 }

@@ -9,6 +9,7 @@
 //! | what the reloader waits for | `directory_watch` |
 //! | the last warnings, for the dashboard | `log_tail` |
 //! | the applications' own metrics | `metrics` |
+//! | where Python's objects lie, for processes that never look at them again | `arenas` |
 //! | the end of processes that the application forks | `forked` |
 //! | files of certificates and keys become what the gateway is given | `certificates` |
 //! | the settings table on Python's side | `settings` |
@@ -21,6 +22,7 @@
 //! | performs what `oxicorn-arbiter` decides; the one place that forks | `arbiter` |
 
 mod arbiter;
+mod arenas;
 mod asgi;
 mod bounded_end;
 mod certificates;
@@ -87,6 +89,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::arenas::watch(module.py());
         module.add(
             "DEFAULT_CONFIG_FILES",
             <(&str, &str)>::from(oxicorn_settings::DEFAULT_CONFIG_FILES),

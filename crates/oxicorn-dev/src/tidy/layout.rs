@@ -94,6 +94,7 @@ const PYTHON: Layout = Layout {
         ("directory_watch", &[]),
         ("log_tail", &[]),
         ("metrics", &[]),
+        ("arenas", &[]),
         ("forked", &["errors"]),
         ("certificates", &["errors"]),
         ("settings", &[]),
@@ -114,7 +115,7 @@ const PYTHON: Layout = Layout {
         (
             "arbiter",
             &[
-                "errors", "forked", "log_tail", "metrics", "pool", "settings", "worker",
+                "arenas", "errors", "forked", "log_tail", "metrics", "pool", "settings", "worker",
             ],
         ),
     ],

@@ -32,6 +32,7 @@ mod supervisor;
 mod template;
 mod templates;
 mod unbound;
+mod without_python;
 mod workers;
 
 pub(crate) use gateway::{holds_temporary_files, temporary_directory_choices};
@@ -171,12 +172,5 @@ fn run_gateway(py: Python<'_>, child: GatewayChild) -> ! {
         let _ = oxicorn_os::signals::ignore(signal);
     }
     drop(child.signals);
-    // Detached for good: this process never runs Python again.
-    let code = py.detach(|| {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            oxicorn_gateway::run(child.setup)
-        }))
-        .unwrap_or(gateway::PANICKED)
-    });
-    oxicorn_os::process::exit_now(code)
+    without_python::run(py, || oxicorn_gateway::run(child.setup))
 }

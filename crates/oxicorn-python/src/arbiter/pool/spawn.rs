@@ -6,16 +6,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use oxicorn_arbiter::pool::PoolEvent;
 use oxicorn_arbiter::{Generation, WorkerId};
 use oxicorn_os::channel::Channel;
+use oxicorn_os::memfd;
 use oxicorn_os::signals::Blocked;
 use oxicorn_os::stream::Stream;
-use oxicorn_os::{memfd, process};
 use oxicorn_pool::control::ToBroker;
 use pyo3::prelude::*;
 
 use super::{BrokerProcess, DirtyProcess};
 use crate::arbiter::fork::{self, Side};
 use crate::arbiter::supervisor::Supervisor;
-use crate::arbiter::{DirtyChild, Outcome, PoolBrokerChild, gateway, log};
+use crate::arbiter::{DirtyChild, Outcome, PoolBrokerChild, log, without_python};
 use crate::forked;
 use crate::pool::DirtySetup;
 
@@ -189,15 +189,9 @@ impl Supervisor<'_> {
     }
 }
 
-/// The life of a broker's process, detached from the interpreter for good.
+/// The life of a broker's process.
 pub(crate) fn run_broker(py: Python<'_>, child: PoolBrokerChild) -> ! {
     let _ = oxicorn_os::title::set(&child.title);
     let signals: Blocked = child.signals;
-    let code = py.detach(|| {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            oxicorn_pool::run(child.setup, || drop(signals))
-        }))
-        .unwrap_or(gateway::PANICKED)
-    });
-    process::exit_now(code)
+    without_python::run(py, || oxicorn_pool::run(child.setup, || drop(signals)))
 }
