@@ -321,6 +321,16 @@ EXPERIMENTS = (
         group="h2",
     ),
     Experiment(
+        "h2-page",
+        "32 KiB by HTTP/2 over TLS, 32 connections with 2 streams each",
+        CPU,
+        https("download", http2=True),
+        cpu_per_stream(Streams("/page", 32, 2), 32 * KIB),
+        ("oxicorn", "granian"),
+        (Target(1.0, "granian"),),
+        group="h2",
+    ),
+    Experiment(
         "tls-hello",
         "WSGI hello over TLS, 64 connections with keep-alive",
         CPU,

@@ -245,12 +245,15 @@ pub struct Producer<M> {
     /// The longest message since the last time at the beginning, and between that and the time before.
     longest: u64,
     longest_before: u64,
+    /// Room that going back leaves, as follows from these.
+    kept: u64,
 }
 
 impl<M: Memory> Producer<M> {
     /// Goes on where the memory says.
     pub fn resume(memory: M) -> Result<Self, LinkFault> {
         let (head, tail) = sane_indices(&memory)?;
+        let kept = room_kept(0, memory.capacity());
         Ok(Self {
             memory,
             tail,
@@ -258,6 +261,7 @@ impl<M: Memory> Producer<M> {
             look_from: 0,
             longest: 0,
             longest_before: 0,
+            kept,
         })
     }
 
@@ -342,7 +346,10 @@ impl<M: Memory> Producer<M> {
             self.memory.set_word(at, u64::from(PADDING) << 32);
             self.longest_before = std::mem::take(&mut self.longest);
         }
-        self.longest = self.longest.max(size);
+        if size > self.longest {
+            self.longest = size;
+            self.kept = room_kept(size.max(self.longest_before), capacity);
+        }
         Ok(self.tail + padding)
     }
 
@@ -351,9 +358,15 @@ impl<M: Memory> Producer<M> {
     fn may_go_back(&mut self, size: u64) -> bool {
         let capacity = self.memory.capacity();
         let behind = self.tail & (capacity - 1);
-        if behind < size + room_kept(self.longest.max(self.longest_before), capacity) {
+        if behind < size + self.kept {
             return false;
         }
+        self.finds_all_read()
+    }
+
+    // Apart, since most messages are not so far from the beginning.
+    #[cold]
+    fn finds_all_read(&mut self) -> bool {
         if self.head != self.tail && self.tail >= self.look_from {
             self.look_from = self.tail + until_next_look(self.tail);
             self.refresh_head();

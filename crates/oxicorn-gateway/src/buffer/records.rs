@@ -10,8 +10,11 @@ use oxicorn_proto::fastcgi::{self, write_output_header};
 /// Most bytes of content in one record of HTTP/2: as many as are read from a file at a time.
 const CONTENT_MAX: usize = 64 * 1024;
 
-/// Bytes of a record's header: its kind, and the length of its content.
-const HEADER: usize = 5;
+/// Bytes of a record's header for HTTP/2: its kind, and the length of its content.
+pub(crate) const HEADER: usize = 5;
+
+/// What any record takes beside its content, at most.
+const HEADER_MOST: usize = 16;
 
 /// How an answer is cut into records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,11 @@ impl Records {
             Self::FastCgi(_) => fastcgi::CONTENT_MAX,
             Self::Http2 => CONTENT_MAX,
         }
+    }
+
+    /// Bytes that so many bytes of body take with what stands around them, and an end.
+    pub(crate) fn space(self, len: usize) -> usize {
+        len + (len / self.most() + 2) * HEADER_MOST
     }
 
     /// Appends what stands before so many bytes of body.
@@ -222,6 +230,11 @@ impl Reader {
         Ok(0)
     }
 
+    /// Whether another record may come: none is under way, and what comes is in records.
+    pub(crate) fn is_between_records(&self) -> bool {
+        self.rest == 0 && self.kept.is_empty() && !self.is_raw
+    }
+
     /// Bytes of memory.
     pub(crate) fn memory(&self) -> usize {
         self.kept.capacity()
@@ -237,7 +250,8 @@ fn read_header(bytes: &[u8]) -> io::Result<Option<(Kind, usize)>> {
     Ok(Some((kind, u32::from_le_bytes([a, b, c, d]) as usize)))
 }
 
-fn is_end(bytes: &[u8]) -> bool {
+/// Whether the answer ends here.
+pub(crate) fn is_end(bytes: &[u8]) -> bool {
     bytes.len() >= HEADER && bytes[0] == Kind::End as u8
 }
 

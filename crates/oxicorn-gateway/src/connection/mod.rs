@@ -193,6 +193,15 @@ impl Connection {
             + self.transport.memory()
     }
 
+    /// What of `count` bytes that it has received or sent adds to those of the whole server: a stream's are counted
+    /// with its frames, where these pass.
+    pub(crate) fn on_the_wire(&self, count: u64) -> u64 {
+        match self.transport.carrier() {
+            Some(_) => 0,
+            None => count,
+        }
+    }
+
     /// Bytes the client has taken: what the kernel still holds for it does not count.
     pub(crate) fn taken(&self) -> u64 {
         self.transport.taken(self.sent)

@@ -1,8 +1,7 @@
 //! What a connection's bytes go through on their way to the client.
 //!
 //! Decides nothing: it is where a connection's reads and writes divide by how the bytes travel. What only a bare
-//! socket can do (to be sent to straight out of a worker's ring, to be given away as it is) is asked of
-//! [`Transport::plain`]. What descriptors the thread waits for beside sockets is here, too: [`readiness`] and the one of
+//! socket can do (to have a file sent to it by the kernel, to be given away as it is) has its answer here for the others. What descriptors the thread waits for beside sockets is here, too: [`readiness`] and the one of
 //! all its timers ([`timer`]).
 
 pub(crate) mod endpoint;
@@ -14,9 +13,12 @@ pub(crate) mod tls;
 pub(crate) mod zero_copy;
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+use oxicorn_link::GatewayEnd;
 
 use crate::transport::http2::{StreamEnd, Wire};
 use crate::transport::socket::{Received, Sent, SentFile, Socket};
@@ -51,14 +53,6 @@ impl Transport {
             Self::Plain(socket) => Some(socket),
             Self::Tls(tls) => Some(tls.socket()),
             Self::Stream(_) | Self::Wire(_) | Self::Gone => None,
-        }
-    }
-
-    /// The socket, where what is written to it is what the client reads.
-    pub(crate) fn plain(&self) -> Option<&Socket> {
-        match self {
-            Self::Plain(socket) => Some(socket),
-            Self::Tls(_) | Self::Stream(_) | Self::Wire(_) | Self::Gone => None,
         }
     }
 
@@ -188,6 +182,23 @@ impl Transport {
             Self::Tls(tls) => tls.poll_send(cx, bytes, more),
             Self::Stream(stream) => stream.poll_send(cx, bytes),
             Self::Wire(_) | Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Sends `before`, a part of the message that is being read from a worker's ring, and `after`: what is not sent must
+    /// be at the front again. (To a stream the part is a record of which the header is left out.)
+    pub(crate) fn poll_send_payload(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &GatewayEnd,
+        before: &[u8],
+        payload: Range<usize>,
+        after: &[u8],
+    ) -> io::Result<Sent> {
+        match self {
+            Self::Plain(socket) => socket.poll_send_payload(cx, link, before, payload, after),
+            Self::Stream(stream) => stream.poll_send_payload(cx, link, before, payload, after),
+            Self::Tls(_) | Self::Wire(_) | Self::Gone => Ok(Sent::Blocked),
         }
     }
 

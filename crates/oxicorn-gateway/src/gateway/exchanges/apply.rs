@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::exchange::{After, Exchange, Happened};
 use crate::session::Writer;
 use crate::telemetry::tracing::{ServerTiming, id_for_response};
-use crate::transport::zero_copy::{RingSend, Road};
+use crate::transport::zero_copy::{RingSend, Road, append_payload};
 use crate::workers::calls::Call;
 
 /// Output of one connection beyond which a worker has sent too much that no credit counts for
@@ -147,6 +147,7 @@ impl<'g> WorkerMessage<'g> {
         common: Common<'g>,
     ) -> Option<Self> {
         let (writer, head) = connection.session.writer(connection.input.head());
+        let records = writer.records();
         Some(Self {
             header,
             link,
@@ -156,7 +157,8 @@ impl<'g> WorkerMessage<'g> {
             head,
             output: &mut connection.output,
             road: Road {
-                socket: connection.transport.plain(),
+                transport: &mut connection.transport,
+                records,
                 waker: &connection.waker,
                 is_stalled: connection.stalled_since.is_some(),
                 sent: &mut connection.sent,
@@ -273,24 +275,15 @@ impl<'g> WorkerMessage<'g> {
         let stage = self.exchange.stage();
         let records = self.writer.records();
         let last = is_last(self.header);
-        let lends =
-            records.is_none() && stage.is_served() && self.road.is_worth_it(self.output, len, last);
+        let lends = stage.is_served() && self.road.is_worth_it(self.output, len, last);
         self.call.window.receive(len)?;
         self.call.uncredited += len;
         let out = self.output.bytes();
         let sent = self.writer.before_body(len as u64, out)?;
         let end = start + usize::try_from(sent).unwrap_or(len).min(len);
         let lent = RingSend::new(out.len(), start..end);
-        match records {
-            None if lends => {}
-            None => self.link.payload_into(start..end, out),
-            Some(records) => {
-                for at in (start..end).step_by(records.most()) {
-                    let piece = at..end.min(at + records.most());
-                    records.write_header(piece.len(), out);
-                    self.link.payload_into(piece, out);
-                }
-            }
+        if !lends {
+            append_payload(self.link, start..end, records, out);
         }
         self.writer.after_body(out)?;
         self.exchange.response.body_bytes += sent;

@@ -49,7 +49,8 @@ impl Gateway {
             match connection.transport.poll_receive(cx, buffer) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(Received::Bytes(count))) => {
-                    self.metrics.add(Counter::BytesIn, count as u64);
+                    let on_the_wire = connection.on_the_wire(count as u64);
+                    self.metrics.add(Counter::BytesIn, on_the_wire);
                     self.take_frames(key, buffer);
                 }
                 Poll::Ready(Ok(Received::End | Received::BodyEnd)) => {

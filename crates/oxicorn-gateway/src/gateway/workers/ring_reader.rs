@@ -162,7 +162,9 @@ impl Gateway {
         let sent = connection.sent - before;
         let spools = waits && taken.is_ok() && connection.has_to_spool();
         if sent > 0 {
-            self.count_lent(client, header, sent);
+            let on_the_wire = connection.on_the_wire(sent);
+            self.metrics.add(Counter::BytesOut, on_the_wire);
+            self.credit_lent(client, header, sent);
         }
         if spools {
             self.spool_response(client, mark);
@@ -170,9 +172,8 @@ impl Gateway {
         self.conclude_message(id, client, header, taken)
     }
 
-    /// Counts what a message has sent straight out of the ring.
-    fn count_lent(&mut self, client: usize, header: ResponseHeader, sent: u64) {
-        self.metrics.add(Counter::BytesOut, sent);
+    /// Gives credit for what a message has sent straight out of the ring.
+    fn credit_lent(&mut self, client: usize, header: ResponseHeader, sent: u64) {
         if !is_last(header) {
             self.credit(client, usize::try_from(sent).unwrap_or(usize::MAX));
         }

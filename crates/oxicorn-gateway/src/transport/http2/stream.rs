@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -9,10 +10,11 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response, StatusCode};
+use oxicorn_link::GatewayEnd;
 
 use super::fields::{KnownFields, split_line};
 use super::wire::Wire;
-use crate::buffer::records::{Kind, Reader, Sink};
+use crate::buffer::records::{HEADER, Kind, Reader, Sink, is_end};
 use crate::transport::socket::{Received, Sent};
 use crate::transport::tls::About;
 
@@ -182,6 +184,39 @@ impl StreamEnd {
         })
     }
 
+    /// Makes frames of records, and of a part of the message that is being read from a worker's ring, which stands between
+    /// `before` and `after` without a record's header. Says how many bytes are gone, in that order.
+    pub(crate) fn poll_send_payload(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &GatewayEnd,
+        before: &[u8],
+        payload: Range<usize>,
+        after: &[u8],
+    ) -> io::Result<Sent> {
+        let gone = match self.poll_send(cx, before)? {
+            _ if before.is_empty() => 0,
+            Sent::Bytes(count) => count,
+            Sent::Blocked => return Ok(Sent::Blocked),
+        };
+        if gone < before.len() || !self.sending.reader.is_between_records() {
+            return Ok(Sent::Bytes(gone));
+        }
+        let ends = is_end(after);
+        let mut sender = Sender {
+            sending: &mut self.sending,
+            cx,
+        };
+        let (start, len) = (payload.start, payload.len());
+        let taken = sender.send(len, ends, |piece| {
+            let mut bytes = Vec::with_capacity(piece.len());
+            link.payload_into(start + piece.start..start + piece.end, &mut bytes);
+            bytes.into()
+        })?;
+        let end = if ends && taken == len { HEADER } else { 0 };
+        Ok(Sent::Bytes(gone + taken + end))
+    }
+
     /// The answer ends before its end, so that the client notices.
     pub(crate) fn reset_on_close(&mut self) {
         self.sending.reason = Reason::INTERNAL_ERROR;
@@ -312,26 +347,38 @@ impl Sink for Sender<'_, '_, '_> {
     }
 
     fn data(&mut self, piece: &[u8], ends: bool) -> io::Result<usize> {
+        self.send(piece.len(), ends, |now| Bytes::copy_from_slice(&piece[now]))
+    }
+}
+
+impl Sender<'_, '_, '_> {
+    /// Sends as much of `len` bytes of body as may be sent, in pieces that `take` gives; says how much. `ends`: the answer is
+    /// complete with all of it.
+    fn send(
+        &mut self,
+        len: usize,
+        ends: bool,
+        take: impl Fn(Range<usize>) -> Bytes,
+    ) -> io::Result<usize> {
         let sending = &mut *self.sending;
         let Some(stream) = &mut sending.stream else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let mut taken = 0;
-        while taken < piece.len() {
+        while taken < len {
             if !sending.wire.has_room(sending.own) {
                 break;
             }
-            let rest = &piece[taken..];
-            let room = room(stream, rest.len().min(PIECE), self.cx)?;
-            let now = &rest[..room.min(rest.len())];
-            if now.is_empty() {
+            let wanted = (len - taken).min(PIECE);
+            let count = room(stream, wanted, self.cx)?;
+            if count == 0 {
                 break;
             }
-            taken += now.len();
-            let is_last = ends && taken == piece.len();
-            let bytes = Bytes::copy_from_slice(now);
+            let bytes = take(taken..taken + count);
+            taken += count;
+            let is_last = ends && taken == len;
             stream.send_data(bytes, is_last).map_err(gone)?;
-            sending.wire.give(sending.number, now.len());
+            sending.wire.give(sending.number, count);
             sending.is_complete |= is_last;
         }
         Ok(taken)

@@ -28,8 +28,9 @@ pub(super) const READ: usize = 16 * 1024;
 /// Bytes that wait here for the socket, beyond which h2 waits.
 const OUT: usize = 64 * 1024;
 
-/// Memory that is kept for what is to be sent next.
-const OUT_KEPT: usize = 4 * 1024;
+/// Memory for what is to be sent that is kept, of all connections together: they have their turns one after the
+/// other, and most send in their turn what they have.
+const OUT_KEPT: usize = 128 * 1024;
 
 /// What h2 has of each connection for itself: a buffer to read and one to write.
 const ENGINE: usize = 32 * 1024;
@@ -43,6 +44,7 @@ const SETTING: usize = 6;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SPARE_OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One connection's way to its client, and what passes on it.
@@ -258,9 +260,14 @@ impl Ends {
                 Sent::Blocked => return Poll::Pending,
             }
         }
-        self.out.clear();
-        self.out.shrink_to(OUT_KEPT);
         self.gone = 0;
+        let mut memory = std::mem::take(&mut self.out);
+        memory.clear();
+        SPARE_OUT.with_borrow_mut(|spare| {
+            if (spare.capacity()..=OUT_KEPT).contains(&memory.capacity()) {
+                *spare = memory;
+            }
+        });
         Poll::Ready(Ok(()))
     }
 
@@ -355,6 +362,9 @@ impl Ends {
                 _ => forget_reset(&frame, outstanding),
             }
         });
+        if self.out.capacity() == 0 {
+            self.out = SPARE_OUT.take();
+        }
         let start = self.out.len();
         self.out.extend_from_slice(bytes);
         if std::mem::take(&mut self.is_new) {

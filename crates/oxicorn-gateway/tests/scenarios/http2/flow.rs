@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use oxicorn_link::scoreboard::Counter;
 use oxicorn_link::window::REQUEST_WINDOW;
 use oxicorn_link::wire::{EventKind, ResponseKind, encode_credit, flags};
 
 use super::client::{Http2Client, RawHttp2, request};
 use super::{http2, start};
-use crate::scenario::{Scenario, pattern};
+use crate::scenario::{Scenario, eventually, pattern};
 
 #[test]
 fn a_stream_that_is_not_read_holds_neither_others_nor_the_worker() {
@@ -56,6 +57,35 @@ fn long_bodies_pass_whole_in_both_directions() {
     }
     worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"");
     assert_eq!(client.read(asked.response).body, body);
+    // Each byte is counted once, though it passes a stream and its connection.
+    let once = body.len() as u64..body.len() as u64 * 11 / 10;
+    let figures = scenario.scoreboard.gateway(0).unwrap();
+    for counter in [Counter::BytesIn, Counter::BytesOut] {
+        eventually(&format!("{counter:?} is that of the bodies"), || {
+            once.contains(&figures.counter(counter))
+        });
+    }
+}
+
+/// Sent straight out of the worker's ring as far as the client's window goes, and from memory as it grows.
+#[test]
+fn a_long_answer_in_one_message_passes_a_window_whole() {
+    let (scenario, mut worker) = start(http2());
+    let mut client = Http2Client::connect(&scenario);
+    for length in [16_384, 65_535, 65_536, 200_000] {
+        let asked = client.get("/");
+        let claimed = worker.claim();
+        let body = pattern(length, length);
+        worker.head(claimed.stream, flags::END, 200, &[], &body);
+        assert!(client.read(asked.response).body == body, "{length} bytes");
+        let asked = client.get("/");
+        let claimed = worker.claim();
+        worker.head(claimed.stream, 0, 200, &[], &body);
+        worker.send(ResponseKind::BodyChunk, claimed.stream, 0, &body);
+        worker.send(ResponseKind::BodyChunk, claimed.stream, flags::END, b"end");
+        let whole = [&body[..], &body, b"end"].concat();
+        assert!(client.read(asked.response).body == whole, "{length} bytes");
+    }
 }
 
 /// h2 has a budget for short frames of body that nobody takes, and ends the connection beyond it.
