@@ -28,9 +28,9 @@ __all__ = ["import_ahead"]
 COMMON = tuple(
     """
     calendar contextvars dataclasses decimal email.parser email.utils hashlib heapq hmac html
-    http.client http.cookies importlib.resources inspect ipaddress json mimetypes pathlib platform
-    pprint queue random secrets shutil ssl subprocess tempfile typing unicodedata urllib.parse uuid
-    zipfile
+    http.client http.cookies importlib.resources inspect ipaddress json logging mimetypes pathlib
+    platform pprint queue random secrets shutil socket ssl subprocess tempfile traceback typing
+    unicodedata urllib.parse uuid weakref zipfile
     """.split()
 )
 #: What these packages import beside that, whoever calls their applications. Not in it is what looks

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 
 import oxicorn
 from oxicorn import (
@@ -709,6 +708,8 @@ class Arbiter(Commands):
             with forked.Guard(self.log):
                 self.cfg.worker_exit(self, worker)
         except Exception:
+            import traceback  # what ends as it should does without
+
             self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
 
     # The pool of heavy applications.
@@ -924,6 +925,8 @@ def _make_logger(cfg: Config) -> Any:
         raise
     except Exception as error:
         # The class is the user's: only the traceback says where in it the reason is.
+        import traceback
+
         traceback.print_exc()
         name = getattr(logger_class, "__qualname__", logger_class)
         raise ConfigError(f"logger_class {name} cannot be used: {error!r}") from error

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import signal
 import sys
 import time
 from types import TracebackType
 
-from oxicorn import _native
+from oxicorn import _native, early_log
 from oxicorn.errors import AppImportError, BootFailed
 
 TYPE_CHECKING = False
@@ -156,6 +155,10 @@ def _unmute(log: Any) -> None:
     ``logging.config.dictConfig`` disables every logger that it is not told of
     (``disable_existing_loggers``), and applications configure logging before they fail.
     """
+    if not early_log.is_imported():
+        return
+    import logging
+
     logging.disable(logging.NOTSET)
     logger = getattr(log, "error_log", None)
     if logger is not None:

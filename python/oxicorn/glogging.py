@@ -1,28 +1,30 @@
 """The logs as Python sees them, with Gunicorn's class, logger names and formats.
 
 ``gunicorn.error`` and ``gunicorn.access`` are ordinary Python loggers under Gunicorn's names, so
-that log configurations, filters and handlers written for Gunicorn keep working. What the gateway
-writes by itself, and when it must not, is decided in ``oxicorn.log_routing``.
+that log configurations, filters and handlers written for Gunicorn keep working. They are made as
+soon as anybody imports ``logging`` (``oxicorn.early_log``), at once where the settings ask for more
+than lines on standard error. What the gateway writes by itself, and when it must not, is decided in
+``oxicorn.log_routing``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterable, Mapping
 
-from oxicorn import log_files, logconfig, request_ids, syslog, terminal
+from oxicorn import early_log, log_files, logconfig, request_ids, syslog, terminal
+from oxicorn.early_log import EarlyLog
 from oxicorn.logconfig import CONFIG_DEFAULTS, LoggingConfiguration
 from oxicorn.syslog import SYSLOG_FACILITIES, parse_syslog_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from datetime import timedelta
     from typing import Any, ClassVar
 
@@ -64,20 +66,48 @@ class SafeAtoms(dict[str, "Any"]):
 
 def loggers() -> list[logging.Logger]:
     """Every logger of this process but the root."""
+    if not early_log.is_imported():
+        return []
+    import logging
+
     return [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+
+
+#: What a logger has of Python's, by the names of its attributes.
+LOGGERS = ("error_log", "access_log")
+#: Levels, as ``logging`` has them.
+_CRITICAL, _ERROR, _WARNING, _INFO, _DEBUG = 50, 40, 30, 20, 10
+
+
+class _MadeByLogging:
+    """A logger in the place of an attribute: as soon as somebody asks for it there is one."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, log: Logger | None, owner: type) -> Any:
+        if log is None:
+            return self
+        if log.before_logging is not None:
+            import logging  # noqa: F401 - that makes them
+        try:
+            return vars(log)[self._name]
+        except KeyError:
+            text = f"{owner.__name__!r} object has no attribute {self._name!r}"
+            raise AttributeError(text) from None
 
 
 class Logger:
     """Gunicorn's logger class, to be used as it is or as the base of one's own."""
 
     LOG_LEVELS: ClassVar[dict[str, int]] = {
-        "critical": logging.CRITICAL,
-        "error": logging.ERROR,
-        "warning": logging.WARNING,
-        "info": logging.INFO,
-        "debug": logging.DEBUG,
+        "critical": _CRITICAL,
+        "error": _ERROR,
+        "warning": _WARNING,
+        "info": _INFO,
+        "debug": _DEBUG,
     }
-    loglevel = logging.INFO
+    loglevel = _INFO
     error_fmt = r"%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
     datefmt = r"[%Y-%m-%d %H:%M:%S %z]"
     access_fmt = "%(message)s"
@@ -90,17 +120,28 @@ class Logger:
     _done_reopenings = 0
     _is_reopening = False
 
+    error_log: Any = _MadeByLogging()
+    access_log: Any = _MadeByLogging()
+    #: What writes the error log while nobody in this process has imported ``logging``.
+    before_logging: EarlyLog | None = None
+
     def __init__(self, cfg: Any) -> None:
-        self.error_log = logging.getLogger("gunicorn.error")
-        self.error_log.propagate = False
-        self.access_log = logging.getLogger("gunicorn.access")
-        self.access_log.propagate = False
+        if not _does_without_logging(type(self), cfg):
+            self._make_loggers()
         self.error_handlers: list[logging.Handler] = []
         self.access_handlers: list[logging.Handler] = []
         self.logfile: Any = None
         self.lock = threading.Lock()
         self.cfg = cfg
         self.setup(cfg)
+
+    def _make_loggers(self) -> None:
+        import logging
+
+        self.error_log = logging.getLogger("gunicorn.error")
+        self.error_log.propagate = False
+        self.access_log = logging.getLogger("gunicorn.access")
+        self.access_log.propagate = False
 
     # Configuration.
 
@@ -113,15 +154,56 @@ class Logger:
         self._request_id_variable = request_ids.id_variable(cfg)
         self._shows_traces = request_ids.has_traces(cfg)
         self._access_log_enabled = self._compute_access_log_enabled()
-        self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)
-        self.error_log.setLevel(self.loglevel)
-        self.access_log.setLevel(logging.INFO)
-        for log in (self.error_log, self.access_log):
+        self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), _INFO)
+        if "error_log" not in vars(self) and _does_without_logging(type(self), cfg):
+            self._do_without_logging()
+            return
+        self._set_handlers(cfg)
+        if configuration is not None:
+            configuration.apply()
+        self._in_force = configuration
+
+    def _do_without_logging(self) -> None:
+        if self.before_logging is None:
+            early_log.Watch(self._begin_to_log)
+        self.before_logging = EarlyLog(self.loglevel, self.error_fmt, self.datefmt)
+
+    def _begin_to_log(self) -> None:
+        """``logging`` has been imported: what ``setup`` would have made of it is made now."""
+        early = self.before_logging
+        assert early is not None
+        import logging
+
+        made = {name: logging.getLogger(f"gunicorn.{name[:-4]}") for name in LOGGERS}
+        error, access = made.values()
+        self._set_levels(error, access, early.level)
+        error_format = logging.Formatter(early.fmt, early.datefmt)
+        self._set_handler(error, "-", error_format, early.stderr)
+        if self.cfg.accesslog is not None:
+            access_format = logging.Formatter(self.access_fmt)
+            self._set_handler(access, "-", access_format, early.stdout)
+        for name, log in made.items():
+            log.propagate = False
+            # Other threads may log; and a hook may have put something else in its place.
+            vars(self).setdefault(name, log)
+        self.before_logging = None
+
+    def _set_levels(self, error: logging.Logger, access: logging.Logger, level: int) -> None:
+        error.setLevel(level)
+        access.setLevel(_INFO)
+        for log in (error, access):
             self._remove_own_handlers(log)
+
+    def _set_handlers(self, cfg: Any) -> None:
+        import logging
+
+        from oxicorn import log_colours
+
+        self._set_levels(self.error_log, self.access_log, self.loglevel)
         if cfg.capture_output and cfg.errorlog != "-":
             self._capture_output(cfg.errorlog)
         stream = sys.stderr if cfg.errorlog == "-" else None
-        error_format = terminal.formatter(stream, self.error_fmt, self.datefmt)
+        error_format = log_colours.formatter(stream, self.error_fmt, self.datefmt)
         self._set_handler(self.error_log, cfg.errorlog, error_format)
         if cfg.accesslog is not None:
             access_format = logging.Formatter(self.access_fmt)
@@ -130,9 +212,6 @@ class Logger:
             self._set_syslog_handler(self.error_log, cfg, self.syslog_fmt, "error")
             if not cfg.disable_redirect_access_to_syslog:
                 self._set_syslog_handler(self.access_log, cfg, self.syslog_fmt, "access")
-        if configuration is not None:
-            configuration.apply()
-        self._in_force = configuration
 
     def restore(self, cfg: Any) -> None:
         """Goes back to ``cfg`` after ``setup`` with newer settings failed.
@@ -169,6 +248,9 @@ class Logger:
         if old is not None:
             log.removeHandler(old)
         if output is not None:
+            import logging
+
+            handler: logging.Handler
             handler = logging.StreamHandler(stream) if output == "-" else self._open(output)
             handler.setFormatter(fmt)
             self._add_own_handler(log, handler)
@@ -183,6 +265,8 @@ class Logger:
         log.addHandler(handler)
 
     def _open(self, path: str) -> logging.StreamHandler[Any]:
+        import logging
+
         try:
             return logging.FileHandler(path)
         except OSError as error:
@@ -257,23 +341,28 @@ class Logger:
 
     def critical(self, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs at level CRITICAL."""
-        self.error_log.critical(msg, *args, **kwargs)
+        if not self._is_written(_CRITICAL, msg, args, kwargs):
+            self.error_log.critical(msg, *args, **kwargs)
 
     def error(self, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs at level ERROR."""
-        self.error_log.error(msg, *args, **kwargs)
+        if not self._is_written(_ERROR, msg, args, kwargs):
+            self.error_log.error(msg, *args, **kwargs)
 
     def warning(self, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs at level WARNING."""
-        self.error_log.warning(msg, *args, **kwargs)
+        if not self._is_written(_WARNING, msg, args, kwargs):
+            self.error_log.warning(msg, *args, **kwargs)
 
     def info(self, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs at level INFO."""
-        self.error_log.info(msg, *args, **kwargs)
+        if not self._is_written(_INFO, msg, args, kwargs):
+            self.error_log.info(msg, *args, **kwargs)
 
     def debug(self, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs at level DEBUG."""
-        self.error_log.debug(msg, *args, **kwargs)
+        if not self._is_written(_DEBUG, msg, args, kwargs):
+            self.error_log.debug(msg, *args, **kwargs)
 
     def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs at level ERROR with the traceback of the exception being handled."""
@@ -282,8 +371,17 @@ class Logger:
     def log(self, lvl: int | str, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs at a level given by number or name."""
         if isinstance(lvl, str):
-            lvl = self.LOG_LEVELS.get(lvl.lower(), logging.INFO)
-        self.error_log.log(lvl, msg, *args, **kwargs)
+            lvl = self.LOG_LEVELS.get(lvl.lower(), _INFO)
+        if not self._is_written(lvl, msg, args, kwargs):
+            self.error_log.log(lvl, msg, *args, **kwargs)
+
+    def _is_written(
+        self, level: int, msg: object, args: tuple[object, ...], kwargs: Mapping[str, Any]
+    ) -> bool:
+        early = self.before_logging
+        if early is None or "error_log" in vars(self):
+            return False
+        return early.write(level, msg, args, bool(kwargs))
 
     # The access log.
 
@@ -311,6 +409,8 @@ class Logger:
         try:
             self.access_log.info(self.cfg.access_log_format, atoms)
         except Exception:
+            import traceback
+
             self.error("%s", traceback.format_exc())
 
     def atoms(
@@ -380,6 +480,20 @@ class Logger:
 AS_MADE: dict[type[Any], dict[str, Any]] = {cls: dict(vars(cls)) for cls in (Logger, SafeAtoms)}
 
 
+def _does_without_logging(cls: type[Logger], cfg: Any) -> bool:
+    """Whether lines on standard error are all that the settings ask for, and nobody has more."""
+    if early_log.is_imported() or cls is not Logger or dict(vars(cls)) != AS_MADE[cls]:
+        return False
+    if cfg.errorlog != "-" or cfg.accesslog not in (None, "-"):
+        return False
+    if cfg.syslog or cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json:
+        return False
+    # Who runs as somebody else may not be allowed to read the library.
+    if (cfg.uid, cfg.gid) != (os.geteuid(), os.getegid()):
+        return False
+    return None not in (sys.stderr, sys.stdout) and not terminal.is_terminal(sys.stderr)
+
+
 def _pairs(headers: Any) -> Iterable[tuple[str, Any]]:
     """Headers as pairs, whether they are a mapping or pairs already."""
     return headers.items() if hasattr(headers, "items") else headers  # type: ignore[no-any-return]
@@ -391,6 +505,10 @@ def _seconds(time: float | None) -> str:
 
 def _file_handlers() -> list[logging.FileHandler]:
     """Every FileHandler in use in this process, also of the application's own loggers."""
+    if not early_log.is_imported():
+        return []
+    import logging
+
     found: dict[int, logging.FileHandler] = {}
     for logger in [logging.root, *loggers()]:
         for handler in logger.handlers:

@@ -9,7 +9,6 @@ sends it.
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from oxicorn import _native
@@ -17,7 +16,10 @@ from oxicorn.glogging import AS_MADE, Logger, SafeAtoms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from typing import Any
+
+    from oxicorn.early_log import EarlyLog
 
 __all__ = [
     "GatewayLogging",
@@ -123,8 +125,20 @@ def gateway_measures(log: Any) -> bool:
 
 def _error_level(log: Any) -> int:
     """What of the error log is not written anyway need not be sent."""
+    early = _before_logging(log)
+    if early is not None:
+        return early.level
+    import logging
+
     error_log = getattr(log, "error_log", None)
     return error_log.getEffectiveLevel() if isinstance(error_log, logging.Logger) else logging.DEBUG
+
+
+def _before_logging(log: Any) -> EarlyLog | None:
+    """What writes the lines while there are no loggers, and so nothing about them is changed."""
+    if type(log) is not Logger or "error_log" in vars(log):
+        return None
+    return log.before_logging
 
 
 def _is_switched_off(log: Any) -> bool:
@@ -160,10 +174,13 @@ def _writes_access_natively(log: Any) -> bool:
     # application's environ holds.
     if _native.access_log_shows(cfg.access_log_format) is None:
         return False
+    if cfg.accesslog is None or _before_logging(log) is not None:
+        return cfg.accesslog is not None
+    import logging
+
     handler = _only_handler(log.access_log)
     return (
-        cfg.accesslog is not None
-        and handler is not None
+        handler is not None
         and log.access_log.isEnabledFor(logging.INFO)
         and _format_of(handler) == (Logger.access_fmt, None)
     )
@@ -175,6 +192,8 @@ def _writes_errors_natively(log: Any) -> bool:
         return False
     if log.cfg.errorlog is None:
         return False
+    if _before_logging(log) is not None:
+        return True
     handler = _only_handler(log.error_log)
     expected = (Logger.error_fmt, Logger.datefmt)
     same_level = log.error_log.level == log.loglevel and not log.error_log.disabled
@@ -183,6 +202,8 @@ def _writes_errors_natively(log: Any) -> bool:
 
 def _only_handler(log: logging.Logger) -> logging.Handler | None:
     """The server's own handler, if it is the only one and nothing was added to it."""
+    import logging
+
     if type(log) is not logging.Logger or log.filters or log.propagate:
         return None
     if "handle" in vars(log) or len(log.handlers) != 1:
@@ -194,6 +215,8 @@ def _only_handler(log: logging.Logger) -> logging.Handler | None:
 
 
 def _format_of(handler: logging.Handler) -> tuple[str | None, str | None] | None:
+    import logging
+
     formatter = handler.formatter
     if type(formatter) is not logging.Formatter:
         return None

@@ -7,12 +7,12 @@ file has changed since (a reload whose configuration turns out unusable falls ba
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from typing import Any
 
 __all__ = ["CONFIG_DEFAULTS", "LoggingConfiguration", "read"]
@@ -64,7 +64,7 @@ class LoggingConfiguration:
         except Exception as error:
             raise RuntimeError(f"{self._name} cannot be used: {_reasons(error)}") from error
         finally:
-            fresh = _State(logging.Logger(""))
+            fresh = _State(_new_logger())
             after = [(logger, _State(logger)) for logger in _all_loggers()]
             self._changes = [(one, before.get(one, fresh), state) for one, state in after]
 
@@ -88,7 +88,15 @@ class _State:
         self.switches = (logger.level, logger.propagate, logger.disabled)
 
 
+def _new_logger() -> logging.Logger:
+    import logging
+
+    return logging.Logger("")
+
+
 def _all_loggers() -> list[logging.Logger]:
+    import logging  # who configures nothing does without
+
     return [logging.root, *map(logging.getLogger, list(logging.root.manager.loggerDict))]
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from typing import Any
 
 __all__ = ["SYSLOG_FACILITIES", "handler", "parse_syslog_address"]
@@ -70,6 +69,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 def handler(cfg: Any, fmt: str, name: str) -> logging.Handler:
     """The handler for the log ``name`` (error or access); RuntimeError if it cannot be made."""
+    import logging
     from logging.handlers import SysLogHandler  # large, and seldom needed
 
     facility = SYSLOG_FACILITIES.get(cfg.syslog_facility.lower())

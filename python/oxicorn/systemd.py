@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +57,8 @@ def sd_notify(state: str, logger: Any, unset_environment: bool = False) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
+    import socket  # where nobody listens it is not needed
+
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
             line.settimeout(PATIENCE)

@@ -37,8 +37,10 @@ class Fields(typing.NamedTuple):
 """
 
 
-#: What serving needs beside that: the arbiter's listeners are sockets, its logger is one of Python's.
-SERVED = "import logging, signal, socket"
+#: What serving needs: nobody has asked for a socket or a logger of Python's yet.
+SERVED = "import signal, threading"
+#: The server without a package that imports what it likes, where that is installed.
+ALONE = "import sys; sys.modules['setproctitle'] = None; from oxicorn.app.wsgiapp import run; run()"
 
 
 @functools.cache
@@ -80,11 +82,12 @@ def test_nothing_large_is_imported(serve, kind, args, config, allowed):
     assert imported & LARGE <= imports_of(allowed)
 
 
-def test_a_server_that_serves_has_imported_nothing_else(serve, kind):
+@pytest.mark.parametrize("args", [["--threads", "1"], ["--threads", "4"], ["--access-logfile", "-"]])
+def test_a_server_that_serves_has_imported_nothing_else(serve, kind, args):
     if kind.is_gunicorn:
         pytest.skip("Gunicorn imports most of it")
-    command = [sys.executable, "-X", "importtime", kind.executable]
-    server = serve(HELLO, command=command)
+    command = [sys.executable, "-X", "importtime", "-c", ALONE]
+    server = serve(HELLO, *args, command=command)
     assert server.get("/").status == 200
     # The worker that answered is a fork: what it has imported since stands in the same file.
     imported = imported_modules(server.log)

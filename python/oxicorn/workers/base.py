@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 
 from oxicorn import _native, boot, forked, log_files, log_routing, request_ids, util
@@ -259,6 +258,8 @@ class Worker:
                 raise
             shown = boot.shown(error, self.cfg)
             self.log.error("%s", error, exc_info=shown)
+            import traceback
+
             text = "".join(traceback.format_exception(shown))
             self.wsgi = self.failed_application(text)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
+from _weakref import ref  # `weakref`, without its larger rest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class WorkerTmp:
     def show(self, heartbeat: _native.Heartbeat, worker: Any) -> None:
         """Where the heartbeat of ``worker`` is to be read, from now on."""
         self._heartbeat = heartbeat
-        self._worker = weakref.ref(worker)
+        self._worker = ref(worker)
 
     def notify(self) -> None:
         """A sign of life, for classes with a server of their own; others give it by themselves."""
