@@ -15,7 +15,9 @@ BENCH = Path(__file__).resolve().parent.parent
 PROJECT = BENCH.parent
 APPLICATIONS = BENCH / "apps"
 PEERS = BENCH / ".venv-peers"
-OXICORN = PROJECT / ".venv" / "bin" / "oxicorn"
+#: Links to it in an environment with nothing else, once bench/setup.sh has made that.
+_ALONE = BENCH / ".venv-oxicorn" / "bin" / "oxicorn"
+OXICORN = _ALONE if _ALONE.exists() else PROJECT / ".venv" / "bin" / "oxicorn"
 #: Another build of it, to be compared in the same run.
 BEFORE = Path(os.environ.get("BENCH_BEFORE", "unset"))
 FLOOR = BENCH / "floor"
