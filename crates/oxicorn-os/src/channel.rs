@@ -30,6 +30,15 @@ pub enum Blocking {
     Yes,
 }
 
+impl Blocking {
+    const fn flags(self) -> RecvFlags {
+        match self {
+            Self::Yes => RecvFlags::empty(),
+            Self::No => RecvFlags::DONTWAIT,
+        }
+    }
+}
+
 /// What was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
@@ -97,11 +106,7 @@ impl Channel {
         descriptors: &mut Vec<OwnedFd>,
         blocking: Blocking,
     ) -> io::Result<Received> {
-        let flags = match blocking {
-            Blocking::Yes => RecvFlags::empty(),
-            Blocking::No => RecvFlags::DONTWAIT,
-        };
-        self.recv_with(flags, message, descriptors)
+        self.recv_with(blocking.flags(), message, descriptors)
     }
 
     /// [`recv`](Self::recv) without taking the message out, and without blocking: whoever looks next finds it too,
@@ -111,14 +116,7 @@ impl Channel {
         message: &mut Vec<u8>,
         descriptors: &mut Vec<OwnedFd>,
     ) -> io::Result<Received> {
-        message.resize(MAX_MESSAGE, 0);
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let received = self.recv_with(flags, message, descriptors);
-        match received {
-            Ok(Received::Message(len)) => message.truncate(len),
-            _ => message.clear(),
-        }
-        received
+        self.recv_whole(RecvFlags::PEEK | RecvFlags::DONTWAIT, message, descriptors)
     }
 
     fn recv_with(
@@ -156,20 +154,47 @@ impl Channel {
         }
     }
 
-    /// [`recv_into`](Self::recv_into) a vector, which then has exactly the message (or nothing).
+    /// [`recv_into`](Self::recv_into) a vector, which then has exactly the message (or nothing). For the only reader there
+    /// is: the vector gets the room that the message takes, which another one would receive meanwhile.
     pub fn recv(
         &self,
         message: &mut Vec<u8>,
         descriptors: &mut Vec<OwnedFd>,
         blocking: Blocking,
     ) -> io::Result<Received> {
-        message.resize(MAX_MESSAGE, 0);
-        let received = self.recv_into(message, descriptors, blocking);
+        self.recv_whole(blocking.flags(), message, descriptors)
+    }
+
+    /// Most messages are short, and room for any would be filled with zeros each time: so it is asked first.
+    fn recv_whole(
+        &self,
+        flags: RecvFlags,
+        message: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<Received> {
+        message.clear();
+        let len = match self.next_len(flags)? {
+            Received::Message(len) => len,
+            none => return Ok(none),
+        };
+        message.resize(len.min(MAX_MESSAGE), 0);
+        let received = self.recv_with(flags, message, descriptors);
         match received {
             Ok(Received::Message(len)) => message.truncate(len),
             _ => message.clear(),
         }
         received
+    }
+
+    /// How long the next message is, which stays there.
+    fn next_len(&self, flags: RecvFlags) -> io::Result<Received> {
+        let flags = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+        match rustix::net::recv(&self.0, &mut [0; 1], flags) {
+            Ok((_, 0)) | Err(Errno::CONNRESET) => Ok(Received::Closed),
+            Ok((_, len)) => Ok(Received::Message(len)),
+            Err(Errno::AGAIN) => Ok(Received::Nothing),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -242,6 +267,38 @@ mod tests {
         let mut content = Vec::new();
         file.read_to_end(&mut content).unwrap();
         assert_eq!(content, b"x");
+    }
+
+    #[test]
+    fn a_message_takes_no_more_room_than_it_needs() {
+        let (here, there) = Channel::pair().unwrap();
+        let (mut message, mut none) = (Vec::new(), Vec::new());
+        for len in [1, 3000, 2, MAX_MESSAGE - 1] {
+            here.send(&vec![7; len], &[], Blocking::No).unwrap();
+            let looked_at = there.peek(&mut message, &mut none).unwrap();
+            assert_eq!(
+                (looked_at, &message),
+                (Received::Message(len), &vec![7; len])
+            );
+            let received = there.recv(&mut message, &mut none, Blocking::Yes).unwrap();
+            assert_eq!(
+                (received, &message),
+                (Received::Message(len), &vec![7; len])
+            );
+            assert!(message.capacity() <= len.max(3000));
+        }
+        here.send(&vec![7; MAX_MESSAGE + 1], &[], Blocking::No)
+            .unwrap();
+        let error = there
+            .recv(&mut message, &mut none, Blocking::No)
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let received = there.recv(&mut message, &mut none, Blocking::No).unwrap();
+        assert_eq!(
+            (received, message.len()),
+            (Received::Nothing, 0),
+            "it is lost"
+        );
     }
 
     #[test]

@@ -79,10 +79,10 @@ impl ControlEnd {
     }
 
     /// Receives a packet; `buffer` is room for it.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Packet {
+    pub(crate) fn receive(&self, buffer: &mut Vec<u8>) -> Packet {
         let mut descriptors = Vec::new();
-        match (self.channel).recv_into(buffer, &mut descriptors, Blocking::No) {
-            Ok(Received::Message(len)) => match control::decode(&buffer[..len]) {
+        match self.channel.recv(buffer, &mut descriptors, Blocking::No) {
+            Ok(Received::Message(_)) => match control::decode(buffer) {
                 Ok(message) => Packet::Message(message, descriptors),
                 Err(fault) => Packet::Undecodable(fault),
             },

@@ -26,11 +26,6 @@ use crate::telemetry::tracing::RequestIds;
 /// trust lists.
 pub const PACKET_LIMIT: usize = 128 * 1024;
 
-/// Room for any packet, to be kept: no more of it is written to than packets are long, and only that much takes memory.
-pub fn packet() -> Box<[u8]> {
-    vec![0; PACKET_LIMIT].into()
-}
-
 /// The most descriptors in one packet (the kernel's `SCM_MAX_FD` is 253). More listeners than this
 /// go in several [`ToGateway::Listeners`] messages.
 pub const DESCRIPTOR_LIMIT: usize = 64;

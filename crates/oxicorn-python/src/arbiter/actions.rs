@@ -162,7 +162,7 @@ impl<'py> Supervisor<'py> {
                 // What is the gateway's alone no hook may find open.
                 drop(setup);
                 self.gateway_listens_at = Some(listening);
-                self.gateway = Some(GatewayProcess::new(pid, control));
+                self.gateway = Some(GatewayProcess { pid, control });
                 self.tell(Event::GatewaySpawned {
                     pid: u32::try_from(pid).unwrap_or(0),
                 });

@@ -1,7 +1,7 @@
 //! The gateway process from the arbiter's side: what it is given, how it is spoken to.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,19 +46,9 @@ pub(crate) const PANICKED: i32 = 101;
 pub(crate) struct GatewayProcess {
     pub(crate) pid: i32,
     pub(crate) control: Channel,
-    /// Room for a message of its.
-    packet: Box<[u8]>,
 }
 
 impl GatewayProcess {
-    pub(crate) fn new(pid: i32, control: Channel) -> Self {
-        Self {
-            pid,
-            control,
-            packet: control::packet(),
-        }
-    }
-
     /// Sends one message. A gateway that does not take it in time stands still and is killed, to be
     /// replaced; one that is gone already will be reaped.
     pub(crate) fn send(&self, message: &ToGateway, descriptors: &[BorrowedFd<'_>]) {
@@ -96,12 +86,14 @@ impl GatewayProcess {
     }
 
     /// The next message, if there is one. What cannot be understood is given as text for the log.
-    pub(crate) fn receive(&mut self) -> Option<Result<FromGateway, String>> {
-        let received = (self.control).recv_into(&mut self.packet, &mut Vec::new(), Blocking::No);
-        match received {
-            Ok(Received::Message(len)) => {
-                let message = control::decode(&self.packet[..len]);
-                Some(message.map_err(|fault| fault.to_string()))
+    pub(crate) fn receive(&self) -> Option<Result<FromGateway, String>> {
+        let (mut packet, mut descriptors): (Vec<u8>, Vec<OwnedFd>) = (Vec::new(), Vec::new());
+        match self
+            .control
+            .recv(&mut packet, &mut descriptors, Blocking::No)
+        {
+            Ok(Received::Message(_)) => {
+                Some(control::decode(&packet).map_err(|fault| fault.to_string()))
             }
             Ok(Received::Nothing | Received::Closed) => None,
             Err(error) => Some(Err(format!("gateway's control channel: {error}"))),

@@ -14,7 +14,7 @@ impl Supervisor<'_> {
     /// from everything else.
     pub(crate) fn take_gateway_messages(&mut self, most: usize) {
         for _ in 0..most {
-            let Some(message) = self.gateway.as_mut().and_then(GatewayProcess::receive) else {
+            let Some(message) = self.gateway.as_ref().and_then(GatewayProcess::receive) else {
                 return;
             };
             match message {

@@ -11,7 +11,7 @@ use crate::ListenerSetup;
 use crate::active::{ActiveConfig, policy};
 use crate::config::settings::Settings;
 use crate::control::end::Packet;
-use crate::control::{self, AttachWorker, FromGateway, ToGateway};
+use crate::control::{AttachWorker, FromGateway, ToGateway};
 use crate::gateway::clients::handshake::Secure;
 use crate::gateway::{Gateway, with};
 use crate::telemetry::access_log::AccessLog;
@@ -23,7 +23,7 @@ use crate::workers::pool::worker_id;
 
 /// The task that receives orders; ends with the channel.
 pub(crate) async fn obey(watched: Watched) {
-    let mut buffer = control::packet();
+    let mut buffer = Vec::new();
     while let Ok(mut guard) = watched.readable().await {
         match with(|gateway| gateway.receive_order(&mut buffer)) {
             Some(Order::Done) => {}
@@ -41,7 +41,7 @@ enum Order {
 }
 
 impl Gateway {
-    fn receive_order(&mut self, buffer: &mut [u8]) -> Order {
+    fn receive_order(&mut self, buffer: &mut Vec<u8>) -> Order {
         self.clock.tick();
         self.rest.stir();
         match self.control.receive(buffer) {
