@@ -17,7 +17,7 @@ from importlib.machinery import PathFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from oxicorn.config import Config
 
@@ -63,13 +63,15 @@ BESIDE = {
 }
 #: All of these: what of them an application itself imports is imported for it.
 KNOWN = frozenset((*COMMON, *" ".join(BESIDE.values()).split()))
+#: What whoever serves imports, and what may be there before somebody patches the library.
+BY_ALL = ("logging", "socket")
 #: Classes whose workers change nothing of the standard library before they load the application.
 CLASSES = frozenset(("sync", "gthread", "asgi", "tornado"))
 #: Of the application's own files, and of each of them: what is looked at.
 MOST_FILES = 16
 MOST_BYTES = 1 << 16
 
-#: Packages that patch the standard library, best before any of it is there.
+#: Packages that patch the standard library, best before more of it is there than any server has.
 PATCHES = frozenset(("eventlet", "gevent"))
 
 _ENDS_OF_NAMES = (b",", b";", b"#")
@@ -78,15 +80,19 @@ _INSTALLED = frozenset(("site-packages", "dist-packages"))
 
 def import_ahead(uri: str | None, cfg: Config) -> None:
     """Imports what the workers of the application ``uri`` (``module:name``) will import."""
-    if not uri or cfg.chosen.kind not in CLASSES:
-        return
-    imported = set(_imported_from(uri.partition(":")[0]))
-    if not imported or imported & PATCHES or _hidden_by_the_user():
-        return
-    for name in _known_to_follow(imported):
+    for name in _wanted(uri, cfg):
         # Some interpreters are built without a part of it (``ssl``).
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+
+
+def _wanted(uri: str | None, cfg: Config) -> Iterable[str]:
+    names: Iterable[str] = BY_ALL
+    if uri and cfg.chosen.kind in CLASSES:
+        imported = set(_imported_from(uri.partition(":")[0]))
+        if not imported & PATCHES:
+            names = list(_known_to_follow(imported))
+    return () if names and _hidden_by_the_user() else names
 
 
 def _known_to_follow(imported: set[str]) -> Iterator[str]:

@@ -136,6 +136,26 @@ def test_who_may_patch_the_library_has_it_as_it_was(tmp_path: Path, kind: str) -
     assert asked(tmp_path, {"app.py": "import framework\n"}, "app", kind) == (False, False)
 
 
+@pytest.mark.parametrize(
+    ("source", "kind", "there"),
+    [
+        ("import framework\n", "gevent", True),
+        ("import os\n", "direct", True),
+        ("import gevent.monkey\n", "sync", True),
+        ("import framework\n", "sync", True),
+        ("import logging, socket\nimport socket\n", "sync", True),
+        ("import os\n", "sync", False),
+    ],
+)
+def test_what_nearly_all_workers_import_is_shared(tmp_path: Path, source: str, kind: str, there: bool) -> None:
+    assert asked(tmp_path, {"app.py": source}, "app", kind, about=("logging", "socket")) == (there, there)
+
+
+def test_what_nearly_all_workers_import_is_not_taken_from_the_user(tmp_path: Path) -> None:
+    files = {"app.py": "import framework\n", "tokenize.py": "raise RuntimeError\n"}
+    assert asked(tmp_path, files, "app", "gevent", about=("logging", "socket")) == (False, False)
+
+
 @pytest.mark.parametrize(("workers", "shared"), [(1, "False"), (2, "True")])
 def test_workers_have_it_from_the_arbiter(serve: Servers, kind: Kind, workers: int, shared: str) -> None:
     if kind.is_gunicorn:
