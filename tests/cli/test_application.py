@@ -74,6 +74,28 @@ def test_module_of_a_package(serve):
     assert server.start(spec="shop.wsgi:app").get().text == "app"
 
 
+@pytest.mark.parametrize("config", [None, "import logging\nimport email\n"], ids=["no config file", "a config file"])
+def test_files_of_the_user_hide_no_module_that_was_there_before(serve, config):
+    server = serve.new()
+    for name in ("calendar", "json", "logging", "random", "socket", "ssl", "string", "token"):
+        server.write(f"{name}.py", "raise RuntimeError('the library is meant')\n")
+    (server.directory / "email").mkdir()
+    server.write("email/__init__.py", "raise RuntimeError('the library is meant')\n")
+    # What nobody has imported yet is the application's to replace.
+    server.write("secrets.py", "mine = True\n")
+    source = """
+        import calendar, email, json, logging, random, secrets, socket, ssl, string, token
+
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            logging.getLogger("gunicorn.error").info("from the application")
+            return [json.dumps(secrets.mine).encode()]
+    """
+    server.write("app.py", source)
+    assert server.start(spec="app:app", config=config).get().text == "true"
+    server.wait_for_log("from the application")
+
+
 def test_application_from_the_config_file(serve):
     assert serve(SOURCE, spec=None, config="wsgi_app = 'app:app'\n").get().text == "app"
 

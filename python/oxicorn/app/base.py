@@ -15,6 +15,7 @@ import types
 
 from oxicorn import _native, compat, util
 from oxicorn.app import config_file
+from oxicorn.app.library_first import import_hidden_by
 from oxicorn.config import Config, as_raw, get_default_config_file
 from oxicorn.daemon import Launch, detach
 from oxicorn.errors import AppImportError, ConfigError
@@ -229,6 +230,7 @@ class Application(BaseApplication):
     @staticmethod
     def _enter(directory: str) -> None:
         if directory not in sys.path:
+            import_hidden_by(directory)
             sys.path.insert(0, directory)
 
     def load_config_from_file(self, filename: str) -> dict[str, Any]:
