@@ -56,8 +56,8 @@ class EarlyLog:
             with contextlib.suppress(OSError):
                 self.stderr.write(line)
                 self.stderr.flush()
-        except (TypeError, ValueError, KeyError):
-            return False  # It says what is wrong.
+        except Exception:
+            return False  # It says what is wrong, and fails nobody.
         return True
 
     def _line(self, level: int, text: str) -> str:

@@ -58,6 +58,14 @@ CALLS = [
     'log.info("%(name)s", {"name": "by a name"})',
     'log.info("100% without arguments")',
     "log.info(5)",
+    """
+class Broken:
+    def __str__(self):
+        raise RuntimeError("no text")
+    def __repr__(self):
+        return "broken"
+log.info("%s", Broken())
+""",
     'log.info("%d", "no number")',
     'log.info("%s")',
     'log.info("too %s", "many", "arguments")',
