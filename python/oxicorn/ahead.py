@@ -15,6 +15,8 @@ import os
 import sys
 from importlib.machinery import PathFinder
 
+from oxicorn._native import unmap_libraries
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,10 +82,14 @@ _INSTALLED = frozenset(("site-packages", "dist-packages"))
 
 def import_ahead(uri: str | None, cfg: Config) -> None:
     """Imports what the workers of the application ``uri`` (``module:name``) will import."""
-    for name in _wanted(uri, cfg):
+    wanted = tuple(_wanted(uri, cfg))
+    for name in wanted:
         # Some interpreters are built without a part of it (``ssl``).
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    if "ssl" in wanted:
+        # Loading its libraries touches megabytes of them, which nobody here looks at again.
+        unmap_libraries()
 
 
 def _wanted(uri: str | None, cfg: Config) -> Iterable[str]:

@@ -156,6 +156,30 @@ def test_what_nearly_all_workers_import_is_not_taken_from_the_user(tmp_path: Pat
     assert asked(tmp_path, files, "app", "gevent", about=("logging", "socket")) == (False, False)
 
 
+def test_libraries_are_not_kept_mapped_by_who_only_loads_them(tmp_path: Path) -> None:
+    source = """
+import re, sys
+from types import SimpleNamespace as Some
+sys.path[:0] = [".", "site-packages"]
+from oxicorn.ahead import import_ahead
+import ssl, hashlib
+def mapped():
+    with open("/proc/self/smaps") as smaps:
+        found = re.findall(r"/libcrypto.*?\\nRss: +(\\d+) kB", smaps.read(), re.DOTALL)
+    return sum(map(int, found))
+before = mapped()
+import_ahead({!r}, Some(chosen=Some(kind={!r})))
+after = mapped()
+# What is wanted again comes again.
+ssl.create_default_context()
+print(before > 1000, after < before / 2, hashlib.sha256(b"").hexdigest()[:4] == "e3b0", {!r} is None)
+"""
+    found = asked(tmp_path, {"app.py": "import framework\n"}, "app", source=source)
+    if not found[0]:
+        pytest.skip("OpenSSL is not a library of its own here")
+    assert found == (True, True, True, False)
+
+
 @pytest.mark.parametrize(("workers", "shared"), [(1, "False"), (2, "True")])
 def test_workers_have_it_from_the_arbiter(serve: Servers, kind: Kind, workers: int, shared: str) -> None:
     if kind.is_gunicorn:

@@ -19,6 +19,7 @@ pub mod forked;
 pub mod futex;
 pub mod heap;
 pub mod inotify;
+pub mod libraries;
 pub mod listening;
 pub mod mapping;
 pub mod memfd;

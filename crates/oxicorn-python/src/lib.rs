@@ -10,6 +10,7 @@
 //! | the last warnings, for the dashboard | `log_tail` |
 //! | the applications' own metrics | `metrics` |
 //! | where Python's objects lie, for processes that never look at them again | `arenas` |
+//! | what is mapped of libraries that the arbiter loads for its workers | `libraries` |
 //! | the end of processes that the application forks | `forked` |
 //! | files of certificates and keys become what the gateway is given | `certificates` |
 //! | the settings table on Python's side | `settings` |
@@ -31,6 +32,7 @@ mod errors;
 mod forked;
 mod gevent;
 mod latin1;
+mod libraries;
 mod locks;
 mod log_tail;
 mod metrics;
@@ -68,6 +70,8 @@ mod _native {
     use crate::forked::{after_fork, before_fork, is_forked_by_others, let_go, own_process};
     #[pymodule_export]
     use crate::gevent::{GeventServer, HubCall};
+    #[pymodule_export]
+    use crate::libraries::unmap_libraries;
     #[pymodule_export]
     use crate::log_tail::write_log_tail;
     #[pymodule_export]

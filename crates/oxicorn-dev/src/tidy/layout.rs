@@ -95,6 +95,7 @@ const PYTHON: Layout = Layout {
         ("log_tail", &[]),
         ("metrics", &[]),
         ("arenas", &[]),
+        ("libraries", &[]),
         ("forked", &["errors"]),
         ("certificates", &["errors"]),
         ("settings", &[]),
