@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 
 import pytest
+
+from oxicorn.app.stdlib_first import IMPORTED_BY_GUNICORN
 
 SOURCE = """
     import os
@@ -94,6 +98,13 @@ def test_files_of_the_user_hide_no_module_that_was_there_before(serve, config):
     server.write("app.py", source)
     assert server.start(spec="app:app", config=config).get().text == "true"
     server.wait_for_log("from the application")
+
+
+def test_all_that_gunicorn_has_imported_by_then_is_known():
+    source = "import sys\nbefore = set(sys.modules)\nimport gunicorn.app.wsgiapp\nprint(*(set(sys.modules) - before))"
+    run = subprocess.run([sys.executable, "-I", "-c", source], capture_output=True, text=True, check=True)
+    public = {name for name in run.stdout.split() if not name.startswith("_")}
+    assert public & sys.stdlib_module_names <= IMPORTED_BY_GUNICORN
 
 
 def test_application_from_the_config_file(serve):

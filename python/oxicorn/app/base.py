@@ -15,7 +15,7 @@ import types
 
 from oxicorn import _native, compat, util
 from oxicorn.app import config_file
-from oxicorn.app.library_first import import_hidden_by
+from oxicorn.app.stdlib_first import import_hidden_by
 from oxicorn.config import Config, as_raw, get_default_config_file
 from oxicorn.daemon import Launch, detach
 from oxicorn.errors import AppImportError, ConfigError

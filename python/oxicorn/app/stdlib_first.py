@@ -15,16 +15,17 @@ import sys
 
 __all__ = ["import_hidden_by"]
 
-#: What Gunicorn 27 has imported when it enters the application's directory, but for what
-#: the interpreter itself imports.
+#: What Gunicorn 27 has imported when it enters the application's directory, but for what the
+#: interpreter itself imports; and what its log imports right then (``json``, ``pickle``,
+#: ``platform``, ``socketserver``), so that with such a file Gunicorn does not start.
 IMPORTED_BY_GUNICORN = frozenset(
     """
     argparse array ast atexit base64 binascii bisect bz2 calendar collections contextlib copy
     copyreg csv datetime dis email enum errno fcntl fnmatch functools gettext glob grp heapq
     html importlib inspect ipaddress itertools json keyword linecache locale logging lzma math
-    opcode operator pathlib pickle platform pwd queue quopri random re reprlib select selectors
-    shlex shutil signal socket socketserver ssl string struct tempfile textwrap threading token
-    tokenize traceback types typing urllib warnings weakref zipfile zlib
+    ntpath opcode operator pathlib pickle platform pwd queue quopri random re reprlib select
+    selectors shlex shutil signal socket socketserver ssl string struct tempfile textwrap
+    threading token tokenize traceback types typing urllib warnings weakref zipfile zlib
     """.split()
 )
 
