@@ -25,6 +25,7 @@ use oxicorn_os::heap;
 use crate::buffer::input::READ_SIZE;
 use crate::connection::Connection;
 use crate::gateway::Gateway;
+use crate::transport::http2;
 
 /// The part of the bound that is made free when it is reached.
 const RELIEF: usize = 8;
@@ -137,6 +138,7 @@ impl Gateway {
     /// Before a rest: what was kept for the next request is given back where it is worth it.
     pub(crate) fn give_spare_back(&mut self) {
         self.scratch.lent.clear();
+        http2::give_spare_back();
         heap::trim_spare(SPARE_AT_REST);
     }
 

@@ -92,8 +92,8 @@ impl Gateway {
                 Poll::Pending => return self.after_empty_read(key),
                 Poll::Ready(Ok(Received::Bytes(count))) => {
                     connection.received += count as u64;
-                    let on_the_wire = connection.on_the_wire(count as u64);
-                    self.metrics.add(Counter::BytesIn, on_the_wire);
+                    self.metrics
+                        .add(Counter::BytesIn, connection.on_the_wire(count as u64));
                     self.handle_input(key);
                 }
                 Poll::Ready(Ok(Received::End)) => return self.handle_end(key),

@@ -56,8 +56,8 @@ impl Gateway {
         let left = before.saturating_sub(connection.output.remaining());
         // What lay in a file was credited when it went there, and what waits behind it is still held.
         let freed = held.saturating_sub(connection.output.held());
-        let on_the_wire = connection.on_the_wire(left);
-        self.metrics.add(Counter::BytesOut, on_the_wire);
+        self.metrics
+            .add(Counter::BytesOut, connection.on_the_wire(left));
         connection.sent += left;
         connection.stalled_since = match flushed {
             Flushed::Blocked if left == 0 => connection.stalled_since.or(Some(now)),

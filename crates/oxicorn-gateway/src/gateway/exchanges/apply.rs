@@ -273,7 +273,6 @@ impl<'g> WorkerMessage<'g> {
             return Ok(None);
         }
         let stage = self.exchange.stage();
-        let records = self.writer.records();
         let last = is_last(self.header);
         let lends = stage.is_served() && self.road.is_worth_it(self.output, len, last);
         self.call.window.receive(len)?;
@@ -283,7 +282,7 @@ impl<'g> WorkerMessage<'g> {
         let end = start + usize::try_from(sent).unwrap_or(len).min(len);
         let lent = RingSend::new(out.len(), start..end);
         if !lends {
-            append_payload(self.link, start..end, records, out);
+            append_payload(self.link, start..end, self.road.records, out);
         }
         self.writer.after_body(out)?;
         self.exchange.response.body_bytes += sent;

@@ -49,8 +49,8 @@ impl Gateway {
             match connection.transport.poll_receive(cx, buffer) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(Received::Bytes(count))) => {
-                    let on_the_wire = connection.on_the_wire(count as u64);
-                    self.metrics.add(Counter::BytesIn, on_the_wire);
+                    self.metrics
+                        .add(Counter::BytesIn, connection.on_the_wire(count as u64));
                     self.take_frames(key, buffer);
                 }
                 Poll::Ready(Ok(Received::End | Received::BodyEnd)) => {

@@ -162,8 +162,8 @@ impl Gateway {
         let sent = connection.sent - before;
         let spools = waits && taken.is_ok() && connection.has_to_spool();
         if sent > 0 {
-            let on_the_wire = connection.on_the_wire(sent);
-            self.metrics.add(Counter::BytesOut, on_the_wire);
+            self.metrics
+                .add(Counter::BytesOut, connection.on_the_wire(sent));
             self.credit_lent(client, header, sent);
         }
         if spools {

@@ -24,4 +24,4 @@ mod wire;
 
 pub(crate) use engine::{Engine, Incoming};
 pub(crate) use stream::StreamEnd;
-pub(crate) use wire::{Passed, Wire};
+pub(crate) use wire::{Passed, Wire, give_spare_back};

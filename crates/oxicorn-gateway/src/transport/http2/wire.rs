@@ -47,6 +47,11 @@ thread_local! {
     static SPARE_OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Frees the memory that is kept for what is to be sent.
+pub(crate) fn give_spare_back() {
+    SPARE_OUT.take();
+}
+
 /// One connection's way to its client, and what passes on it.
 #[derive(Debug)]
 pub(crate) struct Wire {
